@@ -1,0 +1,120 @@
+"""What a backend must offer: it turns a workload into raw latency samples, nothing more.
+
+Warm-up, interleaving, stopping and statistics are one loop outside (profiler/measure.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from profiler.ops import OpConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Ops executed in order as one model: a single op, or a whole network."""
+
+    key: str  # op key, or the written architecture
+    ops: tuple[OpConfig, ...]
+
+    @property
+    def madds(self) -> int:
+        return sum(op.madds * op.batch_size for op in self.ops)
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """Multiply-adds per byte of traffic, of the ops together."""
+        return self.madds / sum(op.memory_bytes for op in self.ops)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What is fixed while a device is measured; a value that cannot be read is None."""
+
+    spec: str  # as given to --device
+    platform: str  # cpu | tflite | adb | cuda | fake
+    model: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    precision: str  # float32 | int8 | float16 | ...
+    batch_size: int
+    n_cores: int | None = None
+    affinity: tuple[int, ...] | None = None  # cores the work is pinned to
+    max_clock_mhz: float | None = None
+    os_release: str | None = None
+    boot_id: str | None = None
+    options: tuple[tuple[str, str], ...] = ()  # other settings that change the numbers
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What drifts; read before and after each block. None where it cannot be read."""
+
+    load_1min: float | None = None
+    steal_pct: float | None = None
+    cpu_pressure_pct: float | None = None  # PSI some avg10
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    throttle_reasons: tuple[str, ...] = ()  # non-empty: the block is discarded and counted
+    warnings: tuple[str, ...] = ()  # flags for a block that is kept, e.g. "power_capped"
+
+
+class PreparedWorkload(Protocol):
+    """A workload compiled and resident on the device."""
+
+    def sample_ms(self, runs: int) -> float:
+        """Mean latency in ms of `runs` back-to-back runs: one raw sample.
+
+        Raises:
+            MeasurementError: no trustworthy number came back.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Device(Protocol):
+    """One device under one configuration (threads, batch size, precision)."""
+
+    @property
+    def info(self) -> DeviceInfo: ...
+
+    @property
+    def min_sample_ms(self) -> float:
+        """Shortest sample that the device's clock resolves; short runs are batched to it."""
+        ...
+
+    @property
+    def uses_canary(self) -> bool:
+        """Whether blocks are bracketed by a canary op (not on phones)."""
+        ...
+
+    def prepare(self, workload: Workload) -> PreparedWorkload:
+        """Build and load the workload.
+
+        Raises:
+            MeasurementError: this workload cannot run here.
+            DeviceUnavailableError: the device is gone.
+        """
+        ...
+
+    def state(self) -> DeviceState: ...
+
+    def blockers(self) -> Sequence[str]:
+        """Why measuring now would be unsteady; empty when quiescent."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,191 @@
+"""Operations that a latency table is made of, with their published (Once-for-All) keys."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from profiler.errors import InvalidInputError
+
+
+class OpKind(StrEnum):
+    """Op kinds; the value is the prefix of the Once-for-All table key."""
+
+    CONV = "Conv"  # first 3x3 convolution, stride 2
+    MBCONV = "expanded_conv"  # inverted residual block, with its shortcut
+    CONV_1 = "Conv_1"  # 1x1 expansion before pooling
+    AVG_POOL = "AvgPool2D"  # global average pooling
+    CONV_2 = "Conv_2"  # 1x1 feature mixing after pooling, no BatchNorm, no bias
+    LOGITS = "Logits"  # fully connected classifier
+
+
+class Activation(StrEnum):
+    NONE = "none"
+    RELU = "relu"
+    HARD_SWISH = "hard_swish"
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round `value` to a multiple of `divisor`, never losing more than 10 %.
+
+    The channel rule of MobileNet and Once-for-All.
+
+    >>> make_divisible(16 * 1.2), make_divisible(72 // 4)
+    (24, 24)
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+@dataclass(frozen=True, slots=True)
+class OpConfig:
+    """One op as it is measured: shapes in channels and pixels, per image of a batch.
+
+    `mid_channels` equals `in_channels` for a block without expansion and is 0 where
+    the kind has no inner channels. `height_px`/`width_px` are those of the input.
+    """
+
+    kind: OpKind
+    in_channels: int
+    out_channels: int
+    height_px: int
+    width_px: int
+    mid_channels: int = 0
+    kernel: int = 1
+    stride: int = 1
+    se: bool = False
+    activation: Activation = Activation.NONE
+    batch_size: int = 1
+
+    @property
+    def out_height_px(self) -> int:
+        return 1 if self.kind is OpKind.AVG_POOL else -(-self.height_px // self.stride)
+
+    @property
+    def out_width_px(self) -> int:
+        return 1 if self.kind is OpKind.AVG_POOL else -(-self.width_px // self.stride)
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether the block adds its input to its output."""
+        return (
+            self.kind is OpKind.MBCONV
+            and self.stride == 1
+            and self.in_channels == self.out_channels
+        )
+
+    @property
+    def has_expansion(self) -> bool:
+        """Whether a block begins with a 1x1 convolution (all but the first block do)."""
+        return self.kind is OpKind.MBCONV and self.mid_channels != self.in_channels
+
+    @property
+    def se_channels(self) -> int:
+        """Inner channels of squeeze-and-excitation: make_divisible(mid // 4); 0 without."""
+        return make_divisible(self.mid_channels // 4) if self.se else 0
+
+    @property
+    def key(self) -> str:
+        """Key in Once-for-All's table form; `expand` is the number of mid channels.
+
+        >>> OpConfig(OpKind.CONV_1, 192, 1152, 6, 6).key
+        'Conv_1-input:6x6x192-output:6x6x1152'
+        """
+        head = f"{self.kind}-input:{self.height_px}x{self.width_px}x{self.in_channels}"
+        if self.kind is OpKind.LOGITS:
+            return f"{head}-output:{self.out_channels}"
+        head += f"-output:{self.out_height_px}x{self.out_width_px}x{self.out_channels}"
+        if self.kind is not OpKind.MBCONV:
+            return head
+        return (
+            f"{head}-expand:{self.mid_channels}-kernel:{self.kernel}-stride:{self.stride}"
+            f"-idskip:{int(self.has_shortcut)}-se:{int(self.se)}"
+            f"-hs:{int(self.activation is Activation.HARD_SWISH)}"
+        )
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds per image: convolutions and the classifier, as Once-for-All counts."""
+        area_in = self.height_px * self.width_px
+        area_out = self.out_height_px * self.out_width_px
+        if self.kind is OpKind.AVG_POOL:
+            return 0
+        if self.kind is not OpKind.MBCONV:
+            return area_out * self.kernel**2 * self.in_channels * self.out_channels
+        expansion = area_in * self.in_channels * self.mid_channels * self.has_expansion
+        depthwise = area_out * self.kernel**2 * self.mid_channels
+        excitation = 2 * self.mid_channels * self.se_channels
+        return expansion + depthwise + excitation + area_out * self.mid_channels * self.out_channels
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters, BatchNorm's scale and shift included."""
+        mid, out = self.mid_channels, self.out_channels
+        match self.kind:
+            case OpKind.AVG_POOL:
+                return 0
+            case OpKind.CONV | OpKind.CONV_1:
+                return self.kernel**2 * self.in_channels * out + 2 * out
+            case OpKind.CONV_2:
+                return self.in_channels * out
+            case OpKind.LOGITS:
+                return self.in_channels * out + out
+            case OpKind.MBCONV:
+                expansion = (self.in_channels * mid + 2 * mid) * self.has_expansion
+                excitation = 2 * mid * self.se_channels + (self.se_channels + mid) * self.se
+                return expansion + (self.kernel**2 + 2) * mid + excitation + mid * out + 2 * out
+
+    @property
+    def memory_bytes(self) -> int:
+        """Float32 traffic if every tensor between ops is written and read once."""
+        area_in = self.height_px * self.width_px
+        area_out = self.out_height_px * self.out_width_px
+        activations = area_in * self.in_channels + area_out * self.out_channels
+        if self.kind is OpKind.MBCONV:
+            # the expanded tensor, the depthwise output, and SE's extra read and write
+            activations += 2 * area_in * self.mid_channels * self.has_expansion
+            activations += (4 if self.se else 2) * area_out * self.mid_channels
+            activations += area_out * self.out_channels * self.has_shortcut
+        return 4 * (activations * self.batch_size + self.params)
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """Multiply-adds per byte of traffic."""
+        return self.madds * self.batch_size / self.memory_bytes
+
+
+_KEY = re.compile(
+    r"(?P<kind>Conv|Conv_1|Conv_2|AvgPool2D|Logits|expanded_conv)"
+    r"-input:(?P<h>\d+)x(?P<w>\d+)x(?P<cin>\d+)"
+    r"-output:(?:(?P<oh>\d+)x(?P<ow>\d+)x)?(?P<cout>\d+)"
+    r"(?:-expand:(?P<mid>\d+)-kernel:(?P<k>\d+)-stride:(?P<s>\d+)"
+    r"-idskip:[01]-se:(?P<se>[01])-hs:(?P<hs>[01]))?"
+)
+
+
+def parse_key(key: str, *, batch_size: int = 1) -> OpConfig:
+    """Read a Once-for-All MobileNetV3 key back; the inverse of `OpConfig.key`.
+
+    Raises:
+        InvalidInputError: the key is not of that form or contradicts itself.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None or (match["kind"] == "expanded_conv") != (match["mid"] is not None):
+        raise InvalidInputError(f"not an op key: {key!r}")
+    kind = OpKind(match["kind"])
+    stride, kernel, mid = int(match["s"] or 1), int(match["k"] or 1), int(match["mid"] or 0)
+    activation = Activation.HARD_SWISH
+    if kind is OpKind.CONV:
+        stride, kernel = (1 if match["h"] == match["oh"] else 2), 3
+    elif kind in (OpKind.AVG_POOL, OpKind.LOGITS):
+        activation = Activation.NONE
+    elif kind is OpKind.MBCONV and match["hs"] == "0":
+        activation = Activation.RELU
+    op = OpConfig(
+        kind, int(match["cin"]), int(match["cout"]), int(match["h"]), int(match["w"]),
+        mid, kernel, stride, match["se"] == "1", activation, batch_size,
+    )  # fmt: skip
+    if op.key != key:
+        raise InvalidInputError(f"op key contradicts itself: {key!r}; its parts give {op.key!r}")
+    return op

@@ -1,0 +1,357 @@
+"""Search spaces: which architectures exist, how they are written, what ops they are made of.
+
+`SearchSpace` is all that the generator needs (token positions and which are active).
+`MobileNetV3Space` is Once-for-All's MobileNetV3 (Cai et al., ICLR 2020; github.com/mit-han-lab/
+once-for-all), exactly as published, and its variant for 32x32 images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.errors import InvalidInputError
+from profiler.ops import Activation, OpConfig, OpKind, make_divisible
+
+Tokens = NDArray[np.int8]  # choice index of every position; DEAD where the position is inactive
+DEAD = -1
+
+N_STAGES = 5
+SLOTS_PER_STAGE = 4
+N_SLOTS = N_STAGES * SLOTS_PER_STAGE
+DEPTHS = (2, 3, 4)
+KERNELS = (3, 5, 7)
+EXPANDS = (3, 4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPosition:
+    """One decision: its name and the values its tokens stand for."""
+
+    name: str
+    choices: tuple[int | float | str, ...]
+
+
+@runtime_checkable
+class SearchSpace(Protocol):
+    """What pnag/ needs of a space. Tokens are int8 arrays [n, L]; dead positions hold -1."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def positions(self) -> tuple[TokenPosition, ...]: ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tokens:
+        """[n, L] random valid architectures."""
+        ...
+
+    def parse(self, text: str) -> Tokens:
+        """[L] tokens of one written architecture; InvalidInputError if malformed."""
+        ...
+
+    def format(self, tokens: Tokens) -> str:
+        """The written form of one row of tokens [L]; the inverse of `parse`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A MobileNetV3 α: kernels and expands over active blocks only, stage by stage."""
+
+    depths: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+    expand_ratios: tuple[int, ...]
+    resolution_px: int = 224
+    width_mult: float = 1.0
+
+    def __str__(self) -> str:
+        """`depths:kernels:expands` with zeros for inactive blocks."""
+        parts = [self.depths, self._padded(self.kernel_sizes), self._padded(self.expand_ratios)]
+        return ":".join(",".join(map(str, part)) for part in parts)
+
+    def to_ofa(self) -> dict[str, object]:
+        """Once-for-All's dict; inactive blocks repeat the smallest choice, as OFA needs 20."""
+        kernels = [value or KERNELS[0] for value in self._padded(self.kernel_sizes)]
+        expands = [value or EXPANDS[0] for value in self._padded(self.expand_ratios)]
+        return {"d": list(self.depths), "ks": kernels, "e": expands, "r": self.resolution_px}
+
+    def _padded(self, values: tuple[int, ...]) -> list[int]:
+        padded, rest = [], list(values)
+        for depth in self.depths:
+            padded += rest[:depth] + [0] * (SLOTS_PER_STAGE - depth)
+            rest = rest[depth:]
+        return padded
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The fixed part of a MobileNetV3 family (Howard et al. 2019, Table 1; Once-for-All)."""
+
+    stem_stride: int
+    stage_strides: tuple[int, ...]
+    n_classes: int
+    resolutions_px: range
+    stage_channels: tuple[int, ...] = (24, 40, 80, 112, 160)
+    stage_se: tuple[bool, ...] = (False, True, False, True, True)
+    stage_hard_swish: tuple[bool, ...] = (False, False, True, True, True)
+    stem_channels: int = 16
+    final_expand_channels: int = 960
+    last_channels: int = 1280
+
+
+BACKBONES = {
+    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(128, 225)),
+    "mbv3-cifar": Backbone(1, (1, 2, 2, 1, 2), 10, range(32, 33)),
+}
+
+
+@dataclass(frozen=True)
+class MobileNetV3Space:
+    """Elastic MobileNetV3: 5 stages of 2-4 blocks, kernel 3/5/7, expand ratio 3/4/6.
+
+    Tokens: per stage its depth, then expand and kernel of each of 4 slots (L = 45).
+    2.18e19 architectures at one width and resolution.
+
+    Raises:
+        InvalidInputError: unknown name, width or resolution.
+    """
+
+    name: str = "mbv3"
+    width_mult: float = 1.0
+    resolution_px: int = 224
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKBONES:
+            raise InvalidInputError(f"unknown space {self.name!r}; known: {', '.join(BACKBONES)}")
+        if self.width_mult not in (1.0, 1.2):
+            raise InvalidInputError(f"width multiplier {self.width_mult:g} is not 1.0 or 1.2")
+        allowed = BACKBONES[self.name].resolutions_px
+        if self.resolution_px not in allowed:
+            raise InvalidInputError(
+                f"resolution {self.resolution_px} px is outside {allowed[0]}-{allowed[-1]} px"
+            )
+
+    @property
+    def backbone(self) -> Backbone:
+        return BACKBONES[self.name]
+
+    @cached_property
+    def positions(self) -> tuple[TokenPosition, ...]:
+        out = []
+        for stage in range(N_STAGES):
+            out.append(TokenPosition(f"s{stage + 1}.depth", DEPTHS))
+            for slot in range(SLOTS_PER_STAGE):
+                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.expand", EXPANDS))
+                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.kernel", KERNELS))
+        return tuple(out)
+
+    # --- architectures and tokens -------------------------------------------------
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tokens:
+        """[n, 45] architectures; every active token uniform, as Once-for-All samples."""
+        tokens = rng.integers(0, 3, size=(n, N_STAGES, 1 + 2 * SLOTS_PER_STAGE), dtype=np.int8)
+        slot = np.repeat(np.arange(SLOTS_PER_STAGE), 2)
+        dead = slot[None, None, :] >= tokens[:, :, :1] + DEPTHS[0]
+        tokens[:, :, 1:][dead] = DEAD
+        return tokens.reshape(n, -1)
+
+    def encode(self, architectures: Sequence[Architecture]) -> Tokens:
+        """[n, 45] tokens of architectures of this space."""
+        tokens = np.full((len(architectures), N_STAGES, 1 + 2 * SLOTS_PER_STAGE), DEAD, np.int8)
+        for row, arch in zip(tokens, architectures, strict=True):
+            self.validate(arch)
+            block = 0
+            for stage, depth in enumerate(arch.depths):
+                row[stage, 0] = DEPTHS.index(depth)
+                for slot in range(depth):
+                    row[stage, 1 + 2 * slot] = EXPANDS.index(arch.expand_ratios[block])
+                    row[stage, 2 + 2 * slot] = KERNELS.index(arch.kernel_sizes[block])
+                    block += 1
+        return tokens.reshape(len(architectures), -1)
+
+    def decode(self, tokens: Tokens) -> Architecture:
+        """The architecture of one row of tokens [45]."""
+        rows = np.asarray(tokens).reshape(N_STAGES, -1)
+        depths, kernels, expands = [], [], []
+        for row in rows:
+            depth = DEPTHS[row[0]]
+            depths.append(depth)
+            expands += [EXPANDS[choice] for choice in row[1 : 1 + 2 * depth : 2]]
+            kernels += [KERNELS[choice] for choice in row[2 : 2 + 2 * depth : 2]]
+        return Architecture(
+            tuple(depths), tuple(kernels), tuple(expands), self.resolution_px, self.width_mult
+        )
+
+    def parse(self, text: str) -> Tokens:
+        return self.encode([self.parse_architecture(text)])[0]
+
+    def format(self, tokens: Tokens) -> str:
+        return str(self.decode(tokens))
+
+    def parse_architecture(self, text: str) -> Architecture:
+        """Read `depths:kernels:expands` (zeros for inactive blocks) or an OFA JSON dict.
+
+        Raises:
+            InvalidInputError: malformed, or an architecture of another resolution.
+        """
+        if text.lstrip().startswith("{"):
+            depths, kernels, expands = self._read_ofa(text)
+        else:
+            try:
+                parts = [[int(v) for v in part.split(",")] for part in text.strip().split(":")]
+                depths, kernels, expands = parts
+            except ValueError:
+                raise InvalidInputError(
+                    f"malformed architecture {text!r}; expected depths:kernels:expands, "
+                    "e.g. 2,2,2,2,2:3,3,0,0,...:4,4,0,0,..."
+                ) from None
+        if len(depths) != N_STAGES or not len(kernels) == len(expands) == N_SLOTS:
+            raise InvalidInputError(
+                f"malformed architecture: {len(depths)} depths, {len(kernels)} kernels and "
+                f"{len(expands)} expands; expected {N_STAGES}, {N_SLOTS} and {N_SLOTS}"
+            )
+        active = [depth > slot for depth in depths for slot in range(SLOTS_PER_STAGE)]
+        written = not text.lstrip().startswith("{")
+        if written and any(
+            not on and (k or e) for on, k, e in zip(active, kernels, expands, strict=True)
+        ):
+            raise InvalidInputError("malformed architecture: an inactive block must be written 0")
+        arch = Architecture(
+            tuple(depths),
+            tuple(k for k, on in zip(kernels, active, strict=True) if on),
+            tuple(e for e, on in zip(expands, active, strict=True) if on),
+            self.resolution_px,
+            self.width_mult,
+        )
+        self.validate(arch)
+        return arch
+
+    def _read_ofa(self, text: str) -> tuple[list[int], list[int], list[int]]:
+        try:
+            data = json.loads(text)
+            lists = [[int(value) for value in data[name]] for name in ("d", "ks", "e")]
+            resolution = data.get("r", self.resolution_px)
+            resolution = resolution[0] if isinstance(resolution, list) else resolution
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            raise InvalidInputError(
+                "malformed architecture: expected a dict with d, ks, e (and r)"
+            ) from None
+        if resolution != self.resolution_px:
+            raise InvalidInputError(
+                f"the architecture is for {resolution} px, the space for {self.resolution_px} px"
+            )
+        return lists[0], lists[1], lists[2]
+
+    def validate(self, arch: Architecture) -> None:
+        """Raise InvalidInputError unless `arch` belongs to this space."""
+        if (arch.resolution_px, arch.width_mult) != (self.resolution_px, self.width_mult):
+            raise InvalidInputError(
+                f"architecture of width {arch.width_mult:g} at {arch.resolution_px} px in a space "
+                f"of width {self.width_mult:g} at {self.resolution_px} px"
+            )
+        if len(arch.depths) != N_STAGES:
+            raise InvalidInputError(f"{len(arch.depths)} depths; expected {N_STAGES}")
+        for what, values, allowed, count in (
+            ("depth", arch.depths, DEPTHS, N_STAGES),
+            ("kernel", arch.kernel_sizes, KERNELS, sum(arch.depths)),
+            ("expand", arch.expand_ratios, EXPANDS, sum(arch.depths)),
+        ):
+            bad = [value for value in values if value not in allowed]
+            if bad:
+                raise InvalidInputError(f"{what} {bad[0]} is not one of {allowed}")
+            if len(values) != count:
+                raise InvalidInputError(f"{len(values)} {what}s for {count} active blocks")
+
+    # --- ops ------------------------------------------------------------------------
+
+    def block_op(self, slot: int, expand: int, kernel: int, *, batch_size: int = 1) -> OpConfig:
+        """The block in slot 0-19 (stage-major) for one expand ratio and kernel."""
+        stage, within = divmod(slot, SLOTS_PER_STAGE)
+        backbone = self.backbone
+        channels = [self._scaled(c) for c in (backbone.stem_channels, *backbone.stage_channels)]
+        first = within == 0
+        in_channels = channels[stage] if first else channels[stage + 1]
+        stride = backbone.stage_strides[stage] if first else 1
+        size = self._stage_input_px[stage] if first else self._stage_input_px[stage + 1]
+        hard_swish = backbone.stage_hard_swish[stage]
+        return OpConfig(
+            OpKind.MBCONV, in_channels, channels[stage + 1], size, size,
+            make_divisible(in_channels * expand), kernel, stride, backbone.stage_se[stage],
+            Activation.HARD_SWISH if hard_swish else Activation.RELU, batch_size,
+        )  # fmt: skip
+
+    def stem_ops(self, *, batch_size: int = 1) -> list[OpConfig]:
+        """First convolution and the fixed first block."""
+        stem, size = self._scaled(self.backbone.stem_channels), self._stage_input_px[0]
+        conv = OpConfig(
+            OpKind.CONV, 3, stem, self.resolution_px, self.resolution_px, 0, 3,
+            self.backbone.stem_stride, False, Activation.HARD_SWISH, batch_size,
+        )  # fmt: skip
+        block = OpConfig(
+            OpKind.MBCONV, stem, stem, size, size, stem, 3, 1, False, Activation.RELU, batch_size
+        )
+        return [conv, block]
+
+    def head_ops(self, *, batch_size: int = 1) -> list[OpConfig]:
+        """1x1 expansion, pooling, 1x1 feature mixing, classifier."""
+        backbone, size = self.backbone, self._stage_input_px[-1]
+        last = self._scaled(backbone.stage_channels[-1])
+        expanded = self._scaled(backbone.final_expand_channels)
+        mixed = self._scaled(backbone.last_channels)
+        hs = Activation.HARD_SWISH
+        return [
+            OpConfig(
+                OpKind.CONV_1, last, expanded, size, size, activation=hs, batch_size=batch_size
+            ),
+            OpConfig(OpKind.AVG_POOL, expanded, expanded, size, size, batch_size=batch_size),
+            OpConfig(OpKind.CONV_2, expanded, mixed, 1, 1, activation=hs, batch_size=batch_size),
+            OpConfig(OpKind.LOGITS, mixed, backbone.n_classes, 1, 1, batch_size=batch_size),
+        ]
+
+    def ops(self, arch: Architecture, *, batch_size: int = 1) -> list[OpConfig]:
+        """The ops of one architecture, in order of execution."""
+        self.validate(arch)
+        blocks = []
+        pairs = zip(arch.expand_ratios, arch.kernel_sizes, strict=True)
+        for stage, depth in enumerate(arch.depths):
+            for within in range(depth):
+                expand, kernel = next(pairs)
+                slot = stage * SLOTS_PER_STAGE + within
+                blocks.append(self.block_op(slot, expand, kernel, batch_size=batch_size))
+        head = self.head_ops(batch_size=batch_size)
+        return [*self.stem_ops(batch_size=batch_size), *blocks, *head]
+
+    def distinct_ops(self, *, batch_size: int = 1) -> dict[str, OpConfig]:
+        """Every op any architecture can contain, by key: 96 for `mbv3`."""
+        ops = self.stem_ops(batch_size=batch_size)
+        for slot in range(N_SLOTS):
+            for expand in EXPANDS:
+                for kernel in KERNELS:
+                    ops.append(self.block_op(slot, expand, kernel, batch_size=batch_size))
+        return {op.key: op for op in [*ops, *self.head_ops(batch_size=batch_size)]}
+
+    def madds(self, arch: Architecture) -> int:
+        """Multiply-adds per image."""
+        return sum(op.madds for op in self.ops(arch))
+
+    def params(self, arch: Architecture) -> int:
+        """Trainable parameters."""
+        return sum(op.params for op in self.ops(arch))
+
+    def _scaled(self, channels: int) -> int:
+        return make_divisible(channels * self.width_mult)
+
+    @cached_property
+    def _stage_input_px(self) -> tuple[int, ...]:
+        """Input size of each stage, then the output size of the last."""
+        sizes = [-(-self.resolution_px // self.backbone.stem_stride)]
+        for stride in self.backbone.stage_strides:
+            sizes.append(-(-sizes[-1] // stride))
+        return tuple(sizes)

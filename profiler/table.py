@@ -1,0 +1,150 @@
+"""The latency table file: what was measured, on what, how, and how far to trust it."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from profiler.atomic import write_text_atomic
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space
+
+SCHEMA = "pnag.latency-table/1"
+
+
+class Verdict(StrEnum):
+    """How far one number can be trusted."""
+
+    STABLE = "stable"
+    NOISY = "noisy"
+    CONTENDED = "contended"
+    THROTTLED = "throttled"
+    UNCONVERGED = "unconverged"
+    IMPORTED = "imported"  # somebody else's number, taken as it is
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SpaceRef(_Strict):
+    name: str
+    width_mult: float
+    resolution_px: int
+
+    def __str__(self) -> str:
+        return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"
+
+
+class Entry(_Strict):
+    """One measured op or network. Statistics that do not exist (imports) are None."""
+
+    latency_ms: float = Field(gt=0)
+    ci95_ms: tuple[float, float] | None = None
+    min_ms: float | None = Field(default=None, gt=0)
+    p10_ms: float | None = Field(default=None, gt=0)
+    median_ms: float | None = Field(default=None, gt=0)
+    p90_ms: float | None = Field(default=None, gt=0)
+    mean_ms: float | None = Field(default=None, gt=0)
+    std_ms: float | None = Field(default=None, ge=0)
+    n_samples: int = Field(default=0, ge=0)
+    verdict: Verdict
+    flags: tuple[str, ...] = ()
+
+
+class NetworkEntry(Entry):
+    arch: str
+
+
+class NoiseFloor(_Strict):
+    """A/A spread: relative differences of configurations measured twice, unannounced."""
+
+    n_repeats: int
+    median_pct: float
+    p95_pct: float
+    publishable: bool
+
+
+class Calibration(_Strict):
+    """c(α) = intercept_ms + Σ_kind factor[kind] · Σ table latency of that kind."""
+
+    intercept_ms: float
+    factors: dict[str, float]  # op kind, or "all"
+    n_networks: int
+    residual_mape_pct: float  # leave-one-out
+    relative_quantiles: dict[str, float] = {}  # coverage "0.9" -> conformal half-width / c
+
+
+class LatencyTable(_Strict):
+    """Latencies of the ops of one space on one device. Keys are Once-for-All's."""
+
+    schema_: Literal["pnag.latency-table/1"] = Field(default=SCHEMA, alias="schema")
+    space: SpaceRef
+    device: DeviceInfo
+    protocol: dict[str, Any]
+    unit: Literal["ms"] = "ms"
+    ops: dict[str, Entry]
+    networks: tuple[NetworkEntry, ...] = ()
+    calibration: Calibration | None = None
+    failures: dict[str, str] = {}
+    noise_floor: NoiseFloor | None = None
+    created: str
+    tool: str
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    @property
+    def search_space(self) -> MobileNetV3Space:
+        return MobileNetV3Space(self.space.name, self.space.width_mult, self.space.resolution_px)
+
+    def save(self, path: Path) -> None:
+        """Write atomically, keys sorted so that two tables can be compared by diff."""
+        document = self.model_dump(mode="json", by_alias=True)
+        write_text_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def load_table(path: Path, *, space: MobileNetV3Space | None = None) -> LatencyTable:
+    """Read and check a latency table; with `space`, refuse a table of another one.
+
+    Raises:
+        InvalidInputError: unreadable, truncated, of an unknown schema, or of another space.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise InvalidInputError(f"{path} has schema {found!r}, expected {SCHEMA!r}")
+    try:
+        table = LatencyTable.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
+    check_space(table, space or table.search_space, path)
+    return table
+
+
+def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> None:
+    """Refuse a table of another space, or one that lacks ops of its own space."""
+    wanted = SpaceRef(
+        name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
+    )
+    if table.space != wanted:
+        raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
+    missing = sorted(space.distinct_ops().keys() - table.ops.keys())
+    if missing:
+        raise InvalidInputError(
+            f"{path} lacks {len(missing)} of {len(space.distinct_ops())} ops, e.g. {missing[0]}; "
+            "go on with pnag profile --resume"
+        )
