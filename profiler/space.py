@@ -190,7 +190,8 @@ class MobileNetV3Space:
         )
 
     def parse(self, text: str) -> Tokens:
-        return self.encode([self.parse_architecture(text)])[0]
+        row: Tokens = self.encode([self.parse_architecture(text)])[0]
+        return row
 
     def format(self, tokens: Tokens) -> str:
         return str(self.decode(tokens))

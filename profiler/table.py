@@ -83,7 +83,7 @@ class Calibration(_Strict):
 class LatencyTable(_Strict):
     """Latencies of the ops of one space on one device. Keys are Once-for-All's."""
 
-    schema_: Literal["pnag.latency-table/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["pnag.latency-table/1"] = Field("pnag.latency-table/1", alias="schema")
     space: SpaceRef
     device: DeviceInfo
     protocol: dict[str, Any]

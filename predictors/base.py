@@ -1,0 +1,43 @@
+"""What the generator asks of predictors: costs c(α) and accuracies, vectorised over tokens."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.space import Tokens
+
+Floats = NDArray[np.float64]
+
+
+@runtime_checkable
+class CostFunction(Protocol):
+    """A cost c(α): latency in ms, or another resource (MAdds, parameters)."""
+
+    @property
+    def unit(self) -> str:
+        """``"ms"``, ``"madds"`` or ``"params"``."""
+        ...
+
+    def __call__(self, tokens: Tokens) -> Floats:
+        """[n] costs of [n, L] tokens."""
+        ...
+
+    def relative_interval(self, confidence: float) -> float:
+        """Half-width of the conformal interval around c(α), as a fraction of c(α).
+
+        Raises:
+            InvalidInputError: the cost was not calibrated on measured networks.
+        """
+        ...
+
+
+@runtime_checkable
+class AccuracyModel(Protocol):
+    """Top-1 accuracy of architectures."""
+
+    def top1(self, tokens: Tokens) -> Floats:
+        """[n] accuracies as fractions in [0, 1] of [n, L] tokens."""
+        ...

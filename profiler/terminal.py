@@ -1,0 +1,103 @@
+"""How commands speak: results on stdout, progress and logs on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Progress(Protocol):
+    """Advances one long job; the terminal shows the share done and the time left."""
+
+    def advance(self, steps: float = 1.0, *, note: str = "") -> None: ...
+
+
+class SilentProgress:
+    def advance(self, steps: float = 1.0, *, note: str = "") -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Output of one command. With `json_output`, stdout carries one JSON document only."""
+
+    json_output: bool = False
+    quiet: bool = False
+
+    def note(self, text: str) -> None:
+        """One line on stderr for the person who watches."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, document: dict[str, Any], render: Any = None) -> None:
+        """The command's result: `document` as JSON, or `render` (text or a Rich renderable)."""
+        if self.json_output:
+            print(json.dumps(document, allow_nan=False), flush=True)
+        elif render is not None:
+            self._console(stderr=False).print(render)
+
+    @contextmanager
+    def progress(self, what: str, total: float) -> Iterator[Progress]:
+        """A progress bar on stderr with time elapsed and estimated time left."""
+        if self.quiet:
+            yield SilentProgress()
+            return
+        if not sys.stderr.isatty():
+            yield _LineProgress(self, what, total)
+            return
+        from rich import progress as rich_progress
+
+        columns = (
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.TaskProgressColumn(),
+            rich_progress.TimeElapsedColumn(),
+            rich_progress.TextColumn("left"),
+            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn("{task.fields[note]}"),
+        )
+        with rich_progress.Progress(*columns, console=self._console(stderr=True)) as bars:
+            yield _BarProgress(bars, bars.add_task(what, total=total, note=""))
+
+    def _console(self, *, stderr: bool) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=stderr, highlight=False)
+
+
+class _BarProgress:
+    def __init__(self, bars: Any, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, steps: float = 1.0, *, note: str = "") -> None:
+        self._bars.update(self._task, advance=steps, note=note)
+
+
+class _LineProgress:
+    """Without a terminal (CI, a log file): a line every tenth of the way, with the time left."""
+
+    def __init__(self, terminal: Terminal, what: str, total: float) -> None:
+        import time
+
+        self._terminal, self._what, self._total = terminal, what, total
+        self._clock, self._start = time.monotonic, time.monotonic()
+        self._done, self._shown = 0.0, 0
+
+    def advance(self, steps: float = 1.0, *, note: str = "") -> None:
+        self._done += steps
+        tenth = int(10 * self._done / self._total) if self._total else 10
+        if tenth <= self._shown:
+            return
+        self._shown = tenth
+        elapsed = self._clock() - self._start
+        left = elapsed / self._done * max(0.0, self._total - self._done)
+        self._terminal.note(
+            f"{self._what}: {10 * tenth} % after {elapsed:.0f} s, about {left:.0f} s left {note}"
+        )
