@@ -98,6 +98,7 @@ class Backbone:
     stage_strides: tuple[int, ...]
     n_classes: int
     resolutions_px: range
+    default_resolution_px: int
     stage_channels: tuple[int, ...] = (24, 40, 80, 112, 160)
     stage_se: tuple[bool, ...] = (False, True, False, True, True)
     stage_hard_swish: tuple[bool, ...] = (False, False, True, True, True)
@@ -107,8 +108,8 @@ class Backbone:
 
 
 BACKBONES = {
-    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(128, 225)),
-    "mbv3-cifar": Backbone(1, (1, 2, 2, 1, 2), 10, range(32, 33)),
+    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(128, 225), 224),
+    "mbv3-cifar": Backbone(1, (1, 2, 2, 1, 2), 10, range(32, 33), 32),
 }
 
 
@@ -338,6 +339,29 @@ class MobileNetV3Space:
                     ops.append(self.block_op(slot, expand, kernel, batch_size=batch_size))
         return {op.key: op for op in [*ops, *self.head_ops(batch_size=batch_size)]}
 
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """The smallest and the largest architecture."""
+        ends = []
+        for end in (0, -1):
+            depths = (DEPTHS[end],) * N_STAGES
+            n = sum(depths)
+            ends.append(
+                Architecture(
+                    depths, (KERNELS[end],) * n, (EXPANDS[end],) * n,
+                    self.resolution_px, self.width_mult,
+                )
+            )  # fmt: skip
+        return ends[0], ends[1]
+
+    def size(self) -> int:
+        """Number of architectures.
+
+        >>> f"{MobileNetV3Space().size():.3g}"
+        '2.18e+19'
+        """
+        per_stage = sum((len(EXPANDS) * len(KERNELS)) ** depth for depth in DEPTHS)
+        return int(per_stage**N_STAGES)
+
     def madds(self, arch: Architecture) -> int:
         """Multiply-adds per image."""
         return sum(op.madds for op in self.ops(arch))
@@ -356,3 +380,16 @@ class MobileNetV3Space:
         for stride in self.backbone.stage_strides:
             sizes.append(-(-sizes[-1] // stride))
         return tuple(sizes)
+
+
+def open_space(
+    name: str, width_mult: float = 1.0, resolution_px: int | None = None
+) -> MobileNetV3Space:
+    """A MobileNetV3 space by name, at its own resolution unless one is given.
+
+    Raises:
+        InvalidInputError: unknown name, width or resolution.
+    """
+    known = BACKBONES.get(name)
+    default = known.default_resolution_px if known else 224
+    return MobileNetV3Space(name, width_mult, default if resolution_px is None else resolution_px)

@@ -1,0 +1,102 @@
+"""The command line: one app from the commands of all three packages, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from profiler.errors import PnagError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# Each registers its commands; none imports anything heavy before a command runs.
+COMMAND_MODULES = (
+    # "profiler.cli",
+    "profiler.cli_space",
+    # "predictors.cli",
+    # "pnag.cli_generate",
+    # "pnag.cli_demo",
+)
+
+
+def build_app() -> typer.Typer:
+    """The whole command tree."""
+    app = typer.Typer(
+        name="pnag",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Measure latency, predict it, and generate architectures for any budget.",
+        epilog="Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 infeasible budget, "
+        "4 device unavailable, 130 interrupted. --debug shows tracebacks.",
+    )
+
+    @app.callback(invoke_without_command=True)
+    def top(
+        version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    ) -> None:
+        if version:
+            from importlib.metadata import version as installed
+
+            print(f"pnag {installed('pnag')}")
+            raise typer.Exit
+
+    for name in COMMAND_MODULES:
+        importlib.import_module(name).register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; errors become one line on stderr and an exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    usage_error = typer.BadParameter.__mro__[1]
+    try:
+        result = build_app()(list(arguments), standalone_mode=False, prog_name="pnag")
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except PnagError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except usage_error as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message)
+            return EXIT_USAGE
+        return _fail(message, EXIT_USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what was done is kept", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output went away; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"pnag: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def main() -> None:
+    """Entry point `pnag`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def profile_main() -> None:
+    """Entry point `pnag-profile`, the same as `pnag profile`."""
+    sys.exit(run(["profile", *sys.argv[1:]]))
+
+
+def train_main() -> None:
+    """Entry point `pnag-train`, the same as `pnag train`."""
+    sys.exit(run(["train", *sys.argv[1:]]))

@@ -1,0 +1,99 @@
+"""The command line from outside: exit codes, one-line errors, start-up."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pnag.cli import run
+from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError
+
+SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
+
+
+def test_inspect_reports_madds_params_and_keys(capsys):
+    assert run(["space", "inspect", "--arch", SMALLEST, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["madds"] == 121278672
+    assert document["params"] == 3410792
+    assert len(document["ops"]) == 16
+    assert document["ops"][0] == "Conv-input:224x224x3-output:112x112x16"
+    assert document["ofa"]["r"] == 224
+
+
+def test_describe_states_the_size_of_the_space(capsys):
+    assert run(["space", "describe", "--json", "--width-mult", "1.2"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["n_ops"], document["n_tokens"]) == (96, 45)
+    assert document["n_architectures"] == 7371**5  # 9^2 + 9^3 + 9^4 per stage
+
+
+def test_export_writes_a_network_that_loads_back(tmp_path, capsys):
+    from safetensors.torch import load_file
+
+    from profiler.network import Network
+    from profiler.space import open_space
+
+    arguments = ["--export", "onnx,torch", "--out", str(tmp_path), "--json"]
+    assert run(["space", "export", "--arch", SMALLEST, "--space", "mbv3-cifar", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["weights"] == "random"
+    space = open_space("mbv3-cifar")
+    network = Network(space.ops(space.parse_architecture(SMALLEST)))
+    network.load_state_dict(load_file(tmp_path / "mbv3-cifar.safetensors"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "mbv3-cifar.onnx",
+        "mbv3-cifar.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["space", "inspect", "--arch", "1:2"],
+        ["space", "inspect"],
+        ["space", "nonsense"],
+        ["space", "describe", "--width-mult", "1.3"],
+        ["space", "describe", "--resolution", "300"],
+        ["space", "describe", "--space", "resnet"],
+        ["space", "export", "--arch", SMALLEST, "--export", "coreml", "--out", "never"],
+        ["--no-such-option"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pnag: ")
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InfeasibleBudgetError("x"), 3),
+        (DeviceUnavailableError("x"), 4),
+        (KeyboardInterrupt(), 130),
+        (ValueError("two\nlines"), 1),
+    ],
+)
+def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
+    def raise_error() -> None:
+        raise error
+
+    monkeypatch.setattr("pnag.cli.build_app", raise_error)
+    assert run(["space"]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_loads_nothing_heavy():
+    heavy = ["torch", "sklearn", "ray", "plotly", "matplotlib", "onnx", "onnxruntime", "pydantic"]
+    code = (
+        "import sys; from pnag.cli import run; run(['--help']); "
+        f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "space" in done.stdout

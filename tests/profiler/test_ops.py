@@ -1,0 +1,61 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.errors import InvalidInputError
+from profiler.ops import Activation, OpConfig, OpKind, make_divisible, parse_key
+from profiler.space import MobileNetV3Space
+
+
+@given(st.integers(1, 5000))
+def test_make_divisible_is_a_multiple_of_8_and_never_loses_more_than_10_percent(value):
+    rounded = make_divisible(value)
+    assert rounded % 8 == 0
+    assert rounded >= max(8, 0.9 * value)
+    assert rounded <= max(8, value + 12)
+
+
+def test_madds_and_params_of_one_block_by_hand():
+    # 56x56x24 -> 28x28x40, 72 mid channels, 5x5, stride 2, SE with 24 inner channels
+    op = OpConfig(OpKind.MBCONV, 24, 40, 56, 56, 72, 5, 2, True, Activation.RELU)
+    assert op.madds == 56 * 56 * 24 * 72 + 28 * 28 * 25 * 72 + 2 * 72 * 24 + 28 * 28 * 72 * 40
+    assert op.params == (24 * 72 + 144) + (25 * 72 + 144) + (72 * 24 + 24 + 24 * 72 + 72) + (
+        72 * 40 + 80
+    )
+    assert op.key == (
+        "expanded_conv-input:56x56x24-output:28x28x40"
+        "-expand:72-kernel:5-stride:2-idskip:0-se:1-hs:0"
+    )
+
+
+@pytest.mark.parametrize("width_mult", [1.0, 1.2])
+@pytest.mark.parametrize("resolution_px", [224, 161, 128])
+def test_every_key_parses_back_to_its_op(width_mult, resolution_px):
+    for key, op in MobileNetV3Space("mbv3", width_mult, resolution_px).distinct_ops().items():
+        parsed = parse_key(key)
+        assert parsed.key == key
+        assert (parsed.madds, parsed.params) == (op.madds, op.params)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "Pool-input:1x1x1-output:1x1x1",
+        "Conv-input:224x224x3",
+        "Conv-input:224x224x3-output:112x112x16-expand:3-kernel:3-stride:1-idskip:0-se:0-hs:0",
+        # a shortcut that changes the number of channels
+        "expanded_conv-input:56x56x24-output:28x28x40-expand:72-kernel:5-stride:2-idskip:1-se:1-hs:0",
+    ],
+)
+def test_malformed_and_contradicting_keys_are_refused(key):
+    with pytest.raises(InvalidInputError):
+        parse_key(key)
+
+
+def test_arithmetic_intensity_orders_compute_and_memory_bound_ops():
+    ops = MobileNetV3Space().distinct_ops()
+    classifier = ops["Logits-input:1x1x1280-output:1000"]
+    expansion = ops["Conv_1-input:7x7x160-output:7x7x960"]
+    assert classifier.arithmetic_intensity == pytest.approx(0.25, rel=0.01)  # one MAdd per weight
+    assert expansion.arithmetic_intensity > 8 * classifier.arithmetic_intensity
