@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space
+from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, load_table
+
+
+@pytest.fixture
+def table():
+    space = MobileNetV3Space()
+    return LatencyTable(
+        space=SpaceRef(name="mbv3", width_mult=1.0, resolution_px=224),
+        device=DeviceInfo(
+            "cpu", "cpu", "Some CPU", "onnxruntime", "1.0", 1, "float32", 1, affinity=(1,)
+        ),
+        protocol={"preset": "full"},
+        ops={
+            key: Entry(
+                latency_ms=op.madds / 1e8 + 0.01,
+                ci95_ms=(0.01, 10.0),
+                verdict=Verdict.STABLE,
+                flags=("canary_split",),
+            )
+            for key, op in space.distinct_ops().items()
+        },
+        failures={"x": "nonzero_exit"},
+        created="2026-01-01T00:00:00Z",
+        tool="pnag 0.1.0",
+    )
+
+
+def test_a_saved_table_loads_back_equal(table, tmp_path):
+    table.save(tmp_path / "t.json")
+    assert load_table(tmp_path / "t.json") == table
+    assert json.loads((tmp_path / "t.json").read_text())["schema"] == "pnag.latency-table/1"
+    assert table.search_space == MobileNetV3Space()
+
+
+def damaged(document, how):
+    match how:
+        case "schema":
+            document["schema"] = "pnag.latency-table/0"
+        case "zero":
+            next(iter(document["ops"].values()))["latency_ms"] = 0
+        case "nan":
+            next(iter(document["ops"].values()))["latency_ms"] = float("nan")
+        case "unknown_field":
+            document["extra"] = 1
+        case "unit":
+            document["unit"] = "s"
+        case "missing_op":
+            document["ops"].popitem()
+        case "list":
+            return [document]
+    return document
+
+
+@pytest.mark.parametrize(
+    "how", ["schema", "zero", "nan", "unknown_field", "unit", "missing_op", "list"]
+)
+def test_damaged_tables_are_refused(table, tmp_path, how):
+    path = tmp_path / "t.json"
+    table.save(path)
+    path.write_text(json.dumps(damaged(json.loads(path.read_text()), how)))
+    with pytest.raises(InvalidInputError, match=r"t\.json"):
+        load_table(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_table_is_refused(table, tmp_path, share):
+    path = tmp_path / "t.json"
+    table.save(path)
+    text = path.read_text()
+    path.write_text(text[: int(share * len(text))])
+    with pytest.raises(InvalidInputError, match="truncated"):
+        load_table(path)
+
+
+def test_a_table_of_another_width_is_refused_with_both_named(table, tmp_path):
+    table.save(tmp_path / "t.json")
+    with pytest.raises(InvalidInputError, match=r"width 1 at 224 px, not of .* width 1\.2 at 224"):
+        load_table(tmp_path / "t.json", space=MobileNetV3Space(width_mult=1.2))
+
+
+def test_an_absent_table_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        load_table(tmp_path / "none.json")
