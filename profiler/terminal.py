@@ -40,6 +40,8 @@ class Terminal:
         """The command's result: `document` as JSON, or `render` (text or a Rich renderable)."""
         if self.json_output:
             print(json.dumps(document, allow_nan=False), flush=True)
+        elif isinstance(render, str):
+            print(render, flush=True)  # not through Rich, which would wrap long lines
         elif render is not None:
             self._console(stderr=False).print(render)
 
