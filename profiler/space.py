@@ -28,6 +28,7 @@ N_SLOTS = N_STAGES * SLOTS_PER_STAGE
 DEPTHS = (2, 3, 4)
 KERNELS = (3, 5, 7)
 EXPANDS = (3, 4, 6)
+WIDTH_MULTS = (1.0, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class MobileNetV3Space:
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise InvalidInputError(f"unknown space {self.name!r}; known: {', '.join(BACKBONES)}")
-        if self.width_mult not in (1.0, 1.2):
+        if self.width_mult not in WIDTH_MULTS:
             raise InvalidInputError(f"width multiplier {self.width_mult:g} is not 1.0 or 1.2")
         allowed = BACKBONES[self.name].resolutions_px
         if self.resolution_px not in allowed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,7 +14,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space
 
-SCHEMA = "pnag.latency-table/1"
+SCHEMA: Final = "pnag.latency-table/1"
 
 
 class Verdict(StrEnum):
@@ -52,6 +52,7 @@ class Entry(_Strict):
     p90_ms: float | None = Field(default=None, gt=0)
     mean_ms: float | None = Field(default=None, gt=0)
     std_ms: float | None = Field(default=None, ge=0)
+    variance_ms2: float | None = Field(default=None, ge=0)  # where an import gave this, exactly
     n_samples: int = Field(default=0, ge=0)
     verdict: Verdict
     flags: tuple[str, ...] = ()
@@ -71,19 +72,25 @@ class NoiseFloor(_Strict):
 
 
 class Calibration(_Strict):
-    """c(α) = intercept_ms + Σ_kind factor[kind] · Σ table latency of that kind."""
+    """c(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g].
+
+    Groups are those of predictors/calibration.py: "all", sizes, kernels, single op keys.
+    """
 
     intercept_ms: float
-    factors: dict[str, float]  # op kind, or "all"
-    n_networks: int
-    residual_mape_pct: float  # leave-one-out
-    relative_quantiles: dict[str, float] = {}  # coverage "0.9" -> conformal half-width / c
+    factors: dict[str, float]
+    n_networks: int = Field(ge=3)
+    residual_mape_pct: float = Field(ge=0)  # leave-one-out
+    # coverage -> half-width of the conformal interval as a fraction of c(α)
+    relative_quantiles: dict[float, float] = {}
 
 
 class LatencyTable(_Strict):
     """Latencies of the ops of one space on one device. Keys are Once-for-All's."""
 
-    schema_: Literal["pnag.latency-table/1"] = Field("pnag.latency-table/1", alias="schema")
+    schema_: Literal["pnag.latency-table/1"] = Field(
+        default=SCHEMA, validation_alias="schema", serialization_alias="schema"
+    )
     space: SpaceRef
     device: DeviceInfo
     protocol: dict[str, Any]
@@ -104,35 +111,48 @@ class LatencyTable(_Strict):
     def search_space(self) -> MobileNetV3Space:
         return MobileNetV3Space(self.space.name, self.space.width_mult, self.space.resolution_px)
 
-    def save(self, path: Path) -> None:
-        """Write atomically, keys sorted so that two tables can be compared by diff."""
+    def to_json(self) -> str:
+        """The file's text, keys sorted so that two tables can be compared by diff."""
         document = self.model_dump(mode="json", by_alias=True)
-        write_text_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        write_text_atomic(path, self.to_json())
 
 
 def load_table(path: Path, *, space: MobileNetV3Space | None = None) -> LatencyTable:
-    """Read and check a latency table; with `space`, refuse a table of another one.
+    """Read a latency table that covers its space; with `space`, refuse a table of another one.
 
     Raises:
-        InvalidInputError: unreadable, truncated, of an unknown schema, or of another space.
+        InvalidInputError: as `read_table`, or of another space, or lacking ops of its space.
+    """
+    table = read_table(path)
+    check_space(table, space or table.search_space, path)
+    return table
+
+
+def read_table(path: Path) -> LatencyTable:
+    """Read any latency table, also an incomplete one or one of a space unknown here.
+
+    Raises:
+        InvalidInputError: unreadable, truncated, or of an unknown schema.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__
         raise InvalidInputError(f"{path} has schema {found!r}, expected {SCHEMA!r}")
     try:
-        table = LatencyTable.model_validate(document)
+        return LatencyTable.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
-    check_space(table, space or table.search_space, path)
-    return table
 
 
 def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> None:

@@ -1,0 +1,282 @@
+"""Latency tables of other projects: Once-for-All's and ProxylessNAS's YAML, without loss.
+
+Both files map an op key to ``{mean, std | var, count}`` in ms. Once-for-All's keys are ours
+(`expand` is the number of mid channels); ProxylessNAS has neither squeeze-and-excitation nor
+hard-swish, writes `expand` as a ratio, and so is a table of another space, ``proxyless``:
+it can be shown, compared and exported, and is refused wherever an mbv3 table is wanted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.ops import parse_key
+from profiler.space import BACKBONES, WIDTH_MULTS, MobileNetV3Space
+from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
+
+PROXYLESS = "proxyless"
+
+
+class TableFormat(StrEnum):
+    OFA_YAML = "ofa-yaml"
+    PROXYLESS_YAML = "proxyless-yaml"
+    PNAG_JSON = "pnag-json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a YAML table does not say about itself, as its importer declares it."""
+
+    device_model: str = "unknown"
+    runtime: str = "unknown"
+    threads: int = 1
+    batch_size: int = 1
+
+
+def import_table(
+    path: Path,
+    table_format: TableFormat,
+    *,
+    space_name: str | None = None,
+    width_mult: float | None = None,
+    resolution_px: int | None = None,
+    provenance: Provenance | None = None,
+) -> LatencyTable:
+    """Read another project's table; its numbers carry `Verdict.IMPORTED`.
+
+    What of the space is not given is inferred from the keys; what is given must agree.
+
+    Raises:
+        InvalidInputError: unreadable, an unknown field or key, not of the declared space, or
+            lacking ops of it.
+    """
+    declared = (space_name, width_mult, resolution_px)
+    if table_format is TableFormat.PNAG_JSON:
+        table = read_table(path)
+        found = (table.space.name, table.space.width_mult, table.space.resolution_px)
+        if any(d is not None and d != f for d, f in zip(declared, found, strict=True)):
+            raise InvalidInputError(f"{path} is a table of {table.space}, not as declared")
+        return table
+    ops = _read_entries(path, _SPREAD_FIELD[table_format])
+    check_key = _check_proxyless_key if table_format is TableFormat.PROXYLESS_YAML else parse_key
+    for key in ops:
+        _named(path, check_key, key)
+    if table_format is TableFormat.PROXYLESS_YAML:
+        if space_name not in (None, PROXYLESS):
+            raise InvalidInputError(
+                f"{path} is a ProxylessNAS table (ratios, no squeeze-and-excitation); "
+                f"it cannot be a table of {space_name}"
+            )
+        # ProxylessNAS publishes its tables at width 1.0
+        width_mult = 1.0 if width_mult is None else width_mult
+        space = SpaceRef(
+            name=PROXYLESS, width_mult=width_mult, resolution_px=resolution_px or _image_px(ops)
+        )
+    else:
+        space = _matching_space(path, ops, *declared)
+    table = _imported(path, table_format, space, ops, provenance or Provenance())
+    if table_format is TableFormat.OFA_YAML:
+        check_space(table, table.search_space, path)
+    return table
+
+
+def export_table(table: LatencyTable, table_format: TableFormat) -> str:
+    """The table as text of another project's format.
+
+    `mean` is our estimate `latency_ms` (for an imported table, its mean), since that is what
+    readers of the format use; `std`, `var` and `count` are left out where they are unknown.
+
+    Raises:
+        InvalidInputError: the table's keys are not of that format's grammar.
+    """
+    if table_format is TableFormat.PNAG_JSON:
+        return table.to_json()
+    wanted = TableFormat.PROXYLESS_YAML if table.space.name == PROXYLESS else TableFormat.OFA_YAML
+    if table_format is not wanted:
+        raise InvalidInputError(
+            f"a table of {table.space} has no {table_format} form; use --format {wanted}"
+        )
+    document = {key: _exported(entry, table_format) for key, entry in table.ops.items()}
+    text: str = yaml.safe_dump(document, sort_keys=True, default_flow_style=False)
+    return text
+
+
+# --- reading ---------------------------------------------------------------------------
+
+_SPREAD_FIELD = {TableFormat.OFA_YAML: "std", TableFormat.PROXYLESS_YAML: "var"}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping that gives one key twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {twice!r} is given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _read_entries(path: Path, spread_field: str) -> dict[str, Entry]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or "not text"
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise InvalidInputError(f"{path} is not YAML: {problem}{where}") from None
+    if not isinstance(document, dict) or not document:
+        raise InvalidInputError(f"{path} is not a latency table: expected op keys with their mean")
+    return {
+        str(key): _entry(f"{path}: {key}", fields, spread_field) for key, fields in document.items()
+    }
+
+
+def _entry(where: str, fields: Any, spread_field: str) -> Entry:
+    if not isinstance(fields, dict) or "mean" not in fields:
+        raise InvalidInputError(f"{where}: expected mean, {spread_field} and count")
+    unknown = sorted(map(str, fields.keys() - {"mean", "count", spread_field}))
+    if unknown:
+        raise InvalidInputError(f"{where}: unknown field {unknown[0]!r}; it would be lost")
+    for name, value in fields.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0 or (name == "mean" and value == 0):
+            raise InvalidInputError(f"{where}: {name} is {value!r}, not a latency statistic")
+    count = fields.get("count", 0)
+    if not isinstance(count, int):
+        raise InvalidInputError(f"{where}: count is {count!r}, not a whole number")
+    spread = fields.get(spread_field)
+    variance = float(spread) if spread is not None and spread_field == "var" else None
+    std = math.sqrt(variance) if variance is not None else spread
+    return Entry(
+        latency_ms=fields["mean"],
+        mean_ms=fields["mean"],
+        std_ms=std,
+        variance_ms2=variance,
+        n_samples=count,
+        verdict=Verdict.IMPORTED,
+    )
+
+
+_PROXYLESS_KEY = re.compile(
+    r"(?P<kind>Conv|Conv_1|Logits|expanded_conv)-input:(?P<h>\d+)x(?P<w>\d+)x(?P<cin>\d+)"
+    r"-output:(?:(?P<oh>\d+)x(?P<ow>\d+)x)?(?P<cout>\d+)"
+    r"(?:-expand:(?P<ratio>\d+)-kernel:(?P<k>\d+)-stride:(?P<s>\d+)-idskip:(?P<skip>[01]))?"
+)
+
+
+def _check_proxyless_key(key: str) -> None:
+    """Refuse a key that is not ProxylessNAS's, or whose sizes contradict its stride."""
+    match = _PROXYLESS_KEY.fullmatch(key)
+    if match is None or (match["kind"] == "expanded_conv") != (match["ratio"] is not None):
+        raise InvalidInputError(f"not a ProxylessNAS op key: {key!r}")
+    if match["oh"] is None:
+        consistent = match["kind"] == "Logits"
+    else:
+        stride = int(match["s"] or (2 if match["kind"] == "Conv" else 1))
+        consistent = all(
+            int(match[out]) == -(-int(match[size]) // stride)
+            for size, out in (("h", "oh"), ("w", "ow"))
+        )
+    if not consistent:
+        raise InvalidInputError(f"op key contradicts itself: {key!r}")
+
+
+def _named(path: Path, check: Callable[[str], object], key: str) -> None:
+    try:
+        check(key)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+
+
+def _image_px(ops: dict[str, Entry]) -> int:
+    """The image size, from the key of the first convolution."""
+    sizes = {int(m[1]) for key in ops if (m := re.match(r"Conv-input:(\d+)x\1x3-", key))}
+    if len(sizes) != 1:
+        raise InvalidInputError(
+            f"the table has {len(sizes)} square first convolutions; say --resolution"
+        )
+    return sizes.pop()
+
+
+def _matching_space(
+    path: Path,
+    ops: dict[str, Entry],
+    name: str | None,
+    width_mult: float | None,
+    resolution_px: int | None,
+) -> SpaceRef:
+    """The one space, of those not excluded by what is declared, whose ops are all there."""
+    size = _image_px(ops) if resolution_px is None else resolution_px
+    names = [
+        known for known in BACKBONES if name is None and size in BACKBONES[known].resolutions_px
+    ]
+    candidates = [
+        MobileNetV3Space(known, width, size)
+        for known in ([name] if name is not None else names)
+        for width in ([width_mult] if width_mult is not None else WIDTH_MULTS)
+    ]
+    if not candidates:
+        raise InvalidInputError(f"{path}: no known space has images of {size} px")
+    complete = [space for space in candidates if space.distinct_ops().keys() <= ops.keys()]
+    if len(complete) > 1:
+        raise InvalidInputError(f"{path} has the ops of several spaces; say --width-mult")
+    # an incomplete table is refused by check_space, which names what the nearest space lacks
+    space = max(complete or candidates, key=lambda s: len(s.distinct_ops().keys() & ops.keys()))
+    return SpaceRef(name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px)
+
+
+def _imported(
+    path: Path,
+    table_format: TableFormat,
+    space: SpaceRef,
+    ops: dict[str, Entry],
+    provenance: Provenance,
+) -> LatencyTable:
+    device = DeviceInfo(
+        spec=f"import:{path.name}",
+        platform="imported",
+        model=provenance.device_model,
+        runtime=provenance.runtime,
+        runtime_version="unknown",
+        threads=provenance.threads,
+        precision="float32",
+        batch_size=provenance.batch_size,
+    )
+    return LatencyTable(
+        space=space,
+        device=device,
+        protocol={"imported_from": path.name, "format": str(table_format)},
+        ops=ops,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tool=f"pnag {version('pnag')}",
+    )
+
+
+def _exported(entry: Entry, table_format: TableFormat) -> dict[str, float | int]:
+    fields: dict[str, float | int] = {"mean": entry.latency_ms}
+    if entry.n_samples:
+        fields["count"] = entry.n_samples
+    if table_format is TableFormat.OFA_YAML and entry.std_ms is not None:
+        fields["std"] = entry.std_ms
+    elif entry.variance_ms2 is not None:
+        fields["var"] = entry.variance_ms2
+    elif table_format is TableFormat.PROXYLESS_YAML and entry.std_ms is not None:
+        fields["var"] = entry.std_ms**2
+    return fields
