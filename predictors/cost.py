@@ -70,16 +70,24 @@ def additive_cost(
     intercept: float = 0.0,
     unit: str = "ms",
     relative_quantiles: Mapping[float, float] | None = None,
+    batch_size: int = 1,
 ) -> AdditiveCost:
-    """Tabulate any per-op cost over a space: a latency table, a regression, MAdds, parameters."""
+    """Tabulate any per-op cost over a space: a latency table, a regression, MAdds, parameters.
+
+    `batch_size` is that of the ops which `op_cost` is asked for.
+    """
     block = np.array(
         [
-            [[op_cost(space.block_op(slot, e, k)) for k in KERNELS] for e in EXPANDS]
+            [
+                [op_cost(space.block_op(slot, e, k, batch_size=batch_size)) for k in KERNELS]
+                for e in EXPANDS
+            ]
             for slot in range(N_SLOTS)
         ],
         dtype=np.float64,
     )
-    fixed = intercept + sum(op_cost(op) for op in [*space.stem_ops(), *space.head_ops()])
+    ends = [*space.stem_ops(batch_size=batch_size), *space.head_ops(batch_size=batch_size)]
+    fixed = intercept + sum(op_cost(op) for op in ends)
     return AdditiveCost(fixed, block, unit, dict(relative_quantiles or {}))
 
 

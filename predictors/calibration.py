@@ -1,0 +1,201 @@
+"""Correcting the sum of ops on measured whole networks, so that it stays a sum of ops.
+
+    c(α) = intercept + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factor[g]
+
+An op measured alone differs from the same op inside a network (layout conversions at its edges,
+colder or warmer caches) by a part common to all ops and by parts that depend on the size of the
+feature map, on stride, kernel and expansion, and on the op itself. Each part has a normal prior
+around zero: generalised ridge regression towards the table (Hoerl & Kennard 1970). How wide the
+priors are is chosen by leave-one-out error, and may be nothing: then one factor and an intercept
+remain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from predictors.intervals import conformal_quantiles
+from profiler.errors import InvalidInputError
+from profiler.ops import OpConfig, OpKind
+from profiler.table import Calibration, LatencyTable, NetworkEntry, Verdict
+
+MIN_NETWORKS = 3
+COMMON = "all"
+# Prior standard deviations as fractions of latency: of the common factor around 1, of the
+# intercept around 0 and, before scaling, of each level of groups (benchmarks/predictors.py).
+COMMON_WIDTH = 0.2
+INTERCEPT_WIDTH = 0.05
+LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "op": 0.02}
+SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
+NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
+
+OpLatency = Callable[[OpConfig], float]
+Rows = NDArray[np.intp]  # which networks
+
+
+def op_groups(op: OpConfig) -> dict[str, str]:
+    """Groups of an op by level. Only blocks have any: the rest is the same in all networks.
+
+    Feature maps halve from stage to stage; the bounds 7, 14, 28 and 56 px tell the stages
+    apart at every resolution from 128 to 224 px.
+
+    >>> from profiler.space import MobileNetV3Space
+    >>> groups = op_groups(MobileNetV3Space(resolution_px=192).block_op(1, 4, 5))
+    >>> groups["size"], groups["stride"], groups["kernel"], groups["expand"]
+    ('out<=56px', 'out<=56px stride=1', 'kernel=5', 'out<=56px expand=4')
+    """
+    if op.kind is not OpKind.MBCONV:
+        return {}
+    size = f"out<={7 * 2 ** max(0, math.ceil(math.log2(op.out_height_px / 7)))}px"
+    return {
+        "size": size,
+        "stride": f"{size} stride={op.stride}",
+        "kernel": f"kernel={op.kernel}",
+        "expand": f"{size} expand={op.mid_channels / op.in_channels:.3g}",
+        "op": op.key,
+    }
+
+
+def op_factor(calibration: Calibration, op: OpConfig) -> float:
+    """The factor on the latency of `op`; a group that was not fitted adds nothing."""
+    factors = calibration.factors
+    return factors[COMMON] + sum(factors.get(group, 0.0) for group in op_groups(op).values())
+
+
+def usable_networks(table: LatencyTable) -> list[NetworkEntry]:
+    """The measured networks that a fit may use: all that were not throttled."""
+    return [n for n in table.networks if n.verdict is not Verdict.THROTTLED]
+
+
+def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibration:
+    """Fit corrections of `op_latency_ms` (the table's, or predicted) on the table's networks.
+
+    Networks count by how well they repeat.
+
+    Raises:
+        InvalidInputError: fewer than 3 usable networks, or one that is not of the space.
+    """
+    measured = usable_networks(table)
+    if len(measured) < MIN_NETWORKS:
+        raise InvalidInputError(
+            f"the table has {len(measured)} usable measured networks; calibration needs at least "
+            f"{MIN_NETWORKS} (pnag profile --networks 30)"
+        )
+    networks = _Networks.of(table, measured, op_latency_ms)
+    rows = np.arange(len(measured))
+    scale = networks.best_scale(rows)
+    dual = networks.solve(scale, rows)
+    factors = {COMMON: 1 + COMMON_WIDTH**2 * float(networks.table_ms @ dual)}
+    for level, columns in networks.levels.items() if scale else ():
+        variance = (scale * LEVEL_WIDTHS[level]) ** 2
+        factors |= {group: variance * float(column @ dual) for group, column in columns.items()}
+    left_out = networks.left_out_predictions_ms()
+    error = np.abs(networks.latency_ms - left_out)
+    return Calibration(
+        intercept_ms=networks.intercept_variance * float(dual.sum()),
+        factors=factors,
+        n_networks=len(measured),
+        residual_mape_pct=float(100 * np.mean(error / networks.latency_ms)),
+        relative_quantiles=conformal_quantiles(error / left_out),
+    )
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Measured networks and the table's latency in them, in total and by group.
+
+    Attributes:
+        latency_ms, table_ms, noise_ms: [n] measured, summed from the table, standard error.
+        levels: by level and group, [n] latency by the table of the group's ops.
+    """
+
+    latency_ms: Floats
+    table_ms: Floats
+    noise_ms: Floats
+    levels: dict[str, dict[str, Floats]]
+
+    @classmethod
+    def of(
+        cls, table: LatencyTable, measured: Sequence[NetworkEntry], op_latency_ms: OpLatency
+    ) -> _Networks:
+        space, batch_size = table.search_space, table.device.batch_size
+        total = np.zeros(len(measured))
+        levels: dict[str, dict[str, Floats]] = {
+            level: defaultdict(lambda: np.zeros(len(measured))) for level in LEVEL_WIDTHS
+        }
+        for i, network in enumerate(measured):
+            for op in space.ops(space.parse_architecture(network.arch), batch_size=batch_size):
+                latency_ms = op_latency_ms(op)
+                total[i] += latency_ms
+                for level, group in op_groups(op).items():
+                    levels[level][group][i] += latency_ms
+        latency = np.array([network.latency_ms for network in measured])
+        return cls(latency, total, np.array([_standard_error(n) for n in measured]), levels)
+
+    @property
+    def gap_ms(self) -> Floats:
+        """[n] what the plain sum of the table misses."""
+        return self.latency_ms - self.table_ms
+
+    @property
+    def intercept_variance(self) -> float:
+        return float((INTERCEPT_WIDTH * self.latency_ms.mean()) ** 2)
+
+    @cached_property
+    def covariances(self) -> dict[float, Floats]:
+        """By scale, [n, n] prior covariance of what the table misses."""
+        common = COMMON_WIDTH**2 * np.outer(self.table_ms, self.table_ms) + self.intercept_variance
+        grouped = np.zeros_like(common)
+        for level, columns in self.levels.items():
+            stacked = np.array(list(columns.values()))
+            grouped += LEVEL_WIDTHS[level] ** 2 * stacked.T @ stacked
+        return {scale: common + scale**2 * grouped for scale in SCALES}
+
+    def best_scale(self, rows: Rows) -> float:
+        """The scale of least squared relative leave-one-out error among the networks `rows`.
+
+        The errors have the closed form of Gaussian process regression (Rasmussen & Williams
+        2006, eq. 5.12).
+        """
+        errors = {}
+        for scale in SCALES:
+            inverse = np.linalg.inv(self._noisy_covariance(scale, rows))
+            residual = inverse @ self.gap_ms[rows] / np.diag(inverse)
+            errors[scale] = float(np.mean((residual / self.latency_ms[rows]) ** 2))
+        return min(SCALES, key=lambda scale: errors[scale])
+
+    def solve(self, scale: float, rows: Rows) -> Floats:
+        """[m] dual weights of the ridge fit to the networks `rows`."""
+        covariance = self._noisy_covariance(scale, rows)
+        return np.asarray(np.linalg.solve(covariance, self.gap_ms[rows]), np.float64)
+
+    def left_out_predictions_ms(self) -> Floats:
+        """[n] each network predicted from the others, the choice of scale included."""
+        predictions = self.table_ms.copy()
+        for left_out in range(len(predictions)):
+            rows = np.delete(np.arange(len(predictions)), left_out)
+            scale = self.best_scale(rows)
+            dual = self.solve(scale, rows)
+            predictions[left_out] += self.covariances[scale][left_out, rows] @ dual
+        return predictions
+
+    def _noisy_covariance(self, scale: float, rows: Rows) -> Floats:
+        prior = self.covariances[scale][np.ix_(rows, rows)]
+        return np.asarray(prior + np.diag(self.noise_ms[rows] ** 2), np.float64)
+
+
+def _standard_error(network: NetworkEntry) -> float:
+    """Of a measured latency in ms: from its 95 % interval, but never below the noise floor."""
+    floor = NETWORK_NOISE * network.latency_ms
+    if network.ci95_ms is None:
+        return floor
+    low, high = network.ci95_ms
+    return max(floor, (high - low) / (2 * 1.96))

@@ -1,0 +1,78 @@
+"""c(α) from a latency table: the sum of its ops, calibrated on its measured networks."""
+
+from __future__ import annotations
+
+from predictors.calibration import (
+    MIN_NETWORKS,
+    OpLatency,
+    fit_calibration,
+    op_factor,
+    usable_networks,
+)
+from predictors.cost import AdditiveCost, additive_cost
+from profiler.errors import InvalidInputError
+from profiler.ops import OpConfig, parse_key
+from profiler.space import MobileNetV3Space
+from profiler.table import Calibration, LatencyTable
+
+
+def table_latency(table: LatencyTable) -> OpLatency:
+    """Latency in ms of the ops that the table holds, at the table's batch size.
+
+    The returned function raises InvalidInputError for any other op. Keys are compared by
+    what they stand for, since they do not spell out everything (a 7x7 first convolution has
+    the key of a 3x3 one).
+    """
+    batch_size = table.device.batch_size
+    by_op = {parse_key(key, batch_size=batch_size): e.latency_ms for key, e in table.ops.items()}
+
+    def latency_ms(op: OpConfig) -> float:
+        try:
+            return by_op[op]
+        except KeyError:
+            raise InvalidInputError(f"the table has no op {op.key}") from None
+
+    return latency_ms
+
+
+def calibration_of(table: LatencyTable) -> Calibration | None:
+    """The table's own calibration, else one fitted on its networks; None with too few."""
+    if table.calibration is not None:
+        return table.calibration
+    if len(usable_networks(table)) < MIN_NETWORKS:
+        return None
+    return fit_calibration(table, table_latency(table))
+
+
+def calibrated(table: LatencyTable) -> LatencyTable:
+    """The table with its calibration filled in.
+
+    Raises:
+        InvalidInputError: fewer than 3 usable measured networks.
+    """
+    return table.model_copy(update={"calibration": fit_calibration(table, table_latency(table))})
+
+
+def cost_from_table(table: LatencyTable) -> AdditiveCost:
+    """c(α) over the table's space, calibrated where the table has the networks for it."""
+    return calibrated_cost(
+        table.search_space, table_latency(table), calibration_of(table), table.device.batch_size
+    )
+
+
+def calibrated_cost(
+    space: MobileNetV3Space,
+    op_latency_ms: OpLatency,
+    calibration: Calibration | None,
+    batch_size: int = 1,
+) -> AdditiveCost:
+    """Tabulate per-op latencies, measured or predicted, with a calibration (or without)."""
+    if calibration is None:
+        return additive_cost(space, op_latency_ms, batch_size=batch_size)
+    return additive_cost(
+        space,
+        lambda op: op_factor(calibration, op) * op_latency_ms(op),
+        intercept=calibration.intercept_ms,
+        relative_quantiles=calibration.relative_quantiles,
+        batch_size=batch_size,
+    )
