@@ -7,7 +7,6 @@ is checked before it is imported.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -36,8 +35,9 @@ def load_runtime() -> Runtime:
         DeviceUnavailableError: neither can be used here.
     """
     try:
-        module = importlib.import_module("ai_edge_litert.interpreter")
-        return Runtime(module, "LiteRT", version("ai-edge-litert"))
+        import ai_edge_litert.interpreter as litert  # type: ignore[import-untyped]
+
+        return Runtime(litert, "LiteRT", version("ai-edge-litert"))
     except (ImportError, OSError) as error:
         cause = str(error)
     try:
@@ -52,10 +52,10 @@ def load_runtime() -> Runtime:
             "pip install 'numpy<2' or ai-edge-litert"
         )
     try:
-        module = importlib.import_module("tflite_runtime.interpreter")
+        import tflite_runtime.interpreter as tflite  # type: ignore[import-not-found]
     except (ImportError, OSError) as error:
         raise DeviceUnavailableError(f"tflite-runtime {fallback} does not load: {error}") from None
-    return Runtime(module, "TensorFlow Lite", fallback)
+    return Runtime(tflite, "TensorFlow Lite", fallback)
 
 
 def load_schema() -> Any:
@@ -65,11 +65,12 @@ def load_schema() -> Any:
         DeviceUnavailableError: ai-edge-litert is not installed.
     """
     try:
-        return importlib.import_module("ai_edge_litert.schema_py_generated")
+        import ai_edge_litert.schema_py_generated as schema  # type: ignore[import-untyped]
     except ImportError as error:
         raise DeviceUnavailableError(
             f"the TFLite schema is missing ({error}); pip install ai-edge-litert"
         ) from None
+    return schema
 
 
 class Model:
