@@ -56,6 +56,7 @@ class DeviceState:
 
     load_1min: float | None = None
     steal_pct: float | None = None
+    waiting_pct: float | None = None  # wall time the measuring thread was ready but had no core
     cpu_pressure_pct: float | None = None  # PSI some avg10
     clock_mhz: float | None = None
     temperature_c: float | None = None

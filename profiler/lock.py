@@ -1,0 +1,55 @@
+"""One measurement at a time on one device: a lock file that dies with its process."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from profiler.errors import DeviceUnavailableError
+
+
+def lock_directory() -> Path:
+    """Per user: ``$XDG_RUNTIME_DIR/pnag``, else a folder of the temporary directory."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(runtime) / "pnag" if runtime else Path(tempfile.gettempdir()) / f"pnag-{user}"
+
+
+@contextmanager
+def device_lock(name: str, directory: Path | None = None) -> Iterator[None]:
+    """Hold the device `name` for the block.
+
+    Raises:
+        DeviceUnavailableError: another process measures on it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = directory or lock_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", name)
+    holder = folder / f"{slug}.pid"
+    lock = FileLock(folder / f"{slug}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DeviceUnavailableError(
+            f"another process{_holder(holder)} is measuring on {name}; wait for it or stop it, "
+            "two at once would disturb each other"
+        ) from None
+    try:
+        holder.write_text(str(os.getpid()), encoding="ascii")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f" (pid {int(path.read_text(encoding='ascii'))})"
+    except (OSError, ValueError):
+        return ""

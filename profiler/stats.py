@@ -1,0 +1,115 @@
+"""Statistics of latency samples: vectorised numpy, no state, nothing deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def bootstrap_median_ci(
+    launches: Sequence[Floats], *, confidence: float, resamples: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Percentile interval of the median of block values.
+
+    Hierarchical (Kalibera & Jones 2013): with several launches of the measuring process,
+    launches are resampled first and then blocks within each, since a launch fixes memory
+    layout and thereby shifts all of its blocks together.
+
+    Args:
+        launches: block values of each launch, [n_blocks] each.
+        confidence: coverage in (0, 1).
+    """
+    if len(launches) == 1:
+        blocks = launches[0]
+        drawn = blocks[rng.integers(len(blocks), size=(resamples, len(blocks)))]
+        medians = np.median(drawn, axis=1)
+    else:
+        medians = np.empty(resamples)
+        for row, chosen in enumerate(rng.integers(len(launches), size=(resamples, len(launches)))):
+            parts = [launches[i][rng.integers(len(launches[i]), size=len(launches[i]))] for i in chosen]
+            medians[row] = np.median(np.concatenate(parts))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def tag_outliers(values: Floats, iqr_multiple: float) -> NDArray[np.bool_]:
+    """Mask of values farther than `iqr_multiple` IQR from the quartiles (Tukey's fences).
+
+    >>> tag_outliers(np.array([1.0, 1.1, 1.2, 1.3, 9.0]), 3.0).tolist()
+    [False, False, False, False, True]
+    """
+    q1, q3 = np.quantile(values, [0.25, 0.75])
+    reach = iqr_multiple * (q3 - q1)
+    mask: NDArray[np.bool_] = (values < q1 - reach) | (values > q3 + reach)
+    return mask
+
+
+ASHMAN_D = 4.0  # halves of one normal sample reach 2.7, of one uniform sample 3.5
+
+
+def two_modes(
+    values: Floats, *, separation: float, min_share: float
+) -> tuple[float, float] | None:
+    """Medians of two modes, or None if the values have one.
+
+    The split minimises the variance within both parts (Otsu 1979). Two modes are claimed
+    if the medians differ by `separation` (relative), each part holds `min_share` of the
+    values, and Ashman's D = √2·|μ1 - μ2| / √(σ1² + σ2²) exceeds what halving a single
+    mode gives (Ashman, Bird & Zepf 1994).
+    """
+    n = len(values)
+    if n < 4:
+        return None
+    x = np.sort(values)
+    left = np.arange(1, n)
+    sums, squares = np.cumsum(x), np.cumsum(x**2)
+    within = (squares[:-1] - sums[:-1] ** 2 / left) + (
+        squares[-1] - squares[:-1] - (sums[-1] - sums[:-1]) ** 2 / (n - left)
+    )
+    split = int(np.argmin(within)) + 1
+    low, high = x[:split], x[split:]
+    if min(len(low), len(high)) < min_share * n:
+        return None
+    m_low, m_high = float(np.median(low)), float(np.median(high))
+    spread = float(np.sqrt(low.var() + high.var()))
+    distinct = np.sqrt(2) * (high.mean() - low.mean()) > ASHMAN_D * spread
+    return (m_low, m_high) if distinct and m_high - m_low >= separation * m_low else None
+
+
+def change_point(values: Floats, *, p_value: float) -> int | None:
+    """Index where the level of a series changes, or None (Pettitt 1979, on ranks).
+
+    U_t = 2·Σ_{i<=t} rank_i - t·(n + 1); p ~ 2·exp(-6·max|U|² / (n³ + n²)).
+    """
+    n = len(values)
+    if n < 8:
+        return None
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable") + 1
+    t = np.arange(1, n)
+    u = np.abs(2 * np.cumsum(ranks)[:-1] - t * (n + 1))
+    at = int(np.argmax(u))
+    significant = 2 * np.exp(-6 * float(u[at]) ** 2 / (n**3 + n**2)) < p_value
+    return at + 1 if significant else None
+
+
+def windows_agree(values: Sequence[float], *, window: int, count: int, tolerance: float) -> bool:
+    """Whether the medians of the last `count` windows of `window` values agree.
+
+    >>> windows_agree([9, 9, 1, 1, 1, 1], window=2, count=2, tolerance=0.02)
+    True
+    """
+    if len(values) < window * count:
+        return False
+    medians = np.median(np.reshape(values[-window * count :], (count, window)), axis=1)
+    return bool(medians.max() - medians.min() <= tolerance * medians.min())
+
+
+def relative_difference_pct(first: Floats, second: Floats) -> Floats:
+    """|a - b| over their mean, in percent."""
+    difference: Floats = 100 * np.abs(first - second) / ((first + second) / 2)
+    return difference
