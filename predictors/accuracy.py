@@ -1,0 +1,197 @@
+"""Accuracy models: the embedded ImageNet one, and fitted ones in files of their own.
+
+A file is safetensors: the arrays of a `QuadraticModel`, the evaluated architectures where they
+may be shipped, and as metadata where the accuracies come from and how well they are predicted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from predictors.quadratic import Encoding, QuadraticModel
+from profiler.atomic import write_bytes_atomic
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space, Tokens
+
+SCHEMA: Final = "pnag.accuracy-model/1"
+EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well architectures that the model was not fitted to are predicted.
+
+    Errors in points (hundredths of top-1); means over repeated cross-validation.
+    """
+
+    mae_points: float
+    rmse_points: float
+    spearman: float
+    kendall: float
+    folds: int
+    repeats: int
+
+    def __str__(self) -> str:
+        return (
+            f"held-out MAE {self.mae_points:.3f} points, Spearman {self.spearman:.3f} "
+            f"({self.repeats} x {self.folds}-fold cross-validation)"
+        )
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the accuracies are. `dataset` and `source` are free text for people."""
+
+    dataset: str
+    source: str
+    licence: str
+    n: int
+    seed: int
+    trained: str  # ISO date
+
+
+@dataclass(frozen=True)
+class FittedAccuracy:
+    """An accuracy model fitted to evaluated architectures of one space.
+
+    Attributes:
+        rows: [m, L] architectures whose measured accuracy `rows_top1` [m] replaces the
+            prediction; may be empty.
+    """
+
+    space: MobileNetV3Space
+    model: QuadraticModel
+    provenance: Provenance
+    held_out: HeldOut
+    rows: Tokens = field(default_factory=lambda: np.empty((0, 45), np.int8))
+    rows_top1: Floats = field(default_factory=lambda: np.empty(0))
+
+    def top1(self, tokens: Tokens) -> Floats:
+        """[n] fractions of tokens [n, 45]: as measured where it was, else predicted."""
+        tokens = np.asarray(tokens)
+        predicted: Floats = np.clip(self.model.predict(tokens), 0.0, 1.0)
+        if len(self.rows):
+            keys, order = self._measured
+            wanted = _row_keys(tokens)
+            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            known = keys[found] == wanted
+            predicted[known] = self.rows_top1[order[found[known]]]
+        return predicted
+
+    @property
+    def heldout_mae_points(self) -> float:
+        return self.held_out.mae_points
+
+    @property
+    def heldout_spearman(self) -> float:
+        return self.held_out.spearman
+
+    @cached_property
+    def _measured(self) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+        keys = _row_keys(self.rows)
+        order = np.argsort(keys)
+        return keys[order], order
+
+
+def embedded_accuracy(space: MobileNetV3Space) -> FittedAccuracy:
+    """ImageNet top-1 of Once-for-All subnets without fine-tuning (`mbv3`, w1.0, 224 px).
+
+    Raises:
+        InvalidInputError: any other space.
+    """
+    with_data = files("predictors").joinpath("data", EMBEDDED)
+    fitted = _decode(with_data.read_bytes(), EMBEDDED)
+    if fitted.space != space:
+        raise InvalidInputError(
+            f"no accuracies of {describe(space)} are built in (only of {describe(fitted.space)}); "
+            "give your own with --accuracy-table or --accuracy-model"
+        )
+    return fitted
+
+
+def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
+    """Write the model as safetensors, atomically."""
+    from safetensors.numpy import save
+
+    arrays = {
+        "bias": np.array([model.model.bias]),
+        "weights": np.ascontiguousarray(model.model.weights),
+        "n_choices": np.array(model.model.encoding.n_choices, dtype=np.int16),
+    }
+    if len(model.rows):
+        arrays |= {"rows": np.ascontiguousarray(model.rows), "rows_top1": model.rows_top1}
+    metadata = {
+        "schema": SCHEMA,
+        "space": json.dumps(asdict(model.space)),
+        "provenance": json.dumps(asdict(model.provenance)),
+        "held_out": json.dumps(asdict(model.held_out)),
+    }
+    write_bytes_atomic(path, save(arrays, metadata))
+
+
+def describe(space: MobileNetV3Space) -> str:
+    """The space in words, for messages."""
+    return f"{space.name} width {space.width_mult:g} at {space.resolution_px} px"
+
+
+def _decode(data: bytes, name: str) -> FittedAccuracy:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        metadata = _metadata(data)
+    except (SafetensorError, ValueError) as error:
+        raise InvalidInputError(f"{name} is not a safetensors file (truncated?): {error}") from None
+    if metadata.get("schema") != SCHEMA:
+        raise InvalidInputError(
+            f"{name} has schema {metadata.get('schema')!r}, expected {SCHEMA!r}"
+        )
+    try:
+        return _build(arrays, metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name} is malformed: {error}") from None
+
+
+def _build(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> FittedAccuracy:
+    encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
+    space = MobileNetV3Space(**json.loads(metadata["space"]))
+    weights, bias = arrays["weights"], arrays["bias"]
+    d = sum(n - 1 for n in encoding.n_choices)
+    if encoding.n_choices != tuple(len(p.choices) for p in space.positions):
+        raise ValueError("its token positions are not those of its space")
+    if weights.shape != (d, d) or bias.shape != (1,):
+        raise ValueError(f"weights {weights.shape} for {d} features")
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        raise ValueError("weights that are not finite")
+    return FittedAccuracy(
+        space,
+        QuadraticModel(encoding, float(bias[0]), weights),
+        Provenance(**json.loads(metadata["provenance"])),
+        HeldOut(**json.loads(metadata["held_out"])),
+        arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8)),
+        arrays.get("rows_top1", np.empty(0)),
+    )
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: 8 bytes of header length, then the JSON header."""
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return metadata
+
+
+def _row_keys(tokens: Tokens) -> NDArray[np.void]:
+    """Rows as opaque byte strings, which sort and compare at once."""
+    rows = np.ascontiguousarray(tokens, dtype=np.int8)
+    return rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
