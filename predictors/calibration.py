@@ -6,15 +6,16 @@ An op measured alone differs from the same op inside a network (layout conversio
 colder or warmer caches) by a part common to all ops and by parts that depend on the size of the
 feature map, on stride, kernel and expansion, and on the op itself. Each part has a normal prior
 around zero: generalised ridge regression towards the table (Hoerl & Kennard 1970). How wide the
-priors are is chosen by leave-one-out error, and may be nothing: then one factor and an intercept
-remain.
+priors of groups are is chosen by leave-one-out error, and may be nothing. A further part moves
+all ops from the table towards the law that the table follows (predictors/work.py): what one op
+alone deviates from it, a network often does not show.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
+from predictors.work import fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.ops import OpConfig, OpKind
 from profiler.table import Calibration, LatencyTable, NetworkEntry, Verdict
@@ -30,9 +32,10 @@ from profiler.table import Calibration, LatencyTable, NetworkEntry, Verdict
 MIN_NETWORKS = 3
 COMMON = "all"
 # Prior standard deviations as fractions of latency: of the common factor around 1, of the
-# intercept around 0 and, before scaling, of each level of groups (benchmarks/predictors.py).
+# intercept and the share of the law around 0 and, before scaling, of each level of groups.
 COMMON_WIDTH = 0.2
 INTERCEPT_WIDTH = 0.05
+LAW_WIDTH = 1.0
 LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "op": 0.02}
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
@@ -89,7 +92,8 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
             f"the table has {len(measured)} usable measured networks; calibration needs at least "
             f"{MIN_NETWORKS} (pnag profile --networks 30)"
         )
-    networks = _Networks.of(table, measured, op_latency_ms)
+    law_ms = _law(table, op_latency_ms)
+    networks = _Networks.of(table, measured, op_latency_ms, law_ms)
     rows = np.arange(len(measured))
     scale = networks.best_scale(rows)
     dual = networks.solve(scale, rows)
@@ -97,6 +101,10 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     for level, columns in networks.levels.items() if scale else ():
         variance = (scale * LEVEL_WIDTHS[level]) ** 2
         factors |= {group: variance * float(column @ dual) for group, column in columns.items()}
+    law_share = LAW_WIDTH**2 * float(networks.law_gap_ms @ dual)
+    for op, latency_ms in law_ms.items():
+        moved = law_share * (latency_ms / op_latency_ms(op) - 1)
+        factors[op.key] = factors.get(op.key, 0.0) + moved
     left_out = networks.left_out_predictions_ms()
     error = np.abs(networks.latency_ms - left_out)
     return Calibration(
@@ -108,26 +116,41 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     )
 
 
+def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[OpConfig, float]:
+    """Latency in ms by the law that the table's ops follow, of all blocks of its space."""
+    ops = list(table.search_space.distinct_ops(batch_size=table.device.batch_size).values())
+    threads = np.full(len(ops), float(table.device.threads))
+    law = fit_work_law(ops, threads, np.array([op_latency_ms(op) for op in ops]))
+    fitted = dict(zip(ops, law.predict_ms(ops, threads).tolist(), strict=True))
+    return {op: latency_ms for op, latency_ms in fitted.items() if op_groups(op)}
+
+
 @dataclass(frozen=True)
 class _Networks:
     """Measured networks and the table's latency in them, in total and by group.
 
     Attributes:
         latency_ms, table_ms, noise_ms: [n] measured, summed from the table, standard error.
+        law_gap_ms: [n] what the sum would change by if blocks followed the law.
         levels: by level and group, [n] latency by the table of the group's ops.
     """
 
     latency_ms: Floats
     table_ms: Floats
     noise_ms: Floats
+    law_gap_ms: Floats
     levels: dict[str, dict[str, Floats]]
 
     @classmethod
     def of(
-        cls, table: LatencyTable, measured: Sequence[NetworkEntry], op_latency_ms: OpLatency
+        cls,
+        table: LatencyTable,
+        measured: Sequence[NetworkEntry],
+        op_latency_ms: OpLatency,
+        law_ms: Mapping[OpConfig, float],
     ) -> _Networks:
         space, batch_size = table.search_space, table.device.batch_size
-        total = np.zeros(len(measured))
+        total, law_gap = np.zeros(len(measured)), np.zeros(len(measured))
         levels: dict[str, dict[str, Floats]] = {
             level: defaultdict(lambda: np.zeros(len(measured))) for level in LEVEL_WIDTHS
         }
@@ -135,10 +158,12 @@ class _Networks:
             for op in space.ops(space.parse_architecture(network.arch), batch_size=batch_size):
                 latency_ms = op_latency_ms(op)
                 total[i] += latency_ms
+                law_gap[i] += law_ms.get(op, latency_ms) - latency_ms
                 for level, group in op_groups(op).items():
                     levels[level][group][i] += latency_ms
         latency = np.array([network.latency_ms for network in measured])
-        return cls(latency, total, np.array([_standard_error(n) for n in measured]), levels)
+        noise = np.array([_standard_error(network) for network in measured])
+        return cls(latency, total, noise, law_gap, levels)
 
     @property
     def gap_ms(self) -> Floats:
@@ -152,7 +177,9 @@ class _Networks:
     @cached_property
     def covariances(self) -> dict[float, Floats]:
         """By scale, [n, n] prior covariance of what the table misses."""
-        common = COMMON_WIDTH**2 * np.outer(self.table_ms, self.table_ms) + self.intercept_variance
+        common = COMMON_WIDTH**2 * np.outer(self.table_ms, self.table_ms)
+        common += LAW_WIDTH**2 * np.outer(self.law_gap_ms, self.law_gap_ms)
+        common += self.intercept_variance
         grouped = np.zeros_like(common)
         for level, columns in self.levels.items():
             stacked = np.array(list(columns.values()))

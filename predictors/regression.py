@@ -1,0 +1,202 @@
+"""Latency of ops that were not measured, from those that were.
+
+    latency(op) = law(op) · exp(residual[kind](op))
+
+The law (predictors/work.py) is physical and extrapolates; what it leaves is learned per kind by
+a forest of extremely randomised trees (Geurts et al. 2006) where a kind has enough ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from predictors.features import shape_matrix
+from predictors.work import WorkLaw, fit_work_law
+from profiler.errors import InvalidInputError
+from profiler.ops import OpConfig, OpKind, parse_key
+from profiler.table import LatencyTable
+
+MIN_FOREST_OPS = 12
+N_TREES = 200
+MAX_EXTRAPOLATION = 4.0  # madds and bytes may leave the measured range by this factor
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Regression trees as flat arrays, one entry per node.
+
+    Attributes:
+        left, right: children (index of the node; -1 in leaves).
+        feature, threshold: a row goes left if float32(row[feature]) <= threshold.
+        value: prediction of leaves.
+        roots: [trees] first node of each tree.
+    """
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: Floats
+    value: Floats
+    roots: NDArray[np.int32]
+
+    def predict(self, rows: Floats) -> Floats:
+        """[n] mean over trees of [n, features] rows."""
+        rows32 = rows.astype(np.float32)
+        node = np.repeat(self.roots[:, None], len(rows), axis=1)  # [trees, n]
+        sample = np.arange(len(rows))
+        while True:
+            inner = self.left[node] >= 0
+            if not inner.any():
+                return np.asarray(self.value[node].mean(axis=0), np.float64)
+            goes_left = rows32[sample, self.feature[node]] <= self.threshold[node]
+            child = np.where(goes_left, self.left[node], self.right[node])
+            node = np.where(inner, child, node)
+
+
+@dataclass(frozen=True)
+class KindModel:
+    """The learned deviation of one kind from the law, and where it may be asked.
+
+    Attributes:
+        forest: of log deviations; None for kinds with few measured ops.
+        low, high: [6] measured range of kernel, stride, batch size, threads, madds, bytes.
+    """
+
+    forest: Forest | None
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class OpRegression:
+    """Predicts latency in ms of any op near those measured.
+
+    Attributes:
+        law: what follows from the work done.
+        kinds: deviations by kind.
+    """
+
+    law: WorkLaw
+    kinds: dict[OpKind, KindModel]
+
+    def predict_ms(self, ops: Sequence[OpConfig], threads: int = 1) -> Floats:
+        """[n] latencies in ms.
+
+        Raises:
+            InvalidInputError: an op is of a kind, kernel, stride, batch size or thread count
+                outside what was measured, or far larger or smaller.
+        """
+        for op in ops:
+            reason = self.refusal(op, threads)
+            if reason:
+                raise InvalidInputError(f"cannot predict {op.key}: {reason}")
+        per_op = np.full(len(ops), float(threads))
+        shape = shape_matrix(ops, per_op, self.law.channel_block)
+        deviation = np.zeros(len(ops))
+        for kind, model in self.kinds.items():
+            rows = np.array([op.kind is kind for op in ops], bool)
+            if model.forest is not None and rows.any():
+                deviation[rows] = model.forest.predict(shape[rows])
+        return np.asarray(self.law.predict_ms(ops, per_op) * np.exp(deviation), np.float64)
+
+    def refusal(self, op: OpConfig, threads: int = 1) -> str | None:
+        """Why `op` cannot be predicted; None if it can."""
+        model = self.kinds.get(op.kind)
+        if model is None:
+            return f"no {op.kind} was measured"
+        asked = _range_features(op, threads)
+        slack = np.array([1, 1, 1, 1, MAX_EXTRAPOLATION, MAX_EXTRAPOLATION])
+        for name, value, low, high in zip(
+            _RANGES, asked, model.low / slack, model.high * slack, strict=True
+        ):
+            if not low <= value <= high:
+                return f"{name} {value:g} is outside {low:g} to {high:g} of the measured {op.kind}"
+        return None
+
+
+def fit_regression(
+    tables: Sequence[LatencyTable], *, keys: Collection[str] | None = None, seed: int = 0
+) -> OpRegression:
+    """Fit on the ops of tables of one device (or on `keys` of them); deterministic.
+
+    Tables may differ in width, resolution, batch size and threads: that is what the
+    regression then interpolates in.
+
+    Raises:
+        InvalidInputError: no ops, or tables of different devices, runtimes or precisions.
+    """
+    _check_one_device(tables)
+    ops, threads, latencies = [], [], []
+    for table in tables:
+        for key, entry in table.ops.items():
+            if keys is None or key in keys:
+                ops.append(parse_key(key, batch_size=table.device.batch_size))
+                threads.append(float(table.device.threads))
+                latencies.append(entry.latency_ms)
+    if not ops:
+        raise InvalidInputError("no measured ops to fit a regression on")
+    n_threads, latency_ms = np.array(threads), np.array(latencies)
+    law = fit_work_law(ops, n_threads, latency_ms)
+    deviation = np.log(latency_ms / law.predict_ms(ops, n_threads))
+    shape = shape_matrix(ops, n_threads, law.channel_block)
+    kinds = {}
+    for kind in law.offsets:
+        rows = np.flatnonzero([op.kind is kind for op in ops])
+        ranges = np.array([_range_features(ops[i], threads[i]) for i in rows])
+        forest = None
+        if len(rows) >= MIN_FOREST_OPS:
+            forest = _grow_forest(shape[rows], deviation[rows], seed)
+        kinds[kind] = KindModel(forest, ranges.min(axis=0), ranges.max(axis=0))
+    return OpRegression(law, kinds)
+
+
+_RANGES = ("kernel", "stride", "batch size", "thread count", "multiply-adds", "bytes")
+
+
+def _range_features(op: OpConfig, threads: float) -> list[float]:
+    return [
+        op.kernel, op.stride, op.batch_size, threads, op.madds * op.batch_size, op.memory_bytes,
+    ]  # fmt: skip
+
+
+def _check_one_device(tables: Sequence[LatencyTable]) -> None:
+    def identity(table: LatencyTable) -> tuple[str, str, str]:
+        return table.device.model, table.device.runtime, table.device.precision
+
+    for table in tables[1:]:
+        if identity(table) != identity(tables[0]):
+            raise InvalidInputError(
+                f"tables of different devices cannot be fitted together: "
+                f"{' / '.join(identity(tables[0]))} and {' / '.join(identity(table))}"
+            )
+
+
+def _grow_forest(rows: Floats, targets: Floats, seed: int) -> Forest:
+    """Fit with scikit-learn, then keep the trees as arrays: nothing is ever unpickled."""
+    from sklearn.ensemble import ExtraTreesRegressor  # type: ignore[import-untyped]
+
+    model = ExtraTreesRegressor(N_TREES, random_state=seed, n_jobs=1).fit(rows, targets)
+    trees = [estimator.tree_ for estimator in model.estimators_]
+    roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
+
+    def children(name: str) -> NDArray[np.int32]:
+        arrays = []
+        for root, tree in zip(roots, trees, strict=True):
+            child = getattr(tree, name)
+            arrays.append(np.where(child >= 0, child + root, -1))
+        return np.concatenate(arrays).astype(np.int32)
+
+    return Forest(
+        left=children("children_left"),
+        right=children("children_right"),
+        # leaves name no feature; 0 keeps the look-up in range
+        feature=np.concatenate([np.maximum(tree.feature, 0) for tree in trees]).astype(np.int32),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        value=np.concatenate([tree.value[:, 0, 0] for tree in trees]),
+        roots=roots.astype(np.int32),
+    )
