@@ -19,6 +19,7 @@ from profiler.export.tflite_graph import Graph, Operator, Quantization, Tensor
 
 INT8_MIN, INT8_MAX = -128, 127
 _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
+_MAX_ADD_RATIO = 2**7  # XNNPACK adds only if input scale / output scale is below 2^8
 _BIAS_LIMIT = 2**30  # half of int32: leaves room for the sum that the bias starts
 
 Range = tuple[float, float]
@@ -66,6 +67,8 @@ def quantize(graph: Graph, ranges: Sequence[Range]) -> Graph:
         if operator.code == "PAD":
             scale = tensors[operator.inputs[0]].quantization
             tensors[operator.output] = replace(tensors[operator.output], quantization=scale)
+        elif operator.code == "ADD":
+            _bound_scale(operator, tensors)
         elif operator.code in _WEIGHT_AXIS:
             _quantize_parameters(operator, graph, tensors)
     return Graph(tensors, list(graph.operators), graph.input, graph.output)
@@ -91,6 +94,17 @@ def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
         stored = np.round(data / quantization.scale[0]) + quantization.zero_point[0]
         data = np.clip(stored, INT8_MIN, INT8_MAX).astype(np.int8)
     return replace(tensor, dtype=np.int8, data=data, quantization=quantization)
+
+
+def _bound_scale(operator: Operator, tensors: list[Tensor]) -> None:
+    """Coarsen the sum where an input is far coarser: hard-sigmoid's ADD, RELU6 of a wide input."""
+    scales = [q.scale[0] for i in operator.inputs if (q := tensors[i].quantization) is not None]
+    output = tensors[operator.output]
+    finest = max(scales) / _MAX_ADD_RATIO
+    if output.quantization is not None and output.quantization.scale[0] < finest:
+        low = (INT8_MIN - output.quantization.zero_point[0]) * output.quantization.scale[0]
+        coarser = affine(float(low), float(low + finest * (INT8_MAX - INT8_MIN)))
+        tensors[operator.output] = replace(output, quantization=coarser)
 
 
 def _quantize_parameters(operator: Operator, graph: Graph, tensors: list[Tensor]) -> None:

@@ -158,6 +158,19 @@ def test_zero_channels_and_large_biases_stay_in_range():
     np.testing.assert_allclose(found[..., :2].reshape(-1, 2), [[1.5, -2.0]] * 4, atol=0.02)
 
 
+def test_a_hard_swish_of_a_wide_input_stays_delegated():
+    """The gate is 6 wide, its input 6,000: XNNPACK adds only scales less than 2^8 apart."""
+    op = OpConfig(OpKind.CONV_2, 8, 8, 1, 1, activation=Activation.HARD_SWISH)
+    weights = {"conv.weight": np.eye(8, dtype=np.float32)[:, :, None, None]}
+    images = np.linspace(-3000, 3000, 64, dtype=np.float32).reshape(8, 1, 1, 8)
+    int8 = Model(export_tflite([op], [weights], precision="int8", calibration_images=images))
+    assert int8.fully_delegated
+    for image in images:
+        np.testing.assert_allclose(
+            int8.run(image[None]), np.maximum(image[None], 0), atol=6000 / 255
+        )
+
+
 @pytest.mark.parametrize(
     ("low", "high", "scale", "zero_point"),
     [(0, 6, 6 / 255, -128), (-6, 0, 6 / 255, 127), (2, 5, 5 / 255, -128), (0, 0, 1, -128)],

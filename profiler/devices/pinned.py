@@ -1,0 +1,92 @@
+"""Cores of this machine held for a measurement: what every backend of the host shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from profiler.devices import host
+from profiler.devices.base import DeviceInfo, DeviceState
+from profiler.errors import DeviceUnavailableError
+
+MAX_STEAL_PCT = 1.0
+MAX_PRESSURE_PCT = 5.0
+
+
+class PinnedHost:
+    """The quietest `threads` cores: this process is pinned to them until `close`.
+
+    Raises:
+        DeviceUnavailableError: fewer cores are allowed than threads were asked for.
+    """
+
+    min_sample_ms = 2.0
+    uses_canary = True
+
+    def __init__(self, threads: int) -> None:
+        self._allowed = host.allowed_cores()
+        if threads > len(self._allowed):
+            raise DeviceUnavailableError(
+                f"{threads} threads asked for, but this process may use {len(self._allowed)} cores"
+            )
+        self.threads = threads
+        self.cores = host.quietest_cores(threads)
+        _pin(self.cores)  # worker threads inherit the affinity of the thread that starts them
+        self._monitor = host.HostMonitor(self.cores)
+
+    def describe(
+        self, platform: str, runtime: str, runtime_version: str, *,
+        precision: str, batch_size: int, options: dict[str, str],
+    ) -> DeviceInfo:  # fmt: skip
+        """DeviceInfo of a runtime on these cores; its spec is the platform's name."""
+        return DeviceInfo(
+            spec=platform,
+            platform=platform,
+            model=host.cpu_model(),
+            runtime=runtime,
+            runtime_version=runtime_version,
+            threads=self.threads,
+            precision=precision,
+            batch_size=batch_size,
+            n_cores=os.cpu_count(),
+            affinity=self.cores,
+            max_clock_mhz=host.max_clock_mhz(),
+            os_release=os.uname().release,
+            boot_id=host.boot_id(),
+            options=tuple(
+                sorted({"clock": host.sample_clock_name(self.threads), **options}.items())
+            ),
+        )
+
+    def state(self) -> DeviceState:
+        return self._monitor.state()
+
+    def blockers(self) -> Sequence[str]:
+        state = self._monitor.state()
+        found = []
+        if state.steal_pct is not None and state.steal_pct > MAX_STEAL_PCT:
+            found.append(f"the hypervisor takes {state.steal_pct:.0f} % of the core (steal)")
+        if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > MAX_PRESSURE_PCT:
+            found.append(f"tasks wait for a core {state.cpu_pressure_pct:.0f} % of the time (PSI)")
+        return found
+
+    def close(self) -> None:
+        _pin(self._allowed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _pin(cores: tuple[int, ...]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)

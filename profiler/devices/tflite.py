@@ -1,0 +1,93 @@
+"""LiteRT with XNNPACK, the runtime of phones, on this machine's own cores."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.devices import host
+from profiler.devices.base import Workload
+from profiler.devices.pinned import PinnedHost
+from profiler.errors import InvalidInputError, MeasurementError
+from profiler.export.tflite import PRECISIONS, Precision, export_tflite
+from profiler.litert import Model, Runtime, load_runtime
+from profiler.weights import random_weights
+
+N_CALIBRATION_IMAGES = 2  # weights are random: ranges need the right order of magnitude only
+
+
+class TFLiteDevice(PinnedHost):
+    """The LiteRT interpreter: XNNPACK runs the whole graph, explicit threads, pinned cores.
+
+    Raises:
+        DeviceUnavailableError: no usable runtime, or fewer cores are allowed than threads
+            were asked for.
+        InvalidInputError: a precision other than float32 and int8.
+    """
+
+    def __init__(
+        self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InvalidInputError(
+                f"device tflite measures {' or '.join(PRECISIONS)}, not {precision}"
+            )
+        self._precision = precision
+        self._runtime = load_runtime()
+        super().__init__(threads)
+        self.info = self.describe(
+            "tflite", self._runtime.name, self._runtime.version,
+            precision=precision,
+            batch_size=batch_size,
+            options={"delegate": "XNNPACK", "delegation": "full"},  # `prepare` refuses any other
+        )  # fmt: skip
+
+    def prepare(self, workload: Workload) -> TFLiteWorkload:
+        return TFLiteWorkload(workload, self._precision, self.threads, self._runtime)
+
+
+class TFLiteWorkload:
+    """One interpreter with its input set, so that a run is `invoke` and nothing else."""
+
+    def __init__(
+        self, workload: Workload, precision: Precision, threads: int, runtime: Runtime
+    ) -> None:
+        # the key seeds the weights: the same op is the same model in every run
+        rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
+        weights = [random_weights(op, rng) for op in workload.ops]
+        first = workload.ops[0]
+        image = (first.height_px, first.width_px, first.in_channels)
+        content = export_tflite(
+            workload.ops,
+            weights,
+            precision=precision,
+            calibration_images=rng.standard_normal((N_CALIBRATION_IMAGES, *image), np.float32),
+        )
+        self._model = Model(content, threads=threads, runtime=runtime)
+        if not self._model.fully_delegated:
+            raise MeasurementError(
+                f"XNNPACK does not run all of {workload.key} in {precision} "
+                f"({runtime.name} {runtime.version})",
+                reason="not_delegated",
+            )
+        self._model.set_input(rng.standard_normal((first.batch_size, *image), np.float32))
+        self._clock = host.sample_clock(threads)
+
+    def sample_ms(self, runs: int) -> float:
+        invoke, clock = self._model.invoke, self._clock
+        start = clock()
+        try:
+            for _ in range(runs):
+                invoke()
+        except RuntimeError as error:
+            raise MeasurementError(f"LiteRT failed: {error}", reason="invoke_failed") from error
+        return (clock() - start) / runs / 1e6
+
+    def output(self) -> NDArray[np.float32]:
+        """The result of the last run, for comparison with another implementation."""
+        return self._model.output()
+
+    def close(self) -> None:
+        self._model.close()
