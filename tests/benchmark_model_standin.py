@@ -2,8 +2,8 @@
 latency, because it runs the model in the host's LiteRT.
 
 The printed forms follow tensorflow/lite/tools/benchmark/benchmark_model.cc,
-tensorflow/core/util/stats_calculator.{h,cc} and proto/benchmark_result.proto. A file `fault` in
-the working directory makes it misbehave once per line, the way real builds and phones do.
+tensorflow/core/util/stats_calculator.{h,cc} and proto/benchmark_result.proto. The file
+`$PHONE/state/fault` makes it misbehave once per line, the way real builds and phones do.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def time_runs(invoke: Callable[[], object], runs: int, min_s: float) -> list[int
 
 def next_fault() -> str:
     """Takes the first line of the file `fault`, if there is one."""
-    path = Path("fault")
+    path = Path(os.environ.get("PHONE", ".")) / "state/fault"
     if not path.exists():
         return ""
     fault, _, rest = path.read_text().partition("\n")

@@ -1,0 +1,71 @@
+"""What can be wrong between this computer and a phone, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from profiler.errors import DeviceUnavailableError
+
+
+class LinkError(DeviceUnavailableError):
+    """The phone cannot be reached or used now.
+
+    Attributes:
+        reason: server_unreachable, not_found, offline, dropped, timeout, corrupt (transient);
+            unauthorized, no_permission, several_devices, no_device, not_booted, no_shell_v2,
+            out_of_space (permanent).
+        transient: whether the same command may succeed when the link is back.
+    """
+
+    def __init__(self, message: str, *, reason: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.transient = transient
+
+
+def unauthorized(serial: str, _: str) -> LinkError:
+    return LinkError(
+        f"{serial} has not allowed this computer; unlock it and accept the USB debugging prompt",
+        reason="unauthorized",
+    )
+
+
+def no_permission(serial: str, _: str) -> LinkError:
+    return LinkError(
+        f"this user may not open {serial}; install the udev rules (Debian: "
+        "apt-get install android-sdk-platform-tools-common), join group plugdev, plug it in again",
+        reason="no_permission",
+    )
+
+
+def offline(serial: str, state: str) -> LinkError:
+    return LinkError(
+        f"{serial} is offline ({state}); plug it in again, or toggle USB debugging",
+        reason="offline",
+        transient=True,
+    )
+
+
+def absent(serial: str, shown: str) -> LinkError:
+    return LinkError(
+        f"{serial} is not attached (attached: {shown})", reason="not_found", transient=True
+    )
+
+
+def not_booted(serial: str, state: str) -> LinkError:
+    return LinkError(
+        f"{serial} is in {state} mode; boot Android: adb -s {serial} reboot", reason="not_booted"
+    )
+
+
+STATE_ERRORS: dict[str, Callable[[str, str], LinkError]] = {
+    "unauthorized": unauthorized,
+    "no permissions": no_permission,
+    "offline": offline,
+    "connecting": offline,
+    "authorizing": offline,
+    "recovery": not_booted,
+    "sideload": not_booted,
+    "rescue": not_booted,
+    "bootloader": not_booted,
+}

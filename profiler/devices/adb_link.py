@@ -1,0 +1,331 @@
+"""The link to one phone: the only module that speaks adb, and the only place that quotes.
+
+What may be tried again is tried again here, at most three times with growing pauses, after the
+phone has come back; an adb server is started if none runs, and never killed. Every command must
+therefore be safe to repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import adbutils  # type: ignore[import-untyped]
+from adbutils.errors import (  # type: ignore[import-untyped]
+    AdbConnectionError,
+    AdbError,
+    AdbTimeout,
+)
+
+from profiler.devices import adb_errors
+from profiler.devices.adb_errors import LinkError
+from profiler.devices.adb_syntax import TEMPORARY, AdbTarget, check_path, quote
+
+T = TypeVar("T")
+
+RETRIES = 3
+MAX_OUTPUT_BYTES = 64 << 20
+MIN_TIMEOUT_S = 5.0  # past a deadline, for the command that finds out what happened
+_NETWORK_SERIAL = re.compile(r".*:[0-9]{1,5}")
+_STALL_S = 15.0  # longest silence of a server or of a transfer
+_SYNC_CHUNK = 64 * 1024  # the protocol's limit
+_STDOUT, _STDERR, _EXIT = 1, 2, 3  # packets of the shell v2 protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ShellResult:
+    """A command that ran to its end on the phone."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def message(self) -> str:
+        """The last line of what went wrong."""
+        lines = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.exit_code}"
+
+
+class AdbLink:
+    """One attached phone.
+
+    Args:
+        target: which phone, behind which server.
+        reconnect_s: how long a lost phone is waited for (a reboot takes a minute).
+        backoff_s: pause before the first retry; doubled for the next.
+    """
+
+    def __init__(
+        self, target: AdbTarget, *, reconnect_s: float = 120.0, backoff_s: float = 0.5
+    ) -> None:
+        self.target = target
+        self._reconnect_s, self._backoff_s = reconnect_s, backoff_s
+        self._client = adbutils.AdbClient(target.host, target.port, socket_timeout=_STALL_S)
+        self.serial = target.serial or "the phone"
+        self._require_server()
+        self.serial = target.serial or self._only_serial()
+        self._retry(self._attach)
+        if "shell_v2" not in self._retry(self._features):
+            raise LinkError(
+                f"{self.serial} reports no exit status (no shell v2); Android 7 or newer is needed",
+                reason="no_shell_v2",
+            )
+
+    def shell(
+        self, arguments: Sequence[str], *, timeout_s: float = 30.0, deadline: float | None = None
+    ) -> ShellResult:
+        """Run a command to its end.
+
+        Args:
+            timeout_s: bounds the whole of one attempt.
+            deadline: (monotonic seconds) bounds all attempts instead.
+
+        Raises:
+            LinkError: no attempt brought an exit status back.
+        """
+        command = quote(arguments)
+
+        def attempt() -> ShellResult:
+            if deadline is None:
+                return self._shell(command, timeout_s)
+            return self._shell(command, max(deadline - time.monotonic(), MIN_TIMEOUT_S))
+
+        return self._retry(attempt)
+
+    def script(self, text: str, *arguments: str, timeout_s: float = 30.0) -> ShellResult:
+        """Run a constant shell script; what varies is passed as `$1`, `$2`, ..."""
+        return self.shell(["sh", "-c", text, "pnag", *arguments], timeout_s=timeout_s)
+
+    def push(self, data: bytes, path: str, *, mode: int = 0o644) -> None:
+        """Write a file that appears whole, with the right SHA-256, or not at all.
+
+        Raises:
+            LinkError: among others out_of_space.
+        """
+        check_path(path)
+        self._retry(lambda: self._push(data, path, mode))
+
+    def free_kib(self) -> int:
+        """Free space in KiB where the phone's shell may write."""
+        return self._retry(self._free_kib)
+
+    # --- one attempt ------------------------------------------------------------------------
+
+    def _shell(self, command: str, timeout_s: float) -> ShellResult:
+        deadline = time.monotonic() + timeout_s
+        output = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        with self._translated_errors(), self._service(f"shell,v2,raw:{command}") as connection:
+
+            def read(size: int) -> bytes:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise AdbTimeout(f"no exit status after {timeout_s:g} s")
+                connection.conn.settimeout(left_s)
+                return bytes(connection.read_exact(size))
+
+            while True:
+                kind, *length = read(5)
+                data = read(int.from_bytes(bytes(length), "little"))
+                if kind == _EXIT and data:
+                    return ShellResult(data[0], bytes(output[_STDOUT]), bytes(output[_STDERR]))
+                if kind in output:
+                    output[kind] += data
+                if sum(map(len, output.values())) > MAX_OUTPUT_BYTES:
+                    raise AdbError("endless output")
+
+    def _push(self, data: bytes, path: str, mode: int) -> None:
+        part, digest = f"{path}.part", hashlib.sha256(data).hexdigest()
+        try:
+            self._send_file(data, part, mode)
+        except LinkError as error:
+            full = "No space left" in str(error)
+            if full or (error.reason == "dropped" and self._free_kib() * 1024 < len(data)):
+                raise LinkError(
+                    f"{self.serial} has no space left in {TEMPORARY}; free some, then go on with "
+                    "--resume",
+                    reason="out_of_space",
+                ) from None
+            raise
+        script = '[ "$(sha256sum <"$1" | cut -c1-64)" = "$2" ] && mv "$1" "$3"'
+        result = self._shell(quote(["sh", "-c", script, "pnag", part, digest, path]), 60)
+        if result.exit_code != 0:
+            raise LinkError(
+                f"a file arrived damaged on {self.serial} ({result.message}); use another cable "
+                "or port",
+                reason="corrupt",
+                transient=True,
+            )
+
+    def _send_file(self, data: bytes, path: str, mode: int) -> None:
+        """SEND of the sync protocol (SYNC.TXT); adbutils' own drops the phone's reason."""
+        name = f"{path},{stat.S_IFREG | mode}".encode()
+        with self._translated_errors(), self._service("sync:") as connection:
+            send = connection.conn.sendall
+            send(b"SEND" + struct.pack("<I", len(name)) + name)
+            for at in range(0, len(data), _SYNC_CHUNK):
+                chunk = data[at : at + _SYNC_CHUNK]
+                send(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
+            send(b"DONE" + struct.pack("<I", int(time.time())))
+            status, size = struct.unpack("<4sI", connection.read_exact(8))
+            if status != b"OKAY":
+                raise AdbError(connection.read_exact(size).decode(errors="replace"))
+
+    def _free_kib(self) -> int:
+        result = self._shell(quote(["df", "-k", TEMPORARY]), 15)
+        rows = [line.split() for line in result.text.strip().splitlines()]
+        # A long device name may wrap; the numbers end with "Available Use% Mounted".
+        if len(rows) < 2 or len(rows[-1]) < 4 or not rows[-1][-3].isdecimal():
+            raise LinkError(
+                f"df on {self.serial} is unreadable: {result.message}", reason="corrupt"
+            )
+        return int(rows[-1][-3])
+
+    def _features(self) -> list[str]:
+        with self._translated_errors(), self._client.make_connection(_STALL_S) as connection:
+            connection.send_command(f"host-serial:{self.serial}:features")
+            connection.check_okay()
+            return str(connection.read_string_block()).split(",")
+
+    @contextmanager
+    def _service(self, name: str) -> Iterator[adbutils.AdbConnection]:
+        """A service of the phone; the connection is closed whatever happens (adbutils' own
+        `open_transport` leaves it open when the phone refuses)."""
+        self._require_server()
+        with self._client.make_connection(_STALL_S) as connection:
+            for command in (f"host:transport:{self.serial}", name):
+                connection.send_command(command)
+                connection.check_okay()
+            yield connection
+
+    # --- coming back ------------------------------------------------------------------------
+
+    def _retry(self, operation: Callable[[], T]) -> T:
+        for attempt in range(RETRIES):
+            try:
+                return operation()
+            except LinkError as error:
+                if not error.transient:
+                    raise
+                time.sleep(self._backoff_s * 2**attempt)
+                self._wait_until_attached()
+        return operation()
+
+    def _wait_until_attached(self) -> None:
+        deadline = time.monotonic() + self._reconnect_s
+        while True:
+            try:
+                return self._attach()
+            except LinkError as error:
+                if not error.transient or time.monotonic() > deadline:
+                    raise
+            time.sleep(min(0.25, self._backoff_s))
+
+    def _attach(self) -> None:
+        """Check that the server shows the phone as usable; a network phone is connected to."""
+        self._require_server()
+        with self._translated_errors():
+            state = self._states().get(self.serial)
+            if state in (None, "offline") and _NETWORK_SERIAL.fullmatch(self.serial):
+                self._client.disconnect(self.serial)
+                self._client.connect(self.serial, timeout=15)
+                state = self._states().get(self.serial)
+        if state == "device":
+            return
+        shown = ", ".join(self._states()) or "none"
+        raise adb_errors.STATE_ERRORS.get(state or "", adb_errors.absent)(
+            self.serial, state or shown
+        )
+
+    def _states(self) -> dict[str, str]:
+        with self._translated_errors():
+            return {device.serial: device.state for device in self._client.list()}
+
+    def _only_serial(self) -> str:
+        states = self._states()
+        if len(states) == 1:
+            return next(iter(states))
+        if not states:
+            raise LinkError(
+                "no Android device is attached; plug it in, allow USB debugging, and see "
+                "`adb devices`",
+                reason="no_device",
+            )
+        listed = ", ".join(f"adb:{serial} ({state})" for serial, state in states.items())
+        raise LinkError(
+            f"several Android devices are attached; name one: {listed}", reason="several_devices"
+        )
+
+    def _require_server(self) -> None:
+        """A server answers, or the user's own is started; a remote one is only asked for."""
+        host, port = self.target.host, self.target.port
+        for started in (False, True):
+            try:
+                socket.create_connection((host, port), 3).close()
+                return
+            except OSError as error:
+                cause = error
+            if started or not self.target.local_server:
+                break
+            adb = shutil.which("adb")
+            if adb is None:
+                raise LinkError(
+                    "no adb server runs and adb is not installed; install Android's "
+                    "platform-tools (Debian: apt-get install adb)",
+                    reason="server_unreachable",
+                )
+            subprocess.run(
+                [adb, "-P", str(port), "start-server"], capture_output=True, timeout=20, check=False
+            )
+        raise LinkError(
+            f"no adb server at {host}:{port} ({cause}); start one: adb -P {port} start-server",
+            reason="server_unreachable",
+            transient=True,
+        )
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (AdbError, EOFError, OSError, ValueError) as error:
+            raise _translate(error, self.serial) from error
+
+
+def _translate(error: Exception, serial: str) -> LinkError:
+    """adbutils and sockets report by text; the reasons are ours."""
+    text = str(error)
+    if isinstance(error, LinkError):
+        return error
+    if isinstance(error, AdbTimeout | TimeoutError):
+        return LinkError(f"{serial} does not answer: {text}", reason="timeout", transient=True)
+    if isinstance(error, AdbConnectionError):
+        return LinkError(
+            f"the adb server is gone: {text}", reason="server_unreachable", transient=True
+        )
+    for words, make in (
+        ("unauthorized", adb_errors.unauthorized),
+        ("permission", adb_errors.no_permission),
+        ("offline", adb_errors.offline),
+        ("not found", adb_errors.absent),
+    ):
+        if words in text:
+            return make(serial, text)
+    return LinkError(
+        f"the link to {serial} dropped ({text or type(error).__name__})",
+        reason="dropped",
+        transient=True,
+    )

@@ -1,0 +1,280 @@
+"""An Android phone over adb, measured by TFLite's own `benchmark_model`.
+
+One process of that program is one sample: it loads the model, warms up, and reports the mean of
+at least half a second of inferences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from profiler.devices.adb_link import AdbLink
+from profiler.devices.adb_syntax import TEMPORARY, parse_spec
+from profiler.devices.android_facts import PhoneState, read_identity, read_state
+from profiler.devices.android_job import RESULT_FILE, JobResult, run_job
+from profiler.devices.android_session import PhoneSession
+from profiler.devices.base import DeviceInfo, DeviceState, Workload
+from profiler.devices.benchmark_binary import check_abi, load_binary, probe_flags
+from profiler.devices.benchmark_output import (
+    BenchmarkTimings,
+    check_result_proto,
+    parse_benchmark_output,
+)
+from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
+from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.export.tflite import Precision, export_tflite
+from profiler.weights import random_weights
+
+FREE_KIB = 64 * 1024  # the program and one model at a time, with room
+N_CALIBRATION_IMAGES = 2  # random weights: ranges only have to be of the right order
+
+
+@dataclass(frozen=True, slots=True)
+class AndroidTiming:
+    """Durations of one sample and of waiting; the defaults are for real phones."""
+
+    sample_s: float = 0.5
+    warmup_s: float = 0.5
+    deadline_s: float = 120.0  # for one benchmark process
+    reconnect_s: float = 120.0  # a reboot takes about a minute
+    backoff_s: float = 0.5
+
+
+class AndroidDevice:
+    """A phone for the length of a `with` block; it is left as it was found.
+
+    Args:
+        spec: `adb`, `adb:SERIAL` or `adb://HOST:PORT/SERIAL`.
+        benchmark_binary: a benchmark_model for the phone's ABI.
+
+    Raises:
+        InvalidInputError: malformed spec, or not a program for this phone.
+        DeviceUnavailableError: the phone cannot be used now; says what to do.
+    """
+
+    uses_canary = False  # it would heat the phone beside the target
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        benchmark_binary: Path | None,
+        threads: int = 1,
+        batch_size: int = 1,
+        precision: Precision = "float32",
+        timing: AndroidTiming | None = None,
+    ) -> None:
+        target, binary = parse_spec(spec), load_binary(benchmark_binary)
+        self._timing = timing or AndroidTiming()
+        self._link = AdbLink(
+            target, reconnect_s=self._timing.reconnect_s, backoff_s=self._timing.backoff_s
+        )
+        self._phone = read_identity(self._link)
+        check_abi(binary, self._phone.abis)
+        self._check_tools()
+        cores = self._phone.big_cores(threads) if "taskset" in self._phone.tools else None
+        self._session = PhoneSession(self._link)
+        try:
+            self._session.keep_awake()
+            self._program = f"{self._session.folder}/benchmark_model"
+            self._link.push(binary.content, self._program, mode=0o755)
+            self._flags = probe_flags(self._link, self._program)
+        except BaseException:
+            self._session.close()
+            raise
+        self.info = DeviceInfo(
+            spec=spec,
+            platform="adb",
+            model=" ".join(filter(None, (self._phone.model, self._phone.platform))),
+            runtime="benchmark_model",
+            runtime_version=f"sha256:{hashlib.sha256(binary.content).hexdigest()[:16]}",
+            threads=threads,
+            precision=precision,
+            batch_size=batch_size,
+            n_cores=len(self._phone.max_clocks_khz) or None,
+            affinity=cores,
+            max_clock_mhz=max((k for k in self._phone.max_clocks_khz if k), default=0) / 1e3
+            or None,
+            os_release=f"Android {self._phone.android_release}, Linux {self._phone.kernel}",
+            boot_id=self._phone.boot_id,
+            options=(("abi", binary.abi), ("delegate", "XNNPACK"), ("serial", self._link.serial)),
+        )
+
+    @property
+    def min_sample_ms(self) -> float:
+        """benchmark_model repeats a short model by itself, so that any count of runs will do."""
+        return 0.0
+
+    def prepare(self, workload: Workload) -> AndroidWorkload:
+        precision: Precision = "int8" if self.info.precision == "int8" else "float32"
+        model = model_file(workload, precision)
+        name = f"model-{hashlib.sha256(model).hexdigest()[:16]}.tflite"
+        path = f"{self._session.folder}/{name}"
+        self._link.push(model, path)
+        return AndroidWorkload(self, path)
+
+    def state(self) -> DeviceState:
+        phone = self._read_state()
+        hot = (f"thermal_{phone.thermal_name}",) if phone.thermal_status else ()
+        return DeviceState(
+            load_1min=phone.load_1min,
+            clock_mhz=phone.clock_mhz,
+            temperature_c=phone.battery_c,
+            throttle_reasons=hot,
+        )
+
+    def blockers(self) -> Sequence[str]:
+        return self._read_state().blockers()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except DeviceUnavailableError:
+            if exc is None:  # else the error that ended the block says more
+                raise
+
+    def benchmark(self, model_path: str, runs: int) -> BenchmarkTimings:
+        """One process of benchmark_model. Raises MeasurementError or LinkError."""
+        flags = self._command_flags(model_path, runs)
+        if "result_file_path" in self._flags:
+            flags["result_file_path"] = RESULT_FILE
+        job = self._run(flags)
+        timings = parse_benchmark_output(
+            _text(job), runs=runs, require_full_delegation=self._full_delegation
+        )
+        if "result_file_path" in self._flags:
+            check_result_proto(job.result_file, timings)
+        return timings
+
+    def profile(self, model_path: str, runs: int) -> tuple[NodeTiming, ...]:
+        """Time of every executed node, from a run apart: profiling slows the whole down."""
+        flags = self._command_flags(model_path, runs) | {"enable_op_profiling": "true"}
+        if "op_profiling_output_file" in self._flags:
+            flags |= {"op_profiling_output_mode": "csv", "op_profiling_output_file": RESULT_FILE}
+        elif "profiling_output_csv_file" in self._flags:
+            flags["profiling_output_csv_file"] = RESULT_FILE
+        else:
+            raise MeasurementError(
+                "this benchmark_model cannot write an op profile", reason="missing_profile"
+            )
+        job = self._run(flags)
+        parse_benchmark_output(_text(job), runs=runs, require_full_delegation=self._full_delegation)
+        return parse_profile_csv(job.result_file.decode(errors="replace"))
+
+    def remove(self, path: str) -> None:
+        self._link.shell(["rm", "-f", path])
+
+    @property
+    def _full_delegation(self) -> bool:
+        """XNNPACK runs every float op of our models; of int8 ops it may leave some."""
+        return self.info.precision == "float32"
+
+    def _check_tools(self) -> None:
+        missing = sorted({"setsid", "sha256sum"} - self._phone.tools)
+        if missing:
+            raise DeviceUnavailableError(
+                f"{self._link.serial} has no {missing[0]} command; Android 8 or newer is needed"
+            )
+        if self._link.free_kib() < FREE_KIB:
+            raise DeviceUnavailableError(
+                f"{self._link.serial} has less than {FREE_KIB // 1024} MiB free in {TEMPORARY}; "
+                "free some"
+            )
+
+    def _read_state(self) -> PhoneState:
+        return read_state(self._link, self.info.affinity)
+
+    def _command_flags(self, model_path: str, runs: int) -> dict[str, str]:
+        wanted = {
+            "graph": model_path,
+            "num_runs": str(runs),
+            "min_secs": f"{self._timing.sample_s:g}",
+            "max_secs": f"{self._timing.deadline_s:g}",
+            "warmup_runs": "1",
+            "warmup_min_secs": f"{self._timing.warmup_s:g}",
+            "num_threads": str(self.info.threads),
+            "use_xnnpack": "true",
+        }
+        if self._full_delegation:
+            wanted["require_full_delegation"] = "true"
+        return {name: value for name, value in wanted.items() if name in self._flags}
+
+    def _run(self, flags: dict[str, str]) -> JobResult:
+        program = [self._program, *(f"--{name}={value}" for name, value in flags.items())]
+        if self.info.affinity:
+            mask = sum(1 << core for core in self.info.affinity)
+            program = ["taskset", f"{mask:x}", *program]
+        job = run_job(
+            self._link,
+            self._session.folder,
+            program,
+            deadline_s=self._timing.deadline_s,
+            boot_id=self._phone.boot_id,
+        )
+        if job.exit_code != 0:
+            raise _failed_exit(job)
+        return job
+
+
+class AndroidWorkload:
+    """A model file on the phone."""
+
+    def __init__(self, device: AndroidDevice, path: str) -> None:
+        self._device, self._path = device, path
+
+    def sample_ms(self, runs: int) -> float:
+        """Mean latency in ms of one process: at least `runs` inferences and `sample_s`."""
+        return self._device.benchmark(self._path, runs).latency_ms
+
+    def profile(self, runs: int = 10) -> tuple[NodeTiming, ...]:
+        return self._device.profile(self._path, runs)
+
+    def close(self) -> None:
+        self._device.remove(self._path)
+
+
+def model_file(workload: Workload, precision: Precision) -> bytes:
+    """The TFLite model of a workload; its key seeds the weights, so that it is always the same."""
+    rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
+    weights = [random_weights(op, rng) for op in workload.ops]
+    images = None
+    if precision == "int8":
+        first = workload.ops[0]
+        shape = (N_CALIBRATION_IMAGES, first.height_px, first.width_px, first.in_channels)
+        images = rng.standard_normal(shape, dtype=np.float32)
+    return export_tflite(workload.ops, weights, precision=precision, calibration_images=images)
+
+
+def _text(job: JobResult) -> str:
+    return job.stdout.decode(errors="replace") + "\n" + job.stderr.decode(errors="replace")
+
+
+def _failed_exit(job: JobResult) -> MeasurementError:
+    """Its own words when they explain the failure, else the status and the last line."""
+    lines = [line for line in _text(job).splitlines() if line.startswith(("ERROR", "FATAL"))]
+    if any("delegat" in line or "CPU fallback" in line for line in lines):
+        return MeasurementError(
+            f"benchmark_model did not run the whole model in XNNPACK: {lines[-1]}",
+            reason="delegate_not_applied",
+        )
+    last = lines[-1] if lines else f"status {job.exit_code}"
+    return MeasurementError(f"benchmark_model failed: {last}", reason="nonzero_exit")

@@ -1,0 +1,103 @@
+"""The user's `benchmark_model`: right machine, runs at all, and which flags it really knows."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.devices.adb_link import AdbLink
+from profiler.devices.benchmark_output import known_flags
+from profiler.errors import DeviceUnavailableError, InvalidInputError
+
+_MACHINES = {  # ELF e_machine (and class) -> Android ABI
+    (183, 2): "arm64-v8a",
+    (40, 1): "armeabi-v7a",
+    (62, 2): "x86_64",
+    (3, 1): "x86",
+    (243, 2): "riscv64",
+}
+REQUIRED_FLAGS = frozenset({
+    "graph", "num_runs", "min_secs", "warmup_runs", "num_threads", "use_xnnpack",
+})  # fmt: skip
+OPTIONAL_FLAGS = frozenset({
+    "warmup_min_secs", "max_secs", "require_full_delegation", "result_file_path",
+    "enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file",
+    "profiling_output_csv_file",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkBinary:
+    """A program for one ABI, as read from the user's disk."""
+
+    path: Path
+    content: bytes
+    abi: str
+
+
+def load_binary(path: Path | None) -> BenchmarkBinary:
+    """Read and identify the file given as `--benchmark-binary`.
+
+    Raises:
+        InvalidInputError: none given, unreadable, not a program, or not for Android's machines.
+    """
+    if path is None:
+        raise InvalidInputError(
+            "measuring on Android needs --benchmark-binary PATH: TFLite's benchmark_model for the "
+            "phone (docs/android.md says how to get one)"
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    return BenchmarkBinary(path, content, elf_abi(content, path))
+
+
+def elf_abi(content: bytes, path: Path) -> str:
+    """Android's name of the machine that an ELF file is for (elf.h: EI_CLASS, e_type, e_machine).
+
+    Raises:
+        InvalidInputError: not an ELF executable of a machine that Android runs on.
+    """
+    if len(content) < 20 or content[:4] != b"\x7fELF" or content[5] != 1:
+        raise InvalidInputError(
+            f"{path} is not a program for Android (no little-endian ELF header)"
+        )
+    elf_type, machine = struct.unpack_from("<HH", content, 16)
+    abi = _MACHINES.get((machine, content[4]))
+    if elf_type not in (2, 3) or abi is None:
+        raise InvalidInputError(f"{path} is not an executable for Android (machine {machine})")
+    return abi
+
+
+def check_abi(binary: BenchmarkBinary, abis: tuple[str, ...]) -> None:
+    """Raise InvalidInputError unless a phone with `abis` runs this program."""
+    if abis and binary.abi not in abis:
+        raise InvalidInputError(
+            f"{binary.path} is built for {binary.abi}; this phone runs {', '.join(abis)}"
+        )
+
+
+def probe_flags(link: AdbLink, path: str) -> frozenset[str]:
+    """Execute the pushed program once (`--help`) and return the flags it knows.
+
+    Raises:
+        DeviceUnavailableError: it does not execute here, or is too old or too different.
+    """
+    result = link.shell([path, "--help"], timeout_s=60)
+    text = (result.stdout + b"\n" + result.stderr).decode(errors="replace")
+    if result.exit_code in (126, 127) or "CANNOT LINK" in text or "cannot execute" in text:
+        raise DeviceUnavailableError(
+            f"{link.serial} cannot execute {path} ({result.message}); is {path.rpartition('/')[0]} "
+            "mounted noexec, or is a library missing? Link benchmark_model statically"
+        )
+    flags = known_flags(text)
+    missing = sorted(REQUIRED_FLAGS - flags)
+    if missing:
+        raise DeviceUnavailableError(
+            f"this benchmark_model does not know --{missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + "; build a newer one (docs/android.md)"
+        )
+    return flags & (REQUIRED_FLAGS | OPTIONAL_FLAGS)
