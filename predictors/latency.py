@@ -1,0 +1,108 @@
+"""Latency of whole networks from a table: measured ops looked up, others from the regression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from predictors.calibration import op_factor
+from predictors.lookup import calibration_of, table_latency
+from predictors.regression import OpRegression, fit_regression
+from profiler.errors import InvalidInputError
+from profiler.ops import OpConfig
+from profiler.table import LatencyTable
+
+
+class Source(StrEnum):
+    """Where the latency of one op is from."""
+
+    TABLE = "table"
+    REGRESSION = "regression"
+
+
+@dataclass(frozen=True)
+class OpPrediction:
+    """One op alone, before calibration."""
+
+    op: OpConfig
+    latency_ms: float
+    source: Source
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network's latency.
+
+    Attributes:
+        interval_ms: conformal; None without calibration, or where ops were not measured,
+            since coverage holds for networks like those of the calibration only.
+    """
+
+    latency_ms: float
+    interval_ms: tuple[float, float] | None
+    ops: tuple[OpPrediction, ...]
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """Number of ops by where they are from."""
+        return dict(Counter(str(op.source) for op in self.ops))
+
+
+class LatencyPredictor:
+    """Predicts networks on the device of one table; further tables of it widen the regression."""
+
+    def __init__(self, table: LatencyTable, *others: LatencyTable) -> None:
+        self.table = table
+        self.calibration = calibration_of(table)
+        self._tables = (table, *others)
+        self._measured = table_latency(table)
+        self._known: dict[OpConfig, OpPrediction] = {}
+
+    @cached_property
+    def regression(self) -> OpRegression:
+        return fit_regression(self._tables)
+
+    def half_width(self, confidence: float) -> float | None:
+        """The interval's half-width as a fraction of c(α); None if not supported."""
+        quantiles = self.calibration.relative_quantiles if self.calibration else {}
+        return quantiles.get(min((c for c in quantiles if c >= confidence), default=-1.0))
+
+    def predict(self, ops: Sequence[OpConfig], *, confidence: float = 0.95) -> Prediction:
+        """Latency of a network of `ops` in sequence.
+
+        Raises:
+            InvalidInputError: ops that neither the table nor the regression knows; all named.
+        """
+        parts, refused = [], []
+        for op in ops:
+            try:
+                parts.append(self._predict_op(op))
+            except InvalidInputError as error:
+                refused.append(str(error))
+        if refused:
+            more = f" (and {len(refused) - 1} more ops)" if refused[1:] else ""
+            raise InvalidInputError(f"{refused[0]}{more}")
+        if self.calibration is None:
+            return Prediction(sum(part.latency_ms for part in parts), None, tuple(parts))
+        latency_ms = self.calibration.intercept_ms + sum(
+            op_factor(self.calibration, part.op) * part.latency_ms for part in parts
+        )
+        half = self.half_width(confidence)
+        measured = all(part.source is Source.TABLE for part in parts)
+        interval = None
+        if half is not None and measured:
+            interval = (latency_ms * (1 - half), latency_ms * (1 + half))
+        return Prediction(latency_ms, interval, tuple(parts))
+
+    def _predict_op(self, op: OpConfig) -> OpPrediction:
+        if op not in self._known:
+            try:
+                self._known[op] = OpPrediction(op, self._measured(op), Source.TABLE)
+            except InvalidInputError:
+                threads = self.table.device.threads
+                latency_ms = float(self.regression.predict_ms([op], threads)[0])
+                self._known[op] = OpPrediction(op, latency_ms, Source.REGRESSION)
+        return self._known[op]

@@ -1,0 +1,97 @@
+"""Fitted regressions as safetensors files: arrays and plain metadata, nothing executable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.features import SHAPE_FEATURES, WORK_TERMS
+from predictors.regression import Forest, KindModel, OpRegression
+from predictors.work import WorkLaw
+from profiler.atomic import write_bytes_atomic
+from profiler.errors import InvalidInputError
+from profiler.ops import OpKind
+
+SCHEMA = "pnag.op-regression/1"
+
+
+def save_regression(regression: OpRegression, path: Path) -> None:
+    """Write atomically; the same regression gives the same bytes."""
+    from safetensors.numpy import save
+
+    law = regression.law
+    arrays: dict[str, NDArray[np.generic]] = {"costs": law.costs}
+    for kind, model in regression.kinds.items():
+        arrays |= {f"{kind}.low": model.low, f"{kind}.high": model.high}
+        if model.forest is not None:
+            for field in fields(Forest):
+                arrays[f"{kind}.{field.name}"] = getattr(model.forest, field.name)
+    metadata = {
+        "schema": SCHEMA,
+        "features": ",".join((*WORK_TERMS, *SHAPE_FEATURES)),
+        "channel_block": str(law.channel_block),
+        "offsets": json.dumps(law.offsets, sort_keys=True),
+    }
+    write_bytes_atomic(path, save(arrays, metadata))
+
+
+def load_regression(path: Path) -> OpRegression:
+    """Read a regression back.
+
+    Raises:
+        InvalidInputError: unreadable, of another schema or other features, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise InvalidInputError(f"{path} is not a safetensors file: {error}") from None
+    if metadata.get("schema") != SCHEMA:
+        raise InvalidInputError(
+            f"{path} has schema {metadata.get('schema')!r}, expected {SCHEMA!r}"
+        )
+    if metadata.get("features") != ",".join((*WORK_TERMS, *SHAPE_FEATURES)):
+        raise InvalidInputError(f"{path} was fitted on other features; fit it again")
+    try:
+        offsets = {OpKind(kind): float(v) for kind, v in json.loads(metadata["offsets"]).items()}
+        law = WorkLaw(int(metadata["channel_block"]), arrays["costs"], offsets)
+        kinds = {kind: _kind_model(arrays, kind) for kind in offsets}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidInputError(f"{path} is damaged: {error}") from None
+    return OpRegression(law, kinds)
+
+
+def _kind_model(arrays: dict[str, NDArray[np.generic]], kind: OpKind) -> KindModel:
+    forest = None
+    if f"{kind}.roots" in arrays:
+        parts = {field.name: arrays[f"{kind}.{field.name}"] for field in fields(Forest)}
+        forest = Forest(**parts)  # type: ignore[arg-type]
+        _check_forest(forest)
+    return KindModel(forest, arrays[f"{kind}.low"], arrays[f"{kind}.high"])  # type: ignore[arg-type]
+
+
+def _check_forest(forest: Forest) -> None:
+    """Children come after their node, so that walking down a tree always ends."""
+    n = len(forest.value)
+    node = np.arange(n)
+    inner = forest.left >= 0
+    sizes = {len(getattr(forest, f.name)) for f in fields(Forest) if f.name != "roots"}
+    sound = (
+        sizes == {n}
+        and bool(np.all(forest.left[inner] > node[inner]))
+        and bool(np.all(forest.right[inner] > node[inner]))
+        and bool(np.all(np.maximum(forest.left, forest.right) < n))
+        and bool(np.all((forest.feature >= 0) & (forest.feature < len(SHAPE_FEATURES))))
+        and bool(np.all((forest.roots >= 0) & (forest.roots < n)))
+    )
+    if not sound:
+        raise ValueError("its trees are not trees")
