@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.base import Floats
+from predictors.base import AccuracyModel, Floats
+from predictors.ofa_accuracy import load_ofa_accuracy
 from predictors.quadratic import Encoding, QuadraticModel
 from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
@@ -119,11 +120,32 @@ def embedded_accuracy(space: MobileNetV3Space) -> FittedAccuracy:
     return fitted
 
 
+def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
+    """Read our safetensors, or Once-for-All's accuracy predictor (a PyTorch checkpoint).
+
+    Raises:
+        InvalidInputError: unreadable, malformed, or of another space.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    if data[8:9] != b"{":  # safetensors: the header's length in 8 bytes, then JSON
+        return load_ofa_accuracy(path, space)
+    fitted = _decode(data, str(path))
+    if fitted.space != space:
+        raise InvalidInputError(
+            f"{path} is a model of {describe(fitted.space)}, not of {describe(space)}"
+        )
+    return fitted
+
+
 def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
     """Write the model as safetensors, atomically."""
     from safetensors.numpy import save
 
     arrays = {
+        "ceiling": np.array([model.model.ceiling]),
         "bias": np.array([model.model.bias]),
         "weights": np.ascontiguousarray(model.model.weights),
         "n_choices": np.array(model.model.encoding.n_choices, dtype=np.int16),
@@ -166,17 +188,17 @@ def _decode(data: bytes, name: str) -> FittedAccuracy:
 def _build(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> FittedAccuracy:
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
     space = MobileNetV3Space(**json.loads(metadata["space"]))
-    weights, bias = arrays["weights"], arrays["bias"]
+    ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
     d = sum(n - 1 for n in encoding.n_choices)
     if encoding.n_choices != tuple(len(p.choices) for p in space.positions):
         raise ValueError("its token positions are not those of its space")
-    if weights.shape != (d, d) or bias.shape != (1,):
+    if weights.shape != (d, d) or not ceiling.shape == bias.shape == (1,):
         raise ValueError(f"weights {weights.shape} for {d} features")
-    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+    if not all(np.isfinite(array).all() for array in (ceiling, bias, weights)):
         raise ValueError("weights that are not finite")
     return FittedAccuracy(
         space,
-        QuadraticModel(encoding, float(bias[0]), weights),
+        QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),
         Provenance(**json.loads(metadata["provenance"])),
         HeldOut(**json.loads(metadata["held_out"])),
         arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8)),

@@ -1,11 +1,12 @@
-"""Bayesian quadratic regression over tokens: a closed-form fit, and fast to evaluate.
+"""Saturating quadratic regression over tokens: a closed-form fit, and fast to evaluate.
 
-y(α) = b + Σ_i q_ii x_i + Σ_{i≠j} q_ij x_i x_j, where the binary features x say "this token is
-at least the c-th choice" (dead tokens are all zero). The prior shrinks main effects little and
-pairs much, so that far from the data the model is nearly additive. It is the posterior mean of
-a Gaussian process with kernel 10 + s + γ s², s = z·z' (polynomial kernel; Rasmussen & Williams,
-"Gaussian Processes for Machine Learning", 2006, sec. 4.2.2 and eq. 2.25); γ and the noise
-maximise the marginal likelihood (eq. 5.8), so nothing is tuned on held-out rows.
+y(α) = C - exp(-u(α)),  u(α) = b + Σ_i q_ii x_i + Σ_{i≠j} q_ij x_i x_j, where the binary
+features x say "this token is at least the c-th choice" (dead tokens are all zero) and no
+prediction exceeds the ceiling C. The prior shrinks pairs more than main effects, so that far
+from the data u is nearly additive. u is the posterior mean of a Gaussian process with kernel
+10 + s + γ s², s = z·z' (Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006,
+sec. 4.2.2, eq. 2.25) on warped values (Snelson et al., "Warped Gaussian Processes", 2003).
+γ, the noise and C maximise the marginal likelihood (eq. 5.8), so held-out rows tune nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from profiler.space import Tokens
 
 CONSTANT = 10.0  # prior variance of the constant, relative to that of the main effects
 PAIR_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # γ
-NOISES = tuple(np.logspace(-5, 1, 31))  # noise variance over the variance of the main effects
+CEILINGS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 10.0)  # above the highest value, in ranges of values
+NOISES = tuple(np.logspace(-5, 1, 31))  # noise variance over that of the main effects
 SELECTION_ROWS = 600  # rows that choose γ and the noise; more do not change the choice
 CHUNK_ROWS = 4096  # features of this many rows stay in the cache
 
@@ -45,31 +47,42 @@ class Encoding:
 
 @dataclass(frozen=True)
 class QuadraticModel:
-    """b + xᵀ Q x over the features of `encoding`; Q is symmetric [d, d]."""
+    """C - exp(-(b + xᵀ Q x)) over the features of `encoding`; Q is symmetric [d, d]."""
 
     encoding: Encoding
+    ceiling: float
     bias: float
     weights: Floats
 
     def predict(self, tokens: Tokens) -> Floats:
         """[n] values of tokens [n, L]."""
         tokens = np.asarray(tokens)
-        values = np.empty(len(tokens))
+        u = np.empty(len(tokens))
         for start in range(0, len(tokens), CHUNK_ROWS):
             x = self.encoding.features(tokens[start : start + CHUNK_ROWS])
-            values[start : start + CHUNK_ROWS] = np.einsum("ij,ij->i", x @ self.weights, x)
-        return self.bias + values
+            u[start : start + CHUNK_ROWS] = np.einsum("ij,ij->i", x @ self.weights, x)
+        values: Floats = self.ceiling - np.exp(-self.bias - u)
+        return values
 
 
 @dataclass(frozen=True)
 class Prior:
-    """γ (`pair_weight`) and the noise variance, relative to the main effects' variance."""
+    """γ (`pair_weight`) and the noise variance, both relative to the main effects', and C."""
 
     pair_weight: float
     noise: float
+    ceiling: float
 
-    def kernel(self, s: Floats) -> Floats:
-        return CONSTANT + s + self.pair_weight * s**2
+    def covariance(self, s: Floats) -> Floats:
+        """[n, n] of u with noise, up to the overall variance."""
+        kernel: Floats = CONSTANT + s + self.pair_weight * s**2
+        kernel[np.diag_indices_from(kernel)] += self.noise
+        return kernel
+
+    def warp(self, values: Floats) -> Floats:
+        """u of values."""
+        warped: Floats = -np.log(self.ceiling - values)
+        return warped
 
 
 def fit_quadratic(
@@ -77,20 +90,20 @@ def fit_quadratic(
 ) -> tuple[QuadraticModel, Prior]:
     """Posterior mean given tokens [n, L], distinct, and their values [n], not all equal."""
     x = encoding.features(tokens)
-    centre, mean = x.mean(axis=0), values.mean()
-    z, residual = x - centre, values - mean
+    centre = x.mean(axis=0)
+    z = x - centre
     scale = 1 / np.mean(np.sum(z**2, axis=1))
     chosen = rng.permutation(len(z))[:SELECTION_ROWS]
-    prior = _most_likely_prior(scale * z[chosen] @ z[chosen].T, residual[chosen])
-    kernel = prior.kernel(scale * z @ z.T)
-    kernel[np.diag_indices_from(kernel)] += prior.noise
-    dual = np.linalg.solve(kernel, residual)
+    ceilings = values.max() + np.array(CEILINGS) * np.ptp(values)
+    prior = _most_likely_prior(scale * z[chosen] @ z[chosen].T, values[chosen], ceilings)
+    u = prior.warp(values)
+    dual = np.linalg.solve(prior.covariance(scale * z @ z.T), u - u.mean())
     linear = scale * z.T @ dual
     pairs = prior.pair_weight * scale**2 * (z.T * dual) @ z
     # From z = x - centre back to x; for binary x, x_i = x_i², so the linear part is the diagonal.
-    bias = mean + CONSTANT * dual.sum() - linear @ centre + centre @ pairs @ centre
+    bias = u.mean() + CONSTANT * dual.sum() - linear @ centre + centre @ pairs @ centre
     weights = (pairs + pairs.T) / 2 + np.diag(linear - 2 * pairs @ centre)
-    return QuadraticModel(encoding, float(bias), weights), prior
+    return QuadraticModel(encoding, prior.ceiling, float(bias), weights), prior
 
 
 def cross_validate(
@@ -112,17 +125,21 @@ def cross_validate(
     return predicted
 
 
-def _most_likely_prior(s: Floats, residual: Floats) -> Prior:
-    """Grid maximum of the log marginal likelihood; the overall variance is maximised exactly."""
-    best, best_likelihood = Prior(0.0, 1.0), -np.inf
-    n = len(residual)
+def _most_likely_prior(s: Floats, values: Floats, ceilings: Floats) -> Prior:
+    """Grid maximum of the log marginal likelihood of values [n]; the overall variance is
+    maximised exactly."""
+    best, best_likelihood = Prior(0.0, 1.0, float(ceilings[-1])), -np.inf
     for pair_weight in PAIR_WEIGHTS:
-        eigenvalues, vectors = np.linalg.eigh(Prior(pair_weight, 0.0).kernel(s))
-        squares = (vectors.T @ residual) ** 2
-        for noise in NOISES:
-            spectrum = np.maximum(eigenvalues, 0) + noise
-            variance = np.mean(squares / spectrum)
-            likelihood = -0.5 * (np.log(spectrum).sum() + n * np.log(variance))
-            if likelihood > best_likelihood:
-                best, best_likelihood = Prior(pair_weight, float(noise)), likelihood
+        spectrum, vectors = np.linalg.eigh(Prior(pair_weight, 0.0, np.inf).covariance(s))
+        for ceiling in ceilings:
+            u = -np.log(ceiling - values)
+            squares = (vectors.T @ (u - u.mean())) ** 2
+            for noise in NOISES:
+                noisy = np.maximum(spectrum, 0) + noise
+                variance = np.mean(squares / noisy)
+                # The last term is the Jacobian of the warp: du/dy = 1 / (C - y) = exp(u).
+                likelihood = -0.5 * np.sum(np.log(noisy * variance)) + u.sum()
+                if likelihood > best_likelihood:
+                    best = Prior(pair_weight, float(noise), float(ceiling))
+                    best_likelihood = likelihood
     return best

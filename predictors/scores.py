@@ -1,19 +1,28 @@
-"""Accuracy tables: the user's own evaluated architectures, and models fitted to them."""
+"""Accuracy tables: the user's own evaluated architectures, and models fitted to them.
+
+Three layouts are read: ours (docs/schemas/accuracy-table-1.json), CSV with `arch` and `top1`
+(a fraction) or `top1_pct`, and the `architectures.json` of PNAG's authors
+(github.com/guoyongcs/PNAG, core/dataset.py): a list of ``{"arch", "w1.0": {"top1_acc"}, ...}``.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from predictors.accuracy import FittedAccuracy, HeldOut, Provenance
+from predictors.accuracy import FittedAccuracy, HeldOut, Provenance, describe
 from predictors.base import Floats
 from predictors.quadratic import Encoding, cross_validate, fit_quadratic
+from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space, Tokens
 from profiler.table import SpaceRef
@@ -21,6 +30,7 @@ from profiler.table import SpaceRef
 SCHEMA: Final = "pnag.accuracy-table/1"
 MIN_ROWS = 30
 FOLDS = 5
+PUBLISHED_RESOLUTION_PX = 224
 CSV_COLUMNS = {"top1": 1.0, "top1_pct": 0.01}  # header -> factor to a fraction
 
 
@@ -83,6 +93,150 @@ class AccuracyTable:
         means = np.array([math.fsum(values) / len(values) for values in repeats.values()])
         return AccuracyTable(space, stacked, means, dataset, source, licence)
 
+    def to_json(self) -> str:
+        """The file's text in our layout."""
+        document = AccuracyFile(
+            space=_space_ref(self.space),
+            dataset=self.dataset,
+            source=self.source,
+            rows=tuple(
+                Row(arch=self.space.format(tokens), top1=float(top1))
+                for tokens, top1 in zip(self.tokens, self.top1, strict=True)
+            ),
+        )
+        return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        write_text_atomic(path, self.to_json())
+
+
+def load_accuracy_table(path: Path, space: MobileNetV3Space) -> AccuracyTable:
+    """Read any of the three layouts; the file's content, not its name, tells which.
+
+    Raises:
+        InvalidInputError: unreadable, malformed, of another space, or of unclear units.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not text") from None
+    if not text.lstrip().startswith(("{", "[")):
+        return _read_csv(path, text, space)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
+    if isinstance(document, dict) and "schema" in document:
+        return _read_own(path, document, space)
+    return _read_published(path, document, space)
+
+
+def _read_own(path: Path, document: dict[str, Any], space: MobileNetV3Space) -> AccuracyTable:
+    if document["schema"] != SCHEMA:
+        raise InvalidInputError(f"{path} has schema {document['schema']!r}, expected {SCHEMA!r}")
+    try:
+        table = AccuracyFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
+    wanted = _space_ref(space)
+    if table.space != wanted:
+        raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
+    rows = [(_parse(path, i, row.arch, space), row.top1) for i, row in enumerate(table.rows)]
+    return AccuracyTable.of(space, rows, dataset=table.dataset, source=table.source)
+
+
+def _read_csv(path: Path, text: str, space: MobileNetV3Space) -> AccuracyTable:
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    try:
+        records = list(reader)
+    except csv.Error as error:
+        raise InvalidInputError(f"{path} is not CSV: {error}") from None
+    header = reader.fieldnames or []
+    columns = [name for name in header if name in CSV_COLUMNS]
+    if "arch" not in header or len(columns) != 1:
+        raise InvalidInputError(
+            f"{path}: the header needs arch and one of {' or '.join(CSV_COLUMNS)}"
+        )
+    column = columns[0]
+    values = [_number(path, i, record[column]) for i, record in enumerate(records)]
+    if column == "top1" and max(values, default=0) > 1:
+        raise InvalidInputError(f"{path}: top1 is a fraction; name a percentage top1_pct")
+    if column == "top1_pct" and values and max(values) <= 1:
+        raise InvalidInputError(f"{path}: no top1_pct above 1; name a fraction top1")
+    if values and not 0 <= min(values) <= max(values) <= 1 / CSV_COLUMNS[column]:
+        raise InvalidInputError(f"{path}: {column} outside its range")
+    rows = [
+        (_parse(path, i, record["arch"], space), value * CSV_COLUMNS[column])
+        for i, (record, value) in enumerate(zip(records, values, strict=True))
+    ]
+    return AccuracyTable.of(space, rows, dataset="unknown", source=path.name)
+
+
+def _read_published(path: Path, document: Any, space: MobileNetV3Space) -> AccuracyTable:
+    """Its accuracies are at 224 px; a percentage is told from a fraction by the whole column."""
+    if space.name != "mbv3" or space.resolution_px != PUBLISHED_RESOLUTION_PX:
+        raise InvalidInputError(
+            f"{path} is in the layout of published mbv3 accuracies at "
+            f"{PUBLISHED_RESOLUTION_PX} px, not of {describe(space)}"
+        )
+    width = f"w{space.width_mult:.1f}"
+    try:
+        if isinstance(document, dict):
+            document = [{"arch": arch} | entry for arch, entry in document.items()]
+        found = [(entry["arch"], entry[width]["top1_acc"]) for entry in document if width in entry]
+    except (TypeError, KeyError):
+        raise InvalidInputError(
+            f"{path}: expected entries with arch and {width}: {{top1_acc}}"
+        ) from None
+    if not found:
+        raise InvalidInputError(f"{path} has no accuracies of width {width[1:]}")
+    values = np.array([_number(path, i, value) for i, (_, value) in enumerate(found)])
+    if (values <= 0).any() or (values > 100).any() or len(set(values > 1)) > 1:
+        raise InvalidInputError(
+            f"{path}: top1_acc from {values.min():g} to {values.max():g} is neither "
+            "all fractions nor all percentages"
+        )
+    fractions = values / 100 if values[0] > 1 else values
+    rows = [
+        (_parse(path, i, _with_inactive_blocks(arch), space), float(top1))
+        for i, ((arch, _), top1) in enumerate(zip(found, fractions, strict=True))
+    ]
+    return AccuracyTable.of(space, rows, dataset="ImageNet-1k", source=path.name)
+
+
+def _with_inactive_blocks(arch: Any) -> Any:
+    """As a dict, in which inactive blocks may hold any choice: so PNAG's controller writes."""
+    if not isinstance(arch, str) or arch.count(":") != 2:
+        return arch
+    depths, kernels, expands = (part.split(",") for part in arch.split(":"))
+    return {"d": depths, "ks": kernels, "e": expands}
+
+
+def _parse(path: Path, index: int, arch: Any, space: MobileNetV3Space) -> Tokens:
+    try:
+        return space.parse(arch if isinstance(arch, str) else json.dumps(arch))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} row {index + 1}: {error}") from None
+
+
+def _number(path: Path, index: int, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInputError(f"{path} row {index + 1}: {value!r} is not a number")
+    return number
+
+
+def _space_ref(space: MobileNetV3Space) -> SpaceRef:
+    return SpaceRef(name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px)
+
 
 def accuracy_from_table(
     table: AccuracyTable,
@@ -99,7 +253,7 @@ def accuracy_from_table(
         InvalidInputError: another space, fewer than 30 architectures, or all equal.
     """
     if table.space != space:
-        raise InvalidInputError(f"accuracies of {table.space}, not of {space}")
+        raise InvalidInputError(f"accuracies of {describe(table.space)}, not of {describe(space)}")
     if len(table.top1) < MIN_ROWS:
         raise InvalidInputError(
             f"{table.source}: {len(table.top1)} distinct architectures; "

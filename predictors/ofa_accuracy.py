@@ -1,0 +1,164 @@
+"""Once-for-All's accuracy predictor: an MLP over one-hot kernels, expands and resolution.
+
+Two layouts of its PyTorch checkpoint exist (github.com/mit-han-lab/once-for-all):
+- `ofa/tutorial/accuracy_predictor.py`, the published file: 128-400-400-400-1, features are
+  kernels [60], expands [60], then 8 resolution bins of 16 px from 112 px;
+- `ofa/nas/accuracy_predictor`: resolutions first, last layer without bias, `base_acc` added.
+Both predict fractions: they were trained on percentages divided by 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from profiler.errors import InvalidInputError
+from profiler.space import EXPANDS, KERNELS, N_SLOTS, N_STAGES, MobileNetV3Space, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[np.float32]
+
+BIN_PX = 16
+FIRST_BIN_PX = 112
+N_BINS = 8
+BLOCK_FEATURES = N_SLOTS * (len(KERNELS) + len(EXPANDS))
+CHUNK_ROWS = 4096
+# Image sizes by their number, for the layout whose files do not name them: the encoder's
+# default, the accuracy data set's default, the tutorial's bins, and the supernet's own sizes.
+IMAGE_SIZES_PX = {
+    1: range(224, 225),
+    4: range(128, 225, 32),
+    8: range(FIRST_BIN_PX, 225, BIN_PX),
+    25: range(128, 225, 4),
+}
+
+
+@dataclass(frozen=True)
+class OfaAccuracyPredictor:
+    """The MLP, ReLU between layers.
+
+    Attributes:
+        layers: weights [out, in] and biases [out]. resolution: one-hot row.
+        resolution_first: whether it precedes kernels and expands.
+    """
+
+    layers: tuple[tuple[Array, Array], ...]
+    resolution: Array
+    resolution_first: bool
+    base: float = 0.0
+
+    def top1(self, tokens: Tokens) -> Floats:
+        """[n] fractions of tokens [n, 45], as the network gives them."""
+        tokens = np.asarray(tokens)
+        values = np.empty(len(tokens))
+        for start in range(0, len(tokens), CHUNK_ROWS):
+            x = self._features(tokens[start : start + CHUNK_ROWS])
+            for weight, bias in self.layers[:-1]:
+                x = np.maximum(x @ weight.T + bias, 0)
+            weight, bias = self.layers[-1]
+            values[start : start + CHUNK_ROWS] = (x @ weight.T + bias)[:, 0]
+        return values + self.base
+
+    def _features(self, tokens: Tokens) -> Array:
+        by_stage = tokens.reshape(len(tokens), N_STAGES, -1)
+        expands, kernels = by_stage[:, :, 1::2], by_stage[:, :, 2::2]
+        resolution = np.broadcast_to(self.resolution, (len(tokens), len(self.resolution)))
+        parts = [_one_hot(kernels), _one_hot(expands), resolution]
+        if self.resolution_first:
+            parts = [parts[-1], *parts[:-1]]
+        return np.concatenate(parts, axis=1)
+
+
+def load_ofa_accuracy(path: Path, space: MobileNetV3Space) -> OfaAccuracyPredictor:
+    """Read a checkpoint; only tensors are read, no code of the file is run.
+
+    The file names neither width nor supernet: that it fits `space` is for the user to know.
+
+    Raises:
+        InvalidInputError: unreadable, of another architecture, without the resolution of
+            `space`, or not predicting fractions.
+    """
+    predictor = _from_state(_read_state(path), space, path)
+    sample = predictor.top1(space.sample(1000, np.random.default_rng(0)))
+    if not (np.isfinite(sample).all() and 0 < np.median(sample) < 1):
+        raise InvalidInputError(
+            f"{path} predicts {np.median(sample):.4g} for the median architecture; "
+            "expected a fraction between 0 and 1"
+        )
+    return predictor
+
+
+def _read_state(path: Path) -> dict[str, Array]:
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # torch raises its own, pickle's and zip's errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInputError(
+            f"{path} is not a PyTorch checkpoint of tensors: {reason}"
+        ) from None
+    state: Mapping[str, Tensor] = (
+        loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    )
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InvalidInputError(f"{path} holds no state dict")
+    return {key: value.detach().float().numpy() for key, value in state.items()}
+
+
+def _from_state(
+    state: dict[str, Array], space: MobileNetV3Space, path: Path
+) -> OfaAccuracyPredictor:
+    resolution_first = "base_acc" in state
+    names = [f"layers.{i}.0" for i in range(3)] + ["layers.3"]
+    if not resolution_first:
+        names = [str(2 * i) for i in range(4)]
+    layers = []
+    try:
+        for name in names:
+            weight = state.pop(f"{name}.weight")
+            bias = state.pop(f"{name}.bias", np.zeros(len(weight), np.float32))
+            layers.append((weight, bias))
+        base = float(state.pop("base_acc")[0]) if resolution_first else 0.0
+    except KeyError as error:
+        raise InvalidInputError(
+            f"{path} is no Once-for-All accuracy predictor: it lacks {error.args[0]}"
+        ) from None
+    shapes = [weight.shape for weight, _ in layers]
+    chained = all(a[0] == b[1] for a, b in pairwise(shapes))
+    n_sizes = shapes[0][1] - BLOCK_FEATURES
+    if state or not chained or shapes[-1][0] != 1 or n_sizes < 1:
+        raise InvalidInputError(f"{path} is no Once-for-All accuracy predictor: layers {shapes}")
+    resolution = _resolution(n_sizes, space.resolution_px, exact=resolution_first, path=path)
+    return OfaAccuracyPredictor(tuple(layers), resolution, resolution_first, base)
+
+
+def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) -> Array:
+    """One-hot row; the tutorial's bins hold the sizes up to the next, others one size each."""
+    sizes = IMAGE_SIZES_PX.get(n_sizes, range(0))
+    found = resolution_px if exact else resolution_px // BIN_PX * BIN_PX
+    if found not in sizes:
+        raise InvalidInputError(
+            f"{path} does not say how it encodes {resolution_px} px "
+            f"({n_sizes} image sizes{f', {sizes[0]}-{sizes[-1]} px' if sizes else ''})"
+        )
+    row = np.zeros(n_sizes, np.float32)
+    row[sizes.index(found)] = 1
+    return row
+
+
+def _one_hot(choices: Tokens) -> Array:
+    """[n, 60] of choices [n, 5, 4]; dead blocks are all zero."""
+    hot = choices.reshape(len(choices), -1, 1) == np.arange(3, dtype=np.int8)
+    return hot.reshape(len(choices), -1).astype(np.float32)
