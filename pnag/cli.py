@@ -18,7 +18,8 @@ EXIT_INTERRUPTED = 130
 COMMAND_MODULES = (
     # "profiler.cli",
     "profiler.cli_space",
-    # "predictors.cli",
+    "profiler.cli_table",
+    "predictors.cli",
     # "pnag.cli_generate",
     # "pnag.cli_demo",
 )

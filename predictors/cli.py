@@ -1,0 +1,157 @@
+"""`pnag predict`: latency of architectures and of ONNX networks from a latency table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from predictors.latency import Prediction
+    from profiler.space import MobileNetV3Space
+    from profiler.table import SpaceRef
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(predict)
+
+
+def predict(
+    latency_table: Annotated[
+        list[Path],
+        typer.Option(
+            "--latency-table",
+            help="Table of the device. Further ones of the same device (other widths, "
+            "resolutions, batch sizes, threads) widen the regression.",
+        ),
+    ],
+    arch: Annotated[
+        list[str] | None,
+        typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON."),
+    ] = None,
+    arch_file: Annotated[
+        Path | None, typer.Option("--arch-file", help="One architecture a line, or a JSON list.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option("--model", help="ONNX network made of known ops.")
+    ] = None,
+    width_mult: Annotated[
+        float | None, typer.Option("--width-mult", help="By default the table's.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", help="Pixels; by default the table's.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Coverage of the interval.")
+    ] = 0.95,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Predict latencies; ops that were not measured are predicted from those that were."""
+    from predictors.latency import LatencyPredictor
+    from profiler.onnx_reader import read_onnx_ops
+    from profiler.space import open_space
+    from profiler.table import load_table, read_table
+
+    if not 0 < confidence < 1:
+        raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")
+    if not (arch or arch_file or model):
+        raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
+    terminal = Terminal(json_output, quiet)
+    table = load_table(latency_table[0])
+    predictor = LatencyPredictor(table, *(read_table(path) for path in latency_table[1:]))
+    batch_size = table.device.batch_size
+    space = open_space(
+        table.space.name,
+        table.space.width_mult if width_mult is None else width_mult,
+        table.space.resolution_px if resolution is None else resolution,
+    )
+    networks: list[tuple[dict[str, str], list[Any]]] = []
+    for text in [*(arch or ()), *(read_architectures(arch_file) if arch_file else ())]:
+        architecture = space.parse_architecture(text)
+        networks.append(
+            ({"arch": str(architecture)}, space.ops(architecture, batch_size=batch_size))
+        )
+    for path in model or ():
+        networks.append(({"model": str(path)}, read_onnx_ops(path, batch_size=batch_size)))
+    results, lines = [], []
+    for name, ops in networks:
+        prediction = predictor.predict(ops, confidence=confidence)
+        results.append(name | _as_json(prediction))
+        lines.append(f"{_as_text(prediction)}  {next(iter(name.values()))}")
+    for note in _notes(predictor.half_width(confidence), confidence, table.space, space):
+        terminal.note(note)
+    document = {"results": results, "confidence": confidence, "device": table.device.model}
+    terminal.result(document, "\n".join(lines))
+
+
+def read_architectures(path: Path) -> list[str]:
+    """Written architectures: a JSON list of strings or OFA dicts, or one a line (# comments).
+
+    Raises:
+        InvalidInputError: unreadable or empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not a text file") from None
+    if text.lstrip().startswith("["):
+        try:
+            items = json.loads(text)
+        except ValueError as error:
+            raise InvalidInputError(f"{path} is not JSON: {error}") from None
+        written = [item if isinstance(item, str) else json.dumps(item) for item in items]
+    else:
+        lines = (line.strip() for line in text.splitlines())
+        written = [line for line in lines if line and not line.startswith("#")]
+    if not written:
+        raise InvalidInputError(f"{path} holds no architectures")
+    return written
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    interval = prediction.interval_ms
+    return {
+        "latency_ms": prediction.latency_ms,
+        "interval_ms": list(interval) if interval else None,
+        "ops_from": prediction.sources,
+        "ops": [
+            {"key": part.op.key, "latency_ms": part.latency_ms, "from": str(part.source)}
+            for part in prediction.ops
+        ],
+    }
+
+
+def _as_text(prediction: Prediction) -> str:
+    interval = prediction.interval_ms
+    text = f"{prediction.latency_ms:9.3f} ms"
+    text += f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    guessed = prediction.sources.get("regression", 0)
+    return text + (f"  ({guessed} of {len(prediction.ops)} ops not measured)" if guessed else "")
+
+
+def _notes(
+    half_width: float | None, confidence: float, measured: SpaceRef, asked: MobileNetV3Space
+) -> list[str]:
+    """What the person should know about the numbers."""
+    notes = []
+    if half_width is None:
+        notes.append(
+            f"no interval of coverage {confidence:g}: too few whole networks were measured "
+            "(pnag profile --networks 30)"
+        )
+    if (asked.width_mult, asked.resolution_px) != (measured.width_mult, measured.resolution_px):
+        notes.append(
+            f"the table is of {measured}; width {asked.width_mult:g} at {asked.resolution_px} px "
+            "is predicted by regression, without an interval"
+        )
+    return notes

@@ -1,0 +1,255 @@
+"""`pnag table`: show, import, export, compare and check latency tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
+
+    from profiler.interop import TableFormat
+    from profiler.table import LatencyTable
+
+FORMATS = "ofa-yaml, proxyless-yaml or pnag-json"
+VERDICT_STYLES = {"stable": "green", "imported": "cyan"}  # all others call for attention
+TableArgument = Annotated[Path, typer.Argument(help="Latency table (JSON).")]
+FormatOption = Annotated[str, typer.Option("--format", help=FORMATS)]
+
+app = typer.Typer(no_args_is_help=True, help="Show, convert, compare and check latency tables.")
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="table")
+
+
+@app.command()
+def show(
+    table: TableArgument,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Print what was measured, on what, and how far to trust it."""
+    from profiler.table import read_table
+
+    loaded = read_table(table)
+    document = loaded.model_dump(mode="json", by_alias=True)
+    Terminal(json_output, quiet).result(document, None if json_output else _rendered(loaded))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Table of another project.")],
+    table_format: FormatOption,
+    out: Annotated[Path, typer.Option("--out", help="Latency table to write.")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="Space of the ops; by default from the keys.")
+    ] = None,
+    width_mult: Annotated[
+        float | None, typer.Option("--width-mult", help="By default from the keys.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", help="Pixels; by default from the keys.")
+    ] = None,
+    device_model: Annotated[
+        str, typer.Option("--device-model", help="What it was measured on.")
+    ] = "unknown",
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="What it was measured with.")
+    ] = "unknown",
+    threads: Annotated[int, typer.Option("--threads", help="Threads of the measurement.")] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images of a run.")] = 1,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Read another project's table; its numbers are marked as imported."""
+    from profiler.interop import Provenance, import_table
+
+    if threads < 1 or batch_size < 1:
+        raise InvalidInputError("--threads and --batch-size must be at least 1")
+    table = import_table(
+        file,
+        _parse_format(table_format),
+        space_name=space,
+        width_mult=width_mult,
+        resolution_px=resolution,
+        provenance=Provenance(device_model, runtime, threads, batch_size),
+    )
+    table.save(out)
+    document = {"out": str(out), "space": table.space.model_dump(), "n_ops": len(table.ops)}
+    Terminal(json_output, quiet).result(
+        document, f"{out}: {len(table.ops)} ops of {table.space}, imported from {file}"
+    )
+
+
+@app.command()
+def export(
+    table: TableArgument,
+    table_format: FormatOption = "ofa-yaml",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; by default stdout.")
+    ] = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Write a table in another project's format."""
+    from profiler.atomic import write_text_atomic
+    from profiler.interop import export_table
+    from profiler.table import read_table
+
+    text = export_table(read_table(table), _parse_format(table_format))
+    if out is None:
+        Terminal(json_output, quiet).result({"text": text}, text.rstrip("\n"))
+    else:
+        write_text_atomic(out, text)
+        Terminal(json_output, quiet).result({"out": str(out)}, str(out))
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(help="Latency table.")],
+    b: Annotated[Path, typer.Argument(help="Latency table to compare with it.")],
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Compare two tables: ops, ratios b / a, and what differs in device and protocol."""
+    from profiler.table import read_table
+    from profiler.table_checks import compare_tables
+
+    document = compare_tables(read_table(a), read_table(b))
+    Terminal(json_output, quiet).result(document, _difference_text(document))
+
+
+@app.command()
+def validate(
+    table: TableArgument,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Check the schema, that all ops of the space are there, and that numbers make sense."""
+    from profiler.table import read_table
+    from profiler.table_checks import check_table
+
+    loaded = read_table(table)
+    found = check_table(loaded)
+    document = {"valid": not found.faults, "faults": found.faults, "warnings": found.warnings}
+    lines = [f"fault: {fault}" for fault in found.faults]
+    lines += [f"warning: {warning}" for warning in found.warnings]
+    if not found.faults:
+        lines.append(f"{table}: valid, {len(loaded.ops)} ops of {loaded.space}")
+    Terminal(json_output, quiet).result(document, "\n".join(lines))
+    if found.faults:
+        raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
+
+
+def _parse_format(text: str) -> TableFormat:
+    from profiler.interop import TableFormat
+
+    try:
+        return TableFormat(text)
+    except ValueError:
+        raise InvalidInputError(f"unknown format {text!r}; known: {FORMATS}") from None
+
+
+def _rendered(table: LatencyTable) -> RenderableType:
+    from rich.console import Group
+
+    return Group(_heading(table), _op_rows(table), _footer(table))
+
+
+def _heading(table: LatencyTable) -> str:
+    device = table.device
+    return (
+        f"{table.space}\n"
+        f"{device.model}, {device.runtime} {device.runtime_version}, {device.threads} "
+        f"thread{'s' * (device.threads > 1)}, batch {device.batch_size}, {device.precision}\n"
+        f"{table.created} by {table.tool}"
+    )
+
+
+def _op_rows(table: LatencyTable) -> RichTable:
+    """One row an op, by kind; keys of any project have the form kind-name:value-name:value."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from profiler.table_checks import kind_of
+
+    rows = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in ("op", "input", "output"):
+        rows.add_column(title, no_wrap=True)
+    for title in ("mid", "k", "s", "se", "hs", "ms", "±%"):
+        rows.add_column(title, justify="right", no_wrap=True)
+    rows.add_column("verdict", overflow="fold", min_width=8)
+    previous = ""
+    for key in sorted(table.ops, key=lambda key: (kind_of(key), _sizes(key), key)):
+        entry, kind = table.ops[key], kind_of(key)
+        fields = dict(part.split(":") for part in key.split("-")[1:])
+        half = (entry.ci95_ms[1] - entry.ci95_ms[0]) / 2 if entry.ci95_ms else None
+        verdict = f"{entry.verdict}{': ' if entry.flags else ''}{', '.join(entry.flags)}"
+        style = VERDICT_STYLES.get(entry.verdict, "yellow")
+        shape = (fields.get(name, "") for name in ("expand", "kernel", "stride", "se", "hs"))
+        rows.add_row(
+            kind if kind != previous else "", fields["input"], fields["output"], *shape,
+            f"{entry.latency_ms:.4g}", f"{100 * half / entry.latency_ms:.1f}" if half else "",
+            f"[{style}]{verdict}[/]",
+        )  # fmt: skip
+        previous = kind
+    return rows
+
+
+def _sizes(key: str) -> list[int]:
+    """Sort key: large feature maps first."""
+    return [-int(size) for size in key.split("-input:")[1].split("-")[0].split("x")]
+
+
+def _footer(table: LatencyTable) -> str:
+    lines = [f"[red]failed[/] {key}: {why}" for key, why in sorted(table.failures.items())]
+    if table.networks:
+        latencies = [network.latency_ms for network in table.networks]
+        lines.append(
+            f"{len(latencies)} whole networks, {min(latencies):.4g} to {max(latencies):.4g} ms"
+        )
+    if table.noise_floor is not None:
+        floor = table.noise_floor
+        lines.append(
+            f"noise floor: {floor.n_repeats} repeats differ by {floor.median_pct:.2g} % (median), "
+            f"{floor.p95_pct:.2g} % (p95)"
+        )
+    if table.calibration is not None:
+        lines.append(
+            f"calibrated on {table.calibration.n_networks} networks, leave-one-out error "
+            f"{table.calibration.residual_mape_pct:.2g} %"
+        )
+    return "\n".join(lines)
+
+
+def _difference_text(document: dict[str, Any]) -> str:
+    lines = []
+    for what in ("space", "device", "protocol"):
+        for name, (left, right) in document[what].items():
+            lines.append(f"{what} {name}: {left} | {right}")
+    for side in ("a", "b"):
+        keys = document[f"only_in_{side}"]
+        lines += [f"only in {side}: {key}" for key in keys[:10]]
+        lines += [f"only in {side}: {len(keys) - 10} more"] if len(keys) > 10 else []
+    lines.append(f"{document['n_common']} ops in both")
+    spreads = {"all": document["ratio"], **document["ratio_by_kind"]} if document["ratio"] else {}
+    for kind, spread in spreads.items():
+        lines.append(
+            f"  {kind:14s} b/a median {spread['median']:.4f}, "
+            f"p95 difference {spread['p95_difference_pct']:.2f} %"
+        )
+    lines += [f"  {ratio:8.4f}  {key}" for key, ratio in document["furthest"].items()]
+    return "\n".join(lines)
