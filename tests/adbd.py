@@ -338,7 +338,7 @@ class SyncService:
                     self._daemon.phone.set_free_kib(0)
                 else:
                     file.write(chunk)
-        target.chmod(int(mode) & 0o777)
+        target.chmod(int(mode) & (0o666 if self._daemon.phone.noexec else 0o777))
         if failure:
             self._stream.write(b"FAIL" + struct.pack("<I", len(failure)) + failure.encode())
         else:

@@ -40,6 +40,7 @@ class Phone:
         self.root = root
         self.shell = shutil.which("mksh") or "/bin/sh"  # Android's shell is mksh
         self.abi = ABIS[platform.machine()]
+        self.noexec = False  # /data mounted noexec
         for name in ("state", "settings", "bin", *(moved.lstrip("/") for moved in MOVED[:2])):
             (root / name).mkdir(parents=True)
         for name, body in COMMANDS.items():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 
@@ -29,8 +29,8 @@ from profiler.devices.benchmark_output import (
     parse_benchmark_output,
 )
 from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
-from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.export.tflite import Precision, export_tflite
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
+from profiler.export.tflite import PRECISIONS, Precision, export_tflite
 from profiler.weights import random_weights
 
 FREE_KIB = 64 * 1024  # the program and one model at a time, with room
@@ -66,13 +66,17 @@ class AndroidDevice:
         self,
         spec: str,
         *,
-        benchmark_binary: Path | None,
+        benchmark_binary: Path | None = None,
         threads: int = 1,
         batch_size: int = 1,
-        precision: Precision = "float32",
+        precision: str = "float32",
         timing: AndroidTiming | None = None,
     ) -> None:
         target, binary = parse_spec(spec), load_binary(benchmark_binary)
+        if precision not in PRECISIONS:
+            raise InvalidInputError(
+                f"{spec} measures {' and '.join(PRECISIONS)}, not precision {precision!r}"
+            )
         self._timing = timing or AndroidTiming()
         self._link = AdbLink(
             target, reconnect_s=self._timing.reconnect_s, backoff_s=self._timing.backoff_s
@@ -114,8 +118,7 @@ class AndroidDevice:
         return 0.0
 
     def prepare(self, workload: Workload) -> AndroidWorkload:
-        precision: Precision = "int8" if self.info.precision == "int8" else "float32"
-        model = model_file(workload, precision)
+        model = model_file(workload, cast(Precision, self.info.precision))
         name = f"model-{hashlib.sha256(model).hexdigest()[:16]}.tflite"
         path = f"{self._session.folder}/{name}"
         self._link.push(model, path)
@@ -201,7 +204,16 @@ class AndroidDevice:
             )
 
     def _read_state(self) -> PhoneState:
-        return read_state(self._link, self.info.affinity)
+        state = read_state(self._link, self.info.affinity)
+        if state.boot_id not in (None, self._phone.boot_id):
+            raise self._rebooted()
+        return state
+
+    def _rebooted(self) -> DeviceUnavailableError:
+        return DeviceUnavailableError(
+            f"{self._link.serial} rebooted; what it measures from now on is another epoch: go on "
+            "with --resume"
+        )
 
     def _command_flags(self, model_path: str, runs: int) -> dict[str, str]:
         wanted = {
@@ -223,13 +235,16 @@ class AndroidDevice:
         if self.info.affinity:
             mask = sum(1 << core for core in self.info.affinity)
             program = ["taskset", f"{mask:x}", *program]
-        job = run_job(
-            self._link,
-            self._session.folder,
-            program,
-            deadline_s=self._timing.deadline_s,
-            boot_id=self._phone.boot_id,
-        )
+        try:
+            job = run_job(
+                self._link,
+                self._session.folder,
+                program,
+                deadline_s=self._timing.deadline_s,
+                boot_id=self._phone.boot_id,
+            )
+        except MeasurementError as error:
+            raise self._rebooted() if error.reason == "rebooted" else error from None
         if job.exit_code != 0:
             raise _failed_exit(job)
         return job

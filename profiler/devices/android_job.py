@@ -53,7 +53,14 @@ fi
 set -- "$folder"
 {_COLLECT}
 """
-_KILL = 'cd "$1" 2>/dev/null && kill -KILL -"$(cat pid)"'
+# $@ folders of runs: stop the session of each, if it is still that run's (ids are used again).
+KILL = """
+for run in "$@"; do
+  cd "$run" 2>/dev/null && pid=$(cat pid 2>/dev/null) &&
+  [ "$(readlink "/proc/$pid/cwd")" = "$(pwd -P)" ] && kill -KILL "-$pid"
+done
+cd /
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,9 @@ def run_job(
         result = _run(link, run_folder, nonce, program, time.monotonic() + deadline_s)
     except _JobGoneError:
         raise _explain_loss(link, boot_id) from None
+    except MeasurementError:
+        link.script(KILL, run_folder)
+        raise
     finally:
         _remove(link, run_folder)
     if result.exit_code == _SIGKILL_STATUS:
@@ -120,7 +130,6 @@ def _run(
     except LinkError as error:
         if error.reason != "timeout" or left_s() > 0:
             raise
-        link.script(_KILL, run_folder)
         raise MeasurementError(
             "the job did not end in time and was killed", reason="timeout"
         ) from None

@@ -13,6 +13,7 @@ import socket
 from profiler.devices.adb_errors import LinkError
 from profiler.devices.adb_link import AdbLink
 from profiler.devices.adb_syntax import TEMPORARY
+from profiler.devices.android_job import KILL
 from profiler.errors import DeviceUnavailableError
 
 STAY_AWAKE = "stay_on_while_plugged_in"  # of the global settings; 7: on any power supply
@@ -26,10 +27,8 @@ settings put global {STAY_AWAKE} "$2" && input keyevent KEYCODE_WAKEUP
 # $@ folders: stop what runs there, put settings back, remove
 _CLEAN = f"""
 for folder in "$@"; do
-  for pid in "$folder"/run-*/pid; do
-    [ -e "$pid" ] && kill -KILL -"$(cat "$pid")" 2>/dev/null
-  done
-  if [ -s "$folder/{_SAVED}" ]; then
+  set -- "$folder"/run-*
+  {KILL}  if [ -s "$folder/{_SAVED}" ]; then
     old=$(cat "$folder/{_SAVED}")
     case $old in
       null) settings delete global {STAY_AWAKE} >/dev/null ;;

@@ -94,6 +94,11 @@ def probe_flags(link: AdbLink, path: str) -> frozenset[str]:
         )
     flags = known_flags(text)
     missing = sorted(REQUIRED_FLAGS - flags)
+    if not flags:
+        raise DeviceUnavailableError(
+            f"{path} listed no flags when asked for --help ({result.message}); is it TFLite's "
+            "benchmark_model, whole, and for this phone?"
+        )
     if missing:
         raise DeviceUnavailableError(
             f"this benchmark_model does not know --{missing[0]}"

@@ -134,6 +134,13 @@ def _failure(what: str, reason: str) -> MeasurementError:
     return MeasurementError(f"benchmark_model {what}", reason=reason)
 
 
+def _unreadable(line: str) -> MeasurementError:
+    """A decimal comma and foreign digits are a locale's; the rest is a mixed or cut line."""
+    localized = re.search(r"[0-9],[0-9]|[^\x00-\x7f]", line)
+    reason = "localized_number" if localized else "garbled_output"
+    return _failure(f"printed an unreadable line {line!r}", reason)
+
+
 def _refuse(line: str) -> None:
     for pattern, reason, verb in _REFUSALS:
         if match := pattern.search(line):
@@ -158,6 +165,8 @@ def _phases(lines: list[str]) -> Iterator[tuple[int, PhaseStats]]:
     for line in lines:
         if phase := _PHASE.fullmatch(line):
             requested = int(phase[1])
+        elif line.startswith("Running benchmark for "):
+            raise _unreadable(line)
         elif _STATS_START.match(line):
             if requested is None:
                 raise _failure(f"printed statistics of no phase: {line!r}", "garbled_output")
@@ -169,14 +178,12 @@ def _stats(line: str) -> PhaseStats:
     if line.rstrip().endswith("(all same)"):
         raise _failure(f"cannot resolve this model's time: {line!r}", "all_same")
     if not _STATS.fullmatch(line):
-        localized = re.search(r"=[0-9.]*,[0-9]|[^\W0-9]?=[^\x00-\x7f]", line)
-        reason = "localized_number" if localized else "garbled_output"
-        raise _failure(f"printed an unreadable line {line!r}", reason)
+        raise _unreadable(line)
     tokens = [token.split("=") for token in line.split()]
     values = dict(tokens)
-    if len(values) < len(tokens) or "curr" not in values or "." in values["count"]:
+    if len(values) < len(tokens) or "curr" not in values or not values["count"].isdecimal():
         raise _failure(f"printed an unreadable line {line!r}", "garbled_output")
-    count, current = int(float(values["count"])), float(values["curr"])
+    count, current = int(values["count"]), float(values["curr"])
     if count == 1:  # one run is printed as an integer, its mean as a double of six digits
         text = f"{current:g}"
         return PhaseStats(1, current, text, values.get("first", values["curr"]))
@@ -192,8 +199,7 @@ def _stats(line: str) -> PhaseStats:
 def _check_summary(line: str, warmup: PhaseStats, inference: PhaseStats) -> None:
     match = next((m for pattern in _SUMMARIES if (m := pattern.fullmatch(line))), None)
     if match is None:
-        reason = "localized_number" if re.search(r"[0-9],[0-9]", line) else "garbled_output"
-        raise _failure(f"printed an unreadable summary {line!r}", reason)
+        raise _unreadable(line)
     for name, printed, stats in (
         ("warm-up", match["warmup"], warmup.avg_text),
         ("inference", match["inference"], inference.avg_text),

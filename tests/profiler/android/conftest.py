@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from profiler.devices import adb_link
 from profiler.devices.adb_link import AdbLink
 from profiler.devices.adb_syntax import parse_spec
 from profiler.devices.android import AndroidDevice, AndroidTiming
@@ -18,6 +19,11 @@ from tests.phone import REPOSITORY, executable_of
 FAST = AndroidTiming(
     sample_s=0.01, warmup_s=0.01, deadline_s=20, reconnect_s=10, backoff_s=0.05
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adb_link, "MIN_TIMEOUT_S", 1.0)
 
 
 @pytest.fixture(scope="session")
