@@ -161,4 +161,5 @@ def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) ->
 def _one_hot(choices: Tokens) -> Array:
     """[n, 60] of choices [n, 5, 4]; dead blocks are all zero."""
     hot = choices.reshape(len(choices), -1, 1) == np.arange(3, dtype=np.int8)
-    return hot.reshape(len(choices), -1).astype(np.float32)
+    one_hot: Array = hot.reshape(len(choices), -1).astype(np.float32)
+    return one_hot
