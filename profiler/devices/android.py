@@ -7,6 +7,7 @@ at least half a second of inferences.
 from __future__ import annotations
 
 import hashlib
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.export.tflite import PRECISIONS, Precision, export_tflite
 from profiler.weights import random_weights
 
-FREE_KIB = 64 * 1024  # the program and one model at a time, with room
+FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
 N_CALIBRATION_IMAGES = 2  # random weights: ranges only have to be of the right order
 
 
@@ -46,6 +47,8 @@ class AndroidTiming:
     deadline_s: float = 120.0  # for one benchmark process
     reconnect_s: float = 120.0  # a reboot takes about a minute
     backoff_s: float = 0.5
+    cool_down_s: float = 5.0  # between looks at a phone that is too hot
+    max_cool_down_s: float = 900.0
 
 
 class AndroidDevice:
@@ -156,7 +159,13 @@ class AndroidDevice:
                 raise
 
     def benchmark(self, model_path: str, runs: int) -> BenchmarkTimings:
-        """One process of benchmark_model. Raises MeasurementError or LinkError."""
+        """One process of benchmark_model, when the phone is quiescent.
+
+        Raises:
+            MeasurementError: the run gives no number.
+            DeviceUnavailableError: the phone is gone, rebooted, or does not come to rest.
+        """
+        self._wait_until_quiescent()
         flags = self._command_flags(model_path, runs)
         if "result_file_path" in self._flags:
             flags["result_file_path"] = RESULT_FILE
@@ -199,9 +208,21 @@ class AndroidDevice:
             )
         if self._link.free_kib() < FREE_KIB:
             raise DeviceUnavailableError(
-                f"{self._link.serial} has less than {FREE_KIB // 1024} MiB free in {TEMPORARY}; "
-                "free some"
+                f"{self._link.serial} has less than 1 GiB free in {TEMPORARY}; free some"
             )
+
+    def _wait_until_quiescent(self) -> None:
+        """The thermal gate; a screen that went off is lit again."""
+        deadline = time.monotonic() + self._timing.max_cool_down_s
+        while blockers := (phone := self._read_state()).blockers():
+            if phone.awake is False:
+                self._session.keep_awake()
+            if time.monotonic() > deadline:
+                raise DeviceUnavailableError(
+                    f"{self._link.serial} does not come to rest: {'; '.join(blockers)}; go on "
+                    "with --resume"
+                )
+            time.sleep(self._timing.cool_down_s)
 
     def _read_state(self) -> PhoneState:
         state = read_state(self._link, self.info.affinity)

@@ -168,6 +168,41 @@ def test_blockers(adbd: Adbd, make_device: MakeDevice) -> None:
             assert part in words
 
 
+def test_a_hot_phone_is_waited_for(adbd: Adbd, make_device: MakeDevice) -> None:
+    with make_device(adbd, timing=replace(FAST, cool_down_s=0.1)) as device:
+        prepared = device.prepare(WORKLOAD)
+        adbd.phone.set_thermal(3)
+        before = len(adbd.received)
+        cooled = threading.Timer(1.0, adbd.phone.set_thermal, (0,))
+        cooled.start()
+        prepared.sample_ms(1)
+        cooled.join()
+        looked, started = (
+            [at for at, service in enumerate(adbd.received[before:]) if word in service]
+            for word in ("thermalservice", "setsid")
+        )
+        prepared.close()
+    assert len(looked) > 1 and max(looked) < min(started)  # nothing ran while it was hot
+
+
+def test_a_phone_that_stays_hot(adbd: Adbd, make_device: MakeDevice) -> None:
+    timing = replace(FAST, cool_down_s=0.1, max_cool_down_s=0.3)
+    with make_device(adbd, timing=timing) as device:
+        prepared = device.prepare(WORKLOAD)
+        adbd.phone.set_battery(temperature_c=44.0)
+        message = refused(lambda: prepared.sample_ms(1), DeviceUnavailableError)
+    assert "battery at 44 °C" in message and "--resume" in message
+
+
+def test_a_screen_that_goes_off_is_lit_again(adbd: Adbd, make_device: MakeDevice) -> None:
+    with make_device(adbd, timing=replace(FAST, cool_down_s=0.1)) as device:
+        prepared = device.prepare(WORKLOAD)
+        adbd.phone.put("dumpsys.power", "  mWakefulness=Asleep\n")
+        assert prepared.sample_ms(1) > 0
+        assert "KEYCODE_WAKEUP" in adbd.phone.get("input")
+        prepared.close()
+
+
 def test_values_that_a_phone_does_not_tell_are_none(adbd: Adbd, make_device: MakeDevice) -> None:
     """Android 9 has no thermal service, and a vendor may hide the clocks."""
     phone = adbd.phone

@@ -1,0 +1,251 @@
+"""Devices of other computers, as one fleet: the only module that imports ray.
+
+A node of a Ray cluster offers a device as a custom resource of that name, e.g.
+`ray start --address=HEAD:6379 --resources='{"adb:FA6AB0301534": 1}'`. The sweep stays with the
+user's process, and its journal too; each sample is one remote call. Ray starts the device's host
+on a node that offers it, and again on another one when a node is lost, and repeats the call that
+was under way: nothing but that call is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S = 900.0  # for one call, with the search for another node
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of the device, as plain values: it crosses processes."""
+
+    kind: str
+    message: str
+    reason: str = ""
+    transient: bool = False
+
+    @classmethod
+    def of(cls, error: PnagError) -> Self:
+        if isinstance(error, MeasurementError):
+            return cls("measurement", str(error), error.reason, error.transient)
+        kind = "input" if isinstance(error, InvalidInputError) else "unavailable"
+        return cls(kind, str(error))
+
+    def raise_(self) -> None:
+        if self.kind == "measurement":
+            raise MeasurementError(self.message, reason=self.reason, transient=self.transient)
+        raise (InvalidInputError if self.kind == "input" else DeviceUnavailableError)(self.message)
+
+
+class DeviceHost:
+    """Lives on the node that offers the device; opens it, and prepares workloads, when asked.
+
+    Every answer may be asked for again after a restart elsewhere, so that nothing is assumed of
+    earlier calls. `program` is the content of the user's benchmark_model.
+    """
+
+    def __init__(self, spec: str, options: dict[str, Any], program: bytes | None) -> None:
+        self._spec, self._options, self._program = spec, options, program
+        self._device: Device | None = None
+        self._prepared: dict[str, PreparedWorkload] = {}
+
+    def describe(self) -> tuple[DeviceInfo, float, bool] | Failure:
+        def read(device: Device) -> tuple[DeviceInfo, float, bool]:
+            return device.info, device.min_sample_ms, device.uses_canary
+
+        return self._answer(read)
+
+    def prepare(self, workload: Workload) -> bool | Failure:
+        return self._answer(lambda device: bool(self._workload(device, workload)))
+
+    def sample_ms(self, workload: Workload, runs: int) -> float | Failure:
+        return self._answer(lambda device: self._workload(device, workload).sample_ms(runs))
+
+    def release(self, key: str) -> bool | Failure:
+        def drop(_: Device) -> bool:
+            prepared = self._prepared.pop(key, None)
+            if prepared is not None:
+                prepared.close()
+            return prepared is not None
+
+        return self._answer(drop)
+
+    def state(self) -> DeviceState | Failure:
+        return self._answer(lambda device: device.state())
+
+    def blockers(self) -> list[str] | Failure:
+        return self._answer(lambda device: list(device.blockers()))
+
+    def close(self) -> bool | Failure:
+        if self._device is None:
+            return True
+
+        def shut(device: Device) -> bool:
+            device.close()
+            return True
+
+        return self._answer(shut)
+
+    def _answer(self, ask: Callable[[Device], T]) -> T | Failure:
+        try:
+            return ask(self._open())
+        except PnagError as error:
+            return Failure.of(error)
+
+    def _workload(self, device: Device, workload: Workload) -> PreparedWorkload:
+        if workload.key not in self._prepared:
+            self._prepared[workload.key] = device.prepare(workload)
+        return self._prepared[workload.key]
+
+    def _open(self) -> Device:
+        from profiler.devices.registry import open_device
+
+        if self._device is None:
+            options = dict(self._options)
+            with tempfile.TemporaryDirectory(prefix="pnag-") as folder:
+                if self._program is not None:
+                    options["benchmark_binary"] = Path(folder) / "benchmark_model"
+                    options["benchmark_binary"].write_bytes(self._program)
+                self._device = open_device(self._spec, **options)
+        return self._device
+
+
+class FleetDevice:
+    """A device of the fleet; to the sweep it is a device like any other.
+
+    Args:
+        address: of the Ray cluster: `HOST:PORT`, `ray://HOST:PORT` or `auto`.
+        spec: the device's spec, which is also the name of its Ray resource.
+        options: those of `open_device`.
+
+    Raises:
+        DeviceUnavailableError: ray is not installed, no such cluster, or no node offers it.
+    """
+
+    def __init__(self, address: str, spec: str, **options: Any) -> None:
+        self._ray = connect(address)
+        self._spec = spec
+        self._require_offered(address)
+        binary = options.pop("benchmark_binary", None)
+        program = None if binary is None else _read(Path(binary))
+        host = self._ray.remote(DeviceHost)
+        self._host = host.options(
+            num_cpus=0, resources={spec: 1}, max_restarts=-1, max_task_retries=-1
+        ).remote(spec, options, program)
+        self.info, self.min_sample_ms, self.uses_canary = self.ask("describe")
+
+    def ask(self, method: str, *arguments: object) -> Any:
+        """Call the device's host, wherever it runs now.
+
+        Raises:
+            DeviceUnavailableError: no node offers the device any more.
+            MeasurementError: as the device itself would.
+        """
+        errors = self._ray.exceptions
+        try:
+            call = getattr(self._host, method).remote(*arguments)
+            answer = self._ray.get(call, timeout=CALL_TIMEOUT_S)
+        except (errors.RayActorError, errors.GetTimeoutError, errors.RaySystemError) as error:
+            raise DeviceUnavailableError(
+                f"no node of the fleet offers {self._spec} any more ({type(error).__name__}); "
+                "bring one back, then go on with --resume"
+            ) from None
+        if isinstance(answer, Failure):
+            answer.raise_()
+        return answer
+
+    def prepare(self, workload: Workload) -> FleetWorkload:
+        self.ask("prepare", workload)
+        return FleetWorkload(self, workload)
+
+    def state(self) -> DeviceState:
+        state: DeviceState = self.ask("state")
+        return state
+
+    def blockers(self) -> Sequence[str]:
+        blockers: list[str] = self.ask("blockers")
+        return blockers
+
+    def close(self) -> None:
+        try:
+            self.ask("close")
+        finally:
+            self._ray.kill(self._host)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_offered(self, address: str) -> None:
+        offered = {n: c for n, c in self._ray.cluster_resources().items() if c and ":" in n}
+        if self._spec in self._ray.cluster_resources():
+            return
+        devices = sorted(n for n in offered if not n.startswith(("node:", "accelerator_type:")))
+        raise DeviceUnavailableError(
+            f"no node of the fleet at {address} offers {self._spec} (offered: "
+            f"{', '.join(devices) or 'none'}); on its computer: ray start --address=HEAD:6379 "
+            f"--resources='{{\"{self._spec}\": 1}}'"
+        )
+
+
+class FleetWorkload:
+    """A workload on a device of the fleet."""
+
+    def __init__(self, device: FleetDevice, workload: Workload) -> None:
+        self._device, self._workload = device, workload
+
+    def sample_ms(self, runs: int) -> float:
+        sample_ms: float = self._device.ask("sample_ms", self._workload, runs)
+        return sample_ms
+
+    def close(self) -> None:
+        self._device.ask("release", self._workload.key)
+
+
+def connect(address: str) -> Any:
+    """The ray module, connected to the cluster.
+
+    Raises:
+        DeviceUnavailableError: ray is not installed, or no cluster answers there.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise DeviceUnavailableError("a fleet needs ray: pip install 'pnag[fleet]'") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address=address, namespace="pnag", log_to_driver=False, logging_level=logging.ERROR
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise DeviceUnavailableError(
+                f"no Ray cluster at {address} ({str(error).splitlines()[0]}); start one: "
+                "ray start --head"
+            ) from None
+    return ray
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
