@@ -1,0 +1,145 @@
+"""Reference workloads that sense the state of the machine between measurements.
+
+Two canaries, because two things change on a shared machine: the speed of the core, which a
+convolution that stays in the core's own caches senses, and the share of the last-level cache
+and of memory bandwidth, which a whole network senses, as its weights stream through them at
+every run. A workload is normalised by the canary nearer in size of weights.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from profiler.devices.base import Device, PreparedWorkload, Workload
+from profiler.errors import DeviceUnavailableError
+from profiler.ops import OpConfig, OpKind
+from profiler.space import N_STAGES, Architecture, MobileNetV3Space
+
+WARM_RUNS = 3
+
+
+class Canary(StrEnum):
+    RESIDENT = "resident"  # compute-bound: 64 kB of weights
+    STREAMING = "streaming"  # memory-bound: a network of 20 MB of weights
+
+
+def canary_workload(canary: Canary) -> Workload:
+    """The fixed workload of a canary, the same for every space and device."""
+    if canary is Canary.RESIDENT:
+        ops = [OpConfig(OpKind.CONV_1, 128, 128, 28, 28)]
+    else:
+        depth = 3
+        blocks = N_STAGES * depth
+        ops = MobileNetV3Space().ops(
+            Architecture((depth,) * N_STAGES, (5,) * blocks, (4,) * blocks)
+        )
+    return Workload(f"canary:{canary}", tuple(ops))
+
+
+def weight_bytes(workload: Workload) -> int:
+    return 4 * sum(op.params for op in workload.ops)
+
+
+def nearest_canary(workload: Workload) -> Canary:
+    """The canary that normalises a workload: the nearer in bytes of weights.
+
+    >>> nearest_canary(canary_workload(Canary.STREAMING))
+    <Canary.STREAMING: 'streaming'>
+    """
+    size = weight_bytes(workload)
+    return min(Canary, key=lambda canary: abs(weight_bytes(canary_workload(canary)) - size))
+
+
+@dataclass(frozen=True, slots=True)
+class QuiescenceGate:
+    """Before a block the canary must be near its reference; otherwise the sweep waits.
+
+    The gate delays and flags; it never filters samples.
+    """
+
+    window: int  # canary samples whose median is compared
+    tolerance: float
+    split: float  # of the two canaries from each other, above which blocks are flagged
+    wait_s: float
+    max_wait_s: float  # over the whole sweep; then it goes on with flagged blocks
+    refuse_above: float
+    refuse_after_s: float
+
+
+@dataclass
+class PreparedCanary:
+    """A canary on a device, with its recent samples; `reference_ms` is their median at the
+    end of the warm-up."""
+
+    prepared: PreparedWorkload
+    runs: int
+    window: int
+    reference_ms: float = 0.0
+    recent_ms: deque[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recent_ms = deque(maxlen=self.window)
+
+    def sample_ms(self) -> float:
+        if self.runs > 1:  # short: brings its weights back into the caches first
+            self.prepared.sample_ms(1)
+        value = self.prepared.sample_ms(self.runs)
+        self.recent_ms.append(value)
+        return value
+
+    @property
+    def excess(self) -> float:
+        """How much slower than its reference it ran lately, relative."""
+        if not self.reference_ms or len(self.recent_ms) < self.window:
+            return 0.0
+        return float(np.median(self.recent_ms)) / self.reference_ms - 1
+
+
+def prepare_canary(
+    device: Device, canary: Canary, *, sample_ms: float, window: int
+) -> PreparedCanary:
+    """Load a canary and choose how many runs make a sample of `sample_ms`."""
+    prepared = device.prepare(canary_workload(canary))
+    once_ms = min(prepared.sample_ms(1) for _ in range(WARM_RUNS))
+    return PreparedCanary(prepared, max(1, round(sample_ms / max(once_ms, 1e-6))), window)
+
+
+@dataclass
+class GateKeeper:
+    """Applies the gate over one sweep."""
+
+    gate: QuiescenceGate
+    sleep: Callable[[float], None]
+    waited_s: float = 0.0
+    _off_since_s: float | None = None
+
+    def wait(self, canary: PreparedCanary, now_s: Callable[[], float]) -> None:
+        """Wait while the machine is disturbed, within limits.
+
+        Raises:
+            DeviceUnavailableError: far off its reference for too long (not quiescent).
+        """
+        while canary.excess > self.gate.tolerance:
+            if canary.excess > self.gate.refuse_above:
+                self._off_since_s = self._off_since_s or now_s()
+                if now_s() - self._off_since_s > self.gate.refuse_after_s:
+                    raise DeviceUnavailableError(
+                        f"not quiescent: the reference op has been {100 * canary.excess:.0f} % "
+                        "slower than at the start for too long; stop other work "
+                        "(pnag devices names it) and go on with --resume"
+                    )
+            else:
+                self._off_since_s = None
+            if self.waited_s >= self.gate.max_wait_s:
+                return
+            pause_s = min(self.gate.wait_s, self.gate.max_wait_s - self.waited_s)
+            self.sleep(pause_s)
+            self.waited_s += pause_s
+            for _ in range(self.gate.window):
+                canary.sample_ms()
+        self._off_since_s = None

@@ -1,0 +1,124 @@
+"""`pnag profile` and `pnag devices`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli_space import ResolutionOption, SpaceOption, WidthOption
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+DeviceOption = Annotated[
+    list[str],
+    typer.Option(
+        "--device",
+        help="cpu, cuda[:I], tflite, adb:SERIAL, adb://HOST:PORT/SERIAL, fake[:SEED] or "
+        "replay:TABLE; repeat it for several devices.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("profile")(profile)
+
+
+def profile(
+    device: DeviceOption,
+    space: SpaceOption = "mbv3",
+    width_mult: WidthOption = 1.0,
+    resolution: ResolutionOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per run.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of the runtime.")] = 1,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, or what else the device has.")
+    ] = "float32",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Table to write; by default tables/DEVICE_SPACE_....json."),
+    ] = None,
+    networks: Annotated[
+        int | None,
+        typer.Option("--networks", help="Whole networks to measure too (30; quick: 12)."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The same protocol with wider limits.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on with the journal, or begin anew.")
+    ] = True,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Measure every op of a space, and some whole networks, into a latency table."""
+    from profiler.profiling import ProfileRequest, default_out, profile_device
+    from profiler.protocol import FULL, QUICK
+    from profiler.space import open_space
+
+    if out is not None and len(device) > 1:
+        raise InvalidInputError("--out names one table; leave it out with several devices")
+    if networks is not None and networks < 0:
+        raise InvalidInputError(f"--networks must not be negative, got {networks}")
+    terminal = Terminal(json_output, quiet)
+    chosen = open_space(space, width_mult, resolution)
+    paths = [
+        profile_device(
+            ProfileRequest(
+                spec=spec,
+                space=chosen,
+                out=out or default_out(spec, chosen, quick=quick),
+                protocol=QUICK if quick else FULL,
+                n_networks=networks,
+                threads=threads,
+                batch_size=batch_size,
+                precision=precision,
+                seed=seed,
+                resume=resume,
+            ),
+            terminal,
+        )
+        for spec in device
+    ]
+    terminal.result(*describe_tables(paths))
+
+
+def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
+    """The command's result as a JSON document and as text."""
+    from collections import Counter
+
+    from profiler.table import read_table
+
+    tables, lines = [], []
+    for path in paths:
+        table = read_table(path)
+        entries = [*table.ops.values(), *table.networks]
+        verdicts = Counter(entry.verdict.value for entry in entries)
+        floor = table.noise_floor
+        tables.append(
+            {
+                "path": str(path),
+                "ops": len(table.ops),
+                "networks": len(table.networks),
+                "failures": len(table.failures),
+                "verdicts": dict(verdicts),
+                "noise_floor_p95_pct": floor.p95_pct if floor else None,
+                "publishable": floor.publishable if floor else None,
+                "wall_s": table.protocol.get("wall_s"),
+                "measuring_share": table.protocol.get("measuring_share"),
+            }
+        )
+        counted = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
+        lines.append(f"{path}: {len(table.ops)} ops, {len(table.networks)} networks ({counted})")
+        if floor:
+            publishable = "" if floor.publishable else " - not publishable"
+            lines.append(
+                f"  noise floor (A/A of {floor.n_repeats} hidden repeats): median "
+                f"{floor.median_pct:.1f} %, p95 {floor.p95_pct:.1f} %{publishable}"
+            )
+        if table.failures:
+            lines.append(f"  {len(table.failures)} failed, e.g. {next(iter(table.failures))}")
+    return {"tables": tables}, "\n".join(lines)

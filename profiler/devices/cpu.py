@@ -1,0 +1,97 @@
+"""This machine's CPU through ONNX Runtime: the only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from profiler.devices import host
+from profiler.devices.base import Workload
+from profiler.devices.pinned import PinnedHost
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
+from profiler.export.onnx import export_onnx
+from profiler.weights import random_weights
+
+
+class CpuDevice(PinnedHost):
+    """ONNX Runtime's CPU provider: all graph optimisations, explicit threads, pinned cores.
+
+    Raises:
+        DeviceUnavailableError: ONNX Runtime is missing, or fewer cores are allowed than
+            threads were asked for.
+        InvalidInputError: a precision other than float32.
+    """
+
+    def __init__(
+        self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"
+    ) -> None:
+        if precision != "float32":
+            raise InvalidInputError(f"device cpu measures float32, not {precision}")
+        try:
+            import onnxruntime  # type: ignore[import-untyped]
+        except ImportError:
+            raise DeviceUnavailableError(
+                "onnxruntime is not installed: pip install onnxruntime"
+            ) from None
+        super().__init__(threads)
+        self.info = self.describe(
+            "cpu", "onnxruntime", onnxruntime.__version__,
+            precision=precision,
+            batch_size=batch_size,
+            options={"graph_optimization": "all", "provider": "CPUExecutionProvider"},
+        )  # fmt: skip
+
+    def prepare(self, workload: Workload) -> CpuWorkload:
+        return CpuWorkload(workload, self.threads)
+
+
+class CpuWorkload:
+    """One session with its input and output bound, so that a run is little but the model."""
+
+    def __init__(self, workload: Workload, threads: int) -> None:
+        import onnxruntime as ort
+
+        # the key seeds the weights: the same op is the same model in every run
+        rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
+        first = workload.ops[0]
+        model = export_onnx(workload.ops, [random_weights(op, rng) for op in workload.ops])
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        shape = (first.batch_size, first.in_channels, first.height_px, first.width_px)
+        try:
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            output = session.get_outputs()[0]
+            # kept: the binding borrows both buffers
+            self._image = rng.standard_normal(shape, dtype=np.float32)
+            self._result = ort.OrtValue.ortvalue_from_shape_and_type(
+                output.shape, np.float32, "cpu", 0
+            )
+            binding = session.io_binding()
+            binding.bind_cpu_input("input", self._image)
+            binding.bind_ortvalue_output(output.name, self._result)
+        except Exception as error:  # onnxruntime raises unrelated classes of its own
+            raise MeasurementError(
+                f"onnxruntime cannot load {workload.key}: {error}", reason="load_failed"
+            ) from error
+        self._session, self._binding = session, binding
+        self._clock = host.sample_clock(threads)
+
+    def sample_ms(self, runs: int) -> float:
+        run, binding, clock = self._session.run_with_iobinding, self._binding, self._clock
+        start = clock()
+        for _ in range(runs):
+            run(binding)
+        return (clock() - start) / runs / 1e6
+
+    def output(self) -> Any:
+        """The result of the last run, for comparison with another implementation."""
+        return self._result.numpy()
+
+    def close(self) -> None:
+        del self._binding, self._session

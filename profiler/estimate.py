@@ -1,0 +1,147 @@
+"""From raw blocks to the numbers of the table, each with its verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from profiler.canary import Canary
+from profiler.journal import Block, Journal
+from profiler.protocol import MeasuringProtocol
+from profiler.stats import Floats, change_point, relative_difference_pct, tag_outliers, two_modes
+from profiler.stopping import Decision
+from profiler.table import Entry, NoiseFloor, Verdict
+
+MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a launch
+FLAG_SHARE = 0.10  # of the blocks, above which an entry carries a block's flag
+SEED = 0
+
+
+@dataclass
+class Levels:
+    """How fast the machine was in each launch, by its canaries, against their references.
+
+    latency = quantile(samples) · C_ref / quantile(canary samples of the same launch).
+    """
+
+    journal: Journal
+    protocol: MeasuringProtocol
+    _known: dict[tuple[int, str], float | None] = field(default_factory=dict)
+
+    def fix_references(self, epoch: str) -> None:
+        """At the end of an epoch's first sweep, take its canaries as the reference."""
+        for launch in self.journal.launches(epoch):
+            for canary in Canary:
+                level = self._level_ms(launch, canary)
+                if level is not None:
+                    self.journal.set_reference_ms(epoch, canary, level)
+
+    def factor(self, block: Block) -> float:
+        """C_ref / C of the block's launch; 1 where no canary was used."""
+        level = self._level_ms(block.launch, block.canary)
+        reference = self.journal.references_ms(block.epoch).get(block.canary)
+        return 1.0 if level is None or reference is None else reference / level
+
+    def _level_ms(self, launch: int, canary: str) -> float | None:
+        if (launch, canary) not in self._known:
+            samples = self.journal.canary_ms(launch, canary) if canary else []
+            enough = len(samples) >= MIN_CANARY_SAMPLES
+            level = self.protocol.estimator(np.array(samples)) if enough else None
+            self._known[launch, canary] = level
+        return self._known[launch, canary]
+
+
+def summarise(
+    blocks: Sequence[Block],
+    levels: Levels,
+    protocol: MeasuringProtocol,
+    *,
+    decision: str,
+    bridge: float = 1.0,
+) -> Entry:
+    """The entry of one configuration from all its blocks.
+
+    `latency_ms` and its interval are normalised by the canary (and by `bridge`, for results
+    of an earlier epoch); minimum, percentiles, mean and deviation are of the samples as
+    they were read.
+    """
+    clean = [block for block in blocks if not block.throttled]
+    kept = clean or list(blocks)
+    launches = [
+        np.array([np.array(b.samples_ms) * levels.factor(b) for b in kept if b.launch == launch])
+        for launch in dict.fromkeys(block.launch for block in kept)
+    ]
+    normal = np.concatenate([launch.ravel() for launch in launches]) * bridge
+    low, high = protocol.stopping.interval(launches, protocol.estimator, 0.95, seed=SEED)
+    raw = np.concatenate([block.samples_ms for block in kept])
+    flags = _flags(kept, normal, protocol)
+    if len(clean) < len(blocks):
+        flags.append("throttled")
+    p10, median, p90 = np.quantile(raw, [0.1, 0.5, 0.9])
+    return Entry(
+        latency_ms=protocol.estimator(normal),
+        ci95_ms=(low * bridge, high * bridge),
+        min_ms=float(raw.min()),
+        p10_ms=float(p10),
+        median_ms=float(median),
+        p90_ms=float(p90),
+        mean_ms=float(raw.mean()),
+        std_ms=float(raw.std(ddof=1)) if len(raw) > 1 else 0.0,
+        n_samples=len(raw),
+        verdict=_verdict(flags, decision, throttled=not clean),
+        flags=tuple(flags),
+    )
+
+
+def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:
+    """What a reader of this number should know."""
+    counts = Counter(flag for block in blocks for flag in block.flags)
+    flags = sorted(flag for flag, n in counts.items() if n > FLAG_SHARE * len(blocks))
+    outliers = tag_outliers(normal, protocol.outliers.iqr_multiple)
+    if outliers.mean() > protocol.outliers.contended_share:
+        flags.append("contended")
+    modes = two_modes(
+        normal, separation=protocol.modes.separation, min_share=protocol.modes.min_share
+    )
+    if modes is not None:
+        flags.append(f"multimodal:{modes[0]:.4g},{modes[1]:.4g}ms")
+    per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)
+    step = change_point(per_block, p_value=protocol.stationarity.p_value)
+    if step is not None:
+        before, after = protocol.estimator(per_block[:step]), protocol.estimator(per_block[step:])
+        if abs(after / before - 1) > protocol.stationarity.min_step:
+            flags.append("nonstationary")
+    return flags
+
+
+def _verdict(flags: Sequence[str], decision: str, *, throttled: bool) -> Verdict:
+    """One word for how far a number can be trusted. Flags that the estimator is shown to
+    withstand (`preempted`, `steal`, `disturbed`, `canary_split`) do not change it."""
+    if throttled:
+        return Verdict.THROTTLED
+    if "contended" in flags:
+        return Verdict.CONTENDED
+    if decision == Decision.CAPPED:
+        return Verdict.UNCONVERGED
+    if any(flag.startswith(("multimodal", "nonstationary")) for flag in flags):
+        return Verdict.NOISY
+    return Verdict.STABLE
+
+
+def noise_floor(
+    firsts: Sequence[float], seconds: Sequence[float], protocol: MeasuringProtocol
+) -> NoiseFloor | None:
+    """A/A spread of configurations that were measured twice; None without any."""
+    if not firsts:
+        return None
+    difference = relative_difference_pct(np.array(firsts), np.array(seconds))
+    p95 = float(np.quantile(difference, 0.95))
+    return NoiseFloor(
+        n_repeats=len(firsts),
+        median_pct=float(np.median(difference)),
+        p95_pct=p95,
+        publishable=p95 <= protocol.repeats.publishable_p95_pct,
+    )

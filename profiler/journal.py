@@ -1,0 +1,230 @@
+"""Raw samples beside the table: SQLite in WAL mode, one transaction per measurement.
+
+A process killed at any moment loses at most the block in flight; the JSON table is always
+rebuilt from here.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+
+JOURNAL_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE launch (          -- one run of the measuring process
+    id INTEGER PRIMARY KEY,
+    epoch TEXT NOT NULL,       -- boot and runtime version: results within one are comparable
+    started TEXT NOT NULL,
+    device TEXT NOT NULL,      -- DeviceInfo as JSON
+    protocol TEXT NOT NULL     -- MeasuringProtocol as JSON
+);
+CREATE TABLE reference (       -- latency of each canary that results of an epoch refer to
+    epoch TEXT NOT NULL,
+    canary TEXT NOT NULL,
+    reference_ms REAL NOT NULL,
+    PRIMARY KEY (epoch, canary)
+);
+CREATE TABLE block (           -- a canary, then samples of one configuration
+    id INTEGER PRIMARY KEY,
+    launch INTEGER NOT NULL REFERENCES launch(id),
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    started_s REAL NOT NULL,   -- since the launch began
+    spent_s REAL NOT NULL,
+    runs INTEGER NOT NULL,     -- per sample
+    samples_ms TEXT NOT NULL,  -- JSON list
+    canary TEXT NOT NULL,      -- which one preceded; empty where none is used
+    canary_ms REAL,
+    flags TEXT NOT NULL        -- JSON list
+);
+CREATE INDEX block_key ON block(key);
+CREATE TABLE outcome (         -- a configuration that is done, or cannot be measured
+    key TEXT PRIMARY KEY,
+    launch INTEGER NOT NULL REFERENCES launch(id),
+    name TEXT NOT NULL,
+    decision TEXT NOT NULL,    -- converged | capped | failed
+    message TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One measurement: samples of one configuration, with the canary that preceded it."""
+
+    name: str
+    started_s: float
+    spent_s: float
+    runs: int
+    samples_ms: tuple[float, ...]
+    canary: str = ""
+    canary_ms: float | None = None
+    flags: tuple[str, ...] = ()
+    launch: int = 0
+    epoch: str = ""
+
+    @property
+    def throttled(self) -> bool:
+        """Discarded: kept here, counted, and left out of every statistic."""
+        return any(flag.startswith("throttled") for flag in self.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    launch: int
+    name: str
+    decision: str
+    message: str = ""
+    epoch: str = ""
+
+
+FAILED = "failed"
+
+
+def journal_path(table: Path) -> Path:
+    """Where the journal of a table lies.
+
+    >>> journal_path(Path("tables/cpu.json")).name
+    'cpu.journal.sqlite'
+    """
+    return table.with_suffix(".journal.sqlite")
+
+
+def epoch_of(info: DeviceInfo) -> str:
+    """What must stay the same for raw results to be comparable."""
+    return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
+
+
+class Journal:
+    """Append-only record of a sweep.
+
+    Raises:
+        InvalidInputError: the file is not a journal of this version.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            # WAL survives a killed process; NORMAL may lose the last rows only with the power
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._db.executescript(
+                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;"
+                )
+        except sqlite3.DatabaseError as error:
+            raise InvalidInputError(
+                f"{path} is not a journal ({error}); begin anew with --fresh"
+            ) from None
+        if version not in (0, JOURNAL_VERSION):
+            raise InvalidInputError(
+                f"{path} is a journal of version {version}, this tool reads {JOURNAL_VERSION}; "
+                "begin anew with --fresh"
+            )
+
+    def begin_launch(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
+        """Record that a measuring process starts; its id."""
+        cursor = self._db.execute(
+            "INSERT INTO launch (epoch, started, device, protocol) VALUES (?, ?, ?, ?)",
+            (epoch_of(info), started, json.dumps(asdict(info)), json.dumps(protocol)),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def add_block(self, key: str, block: Block) -> None:
+        self._db.execute(
+            "INSERT INTO block (launch, key, name, started_s, spent_s, runs, samples_ms,"
+            " canary, canary_ms, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                block.launch, key, block.name, block.started_s, block.spent_s, block.runs,
+                json.dumps(block.samples_ms), block.canary, block.canary_ms,
+                json.dumps(block.flags),
+            ),
+        )  # fmt: skip
+
+    def add_outcome(self, key: str, outcome: Outcome) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO outcome (key, launch, name, decision, message)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (key, outcome.launch, outcome.name, outcome.decision, outcome.message),
+        )
+
+    def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
+        """Fix what a canary's latency is compared with in an epoch; the first value stays."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", (epoch, canary, reference_ms)
+        )
+
+    def references_ms(self, epoch: str) -> dict[str, float]:
+        """Reference latency of each canary in an epoch; empty before its first sweep ended."""
+        return dict(
+            self._db.execute("SELECT canary, reference_ms FROM reference WHERE epoch = ?", (epoch,))
+        )
+
+    def canary_ms(self, launch: int, canary: str) -> list[float]:
+        """All samples of a canary in one launch."""
+        rows = self._db.execute(
+            "SELECT canary_ms FROM block WHERE launch = ? AND canary = ?", (launch, canary)
+        )
+        return [row[0] for row in rows]
+
+    def launches(self, epoch: str) -> list[int]:
+        rows = self._db.execute("SELECT id FROM launch WHERE epoch = ? ORDER BY id", (epoch,))
+        return [row[0] for row in rows]
+
+    def blocks(self, key: str, *, epoch: str | None = None) -> list[Block]:
+        """Blocks of a configuration in order of measurement, of one epoch or of all."""
+        rows = self._db.execute(
+            "SELECT block.name, started_s, spent_s, runs, samples_ms, canary, canary_ms, flags,"
+            " launch, epoch FROM block JOIN launch ON launch.id = block.launch"
+            " WHERE key = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY block.id",
+            (key, epoch),
+        )
+        return [
+            Block(
+                name, started_s, spent_s, runs, tuple(json.loads(samples)),
+                canary, canary_ms, tuple(json.loads(flags)), launch, of_epoch,
+            )
+            for name, started_s, spent_s, runs, samples, canary, canary_ms, flags, launch, of_epoch
+            in rows
+        ]  # fmt: skip
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """What is done or failed, by key."""
+        rows = self._db.execute(
+            "SELECT key, launch, outcome.name, decision, message, epoch FROM outcome"
+            " JOIN launch ON launch.id = outcome.launch"
+        )
+        return {row[0]: Outcome(*row[1:]) for row in rows}
+
+    def epochs(self) -> list[str]:
+        """Epochs in the order they began."""
+        rows = self._db.execute("SELECT epoch FROM launch GROUP BY epoch ORDER BY MIN(id)")
+        return [row[0] for row in rows]
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,316 @@
+"""The sweep: one loop for every device, from prepared workloads to raw blocks in the journal.
+
+All configurations are kept loaded and visited in a new seeded order in each pass, a short
+block at a time, so that whatever drifts over minutes is common to all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+
+from profiler.canary import (
+    Canary,
+    GateKeeper,
+    PreparedCanary,
+    nearest_canary,
+    prepare_canary,
+    weight_bytes,
+)
+from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.errors import MeasurementError
+from profiler.journal import FAILED, Block, Journal, Outcome, epoch_of
+from profiler.protocol import MeasuringProtocol
+from profiler.stopping import Decision
+from profiler.terminal import Progress, SilentProgress
+
+MAX_TRIES = 3  # of a transient failure
+PREEMPTED_PCT = 5.0  # waiting for a core, above which a block is flagged
+STEAL_PCT = 1.0
+LOADED_BYTES_PER_WEIGHT_BYTE = 3  # the model, the runtime's copy, its packed copy
+
+
+T = TypeVar("T")
+
+
+class Role(StrEnum):
+    OP = "op"
+    NETWORK = "network"
+    REPEAT = "repeat"  # a hidden second measurement of an op or network
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One configuration to measure; `key` identifies its result across processes."""
+
+    workload: Workload
+    role: Role
+    key: str
+
+    @property
+    def is_network(self) -> bool:
+        return len(self.workload.ops) > 1
+
+
+def make_task(
+    workload: Workload, role: Role, info: DeviceInfo, protocol: MeasuringProtocol
+) -> Task:
+    """Key = hash of model, backend, flags, device and protocol.
+
+    The boot and the runtime's version are left out: they make an epoch, not another key.
+    """
+    device = asdict(info)
+    for name in ("spec", "runtime_version", "boot_id", "affinity", "os_release"):
+        del device[name]
+    parts = [workload.key, [asdict(op) for op in workload.ops], role, device, protocol.digest]
+    text = json.dumps(parts, sort_keys=True)
+    return Task(workload, role, hashlib.sha256(text.encode()).hexdigest()[:24])
+
+
+@dataclass
+class _Active:
+    """A task being measured."""
+
+    task: Task
+    prepared: PreparedWorkload
+    runs: int
+    canary: Canary
+    samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by launch
+    spent_s: float = 0.0
+    n_blocks: int = 0
+    failed: bool = False
+
+    def count(self, block: Block) -> None:
+        self.spent_s += block.spent_s
+        if not block.throttled:
+            self.samples_ms.setdefault(block.launch, []).append(block.samples_ms)
+            self.n_blocks += 1
+
+
+@dataclass
+class SweepReport:
+    """Where the time went."""
+
+    wall_s: float = 0.0
+    measuring_s: float = 0.0
+    waited_s: float = 0.0
+    n_blocks: int = 0
+    steady: bool = True
+
+    def add(self, other: SweepReport) -> None:
+        self.wall_s += other.wall_s
+        self.measuring_s += other.measuring_s
+        self.waited_s += other.waited_s
+        self.n_blocks += other.n_blocks
+        self.steady &= other.steady
+
+
+class Sweep:
+    """Measures tasks on an open device and records blocks; computes no latency itself."""
+
+    def __init__(
+        self,
+        device: Device,
+        protocol: MeasuringProtocol,
+        journal: Journal,
+        launch: int,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self._device, self._protocol, self._journal = device, protocol, journal
+        self._launch, self._seed = launch, seed
+        self._epoch = epoch_of(device.info)
+        self._progress = progress or SilentProgress()
+        self._rng = np.random.default_rng(seed)
+        # a simulated device brings its own time
+        self._now: Callable[[], float] = getattr(device, "now", time.monotonic)
+        self._keeper = GateKeeper(protocol.gate, getattr(device, "sleep", time.sleep))
+        self._canaries: dict[Canary, PreparedCanary] = {}
+        self._start_s = self._now()
+        self.report = SweepReport()
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Measure every task to its stopping rule.
+
+        Raises:
+            DeviceUnavailableError: the device is gone or not quiescent; what was measured
+                is in the journal.
+        """
+        try:
+            with _without_gc():
+                if self._device.uses_canary and tasks:
+                    self._warm_up()
+                for group in self._groups(tasks):
+                    self._run_group(group)
+        finally:
+            for canary in self._canaries.values():
+                canary.prepared.close()
+            self._canaries.clear()
+            self.report.wall_s += self._now() - self._start_s
+            self.report.waited_s = self._keeper.waited_s
+
+    def _warm_up(self) -> None:
+        rule, sampling = self._protocol.warm_up, self._protocol.sampling
+        for kind in Canary:
+            self._canaries[kind] = prepare_canary(
+                self._device, kind,
+                sample_ms=sampling.canary_sample_ms, window=self._protocol.gate.window,
+            )  # fmt: skip
+        start_s = self._now()
+        for canary in self._canaries.values():
+            samples = [canary.sample_ms() for _ in range(rule.window * rule.windows)]
+            while not rule.ended(samples, self._now() - start_s):
+                if self._now() - start_s > rule.max_s:
+                    self.report.steady = False
+                    break
+                samples.append(canary.sample_ms())
+            recent = samples[-rule.window * rule.windows :]
+            canary.reference_ms = float(np.median(recent))
+        self.report.measuring_s += self._now() - start_s
+
+    def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+        """Tasks in seeded order, as many at once as memory allows."""
+        budget = self._protocol.resident_mb * 1e6
+        group: list[Task] = []
+        held = 0.0
+        for index in self._rng.permutation(len(tasks)):
+            size = LOADED_BYTES_PER_WEIGHT_BYTE * weight_bytes(tasks[index].workload)
+            if group and held + size > budget:
+                yield group
+                group, held = [], 0.0
+            group.append(tasks[index])
+            held += size
+        if group:
+            yield group
+
+    def _run_group(self, tasks: Sequence[Task]) -> None:
+        active = [ready for task in tasks if (ready := self._prepare(task)) is not None]
+        try:
+            while active:
+                for index in self._rng.permutation(len(active)):
+                    self._measure(active[index])
+                active = [one for one in active if not self._finished(one)]
+        finally:
+            for one in active:
+                one.prepared.close()
+
+    def _prepare(self, task: Task) -> _Active | None:
+        try:
+            prepared = _retried(lambda: self._device.prepare(task.workload))
+            runs = [prepared.sample_ms(1) for _ in range(self._protocol.warm_up.min_runs)]
+        except MeasurementError as error:
+            self._fail(task, error)
+            return None
+        count = max(1, int(np.ceil(self._device.min_sample_ms / max(min(runs), 1e-6))))
+        one = _Active(task, prepared, count, nearest_canary(task.workload))
+        for block in self._journal.blocks(task.key, epoch=self._epoch):
+            one.count(block)  # of a launch that was cut off
+        return one
+
+    def _measure(self, one: _Active) -> None:
+        """One block: the canary, an untimed run, the samples."""
+        canary = self._canaries.get(one.canary)
+        if canary is not None:
+            self._keeper.wait(canary, self._now)
+        start_s = self._now()
+        n_samples = self._protocol.sampling.samples_per_block(is_network=one.task.is_network)
+        canary_ms = None
+        try:
+            if canary is not None:
+                canary_ms = canary.sample_ms()
+                one.prepared.sample_ms(1)  # untimed: the canary evicted it from the caches
+            samples = tuple(
+                _retried(lambda: one.prepared.sample_ms(one.runs)) for _ in range(n_samples)
+            )
+        except MeasurementError as error:
+            one.prepared.close()
+            one.failed = True
+            self._fail(one.task, error)
+            return
+        block = Block(
+            name=one.task.workload.key,
+            started_s=start_s - self._start_s,
+            spent_s=self._now() - start_s,
+            runs=one.runs,
+            samples_ms=samples,
+            canary=one.canary.value if canary else "",
+            canary_ms=canary_ms,
+            flags=self._flags(self._device.state()),
+            launch=self._launch,
+        )
+        self._journal.add_block(one.task.key, block)
+        one.count(block)
+        self.report.measuring_s += block.spent_s
+        self.report.n_blocks += 1
+        if one.n_blocks <= self._protocol.stopping.min_blocks:
+            self._progress.advance(1 / self._protocol.stopping.min_blocks)
+
+    def _flags(self, state: DeviceState) -> tuple[str, ...]:
+        flags = list(state.warnings)
+        flags += [f"throttled:{reason}" for reason in state.throttle_reasons]
+        if (state.waiting_pct or 0.0) > PREEMPTED_PCT:
+            flags.append("preempted")
+        if (state.steal_pct or 0.0) > STEAL_PCT:
+            flags.append("steal")
+        excess = [canary.excess for canary in self._canaries.values()]
+        if excess and max(excess) > self._protocol.gate.tolerance:
+            flags.append("disturbed")
+        if excess and max(excess) - min(excess) > self._protocol.gate.split:
+            flags.append("canary_split")
+        return tuple(flags)
+
+    def _finished(self, one: _Active) -> bool:
+        if one.failed:
+            return True
+        decision = self._protocol.stopping.decide(
+            [np.array(samples) for samples in one.samples_ms.values()],
+            one.spent_s,
+            self._protocol.estimator,
+            is_network=one.task.is_network,
+            seed=self._seed,
+        )
+        if decision is Decision.CONTINUE:
+            return False
+        outcome = Outcome(self._launch, one.task.workload.key, decision.value)
+        self._journal.add_outcome(one.task.key, outcome)
+        one.prepared.close()
+        return True
+
+    def _fail(self, task: Task, error: MeasurementError) -> None:
+        outcome = Outcome(self._launch, task.workload.key, FAILED, f"{error.reason}: {error}")
+        self._journal.add_outcome(task.key, outcome)
+        self._progress.advance()
+
+
+def _retried(action: Callable[[], T]) -> T:
+    """The action's result, tried again while its failure is transient."""
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return action()
+        except MeasurementError as error:
+            if not error.transient:
+                raise
+    return action()
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Collect garbage before, not during, the samples."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

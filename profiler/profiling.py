@@ -1,0 +1,270 @@
+"""`pnag profile` as a function: from device specs to latency tables on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profiler.devices.base import Device, DeviceInfo, Workload
+from profiler.devices.registry import open_device
+from profiler.draw import draw_networks
+from profiler.estimate import Levels, noise_floor, summarise
+from profiler.journal import FAILED, Journal, epoch_of, journal_path
+from profiler.lock import device_lock
+from profiler.measure import Role, Sweep, SweepReport, Task, make_task
+from profiler.protocol import FULL, MeasuringProtocol
+from profiler.space import Architecture, MobileNetV3Space
+from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef
+from profiler.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What to measure, on one device under one configuration."""
+
+    spec: str
+    space: MobileNetV3Space
+    out: Path
+    protocol: MeasuringProtocol = FULL
+    n_networks: int | None = None  # None: the protocol's default
+    threads: int = 1
+    batch_size: int = 1
+    precision: str = "float32"
+    seed: int = 0
+    resume: bool = True
+    device_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
+    """Measure all ops of the space and some whole networks; the table's path.
+
+    Raises:
+        DeviceUnavailableError: the device is absent, locked, or not quiescent.
+        InvalidInputError: an unknown device, or a setting that it lacks.
+    """
+    device = open_device(
+        request.spec,
+        threads=request.threads,
+        batch_size=request.batch_size,
+        precision=request.precision,
+        **request.device_options,
+    )
+    with (
+        device,
+        device_lock(lock_name(device.info, request.out)),
+        Journal(journal_path(request.out), fresh=not request.resume) as journal,
+    ):
+        table = Campaign(request, device, journal, terminal).run()
+    table.save(request.out)
+    if table.failures:
+        terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")
+    return request.out
+
+
+def lock_name(info: DeviceInfo, out: Path) -> str:
+    """Backends that share a processor share a lock; simulated devices need none of it."""
+    if info.platform in ("cpu", "tflite"):
+        return "host cpu"
+    if info.platform in ("fake", "replay"):
+        return f"{info.platform} {out.resolve()}"
+    return info.spec
+
+
+def default_out(spec: str, space: MobileNetV3Space, *, quick: bool) -> Path:
+    """Where a table goes unless told.
+
+    >>> default_out("cpu", MobileNetV3Space(), quick=True).as_posix()
+    'tables/cpu_mbv3_w1.0_224_quick.json'
+    """
+    device = "".join(c if c.isalnum() or c in ".-" else "-" for c in spec).strip("-")
+    name = f"{device}_{space.name}_w{space.width_mult:.1f}_{space.resolution_px}"
+    return Path("tables") / f"{name}{'_quick' if quick else ''}.json"
+
+
+class Campaign:
+    """All sweeps of one request on one open device, and the table made of them."""
+
+    def __init__(
+        self, request: ProfileRequest, device: Device, journal: Journal, terminal: Terminal
+    ) -> None:
+        self._request, self._device, self._journal = request, device, journal
+        self._terminal = terminal
+        self._protocol = request.protocol
+        self._epoch = epoch_of(device.info)
+        self._levels = Levels(journal, request.protocol)
+        self._bridges: dict[str, float] = {self._epoch: 1.0}
+        self.report = SweepReport()
+
+    def run(self) -> LatencyTable:
+        tasks = self._tasks()
+        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), _now())
+        start_s = time.monotonic()
+        pending = self._bridge(tasks, launch)
+        if pending:
+            skipped = len(tasks) - len(pending)
+            if skipped:
+                self._terminal.note(f"going on: {skipped} of {len(tasks)} configurations are done")
+            self._sweep(pending, launch)
+        self._levels.fix_references(self._epoch)
+        wall_s = time.monotonic() - start_s
+        return self._table(tasks, wall_s)
+
+    def _tasks(self) -> list[Task]:
+        request, info = self._request, self._device.info
+        batch = request.batch_size
+        ops = request.space.distinct_ops(batch_size=batch)
+        count = request.n_networks
+        networks = draw_networks(
+            request.space,
+            self._protocol.default_networks if count is None else count,
+            seed=request.seed,
+        )
+        firsts = [
+            make_task(Workload(key, (op,)), Role.OP, info, self._protocol)
+            for key, op in ops.items()
+        ]
+        firsts += [
+            make_task(
+                network_workload(request.space, arch, batch), Role.NETWORK, info, self._protocol
+            )
+            for arch in networks
+        ]
+        repeats = self._protocol.repeats
+        n_repeats = min(len(firsts), max(repeats.min_count, round(repeats.share * len(firsts))))
+        hidden = np.random.default_rng(request.seed).permutation(len(firsts))[:n_repeats]
+        return firsts + [
+            make_task(firsts[i].workload, Role.REPEAT, info, self._protocol) for i in sorted(hidden)
+        ]
+
+    def _sweep(self, tasks: Sequence[Task], launch: int) -> None:
+        what = f"{self._device.info.spec}: {len(tasks)} configurations"
+        with self._terminal.progress(what, len(tasks)) as progress:
+            sweep = Sweep(
+                self._device, self._protocol, self._journal, launch,
+                seed=self._request.seed + launch, progress=progress,
+            )  # fmt: skip
+            try:
+                sweep.run(tasks)
+            finally:
+                self.report.add(sweep.report)
+
+    def _bridge(self, tasks: Sequence[Task], launch: int) -> list[Task]:
+        """Tasks still to measure, after linking results of an earlier epoch to this one.
+
+        A few configurations done in the last epoch are measured again. If their ratios agree,
+        its results are carried over, scaled by the ratio; otherwise everything is measured
+        again.
+        """
+        outcomes = self._journal.outcomes()
+        done = {
+            task.key: outcomes[task.key]
+            for task in tasks
+            if task.key in outcomes and outcomes[task.key].decision != FAILED
+        }
+        earlier = {outcome.epoch for outcome in done.values()} - {self._epoch}
+        rule = self._protocol.epochs
+        for epoch in sorted(earlier):
+            members = [task for task in tasks if task.key in done and done[task.key].epoch == epoch]
+            chosen = np.random.default_rng(self._request.seed).permutation(len(members))
+            bridge = [members[i] for i in chosen[: rule.bridge_configs]]
+            old = np.array([self._entry(task, epoch).latency_ms for task in bridge])
+            self._terminal.note(
+                f"new boot or runtime: measuring {len(bridge)} configurations again"
+            )
+            self._sweep(bridge, launch)
+            new = np.array([self._entry(task, self._epoch).latency_ms for task in bridge])
+            ratios = new / old
+            if ratios.max() / ratios.min() - 1 <= rule.max_spread:
+                self._bridges[epoch] = float(np.median(ratios))
+            else:
+                self._terminal.note("the earlier results do not carry over; measuring all again")
+        outcomes = self._journal.outcomes()
+        return [
+            task
+            for task in tasks
+            if task.key not in outcomes
+            or outcomes[task.key].decision == FAILED
+            or outcomes[task.key].epoch not in self._bridges
+        ]
+
+    def _entry(self, task: Task, epoch: str) -> Entry:
+        decision = self._journal.outcomes()[task.key].decision
+        return summarise(
+            self._journal.blocks(task.key, epoch=epoch),
+            self._levels,
+            self._protocol,
+            decision=decision,
+            bridge=self._bridges.get(epoch, 1.0),
+        )
+
+    def _table(self, tasks: Sequence[Task], wall_s: float) -> LatencyTable:
+        outcomes = self._journal.outcomes()
+        entries: dict[tuple[Role, str], Entry] = {}
+        failures = {}
+        for task in tasks:
+            outcome = outcomes[task.key]
+            name = task.workload.key
+            if outcome.decision == FAILED:
+                failures[name] = outcome.message
+            else:
+                entries[task.role, name] = self._entry(task, outcome.epoch)
+        repeats = [name for role, name in entries if role is Role.REPEAT]
+        firsts = {name: entry for (role, name), entry in entries.items() if role is not Role.REPEAT}
+        both = [name for name in repeats if name in firsts]
+        space = self._request.space
+        return LatencyTable(
+            space=SpaceRef(
+                name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
+            ),
+            device=self._device.info,
+            protocol=self._protocol_record(wall_s),
+            ops={name: e for (role, name), e in entries.items() if role is Role.OP},
+            networks=tuple(
+                NetworkEntry(arch=name, **entry.model_dump())
+                for (role, name), entry in entries.items()
+                if role is Role.NETWORK
+            ),
+            failures=failures,
+            noise_floor=noise_floor(
+                [firsts[name].latency_ms for name in both],
+                [entries[Role.REPEAT, name].latency_ms for name in both],
+                self._protocol,
+            ),
+            created=_now(),
+            tool=_tool(),
+        )
+
+    def _protocol_record(self, wall_s: float) -> dict[str, Any]:
+        """The protocol, and how this run of it went."""
+        report = self.report
+        return self._protocol.as_dict() | {
+            "seed": self._request.seed,
+            "references_ms": self._journal.references_ms(self._epoch),
+            "wall_s": round(wall_s, 3),
+            "measuring_share": round(report.measuring_s / wall_s, 4) if report.n_blocks else None,
+            "waited_s": round(report.waited_s, 3),
+            "steady_state": report.steady,
+        }
+
+
+def network_workload(space: MobileNetV3Space, arch: Architecture, batch_size: int = 1) -> Workload:
+    return Workload(str(arch), tuple(space.ops(arch, batch_size=batch_size)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _tool() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"pnag {version('pnag')}"
+    except PackageNotFoundError:
+        return "pnag"

@@ -1,0 +1,150 @@
+"""The measuring protocol: every rule a named object, every default in this one place.
+
+docs/measuring.md says why each value is what it is, with our figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from profiler.canary import QuiescenceGate
+from profiler.stopping import Estimator, StoppingRule, WarmUp
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A sample is a batch of runs at least as long as the device's clock resolves."""
+
+    op_samples_per_block: int
+    network_samples_per_block: int
+    canary_sample_ms: float
+
+    def samples_per_block(self, *, is_network: bool) -> int:
+        return self.network_samples_per_block if is_network else self.op_samples_per_block
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """Tagged, never deleted; a configuration with many is `contended`."""
+
+    iqr_multiple: float
+    contended_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Two modes are reported if this far apart (relative) and this large."""
+
+    separation: float
+    min_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stationarity:
+    """A change of level within a configuration's series, by Pettitt's test."""
+
+    p_value: float
+    min_step: float  # relative
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenRepeats:
+    """Configurations measured twice, unannounced: the A/A noise floor of the table."""
+
+    share: float
+    min_count: int
+    publishable_p95_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """How results of an earlier boot or runtime are carried over."""
+
+    bridge_configs: int
+    max_spread: float  # of the bridge ratios; beyond it the earlier results are not used
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuringProtocol:
+    """All rules of one sweep."""
+
+    name: str
+    default_networks: int
+    resident_mb: int  # prepared models held at once; more networks are swept in groups
+    sampling: Sampling
+    estimator: Estimator
+    warm_up: WarmUp
+    stopping: StoppingRule
+    gate: QuiescenceGate
+    outliers: Outliers
+    modes: Modes
+    stationarity: Stationarity
+    repeats: HiddenRepeats
+    epochs: Epochs
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that shapes a raw sample or the number made of it."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+FULL = MeasuringProtocol(
+    name="full",
+    default_networks=30,
+    resident_mb=4096,
+    sampling=Sampling(
+        op_samples_per_block=3,
+        network_samples_per_block=2,
+        canary_sample_ms=1.0,
+    ),
+    estimator=Estimator(quantile=0.10),
+    warm_up=WarmUp(min_runs=3, min_s=0.5, window=8, windows=3, tolerance=0.02, max_s=30.0),
+    stopping=StoppingRule(
+        min_blocks=30,
+        check_every=10,
+        confidence=0.99,
+        resamples=2000,
+        op_half_width=0.015,
+        network_half_width=0.01,
+        op_cap_s=60.0,
+        network_cap_s=180.0,
+    ),
+    gate=QuiescenceGate(
+        window=8,
+        tolerance=0.10,
+        split=0.05,
+        wait_s=5.0,
+        max_wait_s=60.0,
+        refuse_above=0.25,
+        refuse_after_s=300.0,
+    ),
+    outliers=Outliers(iqr_multiple=3.0, contended_share=0.10),
+    modes=Modes(separation=0.05, min_share=0.20),
+    stationarity=Stationarity(p_value=0.001, min_step=0.02),
+    repeats=HiddenRepeats(share=0.05, min_count=5, publishable_p95_pct=5.0),
+    epochs=Epochs(bridge_configs=3, max_spread=0.05),
+)
+
+# The same protocol with wider limits.
+QUICK = replace(
+    FULL,
+    name="quick",
+    default_networks=12,
+    warm_up=replace(FULL.warm_up, max_s=5.0),
+    stopping=replace(
+        FULL.stopping,
+        min_blocks=20,
+        op_half_width=0.03,
+        network_half_width=0.02,
+        op_cap_s=2.0,
+        network_cap_s=6.0,
+    ),
+    gate=replace(FULL.gate, wait_s=1.0, max_wait_s=10.0),
+)

@@ -1,0 +1,101 @@
+"""When a configuration has been measured enough: warm-up and stopping rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from profiler.stats import Floats, bootstrap_quantile_ci, windows_agree
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Warm-up of the device ends when windows of canary samples agree, not after a count.
+
+    A configuration itself is warmed by `min_runs` runs when it is prepared and by one
+    untimed run at the start of each block, which brings its weights back into the caches.
+    """
+
+    min_runs: int
+    min_s: float
+    window: int
+    windows: int
+    tolerance: float
+    max_s: float
+
+    def ended(self, samples_ms: Sequence[float], elapsed_s: float) -> bool:
+        """Whether a steady state is reached."""
+        return elapsed_s >= self.min_s and windows_agree(
+            samples_ms, window=self.window, count=self.windows, tolerance=self.tolerance
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """The latency is a low quantile of the samples' CPU time.
+
+    Disturbances only ever add time, so that the low end of the samples is what stays put
+    when the machine gets busy; the minimum itself would go on falling with every sample.
+    """
+
+    quantile: float
+
+    def __call__(self, samples_ms: Floats) -> float:
+        return float(np.quantile(samples_ms, self.quantile))
+
+
+class Decision(StrEnum):
+    CONTINUE = "continue"
+    CONVERGED = "converged"
+    CAPPED = "capped"
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingRule:
+    """Stop at a relative half-width of the bootstrap interval, or at a cap of time.
+
+    `confidence` is 0.99 because the rule looks repeatedly, every `check_every` blocks.
+    """
+
+    min_blocks: int
+    check_every: int
+    confidence: float
+    resamples: int
+    op_half_width: float
+    network_half_width: float
+    op_cap_s: float
+    network_cap_s: float
+
+    def decide(
+        self,
+        launches: Sequence[Floats],
+        spent_s: float,
+        estimator: Estimator,
+        *,
+        is_network: bool,
+        seed: int,
+    ) -> Decision:
+        """Decide on the samples of each launch, [n_blocks, samples_per_block] each."""
+        n_blocks = sum(map(len, launches))
+        if n_blocks >= self.min_blocks and n_blocks % self.check_every == 0:
+            low, high = self.interval(launches, estimator, self.confidence, seed=seed)
+            target = self.network_half_width if is_network else self.op_half_width
+            if (high - low) / (high + low) <= target:
+                return Decision.CONVERGED
+        cap_s = self.network_cap_s if is_network else self.op_cap_s
+        return Decision.CAPPED if spent_s >= cap_s else Decision.CONTINUE
+
+    def interval(
+        self, launches: Sequence[Floats], estimator: Estimator, confidence: float, *, seed: int
+    ) -> tuple[float, float]:
+        """Bootstrap interval of the estimate."""
+        return bootstrap_quantile_ci(
+            launches,
+            quantile=estimator.quantile,
+            confidence=confidence,
+            resamples=self.resamples,
+            rng=np.random.default_rng(seed),
+        )
