@@ -17,6 +17,7 @@ from profiler.errors import InvalidInputError
 from profiler.ops import OpKind
 
 SCHEMA = "pnag.op-regression/1"
+FEATURES = [*WORK_TERMS, *SHAPE_FEATURES]
 
 
 def save_regression(regression: OpRegression, path: Path) -> None:
@@ -30,12 +31,14 @@ def save_regression(regression: OpRegression, path: Path) -> None:
         if model.forest is not None:
             for field in fields(Forest):
                 arrays[f"{kind}.{field.name}"] = getattr(model.forest, field.name)
-    metadata = {
+    description = {
         "schema": SCHEMA,
-        "features": ",".join((*WORK_TERMS, *SHAPE_FEATURES)),
-        "channel_block": str(law.channel_block),
-        "offsets": json.dumps(law.offsets, sort_keys=True),
+        "features": FEATURES,
+        "channel_block": law.channel_block,
+        "offsets": law.offsets,
     }
+    # one entry, since safetensors orders several at random
+    metadata = {"regression": json.dumps(description, sort_keys=True)}
     write_bytes_atomic(path, save(arrays, metadata))
 
 
@@ -55,18 +58,19 @@ def load_regression(path: Path) -> OpRegression:
         raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
     except SafetensorError as error:
         raise InvalidInputError(f"{path} is not a safetensors file: {error}") from None
-    if metadata.get("schema") != SCHEMA:
-        raise InvalidInputError(
-            f"{path} has schema {metadata.get('schema')!r}, expected {SCHEMA!r}"
-        )
-    if metadata.get("features") != ",".join((*WORK_TERMS, *SHAPE_FEATURES)):
-        raise InvalidInputError(f"{path} was fitted on other features; fit it again")
     try:
-        offsets = {OpKind(kind): float(v) for kind, v in json.loads(metadata["offsets"]).items()}
-        law = WorkLaw(int(metadata["channel_block"]), arrays["costs"], offsets)
+        description = json.loads(metadata["regression"])
+        if description["schema"] != SCHEMA:
+            raise InvalidInputError(
+                f"{path} has schema {description['schema']!r}, expected {SCHEMA!r}"
+            )
+        if description["features"] != FEATURES:
+            raise InvalidInputError(f"{path} was fitted on other features; fit it again")
+        offsets = {OpKind(kind): float(v) for kind, v in description["offsets"].items()}
+        law = WorkLaw(int(description["channel_block"]), arrays["costs"], offsets)
         kinds = {kind: _kind_model(arrays, kind) for kind in offsets}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{path} is damaged: {error}") from None
+        raise InvalidInputError(f"{path} is damaged or no regression: {error}") from None
     return OpRegression(law, kinds)
 
 

@@ -154,6 +154,17 @@ def validate(
         raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
 
 
+@app.command()
+def schema(json_output: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Print the JSON Schema of latency tables."""
+    import json
+
+    from profiler.table import table_json_schema
+
+    text = table_json_schema()
+    Terminal(json_output, quiet).result(json.loads(text), text.rstrip("\n"))
+
+
 def _parse_format(text: str) -> TableFormat:
     from profiler.interop import TableFormat
 

@@ -162,7 +162,7 @@ class MobileNetV3Space:
         slot = np.repeat(np.arange(SLOTS_PER_STAGE), 2)
         dead = slot[None, None, :] >= tokens[:, :, :1] + DEPTHS[0]
         tokens[:, :, 1:][dead] = DEAD
-        return tokens.reshape(n, -1)
+        return tokens.reshape(n, len(self.positions))
 
     def encode(self, architectures: Sequence[Architecture]) -> Tokens:
         """[n, 45] tokens of architectures of this space."""

@@ -121,6 +121,14 @@ class LatencyTable(_Strict):
         write_text_atomic(path, self.to_json())
 
 
+def table_json_schema() -> str:
+    """The published JSON Schema of the file (docs/schemas/latency-table-1.json)."""
+    schema = LatencyTable.model_json_schema(mode="validation")
+    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA}
+    schema["required"] = sorted({*schema["required"], "schema"})
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
 def load_table(path: Path, *, space: MobileNetV3Space | None = None) -> LatencyTable:
     """Read a latency table that covers its space; with `space`, refuse a table of another one.
 

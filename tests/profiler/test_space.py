@@ -149,3 +149,8 @@ def test_an_architecture_of_another_width_is_refused():
     wide = MobileNetV3Space(width_mult=1.2).extremes()[0]
     with pytest.raises(InvalidInputError, match=r"width 1\.2 .* width 1 "):
         MobileNetV3Space().ops(wide)
+
+
+def test_no_architectures_can_be_sampled():
+    space = MobileNetV3Space()
+    assert space.sample(0, np.random.default_rng(0)).shape == (0, 45)

@@ -1,0 +1,77 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from predictors.model_file import load_regression, save_regression
+from predictors.regression import fit_regression
+from profiler.errors import InvalidInputError
+from tests.predictors.synthetic import make_table
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_table(alone_ms=lambda op: 0.01 + op.madds**0.9 / 1e7)
+
+
+@pytest.fixture
+def saved(table, tmp_path):
+    path = tmp_path / "regression.safetensors"
+    save_regression(fit_regression([table]), path)
+    return path
+
+
+def rewrite(path, *, description=None, **arrays):
+    with safe_open(path, framework="numpy") as file:
+        old = json.loads(file.metadata()["regression"])
+    metadata = {"regression": json.dumps(old | (description or {}))}
+    save_file(load_file(path) | arrays, path, metadata)
+
+
+def test_a_stored_regression_predicts_the_same_to_the_bit(table, saved):
+    ops = list(table.search_space.distinct_ops().values())
+    loaded, fitted = load_regression(saved), fit_regression([table])
+    assert (loaded.predict_ms(ops) == fitted.predict_ms(ops)).all()
+    assert loaded.refusal(ops[0], threads=2) == fitted.refusal(ops[0], threads=2)
+
+
+def test_the_same_table_gives_the_same_file(table, saved, tmp_path):
+    again = tmp_path / "again.safetensors"
+    save_regression(fit_regression([table]), again)
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_damaged_files_are_refused(saved):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidInputError, match="not a safetensors file"):
+        load_regression(saved)
+    saved.unlink()
+    with pytest.raises(InvalidInputError, match=re.escape(str(saved))):
+        load_regression(saved)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"schema": "pnag.op-regression/0"}, "has schema 'pnag.op-regression/0'"),
+        ({"features": ["a", "b"]}, "fitted on other features"),
+        ({"offsets": {"NoSuchKind": 0.0}}, "is damaged"),
+    ],
+)
+def test_other_schemas_are_refused(saved, description, message):
+    rewrite(saved, description=description)
+    with pytest.raises(InvalidInputError, match=message):
+        load_regression(saved)
+
+
+def test_trees_that_lead_in_circles_are_refused(saved):
+    name = "expanded_conv.left"
+    left = load_file(saved)[name].copy()
+    left[np.flatnonzero(left >= 0)[5]] = 0
+    rewrite(saved, **{name: left})
+    with pytest.raises(InvalidInputError, match="its trees are not trees"):
+        load_regression(saved)
