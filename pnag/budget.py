@@ -1,0 +1,90 @@
+"""Budgets: read from the command line, and embedded for the networks."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from profiler.errors import InvalidInputError
+
+_BUDGET = re.compile(r"(?P<number>[-+]?[\w.+-]*?)\s*(?P<unit>ms|us|µs|s)?", re.IGNORECASE)
+_MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3, "µs": 1e-3}
+_COUNT_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+
+
+def parse_budget_ms(text: str) -> float:
+    """A latency budget in ms: a bare number is ms, `s` and `us` are converted.
+
+    >>> parse_budget_ms("35"), parse_budget_ms("0.035s"), parse_budget_ms("35 ms")
+    (35.0, 35.0, 35.0)
+
+    Raises:
+        InvalidInputError: not a positive, finite number with a known unit.
+    """
+    match = _BUDGET.fullmatch(text.strip())
+    try:
+        value = float(match["number"]) if match else math.nan
+    except ValueError:
+        value = math.nan
+    unit = (match["unit"] if match else None) or "ms"
+    budget_ms = value * _MS_PER_UNIT[unit.lower()]
+    if not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise InvalidInputError(
+            f"budget {text!r} is not a positive latency; write it like 35ms or 0.035s"
+        )
+    return budget_ms
+
+
+def parse_count(text: str, *, what: str) -> float:
+    """A bound on MAdds or parameters, with an optional k, M or G.
+
+    >>> parse_count("6M", what="parameters")
+    6000000.0
+
+    Raises:
+        InvalidInputError: not a positive, finite number with a known suffix.
+    """
+    number = text.strip()
+    suffix = number[-1:].lower() if number[-1:].isalpha() else ""
+    try:
+        value = float(number[: len(number) - len(suffix)]) * _COUNT_SUFFIX[suffix]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInputError(f"{what} bound {text!r} is not a positive count; write it like 6M")
+    return value
+
+
+@dataclass(frozen=True)
+class BudgetGrid:
+    """K budgets with an embedding each; any other budget mixes its two neighbours linearly.
+
+    Section 3.1.2 of the paper. Budgets outside the grid take the nearest end.
+    """
+
+    anchors_ms: Floats  # [K], increasing
+
+    @classmethod
+    def evenly(cls, low_ms: float, high_ms: float, n_budgets: int) -> BudgetGrid:
+        """K budgets evenly over the reachable range; the middle of it for K = 1."""
+        if n_budgets == 1:
+            return cls(np.array([(low_ms + high_ms) / 2]))
+        return cls(np.linspace(low_ms, high_ms, n_budgets))
+
+    def weights(self, budgets_ms: Floats) -> NDArray[np.float32]:
+        """[n, K] interpolation weights of [n] budgets; rows sum to 1.
+
+        >>> BudgetGrid.evenly(10.0, 30.0, 3).weights(np.array([15.0, 99.0])).tolist()
+        [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+        """
+        budgets_ms = np.asarray(budgets_ms, dtype=np.float64)
+        n_anchors = len(self.anchors_ms)
+        place = np.interp(budgets_ms, self.anchors_ms, np.arange(n_anchors, dtype=np.float64))
+        tent = 1 - np.abs(place[:, None] - np.arange(n_anchors))
+        weights: NDArray[np.float32] = np.maximum(tent, 0).astype(np.float32)
+        return weights

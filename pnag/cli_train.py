@@ -1,0 +1,120 @@
+"""`pnag train`: from a latency table (or a tabular space) to a generator for any budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pnag.inputs import Inputs
+
+
+def register(parent: typer.Typer) -> None:
+    parent.command()(train)
+
+
+def train(
+    latency_table: Annotated[
+        Path | None, typer.Option("--latency-table", help="Latency table of pnag profile.")
+    ] = None,
+    accuracy_table: Annotated[
+        Path | None, typer.Option("--accuracy-table", help="Your accuracies (JSON or CSV).")
+    ] = None,
+    accuracy_model: Annotated[
+        Path | None, typer.Option("--accuracy-model", help="An accuracy model (safetensors).")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Take the accuracies of this earlier run.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help="mbv3, mbv3-cifar (default: the table's) or tabular:FILE."),
+    ] = None,
+    budgets: Annotated[int, typer.Option("--budgets", help="K, budgets with an embedding.")] = 10,
+    evaluations: Annotated[
+        int, typer.Option("--evaluations", help="M, accuracies to ask for in all.")
+    ] = 16_000,
+    reward: Annotated[
+        str, typer.Option("--reward", help="pareto, pareto-no-accuracy, mnasnet or tunas.")
+    ] = "pareto",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="joint, or independent searches for each budget.")
+    ] = "joint",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run directory (default: runs/<input's name>).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Train evaluator and generator for one device; an interrupted run goes on with --resume."""
+    from pnag.inputs import inputs_of_run
+    from pnag.run import settings_of_run, train_run
+    from pnag.settings import TrainSettings
+
+    terminal = Terminal(json_output, quiet)
+    if resume and out is not None:
+        settings, inputs, folder = settings_of_run(out), inputs_of_run(out), out
+    else:
+        settings = TrainSettings(
+            n_evaluations=evaluations, n_budgets=budgets, reward=reward, strategy=strategy,
+            seed=seed,
+        )  # fmt: skip
+        inputs = _open_inputs(latency_table, accuracy_table, accuracy_model, run, space, seed)
+        folder = out or Path("runs") / Path(inputs.files[0].source).stem
+    trained = train_run(inputs, settings, folder, resume=resume, terminal=terminal)
+    frontier = trained.frontier()
+    taus = trained.evaluator_taus()
+    low, high = trained.reachable_ms
+    document = {
+        "run": str(folder),
+        "reachable_ms": [low, high],
+        "evaluator_kendall_tau": taus,
+        "frontier": [
+            {"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier
+        ],
+    }
+    text = (
+        f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms; "
+        f"evaluator's Kendall tau {min(taus):.3f} or more\n"
+        f"next: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
+    )
+    terminal.result(document, text)
+
+
+def _open_inputs(
+    latency_table: Path | None,
+    accuracy_table: Path | None,
+    accuracy_model: Path | None,
+    run: Path | None,
+    space: str | None,
+    seed: int,
+) -> Inputs:
+    from pnag.inputs import TABULAR_PREFIX, accuracy_file_of_run, table_inputs, tabular_inputs
+
+    if space and space.startswith(TABULAR_PREFIX):
+        if latency_table or accuracy_table or accuracy_model or run:
+            raise InvalidInputError("a tabular space brings its own latencies and accuracies")
+        return tabular_inputs(Path(space.removeprefix(TABULAR_PREFIX)))
+    if latency_table is None:
+        raise InvalidInputError("give --latency-table, or --space tabular:FILE")
+    if sum(option is not None for option in (accuracy_table, accuracy_model, run)) > 1:
+        raise InvalidInputError("give one of --accuracy-table, --accuracy-model and --run")
+    if run is not None:
+        accuracy_model = accuracy_file_of_run(run)
+    return table_inputs(
+        latency_table,
+        space_name=space,
+        accuracy_table=accuracy_table,
+        accuracy_model=accuracy_model,
+        seed=seed,
+    )

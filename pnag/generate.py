@@ -1,0 +1,232 @@
+"""Architectures for any budget from trained learners; none ever exceeds its budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pnag.decode import ROUNDING, Bools, Constraints, decode
+from pnag.problem import Problem
+from pnag.train import Learner
+from predictors.base import CostFunction, Floats
+from predictors.cost import madds_cost, params_cost
+from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.space import MobileNetV3Space, Tokens
+
+DEFAULT_SAMPLES = 32
+DEFAULT_SHORTLIST = 8
+DEFAULT_CONFIDENCE = 0.95
+MAX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds beside the latency budget; None is no bound."""
+
+    max_madds: float | None = None
+    max_params: float | None = None
+
+    def costs(self, problem: Problem) -> list[tuple[CostFunction, float]]:
+        """The bounded costs with their bounds.
+
+        Raises:
+            InvalidInputError: the space has no MAdds or parameters.
+        """
+        wanted = [(madds_cost, self.max_madds), (params_cost, self.max_params)]
+        bounded = [(cost_of, bound) for cost_of, bound in wanted if bound is not None]
+        if not bounded:
+            return []
+        space = problem.space
+        if not isinstance(space, MobileNetV3Space):
+            raise InvalidInputError(f"{space.name} states neither MAdds nor parameters")
+        return [(cost_of(space), bound) for cost_of, bound in bounded]
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class GeneratedArchitecture:
+    """One architecture made for one budget.
+
+    Attributes:
+        tokens: [L].
+        interval_ms: conformal interval of the latency, where the cost has one.
+        feasible: its cost, plus the interval if a confidence was asked for, is in the budget.
+        generation_ms: time to generate it; of a batch, its share.
+    """
+
+    budget_ms: float
+    arch: str
+    tokens: Tokens
+    latency_ms: float
+    interval_ms: tuple[float, float] | None
+    top1: float
+    feasible: bool
+    generation_ms: float
+
+
+def generate(
+    problem: Problem,
+    learners: Sequence[Learner],
+    budgets_ms: Sequence[float],
+    *,
+    n_samples: int = DEFAULT_SAMPLES,
+    n_shortlisted: int = DEFAULT_SHORTLIST,
+    confidence: float | None = None,
+    limits: Limits = NO_LIMITS,
+    seed: int = 0,
+) -> list[GeneratedArchitecture]:
+    """One architecture per budget, never beyond it.
+
+    Of `n_samples` drawn from the generator the evaluator shortlists `n_shortlisted`, of which
+    the most accurate is taken. With `confidence`, c(α) plus its interval is within the budget.
+
+    Raises:
+        InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
+        InvalidInputError: no interval for `confidence`, or limits that the space lacks.
+    """
+    margin = 0.0 if confidence is None else problem.cost.relative_interval(confidence)
+    limited = limits.costs(problem)
+    constraints = problem.constraints_with([cost for cost, _ in limited])
+    begun = time.perf_counter()
+    request = _Request(problem, constraints, margin, limited, n_samples, n_shortlisted)
+    budgets = np.asarray(budgets_ms, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    tokens = np.empty((len(budgets), len(problem.space.positions)), np.int8)
+    owner = np.array([_nearest(learners, budget) for budget in budgets])
+    for index, learner in enumerate(learners):
+        mine = np.flatnonzero(owner == index)
+        if len(mine):
+            tokens[mine] = request.best(learner, budgets[mine], rng)
+    elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, len(budgets))
+    return _described(problem, budgets, tokens, margin, elapsed_ms)
+
+
+def _nearest(learners: Sequence[Learner], budget_ms: float) -> int:
+    """The learner whose range of budgets is nearest."""
+    ends = np.array([learner.budgets_ms for learner in learners])
+    gap = np.maximum(ends[:, 0] - budget_ms, 0) + np.maximum(budget_ms - ends[:, 1], 0)
+    return int(gap.argmin())
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What every budget of one call has in common."""
+
+    problem: Problem
+    constraints: Constraints
+    margin: float
+    limited: list[tuple[CostFunction, float]]
+    n_samples: int
+    n_shortlisted: int
+
+    def best(self, learner: Learner, budgets: Floats, rng: np.random.Generator) -> Tokens:
+        """[n, L] the best sample for each of [n] budgets."""
+        best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
+        missing = np.arange(len(budgets))
+        aims = budgets / (1 + self.margin)
+        for _ in range(MAX_ATTEMPTS):
+            self._check_reachable(budgets[missing], aims[missing])
+            drawn = self._draw(learner, aims[missing], rng)
+            chosen, found, overshoot = self._choose(learner, drawn, budgets[missing])
+            best[missing[found]] = chosen[found]
+            # Only rounding or a cost that is not additive brings a sample beyond its budget.
+            aims[missing] /= np.maximum(overshoot, 1.0) * (1 + ROUNDING)
+            missing = missing[~found]
+            if not len(missing):
+                return best
+        raise self._infeasible(float(budgets[missing[0]]))
+
+    def _draw(self, learner: Learner, aims: Floats, rng: np.random.Generator) -> Tokens:
+        repeated = np.repeat(aims, self.n_samples)
+        start = learner.generator.policy().start(learner.grid.weights(repeated))
+        return decode(self.constraints, self._bounds(repeated), start, rng)
+
+    def _bounds(self, aims: Floats) -> Floats:
+        limits = [bound for _, bound in self.limited]
+        return np.column_stack([aims, np.tile(limits, (len(aims), 1))])
+
+    def _choose(
+        self, learner: Learner, drawn: Tokens, budgets: Floats
+    ) -> tuple[Tokens, Bools, Floats]:
+        """Best of each budget's samples [n, L], whether one is within, and the least overshoot.
+
+        The check in float64 by the cost functions themselves, whatever decoding believed.
+        """
+        shape = (len(budgets), self.n_samples)
+        repeated = np.repeat(budgets, self.n_samples)
+        cost_ms = self.problem.cost(drawn)
+        overshoot = (cost_ms * (1 + self.margin) / repeated).reshape(shape)
+        within = cost_ms * (1 + self.margin) <= repeated
+        for cost, bound in self.limited:
+            within &= cost(drawn) <= bound
+        score = learner.evaluator.score_pairs(drawn, cost_ms, repeated)
+        score = np.where(within, score, -np.inf).reshape(shape)
+        short = np.argsort(-score, axis=1, kind="stable")[:, : self.n_shortlisted]
+        candidates = np.take_along_axis(drawn.reshape(*shape, -1), short[:, :, None], axis=1)
+        top1 = self.problem.accuracy.top1(candidates.reshape(-1, drawn.shape[1]))
+        top1 = np.where(
+            np.isfinite(np.take_along_axis(score, short, axis=1)),
+            top1.reshape(short.shape),
+            -np.inf,
+        )
+        winner = top1.argmax(axis=1)
+        rows = np.arange(len(budgets))
+        return candidates[rows, winner], np.isfinite(top1[rows, winner]), overshoot.min(axis=1)
+
+    def _check_reachable(self, budgets: Floats, aims: Floats) -> None:
+        bounds = self._bounds(aims) * (1 + ROUNDING)
+        root = np.zeros(len(aims), np.int64)
+        possible = self.constraints.open_choices(root, bounds).any(axis=-1)
+        if not possible.all():
+            raise self._infeasible(float(budgets[possible.argmin()]))
+
+    def _infeasible(self, budget_ms: float) -> InfeasibleBudgetError:
+        low, high = self.problem.reachable_ms
+        low, high = low * (1 + self.margin), high * (1 + self.margin)
+        if self.limited:
+            ranges = ", ".join(
+                f"{bottom:.4g} to {top:.4g} {cost.unit}"
+                for (cost, _), (bottom, top) in zip(
+                    self.limited, self.constraints.reachable[1:], strict=True
+                )
+            )
+            return InfeasibleBudgetError(
+                f"nothing fits {budget_ms:.6g} ms and the other bounds together; alone, "
+                f"{low:.6g} to {high:.6g} ms and {ranges} are reachable"
+            )
+        return InfeasibleBudgetError(
+            f"no architecture fits {budget_ms:.6g} ms; {low:.6g} to {high:.6g} ms is reachable"
+        )
+
+
+def _described(
+    problem: Problem, budgets: Floats, tokens: Tokens, margin: float, elapsed_ms: float
+) -> list[GeneratedArchitecture]:
+    cost_ms, top1 = problem.cost(tokens), problem.accuracy.top1(tokens)
+    half = margin or _default_margin(problem)
+    return [
+        GeneratedArchitecture(
+            budget_ms=float(budget),
+            arch=problem.space.format(row),
+            tokens=row,
+            latency_ms=float(cost),
+            interval_ms=(float(cost * (1 - half)), float(cost * (1 + half))) if half else None,
+            top1=float(accuracy),
+            feasible=bool(cost * (1 + margin) <= budget),
+            generation_ms=elapsed_ms,
+        )
+        for budget, row, cost, accuracy in zip(budgets, tokens, cost_ms, top1, strict=True)
+    ]
+
+
+def _default_margin(problem: Problem) -> float:
+    """Half-width of the 95 % interval to print where none was asked for; 0 where none exists."""
+    try:
+        return problem.cost.relative_interval(DEFAULT_CONFIDENCE)
+    except InvalidInputError:
+        return 0.0

@@ -1,0 +1,124 @@
+"""Learners as safetensors: the checkpoint of an unfinished run, the files of a finished one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pnag.archive import Archive
+from pnag.problem import Problem
+from pnag.settings import TrainSettings
+from pnag.train import Learner, new_learners
+from profiler.atomic import replacing
+from profiler.errors import InvalidInputError
+
+CHECKPOINT = "checkpoint.safetensors"  # everything in one file, so that it is never half new
+FINISHED = ("evaluator", "generator", "archive")  # one file each
+
+
+def save_checkpoint(folder: Path, learners: Sequence[Learner]) -> None:
+    """Weights, archives and random states after a round."""
+    tensors = {name: t for part in FINISHED for name, t in _tensors(learners, part).items()}
+    progress = [
+        {"rounds_done": learner.rounds_done, "rng": learner.rng.bit_generator.state}
+        for learner in learners
+    ]
+    _save(folder / CHECKPOINT, tensors, {"progress": json.dumps(progress)})
+
+
+def save_finished(folder: Path, learners: Sequence[Learner]) -> None:
+    """The final files; the checkpoint is dropped once they are there."""
+    for part in FINISHED:
+        _save(folder / f"{part}.safetensors", _tensors(learners, part), {})
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, problem: Problem, settings: TrainSettings) -> list[Learner]:
+    """Learners as after their last complete round; new ones if none is complete."""
+    learners = new_learners(problem, settings)
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return learners
+    tensors, metadata = _load(path)
+    _restore(learners, tensors, path)
+    for learner, progress in zip(learners, json.loads(metadata["progress"]), strict=True):
+        learner.rounds_done = progress["rounds_done"]
+        learner.rng.bit_generator.state = progress["rng"]
+    return learners
+
+
+def load_finished(folder: Path, problem: Problem, settings: TrainSettings) -> list[Learner]:
+    """Learners of a finished run.
+
+    Raises:
+        InvalidInputError: a file is missing, malformed, or of other settings.
+    """
+    learners = new_learners(problem, settings)
+    tensors: dict[str, Tensor] = {}
+    for part in FINISHED:
+        tensors |= _load(folder / f"{part}.safetensors")[0]
+    _restore(learners, tensors, folder)
+    for learner in learners:
+        learner.rounds_done = settings.rounds
+    return learners
+
+
+def _tensors(learners: Sequence[Learner], part: str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for index, learner in enumerate(learners):
+        if part == "archive":
+            archive = learner.archive
+            values = {
+                "tokens": torch.from_numpy(archive.tokens),
+                "top1": torch.from_numpy(archive.top1),
+                "cost_ms": torch.from_numpy(archive.cost_ms),
+            }
+        else:
+            module: nn.Module = getattr(learner, part)
+            values = module.state_dict()
+        tensors |= {f"{index}.{part}.{name}": t.contiguous() for name, t in values.items()}
+    return tensors
+
+
+def _restore(learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        for index, learner in enumerate(learners):
+            for part in ("evaluator", "generator"):
+                prefix = f"{index}.{part}."
+                state = {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in tensors.items()
+                    if name.startswith(prefix)
+                }
+                getattr(learner, part).load_state_dict(state)
+            arrays = [tensors[f"{index}.archive.{n}"] for n in ("tokens", "top1", "cost_ms")]
+            learner.archive = Archive(*(np.array(array.numpy()) for array in arrays))
+    except (KeyError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InvalidInputError(f"{path} does not fit the run's settings: {first}") from None
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} is missing; is the run finished?") from None
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from None

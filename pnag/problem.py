@@ -1,0 +1,51 @@
+"""What is searched: a space, the cost under a budget, and the accuracy to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pnag.decode import Constraints, UniformPolicy, decode
+from pnag.tokens import TokenGraph, token_graph
+from predictors.base import AccuracyModel, CostFunction, Floats
+from profiler.space import SearchSpace, Tokens
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One search: accuracy against one cost over one space."""
+
+    space: SearchSpace
+    cost: CostFunction
+    accuracy: AccuracyModel
+
+    @cached_property
+    def graph(self) -> TokenGraph:
+        return token_graph(self.space)
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        return Constraints.of(self.graph, [self.graph.edge_costs(self.cost)])
+
+    def constraints_with(self, others: Sequence[CostFunction]) -> Constraints:
+        """Bounds on the cost and on others beside it."""
+        if not others:
+            return self.constraints
+        edges = [self.graph.edge_costs(cost) for cost in [self.cost, *others]]
+        return Constraints.of(self.graph, edges)
+
+    @cached_property
+    def reachable_ms(self) -> tuple[float, float]:
+        """Cost of the cheapest and of the dearest architecture."""
+        low, high = self.constraints.reachable[0]
+        # by the cost function itself, which may round otherwise than the sum along a path
+        cheapest = self.sample_within(np.array([low]), np.random.default_rng(0))
+        return float(self.cost(cheapest)[0]), float(high)
+
+    def sample_within(self, budgets_ms: Floats, rng: np.random.Generator) -> Tokens:
+        """[n, L] architectures, one below each budget: open choices drawn uniformly."""
+        bounds = np.asarray(budgets_ms)[:, None]
+        return decode(self.constraints, bounds, UniformPolicy(self.graph.n_choices), rng)

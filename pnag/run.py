@@ -1,0 +1,255 @@
+"""A training run: made, kept in a directory, resumed, and asked for architectures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnag.evaluator import kendall_tau
+from pnag.frontier import Frontier, FrontierPoint
+from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
+from pnag.inputs import Inputs, inputs_of_run
+from pnag.learner_files import load_checkpoint, load_finished, save_checkpoint, save_finished
+from pnag.problem import Problem
+from pnag.rewards import reward_named
+from pnag.settings import TrainSettings
+from pnag.train import Learner, new_learners, round_work, run_round
+from profiler.atomic import write_text_atomic
+from profiler.errors import InvalidInputError
+from profiler.terminal import Terminal
+
+SCHEMA = "pnag.run/1"
+FRONTIER_BUDGETS = 50
+SILENT = Terminal(quiet=True)
+HELD_OUT = 500  # fresh architectures that the evaluator is judged on
+
+
+@dataclass
+class Run:
+    """A trained generator with the problem it was trained for."""
+
+    problem: Problem
+    settings: TrainSettings
+    learners: list[Learner]
+    folder: Path | None = None
+
+    @property
+    def reachable_ms(self) -> tuple[float, float]:
+        """Cost of the cheapest and of the dearest architecture."""
+        return self.problem.reachable_ms
+
+    def generate(
+        self,
+        budgets_ms: Sequence[float],
+        *,
+        n_samples: int | None = None,
+        confidence: float | None = None,
+        limits: Limits = NO_LIMITS,
+        seed: int = 0,
+    ) -> list[GeneratedArchitecture]:
+        """One architecture per budget; see `pnag.generate.generate`."""
+        options = {} if n_samples is None else {"n_samples": n_samples}
+        return generate(
+            self.problem, self.learners, budgets_ms,
+            confidence=confidence, limits=limits, seed=seed, **options,
+        )  # fmt: skip
+
+    def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
+        """Non-dominated architectures generated for evenly spread budgets."""
+        made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist())
+        return Frontier.of(FrontierPoint(m.arch, m.latency_ms, m.top1) for m in made)
+
+    def evaluator_taus(self, *, seed: int = 1) -> list[float]:
+        """Kendall's τ of the evaluator on fresh architectures, for each embedded budget."""
+        low, high = self.reachable_ms
+        rng = np.random.default_rng([seed, self.settings.seed])
+        tokens = self.problem.sample_within(low + (high - low) * rng.random(HELD_OUT), rng)
+        top1, cost_ms = self.problem.accuracy.top1(tokens), self.problem.cost(tokens)
+        rank = reward_named(self.settings.reward)
+        return [
+            kendall_tau(
+                learner.evaluator.score_pairs(tokens, cost_ms, np.full(len(tokens), budget)),
+                rank(top1, cost_ms, float(budget)),
+            )
+            for learner in self.learners
+            for budget in learner.grid.anchors_ms
+        ]
+
+
+def train_run(
+    inputs: Inputs | Problem,
+    settings: TrainSettings | None = None,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    terminal: Terminal = SILENT,
+) -> Run:
+    """Train evaluator and generator; with `folder`, keep everything there.
+
+    Interrupted, it keeps the rounds that are complete; `resume` goes on from there, and ends
+    like a run that was never interrupted. A finished run is returned as it is.
+
+    Raises:
+        InvalidInputError: `folder` holds a run of other settings or inputs.
+    """
+    settings = settings or TrainSettings()
+    problem = inputs if isinstance(inputs, Problem) else inputs.problem
+    learners = new_learners(problem, settings)
+    if folder is not None:
+        _begin(folder, inputs, settings, resume=resume)
+        if "finished" in _read_config(folder):
+            return Run(problem, settings, load_finished(folder, problem, settings), folder)
+        learners = load_checkpoint(folder, problem, settings)
+    log = _MetricsLog(folder, learners)
+    left = sum(settings.rounds - learner.rounds_done for learner in learners)
+    with terminal.progress("Training", left * round_work(settings)) as progress:
+        for index, learner in enumerate(learners):
+            share = settings.n_evaluations // len(learners)
+            while learner.rounds_done < settings.rounds:
+                due = share * (learner.rounds_done + 1) // settings.rounds
+                n_new = due - len(learner.archive)
+                for metrics in run_round(problem, learner, settings, n_new):
+                    log.add(metrics)
+                    progress.advance(1, note=f"round {learner.rounds_done + 1}")
+                log.end_round(index, learner)
+                if folder is not None:
+                    save_checkpoint(folder, learners)
+    run = Run(problem, settings, learners, folder)
+    if folder is not None:
+        _finish(run, folder)
+    return run
+
+
+def load_run(folder: Path, problem: Problem | None = None) -> Run:
+    """Open a finished run; `problem` only if it was trained on one without files.
+
+    Raises:
+        InvalidInputError: no run, an unfinished one, or damaged files.
+    """
+    config = _read_config(folder)
+    if "finished" not in config:
+        raise InvalidInputError(
+            f"{folder} is unfinished; go on with pnag train --resume --out {folder}"
+        )
+    settings = TrainSettings.from_json(config["settings"])
+    problem = problem or inputs_of_run(folder).problem
+    return Run(problem, settings, load_finished(folder, problem, settings), folder)
+
+
+def settings_of_run(folder: Path) -> TrainSettings:
+    """Settings of a run, finished or not."""
+    return TrainSettings.from_json(_read_config(folder)["settings"])
+
+
+# --- The directory -------------------------------------------------------------------------
+
+
+class _MetricsLog:
+    """metrics.jsonl: one line per round with the last value of each metric."""
+
+    def __init__(self, folder: Path | None, learners: Sequence[Learner]) -> None:
+        self._path = folder / "metrics.jsonl" if folder else None
+        self._last: dict[str, float] = {}
+        self._lines: list[str] = []
+        if self._path and self._path.exists():
+            done = [learner.rounds_done for learner in learners]
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                if entry["round"] <= done[entry["learner"]]:
+                    self._lines.append(line)
+
+    def add(self, metrics: dict[str, float]) -> None:
+        self._last |= metrics
+
+    def end_round(self, index: int, learner: Learner) -> None:
+        entry = {"learner": index, "round": learner.rounds_done, **self._last}
+        self._lines.append(json.dumps(entry))
+        if self._path:
+            write_text_atomic(self._path, "\n".join(self._lines) + "\n")
+
+
+def _begin(
+    folder: Path, inputs: Inputs | Problem, settings: TrainSettings, *, resume: bool
+) -> None:
+    """Write config and inputs of a new run, or check those of the one to resume."""
+    files = () if isinstance(inputs, Problem) else inputs.files
+    described = {file.name: file.to_json() for file in files}
+    if (folder / "config.json").exists():
+        config = _read_config(folder)
+        if not resume:
+            raise InvalidInputError(f"{folder} holds a run already; --resume or another --out")
+        hashes = [
+            {name: entry["sha256"] for name, entry in entries.items()}
+            for entries in (config["inputs"], described)
+        ]
+        if config["settings"] != settings.to_json() or hashes[0] != hashes[1]:
+            raise InvalidInputError(f"{folder} was begun with other settings or inputs")
+        return
+    if not isinstance(inputs, Problem):
+        inputs.save(folder)
+    problem = inputs if isinstance(inputs, Problem) else inputs.problem
+    low, high = problem.reachable_ms
+    config = {
+        "schema": SCHEMA,
+        "space": problem.space.name,
+        "settings": settings.to_json(),
+        "inputs": described,
+        "reachable_ms": [low, high],
+        "versions": {name: version(name) for name in ("pnag", "numpy", "torch")}
+        | {"python": platform.python_version()},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    _write_config(folder, config)
+
+
+def _finish(run: Run, folder: Path) -> None:
+    """Write weights, frontier and its plot; `finished` in the config comes last."""
+    from pnag.report.plots import frontier_plot
+
+    save_finished(folder, run.learners)
+    frontier = run.frontier()
+    points = [{"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier.points]
+    document = {"schema": "pnag.frontier/1", "space": run.problem.space.name, "points": points}
+    write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["arch", "latency_ms", "top1"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    write_text_atomic(folder / "frontier.csv", text.getvalue())
+    archive = run.learners[0].archive
+    frontier_plot(
+        [folder / "frontier.svg", folder / "frontier.png"],
+        {"generated": frontier},
+        cloud=(archive.cost_ms, archive.top1),
+    )
+    config = _read_config(folder)
+    config["evaluator_kendall_tau"] = run.evaluator_taus()
+    config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    _write_config(folder, config)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InvalidInputError(f"{folder} is not a run: it has no config.json") from None
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise InvalidInputError(f"{path} does not have schema {SCHEMA!r}")
+    return config
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    write_text_atomic(folder / "config.json", json.dumps(config, indent=1) + "\n")

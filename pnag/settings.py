@@ -1,0 +1,73 @@
+"""Settings of a training run, with the defaults that the ablation in docs/results.md chose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pnag.rewards import reward_named
+from profiler.errors import InvalidInputError
+
+STRATEGIES = ("joint", "independent")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run of evaluator and generator.
+
+    Attributes:
+        n_evaluations: accuracies asked for in all (M of the paper).
+        n_budgets: K, budgets with an embedding of their own.
+        rounds: evaluations are spent in so many rounds; after the first, where the generator
+            proposes.
+        reward: a name of `pnag.rewards.REWARDS`.
+        strategy: one generator for all budgets, or an independent search for each of the K.
+        entropy: weight of the entropy bonus at the start; it falls linearly to zero.
+        samples_per_budget: population whose mean is the baseline of the policy gradient.
+        imitation: weight of the likelihood of the best known architectures.
+        n_elites: best known architectures per budget to imitate.
+        refine_steps: rounds of local search on proposals, guided by the evaluator; 0 is none.
+    """
+
+    n_evaluations: int = 16_000
+    n_budgets: int = 10
+    rounds: int = 4
+    reward: str = "pareto"
+    strategy: str = "joint"
+    seed: int = 0
+    active: bool = True
+    refine_steps: int = 20
+    evaluator_hidden: int = 128
+    evaluator_steps: int = 300
+    evaluator_full_steps: int = 20
+    evaluator_batch: int = 1024
+    evaluator_rate: float = 1e-2
+    generator_hidden: int = 64
+    generator_steps: int = 100
+    generator_rate: float = 5e-3
+    budgets_per_step: int = 16
+    samples_per_budget: int = 8
+    policy_gradient: float = 1.0
+    normalise_reward: bool = True
+    entropy: float = 0.5
+    imitation: float = 1.0
+    n_elites: int = 4
+    constrained: bool = True
+
+    def __post_init__(self) -> None:
+        reward_named(self.reward)
+        if self.strategy not in STRATEGIES:
+            raise InvalidInputError(
+                f"unknown strategy {self.strategy!r}; known: {', '.join(STRATEGIES)}"
+            )
+        for name in ("n_evaluations", "n_budgets", "rounds", "samples_per_budget"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TrainSettings:
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in known})

@@ -1,0 +1,60 @@
+"""Closed-form problems: accuracies and costs whose best architectures are known or computable."""
+
+import itertools
+
+import numpy as np
+
+from pnag.problem import Problem
+from predictors.cost import AdditiveCost
+from predictors.tabular import TabularAccuracy, TabularCost
+from profiler.space import N_SLOTS, MobileNetV3Space, TokenPosition
+from profiler.tabular import TabularSpace
+
+
+class SaturatingAccuracy:
+    """Capacity of the active blocks with diminishing returns: 0.6 + 0.2 (1 - exp(-Σ gain))."""
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        gain = np.cumsum(rng.uniform(0.01, 0.03, (N_SLOTS, 3, 3)), axis=1)
+        self.capacity = AdditiveCost(0.0, np.cumsum(gain, axis=2), unit="nats")
+
+    def top1(self, tokens):
+        return 0.6 + 0.2 * (1 - np.exp(-self.capacity(tokens) / 2))
+
+
+def synthetic_cost(space, seed=0):
+    """A block table shaped like a measured one: proportional to MAdds, with 10 % scatter."""
+    from predictors.cost import madds_cost
+
+    madds = madds_cost(space)
+    scatter = np.random.default_rng(seed).normal(1, 0.1, madds.block.shape)
+    return AdditiveCost(
+        madds.fixed / 1e7, madds.block * scatter / 1e7, "ms", {0.9: 0.02, 0.95: 0.03}
+    )
+
+
+def mobilenet_problem(seed=0):
+    space = MobileNetV3Space()
+    return Problem(space, synthetic_cost(space, seed), SaturatingAccuracy(seed))
+
+
+def grid_space(n_positions=5, n_choices=4, seed=0, keep=1.0):
+    """All (or a random share) of n_choices ** n_positions rows; costs and accuracies interact."""
+    rng = np.random.default_rng(seed)
+    rows = np.array(list(itertools.product(range(n_choices), repeat=n_positions)), np.int8)
+    rows = rows[rng.random(len(rows)) < keep]
+    price = np.cumsum(rng.uniform(0.5, 2.0, (n_positions, n_choices)), axis=1)
+    value = np.cumsum(rng.uniform(0.0, 0.3, (n_positions, n_choices)), axis=1)
+    at = np.arange(n_positions)
+    latency_ms = 1 + price[at, rows].sum(axis=1)
+    total = value[at, rows].sum(axis=1) + 0.3 * np.sin(rows[:, 0] * rows[:, 1] + rows[:, 2])
+    top1 = 0.4 + 0.5 * (1 - np.exp(-total))
+    choices = tuple(str(choice) for choice in range(n_choices))
+    positions = tuple(TokenPosition(f"op{i}", choices) for i in range(n_positions))
+    return TabularSpace("tabular:grid", positions, rows, top1, latency_ms)
+
+
+def tabular_problem(**options):
+    space = grid_space(**options)
+    return Problem(space, TabularCost(space), TabularAccuracy(space))

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from pnag.budget import BudgetGrid, parse_budget_ms, parse_count
+from profiler.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("text", "budget_ms"),
+    [("35", 35), ("35ms", 35), ("35 ms", 35), ("0.035s", 35), ("35s", 35_000), ("35MS", 35),
+     ("2.5e1", 25), ("900us", 0.9), ("1e-2s", 10)],
+)  # fmt: skip
+def test_budgets_are_read_in_ms(text, budget_ms):
+    assert parse_budget_ms(text) == pytest.approx(budget_ms, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-3", "-3ms", "nan", "inf", "infs", "", "ms", "35 m", "35kg", "1e999", "3 5"],
+)
+def test_bad_budgets_are_one_clear_line(text):
+    with pytest.raises(InvalidInputError, match="is not a positive latency") as error:
+        parse_budget_ms(text)
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "count"), [("6M", 6e6), ("300m", 3e8), ("1.5G", 1.5e9), ("7", 7)])
+def test_counts(text, count):
+    assert parse_count(text, what="MAdds") == count
+
+
+@pytest.mark.parametrize("text", ["", "M", "-6M", "0", "nan", "6X", "6MM", "inf"])
+def test_bad_counts(text):
+    with pytest.raises(InvalidInputError, match="MAdds bound"):
+        parse_count(text, what="MAdds")
+
+
+def test_interpolation_is_linear_between_neighbours_and_constant_outside():
+    grid = BudgetGrid.evenly(10, 40, 4)
+    weights = grid.weights(np.array([5.0, 10.0, 22.5, 40.0, 100.0]))
+    expected = [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0.75, 0.25, 0], [0, 0, 0, 1],
+                [0, 0, 0, 1]]  # fmt: skip
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
+def test_one_budget_is_the_middle_and_the_same_everywhere():
+    grid = BudgetGrid.evenly(10, 40, 1)
+    assert grid.anchors_ms.tolist() == [25.0]
+    assert grid.weights(np.array([1.0, 30.0])).tolist() == [[1.0], [1.0]]

@@ -1,0 +1,190 @@
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pnag.frontier import best_within, hypervolume
+from pnag.generate import Limits
+from pnag.run import load_run, train_run
+from pnag.settings import TrainSettings
+from predictors.cost import madds_cost, params_cost
+from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from tests.pnag.landscapes import mobilenet_problem, tabular_problem
+
+QUICK = TrainSettings(
+    n_evaluations=1200, n_budgets=5, rounds=3, evaluator_steps=60, evaluator_full_steps=4,
+    generator_steps=25, evaluator_hidden=64, generator_hidden=32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mobilenet_run(tmp_path_factory):
+    return train_run(mobilenet_problem(), QUICK, tmp_path_factory.mktemp("runs") / "mbv3")
+
+
+def test_ten_thousand_samples_for_a_hundred_budgets_violate_none(mobilenet_run):
+    problem = mobilenet_run.problem
+    low, high = mobilenet_run.reachable_ms
+    budgets = np.linspace(low, high, 100)
+    for seed in range(3):
+        made = mobilenet_run.generate(budgets.tolist(), n_samples=100, seed=seed)
+        tokens = np.stack([m.tokens for m in made])
+        assert (problem.cost(tokens) <= budgets).all()
+        assert all(m.feasible for m in made)
+
+
+def test_the_evaluator_ranks_fresh_architectures(mobilenet_run):
+    taus = mobilenet_run.evaluator_taus()
+    assert len(taus) == 5
+    assert min(taus) > 0.85  # 1,200 evaluations, a tenth of the default
+
+
+def test_generated_architectures_beat_random_ones_of_as_many_evaluations(mobilenet_run):
+    problem = mobilenet_run.problem
+    low, high = mobilenet_run.reachable_ms
+    budgets = low + (high - low) * (np.arange(10) + 0.5) / 10
+    made = mobilenet_run.generate(budgets.tolist())
+    random = problem.space.sample(QUICK.n_evaluations, np.random.default_rng(0))
+    found = best_within(problem.cost(random), problem.accuracy.top1(random), budgets)
+    found = np.where(np.isfinite(found), found, 0.6)
+    ours = np.array([m.top1 for m in made])
+    assert (ours > found - 1e-4).all()
+    assert hypervolume(budgets, ours, high, 0.6) > hypervolume(budgets, found, high, 0.6)
+
+
+def test_a_loaded_run_generates_the_same(mobilenet_run):
+    loaded = load_run(mobilenet_run.folder, mobilenet_run.problem)
+    budgets = np.linspace(*mobilenet_run.reachable_ms, 7).tolist()
+    assert [m.arch for m in loaded.generate(budgets)] == [
+        m.arch for m in mobilenet_run.generate(budgets)
+    ]
+
+
+def test_confidence_keeps_the_interval_within_the_budget(mobilenet_run):
+    low, high = mobilenet_run.reachable_ms
+    for made in mobilenet_run.generate(np.linspace(1.04 * low, high, 9).tolist(), confidence=0.95):
+        assert made.latency_ms * 1.03 <= made.budget_ms
+        assert made.interval_ms == (made.latency_ms * 0.97, made.latency_ms * 1.03)
+    with pytest.raises(InfeasibleBudgetError):
+        mobilenet_run.generate([low * 1.02], confidence=0.95)
+    with pytest.raises(InvalidInputError, match="no interval"):
+        mobilenet_run.generate([high], confidence=0.999)
+
+
+def test_parameters_and_madds_are_bounds_too(mobilenet_run):
+    space = mobilenet_run.problem.space
+    budgets = np.linspace(20, mobilenet_run.reachable_ms[1], 8)
+    limits = Limits(max_params=5e6, max_madds=280e6)
+    made = mobilenet_run.generate(budgets.tolist(), limits=limits)
+    tokens = np.stack([m.tokens for m in made])
+    assert (params_cost(space)(tokens) <= 5e6).all()
+    assert (madds_cost(space)(tokens) <= 280e6).all()
+    assert (mobilenet_run.problem.cost(tokens) <= budgets).all()
+    with pytest.raises(InfeasibleBudgetError, match="params are reachable"):
+        mobilenet_run.generate([budgets[-1]], limits=Limits(max_params=3e6))
+
+
+def test_the_cheapest_architecture_is_the_last_feasible_one(mobilenet_run):
+    low, _ = mobilenet_run.reachable_ms
+    (made,) = mobilenet_run.generate([low])
+    assert made.latency_ms == low
+    with pytest.raises(InfeasibleBudgetError, match="is reachable") as error:
+        mobilenet_run.generate([low * (1 - 1e-9)])
+    assert error.value.exit_code == 3
+
+
+def test_the_run_directory_holds_what_the_contract_says(mobilenet_run):
+    folder = mobilenet_run.folder
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.jsonl", "evaluator.safetensors", "generator.safetensors",
+        "archive.safetensors", "frontier.json", "frontier.csv", "frontier.svg", "frontier.png",
+    }  # fmt: skip
+    points = json.loads((folder / "frontier.json").read_text())["points"]
+    assert all(a["top1"] < b["top1"] for a, b in pairwise(points))
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["evaluations"] for entry in metrics] == [400, 800, 1200]
+
+
+def test_a_second_run_in_the_same_directory_is_refused(mobilenet_run):
+    with pytest.raises(InvalidInputError, match="holds a run already"):
+        train_run(mobilenet_run.problem, QUICK, mobilenet_run.folder)
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, monkeypatch):
+    problem = tabular_problem()
+    settings = TrainSettings(
+        n_evaluations=300, n_budgets=3, rounds=3, evaluator_steps=5, generator_steps=5
+    )
+    train_run(problem, settings, tmp_path / "whole")
+
+    def interrupted(*args, **kwargs):
+        yield from real_round(*args, **kwargs)
+        if args[1].rounds_done == 2:
+            raise KeyboardInterrupt
+
+    import pnag.run
+
+    real_round = pnag.run.run_round
+    monkeypatch.setattr(pnag.run, "run_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(problem, settings, tmp_path / "cut")
+    monkeypatch.undo()
+    with pytest.raises(InvalidInputError, match="unfinished"):
+        load_run(tmp_path / "cut", problem)
+    resumed = train_run(problem, settings, tmp_path / "cut", resume=True)
+    assert resumed.learners[0].rounds_done == 3
+    for name in ("evaluator", "generator", "archive"):
+        files = [tmp_path / run / f"{name}.safetensors" for run in ("whole", "cut")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    metrics = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "cut")]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_run):
+    with pytest.raises(InvalidInputError, match=r"no config.json"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InvalidInputError, match="not JSON"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"schema": "pnag.run/9"}')
+    with pytest.raises(InvalidInputError, match="schema"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text((mobilenet_run.folder / "config.json").read_text())
+    with pytest.raises(InvalidInputError, match="is missing"):
+        load_run(tmp_path, mobilenet_run.problem)
+
+
+def test_a_tabular_space_is_solved_to_its_exact_frontier():
+    problem = tabular_problem(n_positions=5, n_choices=4)
+    settings = TrainSettings(
+        n_evaluations=512, n_budgets=5, rounds=4, evaluator_steps=80, generator_steps=30,
+        evaluator_hidden=64, generator_hidden=32,
+    )  # fmt: skip
+    run = train_run(problem, settings)
+    low, high = run.reachable_ms
+    budgets = low + (high - low) * (np.arange(25) + 0.5) / 25
+    made = run.generate(budgets.tolist())
+    space = problem.space
+    exact = best_within(space.latency_ms, space.top1, budgets)
+    floor = float(space.top1[space.latency_ms.argmin()])
+    ours = np.array([m.top1 for m in made])
+    ratio = hypervolume(budgets, ours, high, floor) / hypervolume(budgets, exact, high, floor)
+    assert ratio > 0.99
+    assert all(space.format(m.tokens) == m.arch for m in made)
+
+
+def test_independent_searches_share_the_evaluations():
+    problem = tabular_problem()
+    settings = TrainSettings(
+        n_evaluations=300, n_budgets=3, rounds=2, strategy="independent", evaluator_steps=5,
+        generator_steps=5,
+    )  # fmt: skip
+    run = train_run(problem, settings)
+    # the first budget is the cheapest architecture's own: nothing to propose after chance
+    assert [len(learner.archive) for learner in run.learners] == [50, 100, 100]
+    low, high = run.reachable_ms
+    assert [learner.budgets_ms for learner in run.learners] == [
+        (b, b) for b in np.linspace(low, high, 3).tolist()
+    ]
+    assert all(m.feasible for m in run.generate([low, (low + high) / 2, high]))
