@@ -31,17 +31,28 @@ STDOUT, STDERR, EXIT = 1, 2, 3
 
 @dataclass
 class Fault:
-    """Misbehaviour of the next `times` services whose name contains `match`.
+    """Misbehaviour of `times` services whose name contains `match`, after `skip` such services.
 
     kind: drop (before the command runs), drop_after (the command runs on, its answer is lost),
-    hang, truncate (half of the output, no exit status), garbage, or, while a file is pushed,
-    drop_push and disk_full, after `after_bytes`.
+    hang, truncate (half of the output, no exit status), garbage, reboot, or, while a file is
+    pushed, drop_push and disk_full, after `after_bytes`.
     """
 
     kind: str
     match: str = ""
     times: int = 1
+    skip: int = 0
     after_bytes: int = 0
+
+    def applies(self, service: str) -> bool:
+        """Counts down."""
+        if not self.times or self.match not in service:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
 
 
 @dataclass
@@ -217,7 +228,7 @@ class Adbd:
         kind, _, command = service.partition(":")
         fault = self._take_fault(service)
         with contextlib.suppress(OSError):
-            if fault and fault.kind in ("drop", "hang"):
+            if fault and fault.kind in ("drop", "hang", "reboot"):
                 self._misbehave(stream, fault)
                 return
             stream.connection.send(OKAY, stream.local, stream.remote)
@@ -247,18 +258,19 @@ class Adbd:
     def _take_fault(
         self,
         service: str,
-        kinds: tuple[str, ...] = ("drop", "drop_after", "hang", "truncate", "garbage"),
+        kinds: tuple[str, ...] = ("drop", "drop_after", "hang", "truncate", "garbage", "reboot"),
     ) -> Fault | None:
         with self._lock:
             for fault in self.faults:
-                if fault.times and fault.kind in kinds and fault.match in service:
-                    fault.times -= 1
+                if fault.kind in kinds and fault.applies(service):
                     return fault
         return None
 
     def _misbehave(self, stream: Stream, fault: Fault) -> None:
         if fault.kind == "drop":
             self.drop()
+        elif fault.kind == "reboot":
+            self.reboot()
         elif fault.kind == "hang":
             stream.connection.send(OKAY, stream.local, stream.remote)
             with stream.changed:
@@ -333,7 +345,7 @@ class SyncService:
                 if fault and received > fault.after_bytes:
                     if fault.kind == "drop_push":
                         self._daemon.drop()
-                        return
+                        raise ConnectionError("dropped")
                     failure = "write failed: No space left on device"
                     self._daemon.phone.set_free_kib(0)
                 else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from profiler.errors import DeviceUnavailableError
 
@@ -21,6 +23,11 @@ class LinkError(DeviceUnavailableError):
         super().__init__(message)
         self.reason = reason
         self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Crosses processes whole: devices are measured side by side in processes."""
+        make = partial(type(self), reason=self.reason, transient=self.transient)
+        return make, self.args
 
 
 def unauthorized(serial: str, _: str) -> LinkError:

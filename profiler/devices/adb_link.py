@@ -75,6 +75,7 @@ class AdbLink:
     ) -> None:
         self.target = target
         self._reconnect_s, self._backoff_s = reconnect_s, backoff_s
+        self._given_up = False
         self._client = adbutils.AdbClient(target.host, target.port, socket_timeout=_STALL_S)
         self.serial = target.serial or "the phone"
         self._require_server()
@@ -215,7 +216,8 @@ class AdbLink:
     # --- coming back ------------------------------------------------------------------------
 
     def _retry(self, operation: Callable[[], T]) -> T:
-        for attempt in range(RETRIES):
+        """A link that was given up is tried once, without waiting, until it works again."""
+        for attempt in range(0 if self._given_up else RETRIES):
             try:
                 return operation()
             except LinkError as error:
@@ -223,7 +225,13 @@ class AdbLink:
                     raise
                 time.sleep(self._backoff_s * 2**attempt)
                 self._wait_until_attached()
-        return operation()
+        try:
+            result = operation()
+        except LinkError as error:
+            self._given_up = error.transient
+            raise
+        self._given_up = False
+        return result
 
     def _wait_until_attached(self) -> None:
         deadline = time.monotonic() + self._reconnect_s
@@ -232,6 +240,7 @@ class AdbLink:
                 return self._attach()
             except LinkError as error:
                 if not error.transient or time.monotonic() > deadline:
+                    self._given_up = error.transient
                     raise
             time.sleep(min(0.25, self._backoff_s))
 

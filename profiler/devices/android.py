@@ -10,6 +10,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Self, cast
 
 import numpy as np
 
+from profiler.devices.adb_errors import LinkError
 from profiler.devices.adb_link import AdbLink
 from profiler.devices.adb_syntax import TEMPORARY, parse_spec
 from profiler.devices.android_facts import PhoneState, read_identity, read_state
@@ -32,6 +34,7 @@ from profiler.devices.benchmark_output import (
 from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.export.tflite import PRECISIONS, Precision, export_tflite
+from profiler.lock import device_lock
 from profiler.weights import random_weights
 
 FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
@@ -88,15 +91,16 @@ class AndroidDevice:
         check_abi(binary, self._phone.abis)
         self._check_tools()
         cores = self._phone.big_cores(threads) if "taskset" in self._phone.tools else None
-        self._session = PhoneSession(self._link)
-        try:
+        with ExitStack() as undo:
+            # before the session, which cleans up after visits that are over
+            undo.enter_context(device_lock(f"phone {self._link.serial}"))
+            self._session = PhoneSession(self._link)
+            undo.callback(self._session.close)
             self._session.keep_awake()
             self._program = f"{self._session.folder}/benchmark_model"
             self._link.push(binary.content, self._program, mode=0o755)
             self._flags = probe_flags(self._link, self._program)
-        except BaseException:
-            self._session.close()
-            raise
+            self._undo = undo.pop_all()
         self.info = DeviceInfo(
             spec=spec,
             platform="adb",
@@ -141,7 +145,8 @@ class AndroidDevice:
         return self._read_state().blockers()
 
     def close(self) -> None:
-        self._session.close()
+        """Leave the phone as it was found. Raises DeviceUnavailableError if it is gone."""
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -193,7 +198,9 @@ class AndroidDevice:
         return parse_profile_csv(job.result_file.decode(errors="replace"))
 
     def remove(self, path: str) -> None:
-        self._link.shell(["rm", "-f", path])
+        """What cannot be removed now goes with the session's folder."""
+        with suppress(LinkError):
+            self._link.shell(["rm", "-f", path])
 
     @property
     def _full_delegation(self) -> bool:

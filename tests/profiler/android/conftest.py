@@ -47,6 +47,7 @@ def make_phone(
 ) -> Iterator[Callable[[], Adbd]]:
     """Attach test phones; afterwards no process, file or changed setting may be left on them."""
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where locks lie
     phones: list[Adbd] = []
 
     def attach() -> Adbd:
@@ -89,7 +90,7 @@ def link(adbd: Adbd) -> AdbLink:
 @pytest.fixture
 def make_device(binary: Path) -> Callable[..., AndroidDevice]:
     def make(adbd: Adbd, **options: object) -> AndroidDevice:
-        chosen = {"benchmark_binary": binary, "timing": FAST} | options
-        return AndroidDevice(f"adb:{adbd.serial}", **chosen)  # type: ignore[arg-type]
+        chosen = {"spec": f"adb:{adbd.serial}", "benchmark_binary": binary, "timing": FAST}
+        return AndroidDevice(**chosen | options)  # type: ignore[arg-type]
 
     return make

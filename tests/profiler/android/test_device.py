@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,19 @@ def test_after_a_failure_and_through_drops(adbd: Adbd, make_device: MakeDevice) 
         adbd.faults = [Fault("drop_after", "settings", times=2)]
         raise KeyboardInterrupt
     assert adbd.phone.setting("stay_on_while_plugged_in") is None
+
+
+def test_one_visit_at_a_time(adbd: Adbd, make_device: MakeDevice, server: AdbServer) -> None:
+    """By serial, however the phone is named; the first visit is not disturbed."""
+    with make_device(adbd) as first:
+        prepared = first.prepare(WORKLOAD)
+        for spec in (f"adb:{adbd.serial}", f"adb://127.0.0.1:{server.port}/{adbd.serial}", "adb"):
+            message = refused(partial(make_device, adbd, spec=spec), DeviceUnavailableError)
+            assert "another process" in message
+        assert prepared.sample_ms(1) > 0
+        prepared.close()
+    with make_device(adbd):
+        pass
 
 
 KILLED_VISIT = """

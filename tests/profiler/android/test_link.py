@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import socket
 import string
@@ -204,6 +205,11 @@ def test_a_server_restart_is_survived(
         again.join()
     finally:
         server.stop()
+
+
+def test_errors_cross_processes() -> None:
+    error = copy.copy(LinkError("gone", reason="offline", transient=True))  # by __reduce__
+    assert (str(error), error.reason, error.transient) == ("gone", "offline", True)
 
 
 # --- faults that stay ----------------------------------------------------------------------
