@@ -36,6 +36,16 @@ def profile(
     precision: Annotated[
         str, typer.Option("--precision", help="float32, or what else the device has.")
     ] = "float32",
+    benchmark_binary: Annotated[
+        Path | None,
+        typer.Option(
+            "--benchmark-binary", help="TFLite's benchmark_model for the phone (docs/android.md)."
+        ),
+    ] = None,
+    fleet: Annotated[
+        str | None,
+        typer.Option("--fleet", help="Ray cluster that offers the devices: HOST:PORT or auto."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Table to write; by default tables/DEVICE_SPACE_....json."),
@@ -55,8 +65,9 @@ def profile(
     seed: SeedOption = 0,
 ) -> None:
     """Measure every op of a space, and some whole networks, into a latency table."""
-    from profiler.profiling import ProfileRequest, default_out, profile_device
+    from profiler.profiling import ProfileRequest, default_out
     from profiler.protocol import FULL, QUICK
+    from profiler.side_by_side import profile_devices
     from profiler.space import open_space
 
     if out is not None and len(device) > 1:
@@ -65,24 +76,26 @@ def profile(
         raise InvalidInputError(f"--networks must not be negative, got {networks}")
     terminal = Terminal(json_output, quiet)
     chosen = open_space(space, width_mult, resolution)
-    paths = [
-        profile_device(
-            ProfileRequest(
-                spec=spec,
-                space=chosen,
-                out=out or default_out(spec, chosen, quick=quick),
-                protocol=QUICK if quick else FULL,
-                n_networks=networks,
-                threads=threads,
-                batch_size=batch_size,
-                precision=precision,
-                seed=seed,
-                resume=resume,
-            ),
-            terminal,
+    if benchmark_binary is not None and not any(spec.startswith("adb") for spec in device):
+        raise InvalidInputError("--benchmark-binary is for adb devices only")
+    requests = [
+        ProfileRequest(
+            spec=spec,
+            space=chosen,
+            out=out or default_out(spec, chosen, quick=quick),
+            protocol=QUICK if quick else FULL,
+            n_networks=networks,
+            threads=threads,
+            batch_size=batch_size,
+            precision=precision,
+            seed=seed,
+            resume=resume,
+            fleet=fleet,
+            device_options={"benchmark_binary": benchmark_binary} if spec.startswith("adb") else {},
         )
         for spec in device
     ]
+    paths = profile_devices(requests, terminal)
     terminal.result(*describe_tables(paths))
 
 

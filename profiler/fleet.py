@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 T = TypeVar("T")
 
 CALL_TIMEOUT_S = 900.0  # for one call, with the search for another node
+HANDOVER_S = 30.0  # in which the host on a lost node dies and lets go of the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +112,28 @@ class DeviceHost:
         return self._prepared[workload.key]
 
     def _open(self) -> Device:
+        import ray
+
+        taken_over = ray.get_runtime_context().was_current_actor_reconstructed
+        deadline = time.monotonic() + (HANDOVER_S if taken_over else 0.0)
+        while self._device is None:
+            try:
+                self._device = self._try_open()
+            except DeviceUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+        return self._device
+
+    def _try_open(self) -> Device:
         from profiler.devices.registry import open_device
 
-        if self._device is None:
-            options = dict(self._options)
-            with tempfile.TemporaryDirectory(prefix="pnag-") as folder:
-                if self._program is not None:
-                    options["benchmark_binary"] = Path(folder) / "benchmark_model"
-                    options["benchmark_binary"].write_bytes(self._program)
-                self._device = open_device(self._spec, **options)
-        return self._device
+        options = dict(self._options)
+        with tempfile.TemporaryDirectory(prefix="pnag-") as folder:
+            if self._program is not None:
+                options["benchmark_binary"] = Path(folder) / "benchmark_model"
+                options["benchmark_binary"].write_bytes(self._program)
+            return open_device(self._spec, **options)
 
 
 class FleetDevice:
@@ -233,15 +248,22 @@ def connect(address: str) -> Any:
         raise DeviceUnavailableError("a fleet needs ray: pip install 'pnag[fleet]'") from None
     if not ray.is_initialized():
         try:
+            _require_listener(address)  # ray itself would try for minutes
             ray.init(
                 address=address, namespace="pnag", log_to_driver=False, logging_level=logging.ERROR
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise DeviceUnavailableError(
                 f"no Ray cluster at {address} ({str(error).splitlines()[0]}); start one: "
                 "ray start --head"
             ) from None
     return ray
+
+
+def _require_listener(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), 5).close()
 
 
 def _read(path: Path) -> bytes:

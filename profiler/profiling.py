@@ -38,6 +38,7 @@ class ProfileRequest:
     precision: str = "float32"
     seed: int = 0
     resume: bool = True
+    fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,15 +49,8 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         InvalidInputError: an unknown device, or a setting that it lacks.
     """
-    device = open_device(
-        request.spec,
-        threads=request.threads,
-        batch_size=request.batch_size,
-        precision=request.precision,
-        **request.device_options,
-    )
     with (
-        device,
+        _opened(request) as device,
         device_lock(lock_name(device.info, request.out)),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
@@ -65,6 +59,20 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")
     return request.out
+
+
+def _opened(request: ProfileRequest) -> Device:
+    settings: dict[str, Any] = {
+        "threads": request.threads,
+        "batch_size": request.batch_size,
+        "precision": request.precision,
+        **request.device_options,
+    }
+    if request.fleet is None:
+        return open_device(request.spec, **settings)
+    from profiler.fleet import FleetDevice
+
+    return FleetDevice(request.fleet, request.spec, **settings)
 
 
 def lock_name(info: DeviceInfo, out: Path) -> str:

@@ -26,10 +26,14 @@ class SilentProgress:
 
 @dataclass(frozen=True)
 class Terminal:
-    """Output of one command. With `json_output`, stdout carries one JSON document only."""
+    """Output of one command. With `json_output`, stdout carries one JSON document only.
+
+    Without `live`, progress is shown in lines: where several jobs report to one terminal.
+    """
 
     json_output: bool = False
     quiet: bool = False
+    live: bool = True
 
     def note(self, text: str) -> None:
         """One line on stderr for the person who watches."""
@@ -51,7 +55,7 @@ class Terminal:
         if self.quiet:
             yield SilentProgress()
             return
-        if not sys.stderr.isatty():
+        if not self.live or not sys.stderr.isatty():
             yield _LineProgress(self, what, total)
             return
         from rich import progress as rich_progress

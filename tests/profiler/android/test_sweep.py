@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from profiler.devices.android import AndroidDevice
-from profiler.devices.base import Workload
+from profiler.devices.base import Device, Workload
 from profiler.errors import DeviceUnavailableError
 from profiler.journal import FAILED, Journal
 from profiler.measure import Role, Sweep, Task, make_task
@@ -28,7 +28,7 @@ PROTOCOL = replace(
 )
 
 
-def sweep(device: AndroidDevice, journal: Journal) -> list[Task]:
+def sweep(device: Device, journal: Journal) -> list[Task]:
     tasks = [make_task(Workload(op.key, (op,)), Role.OP, device.info, PROTOCOL) for op in OPS]
     launch = journal.begin_launch(device.info, PROTOCOL.as_dict(), "2026-11-24T00:00:00+00:00")
     Sweep(device, PROTOCOL, journal, launch, seed=3).run(

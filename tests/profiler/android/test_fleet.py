@@ -1,0 +1,132 @@
+"""A fleet: two phones offered by two nodes of a real, local Ray cluster; one node is killed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.devices.base import Workload
+from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.fleet import Failure, FleetDevice
+from profiler.journal import Journal
+from profiler.profiling import ProfileRequest
+from profiler.side_by_side import profile_devices
+from profiler.space import MobileNetV3Space
+from profiler.terminal import Terminal
+from tests.adb_server import AdbServer
+from tests.adbd import Adbd
+from tests.profiler.android.conftest import FAST
+from tests.profiler.android.test_sweep import OPS, latencies_ms, sweep
+
+PROMPT_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 300,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without devices."""
+    ray = pytest.importorskip("ray", reason="the fleet needs pnag[fleet]")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": PROMPT_HEALTH_CHECKS}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of ray's own sockets and files
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+def test_a_lost_node_loses_nothing(
+    cluster: Any,
+    make_phone: Callable[[], Adbd],
+    server: AdbServer,
+    binary: Path,
+    tmp_path: Path,
+) -> None:
+    phones = [make_phone(), make_phone()]
+    specs = [f"adb://127.0.0.1:{server.port}/{adbd.serial}" for adbd in phones]
+    nodes = [cluster.add_node(num_cpus=1, resources={spec: 1}) for spec in specs]
+    measured = threading.Event()
+    results: dict[str, dict[str, list[float]]] = {}
+
+    def measure(spec: str, adbd: Adbd) -> None:
+        with (
+            FleetDevice(cluster.address, spec, benchmark_binary=binary, timing=FAST) as device,
+            Journal(tmp_path / f"{adbd.serial}.sqlite") as journal,
+        ):
+            device.prepare(Workload(OPS[0].key, (OPS[0],))).sample_ms(1)
+            measured.set()
+            results[spec] = latencies_ms(journal, sweep(device, journal))
+
+    with pytest.raises(DeviceUnavailableError, match=f"offered: .*{specs[0]}.*ray start"):
+        FleetDevice(cluster.address, "adb:ABSENT", benchmark_binary=binary)
+    threads = [
+        threading.Thread(target=measure, args=pair) for pair in zip(specs, phones, strict=True)
+    ]
+    threads[1].start()
+    measured.wait(60)
+    threads[0].start()
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    cluster.add_node(num_cpus=1, resources={specs[1]: 1})
+    for thread in threads:
+        thread.join(100)
+    assert set(results) == set(specs)
+    for values in results.values():
+        assert [len(samples) for samples in values.values()] == [1] * len(OPS)
+        assert all(0 < samples[0] < 1000 for samples in values.values())
+
+
+def test_errors_of_a_device_cross_as_values() -> None:
+    failure = Failure.of(MeasurementError("cut", reason="garbled_output", transient=True))
+    with pytest.raises(MeasurementError) as caught:
+        failure.raise_()
+    assert (str(caught.value), caught.value.reason, caught.value.transient) == (
+        "cut",
+        "garbled_output",
+        True,
+    )
+    with pytest.raises(DeviceUnavailableError, match="gone"):
+        Failure.of(DeviceUnavailableError("gone")).raise_()
+
+
+def test_no_cluster_there() -> None:
+    pytest.importorskip("ray", reason="the fleet needs pnag[fleet]")
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"):
+        with pytest.raises(DeviceUnavailableError, match="no Ray cluster at"):
+            FleetDevice(address, "cpu")
+
+
+def test_a_failing_phone_does_not_stop_the_others(
+    make_phone: Callable[[], Adbd],
+    binary: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Two phones side by side in processes of their own, then a device of this computer."""
+    locked, full = make_phone(), make_phone()
+    locked.state = "unauthorized"
+    locked.drop()
+    full.phone.set_free_kib(1000)
+    table = tmp_path / "fake.json"
+    requests = [
+        ProfileRequest(
+            spec, MobileNetV3Space(), tmp_path / f"{index}.json", n_networks=0,
+            device_options={"benchmark_binary": binary},
+        )
+        for index, spec in enumerate([f"adb:{locked.serial}", f"adb:{full.serial}"])
+    ] + [ProfileRequest("fake", MobileNetV3Space(), table, n_networks=0)]  # fmt: skip
+    with pytest.raises(DeviceUnavailableError, match="accept the USB debugging prompt"):
+        profile_devices(requests, Terminal())
+    assert "less than 1 GiB free" in capfd.readouterr().err
+    assert table.exists()
