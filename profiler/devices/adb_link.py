@@ -61,6 +61,15 @@ class ShellResult:
         return lines[-1] if lines else f"exit status {self.exit_code}"
 
 
+def attached_phones(target: AdbTarget) -> dict[str, str]:
+    """Serial and state of every phone of a server; none where no server runs."""
+    try:
+        socket.create_connection((target.host, target.port), 3).close()
+        return {d.serial: d.state for d in adbutils.AdbClient(target.host, target.port).list()}
+    except (AdbError, OSError):
+        return {}
+
+
 class AdbLink:
     """One attached phone.
 

@@ -24,6 +24,7 @@ from profiler.devices.adb_syntax import TEMPORARY, parse_spec
 from profiler.devices.android_facts import PhoneState, read_identity, read_state
 from profiler.devices.android_job import RESULT_FILE, JobResult, run_job
 from profiler.devices.android_session import PhoneSession
+from profiler.devices.android_status import discover
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.devices.benchmark_binary import check_abi, load_binary, probe_flags
 from profiler.devices.benchmark_output import (
@@ -36,6 +37,8 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.export.tflite import PRECISIONS, Precision, export_tflite
 from profiler.lock import device_lock
 from profiler.weights import random_weights
+
+__all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover", "model_file"]
 
 FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
 N_CALIBRATION_IMAGES = 2  # random weights: ranges only have to be of the right order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler.devices.android import AndroidDevice, model_file
+from profiler.devices.android import AndroidDevice, discover, model_file
 from profiler.devices.android_facts import PhoneIdentity
 from profiler.devices.base import Workload
 from profiler.devices.benchmark_binary import elf_abi
@@ -294,6 +295,31 @@ def test_a_folder_without_execution(adbd: Adbd, make_device: MakeDevice) -> None
 def test_too_little_space(adbd: Adbd, make_device: MakeDevice) -> None:
     adbd.phone.set_free_kib(1000)
     assert "free some" in refused(lambda: make_device(adbd), DeviceUnavailableError)
+
+
+def test_discovery(make_phone: Callable[[], Adbd], server: AdbServer) -> None:
+    ready, hot, locked = make_phone(), make_phone(), make_phone()
+    hot.phone.set_thermal(2)
+    locked.state = "unauthorized"
+    server.adb("disconnect", locked.serial)
+    server.adb("connect", locked.serial)
+    found = {status.spec: status for status in discover()}
+    assert set(found) == {f"adb:{adbd.serial}" for adbd in (ready, hot, locked)}
+    status = found[f"adb:{ready.serial}"]
+    assert (status.model, status.measurable, status.findings) == ("Pixel msm8996", True, ())
+    (finding,) = found[f"adb:{hot.serial}"].findings
+    assert finding.problem == "thermal status 2 (moderate)" and finding.remedy == "let it cool"
+    status = found[f"adb:{locked.serial}"]
+    assert not status.measurable and "accept the USB debugging prompt" in status.reason
+
+
+def test_discovery_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+    assert discover() == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
 
 
 # --- the phone is left as it was found ---------------------------------------------------------

@@ -1,0 +1,47 @@
+"""Attached phones, as `pnag devices` shows them; no adb server is started to look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from profiler.devices.adb_errors import STATE_ERRORS, absent
+from profiler.devices.adb_link import AdbLink, attached_phones
+from profiler.devices.adb_syntax import parse_spec
+from profiler.devices.android_facts import read_identity, read_state
+from profiler.errors import PnagError
+from profiler.lock import device_lock
+
+if TYPE_CHECKING:
+    from profiler.devices.status import DeviceStatus
+
+
+def discover() -> list[DeviceStatus]:
+    """Every phone of this computer's adb server, with what would make its numbers unsteady."""
+    return [_status(serial, state) for serial, state in attached_phones(parse_spec("adb")).items()]
+
+
+def _status(serial: str, state: str) -> DeviceStatus:
+    from profiler.devices.status import DeviceStatus, Finding
+
+    spec = f"adb:{serial}"
+    if state != "device":
+        error = STATE_ERRORS.get(state, absent)(serial, state)
+        return DeviceStatus(spec, "", "", False, str(error))
+    try:
+        link = AdbLink(parse_spec(spec), reconnect_s=0, backoff_s=0)
+        phone = read_identity(link)
+        blockers = read_state(link, phone.big_cores(1)).blockers()
+        with device_lock(f"phone {serial}"):
+            pass  # nobody measures on it
+    except PnagError as error:
+        return DeviceStatus(spec, "", "", False, str(error))
+    model = " ".join(filter(None, (phone.model, phone.platform)))
+    findings = [blocker.partition("; ") for blocker in blockers]
+    return DeviceStatus(
+        spec,
+        model,
+        f"Android {phone.android_release}, {'/'.join(phone.abis)}",
+        True,
+        "",
+        tuple(Finding(problem, remedy or "wait") for problem, _, remedy in findings),
+    )
