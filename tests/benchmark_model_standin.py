@@ -206,7 +206,7 @@ def run(flags: dict[str, str], unknown: list[str], fault: str) -> int:
 
 def distort(text: str, fault: str) -> str:
     """The output as a broken build, locale or log would leave it."""
-    at = text.index("avg=") + 2  # within a word
+    at = text.index("curr=") + 2  # within a word
     match fault:
         case "truncated":
             return text[:at]

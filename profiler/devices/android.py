@@ -322,5 +322,8 @@ def _failed_exit(job: JobResult) -> MeasurementError:
             f"benchmark_model did not run the whole model in XNNPACK: {lines[-1]}",
             reason="delegate_not_applied",
         )
-    last = lines[-1] if lines else f"status {job.exit_code}"
-    return MeasurementError(f"benchmark_model failed: {last}", reason="nonzero_exit")
+    lines += [line for line in job.stderr.decode(errors="replace").splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else "it said nothing"
+    return MeasurementError(
+        f"benchmark_model ended with status {job.exit_code}: {last}", reason="nonzero_exit"
+    )
