@@ -23,6 +23,7 @@ OPS = [SPACE.block_op(16, 3, 3), SPACE.block_op(12, 4, 5), *SPACE.head_ops()[1:]
 N_BLOCKS = 2
 PROTOCOL = replace(
     FULL,
+    warm_up=replace(FULL.warm_up, min_runs=1),
     sampling=replace(FULL.sampling, op_samples_per_block=1, network_samples_per_block=1),
     stopping=replace(FULL.stopping, min_blocks=N_BLOCKS, op_cap_s=0.0, network_cap_s=0.0),
 )
@@ -63,8 +64,8 @@ def test_every_fault_on_the_way(adbd: Adbd, make_device: MakeDevice, tmp_path: P
             Fault("drop_after", "--num_runs="),
             Fault("truncate", "df"),
         ]
-        # after three runs of each op: a killed run is tried again, a localised one is a failure
-        adbd.phone.put("fault", "\n" * 15 + "killed\n\n\nlocalized\n")
+        # after one run of each op: a killed run is tried again, a localised one is a failure
+        adbd.phone.put("fault", "\n" * len(OPS) + "killed\n\n\nlocalized\n")
         tasks = sweep(device, journal)
         outcomes = journal.outcomes()
         failed = [o.message for o in outcomes.values() if o.decision == FAILED]
@@ -78,8 +79,8 @@ def test_a_reboot_ends_the_sweep_and_resume_goes_on(
     adbd: Adbd, make_device: MakeDevice, tmp_path: Path
 ) -> None:
     path = tmp_path / "j.sqlite"
-    # when the third op is measured; each is run three times before
-    adbd.faults = [Fault("reboot", "--num_runs=", skip=3 * len(OPS) + 2)]
+    # when the third op is measured; each is run once before
+    adbd.faults = [Fault("reboot", "--num_runs=", skip=len(OPS) + 2)]
     with Journal(path) as journal:
         with pytest.raises(DeviceUnavailableError, match="--resume"), make_device(adbd) as device:
             sweep(device, journal)
