@@ -1,0 +1,177 @@
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.errors import InvalidInputError
+from profiler.interop import Provenance, TableFormat, export_table, import_table
+from profiler.space import MobileNetV3Space
+from profiler.table import Verdict, load_table, read_table
+
+OFA, PROXYLESS, PNAG = TableFormat
+NOTE = MobileNetV3Space("mbv3", 1.2, 192)
+PROXYLESS_KEYS = (
+    "Conv-input:224x224x3-output:112x112x32",
+    "Conv_1-input:7x7x320-output:7x7x1280",
+    "Logits-input:7x7x1280-output:1000",
+    "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:7-stride:2-idskip:0",
+    "expanded_conv-input:7x7x192-output:7x7x192-expand:3-kernel:5-stride:1-idskip:1",
+)
+statistic = st.floats(min_value=1e-6, max_value=1e6, exclude_min=True)
+
+
+def ofa_text(space=NOTE, **changes):
+    document = {
+        key: {"count": 100 + i, "mean": 0.1 + i / 7, "std": 0.001 * i / 3}
+        for i, key in enumerate(space.distinct_ops())
+    }
+    document.update(changes)
+    return yaml.safe_dump({key: value for key, value in document.items() if value is not None})
+
+
+def proxyless_text(**changes):
+    document = {
+        key: {"count": 160 + i, "mean": 1.1 + i / 7, "var": 0.07 / (3 + i)}
+        for i, key in enumerate(PROXYLESS_KEYS)
+    }
+    return yaml.safe_dump(document | changes)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "table.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_once_for_all_table_goes_round_without_loss(file, tmp_path):
+    text = ofa_text()
+    table = import_table(file(text), OFA)
+    assert str(table.space) == "mbv3 width 1.2 at 192 px"
+    assert {entry.verdict for entry in table.ops.values()} == {Verdict.IMPORTED}
+    table.save(tmp_path / "t.json")
+    assert export_table(load_table(tmp_path / "t.json"), OFA) == text
+    entry = table.ops["Conv-input:192x192x3-output:96x96x24"]
+    assert (entry.latency_ms, entry.n_samples, entry.std_ms) == (0.1, 100, 0.0)
+
+
+def test_a_proxylessnas_table_goes_round_without_loss(file, tmp_path):
+    text = proxyless_text()
+    table = import_table(file(text), PROXYLESS)
+    assert str(table.space) == "proxyless width 1 at 224 px"
+    table.save(tmp_path / "t.json")
+    assert export_table(read_table(tmp_path / "t.json"), PROXYLESS) == text
+
+
+@given(mean=statistic, spread=statistic, count=st.integers(1, 10**9))
+def test_any_statistics_go_round_to_the_bit(tmp_path_factory, mean, spread, count):
+    path = tmp_path_factory.mktemp("t") / "table.yaml"
+    fields = {"count": count, "mean": mean, "var": spread}
+    path.write_text(yaml.safe_dump({PROXYLESS_KEYS[0]: fields}))
+    table = import_table(path, PROXYLESS)
+    table.save(path.with_suffix(".json"))
+    again = yaml.safe_load(export_table(read_table(path.with_suffix(".json")), PROXYLESS))
+    assert again == {PROXYLESS_KEYS[0]: fields}
+
+
+def test_a_proxylessnas_table_is_refused_where_another_space_is_wanted(file, tmp_path):
+    table = import_table(file(proxyless_text()), PROXYLESS)
+    table.save(tmp_path / "t.json")
+    with pytest.raises(InvalidInputError, match=r"proxyless.*not of mbv3 width 1 at 224"):
+        load_table(tmp_path / "t.json", space=MobileNetV3Space())
+    with pytest.raises(InvalidInputError, match="unknown space 'proxyless'"):
+        load_table(tmp_path / "t.json")
+    with pytest.raises(InvalidInputError, match="use --format proxyless-yaml"):
+        export_table(table, OFA)
+    with pytest.raises(InvalidInputError, match="cannot be a table of mbv3"):
+        import_table(file(proxyless_text()), PROXYLESS, space_name="mbv3")
+
+
+def test_our_own_tables_are_imported_and_checked_against_what_is_declared(file, tmp_path):
+    table = import_table(file(ofa_text()), OFA)
+    table.save(tmp_path / "t.json")
+    assert import_table(tmp_path / "t.json", PNAG, resolution_px=192) == table
+    assert json.loads(export_table(table, PNAG))["schema"] == "pnag.latency-table/1"
+    with pytest.raises(InvalidInputError, match="at 192 px, not as declared"):
+        import_table(tmp_path / "t.json", PNAG, resolution_px=224)
+
+
+def test_the_importer_says_what_the_file_does_not(file):
+    provenance = Provenance("Galaxy Note10", "TensorFlow Lite", threads=1, batch_size=1)
+    device = import_table(file(ofa_text()), OFA, provenance=provenance).device
+    assert (device.platform, device.model, device.runtime) == (
+        "imported",
+        "Galaxy Note10",
+        "TensorFlow Lite",
+    )
+    assert device.boot_id is None
+
+
+KEY = "Conv-input:192x192x3-output:96x96x24"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({KEY: {"mean": 1.0, "count": 1, "median": 1.0}}, "unknown field 'median'"),
+        ({KEY: {"count": 1, "std": 1.0}}, "expected mean, std and count"),
+        ({KEY: {"mean": float("nan"), "count": 1, "std": 0.0}}, "mean is nan"),
+        ({KEY: {"mean": 0.0, "count": 1, "std": 0.0}}, "mean is 0.0"),
+        ({KEY: {"mean": -1.0, "count": 1, "std": 0.0}}, "mean is -1.0"),
+        ({KEY: {"mean": "fast", "count": 1, "std": 0.0}}, "mean is 'fast'"),
+        ({KEY: {"mean": True, "count": 1, "std": 0.0}}, "mean is True"),
+        ({KEY: {"mean": 1.0, "count": 1.5, "std": 0.0}}, "count is 1.5"),
+        ({KEY: 1.0}, "expected mean, std and count"),
+        ({KEY: None}, "0 square first convolutions"),
+        ({"Pool-input:1": {"mean": 1.0}}, "not an op key: 'Pool-input:1'"),
+        (
+            {"Conv_2-input:1x1x1152-output:1x1x1536": None},
+            "lacks 1 of 96 ops, e.g. Conv_2-input:1x1x1152-output:1x1x1536",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(file, change, message):
+    with pytest.raises(InvalidInputError, match=message):
+        import_table(file(ofa_text(**change)), OFA)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a latency table"),
+        ("- 1\n", "is not a latency table"),
+        ("a: {b: 1\n", "is not YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "is not YAML"),
+        (f"{KEY}: {{mean: 1.0}}\n{KEY}: {{mean: 2.0}}\n", "is given twice"),
+        ("\x00", "is not YAML"),
+        ("[" * 1500, "is not YAML"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(file, text, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        import_table(file(text), OFA)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_declaration_is_refused_with_what_is_missing(file):
+    with pytest.raises(InvalidInputError, match="lacks 96 of 96 ops"):
+        import_table(file(ofa_text()), OFA, width_mult=1.0)
+    with pytest.raises(InvalidInputError, match="not a ProxylessNAS op key"):
+        import_table(file(proxyless_text(**{"expanded_conv-input:1": {"mean": 1.0}})), PROXYLESS)
+    contradiction = PROXYLESS_KEYS[3].replace("56x56", "55x55")
+    with pytest.raises(InvalidInputError, match="contradicts itself"):
+        import_table(file(proxyless_text(**{contradiction: {"mean": 1.0}})), PROXYLESS)
+
+
+def test_a_measured_table_exports_its_estimate_as_mean(file):
+    table = import_table(file(ofa_text()), OFA)
+    entry = table.ops[KEY].model_copy(
+        update={"latency_ms": 0.5, "std_ms": None, "n_samples": 0, "verdict": Verdict.STABLE}
+    )
+    measured = table.model_copy(update={"ops": table.ops | {KEY: entry}})
+    assert yaml.safe_load(export_table(measured, OFA))[KEY] == {"mean": 0.5}

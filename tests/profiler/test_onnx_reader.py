@@ -1,0 +1,252 @@
+"""Networks written in several ways are read back as the ops they were made of."""
+
+import io
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from profiler.errors import InvalidInputError
+from profiler.export.onnx import build_model
+from profiler.network import Network, randomise_
+from profiler.onnx_reader import read_onnx_ops, split_model
+from profiler.ops import Activation, OpConfig, OpKind
+from profiler.space import MobileNetV3Space
+from profiler.weights import random_weights
+
+SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
+
+
+def network_ops(space=SMALL, seed=0):
+    return space.ops(space.decode(space.sample(1, np.random.default_rng(seed))[0]))
+
+
+def written(ops):
+    rng = np.random.default_rng(0)
+    return build_model(ops, [random_weights(op, rng) for op in ops])
+
+
+def torch_export(module, ops, **settings):
+    image = torch.zeros(1, ops[0].in_channels, ops[0].height_px, ops[0].width_px)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter warns that it is the older one
+        torch.onnx.export(module, (image,), buffer, dynamo=False, **settings)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    name_width_px=st.sampled_from(
+        [("mbv3", 1.0, 224), ("mbv3", 1.2, 131), ("mbv3", 1.0, 160), ("mbv3-cifar", 1.2, 32)]
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_what_we_write_is_read_back(name_width_px, seed):
+    ops = network_ops(MobileNetV3Space(*name_width_px), seed)
+    assert split_model(written(ops)) == ops
+
+
+def test_batches_are_read_or_given():
+    ops = [replace(op, batch_size=4) for op in network_ops()]
+    model = written(ops)
+    assert split_model(model) == ops
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    assert split_model(model, batch_size=2) == [replace(op, batch_size=2) for op in ops]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"opset_version": 13},  # HardSigmoid · x
+        {"opset_version": 17},
+        {"opset_version": 20},  # axes as an input
+        {"opset_version": 17, "training": torch.onnx.TrainingMode.PRESERVE},  # BatchNorm kept
+        {"opset_version": 14, "input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}},
+    ],
+)
+def test_torch_exports_are_read(settings):
+    ops = network_ops()
+    network = randomise_(Network(ops), seed=0)
+    assert split_model(torch_export(network, ops, **settings)) == ops
+
+
+class ArithmeticSwish(nn.Module):
+    """x · relu6(x + 3) / 6, in the order that `form` says."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, x):
+        gate = torch.clamp(x + 3, 0, 6)
+        match self.form:
+            case "product first":
+                return x * gate / 6
+            case "gate first":
+                return gate / 6 * x
+            case "multiplied by a sixth":
+                return x * (gate * (1 / 6))
+
+
+class ArithmeticSigmoid(nn.Module):
+    def forward(self, x):
+        return torch.clamp(3 + x, 0, 6) / 6
+
+
+def replaced(module, kind, make):
+    for name, child in module.named_children():
+        if isinstance(child, kind):
+            setattr(module, name, make())
+        else:
+            replaced(child, kind, make)
+    return module
+
+
+@pytest.mark.parametrize("form", ["product first", "gate first", "multiplied by a sixth"])
+def test_activations_written_as_arithmetic_are_read(form):
+    ops = network_ops()
+    network = randomise_(Network(ops), seed=0)
+    replaced(network, nn.Hardswish, lambda: ArithmeticSwish(form))
+    replaced(network, nn.Hardsigmoid, ArithmeticSigmoid)
+    model = torch_export(network, ops, opset_version=17)
+    assert not {"HardSwish", "HardSigmoid"} & {node.op_type for node in model.graph.node}
+    assert split_model(model) == ops
+
+
+def test_other_networks_of_the_same_kinds_are_read():
+    """Not of the space: other widths, a plain convolution in the middle, no feature mixing."""
+    relu, swish = Activation.RELU, Activation.HARD_SWISH
+    ops = [
+        OpConfig(OpKind.CONV, 3, 8, 40, 48, kernel=3, stride=2, activation=relu),
+        OpConfig(OpKind.CONV, 8, 12, 20, 24, kernel=5, stride=1, activation=Activation.NONE),
+        OpConfig(OpKind.MBCONV, 12, 12, 20, 24, 12, 3, 2, True, relu),
+        OpConfig(OpKind.MBCONV, 12, 12, 10, 12, 30, 7, 1, False, swish),
+        OpConfig(OpKind.CONV_1, 12, 20, 10, 12, activation=relu),
+        OpConfig(OpKind.AVG_POOL, 20, 20, 10, 12),
+        OpConfig(OpKind.LOGITS, 20, 7, 1, 1),
+    ]
+    assert split_model(written(ops)) == ops
+
+
+def test_a_pooling_of_the_whole_image_is_global_and_a_smaller_one_is_not():
+    ops = network_ops()
+    model = written(ops)
+    pool = next(n for n in reversed(model.graph.node) if n.op_type == "GlobalAveragePool")
+    pool.op_type = "AveragePool"
+    pool.attribute.append(helper.make_attribute("kernel_shape", [4, 4]))
+    assert split_model(model) == ops
+    pool.attribute[0].ints[:] = [2, 2]
+    with pytest.raises(InvalidInputError, match="pools 2 px of a 4x4 image"):
+        split_model(model)
+
+
+def with_node(op_type):
+    model = written(network_ops())
+    model.graph.node.append(helper.make_node(op_type, ["output"], ["y"], name="added"))
+    model.graph.output[0].name = "y"
+    return model
+
+
+def test_unknown_ops_are_named_all_of_them():
+    model = with_node("Softmax")
+    first = model.graph.node[0]
+    model.graph.node.insert(
+        0, helper.make_node("Resize", ["input"], ["bigger"], name="resize", domain="custom")
+    )
+    first.input[0] = "bigger"
+    with pytest.raises(InvalidInputError, match=r"Softmax \(added\); custom\.Resize \(resize\)"):
+        split_model(model)
+
+
+def test_known_ops_out_of_place_are_named():
+    with pytest.raises(InvalidInputError, match="Clip 'added': not part of a known op"):
+        split_model(with_node("Clip"))
+    model = written(network_ops())
+    stray = helper.make_node("Relu", ["op0.conv"], ["nowhere"], name="stray")
+    model.graph.node.append(stray)
+    with pytest.raises(InvalidInputError, match="1 nodes are not part of a known op, first Relu"):
+        split_model(model)
+
+
+def altered(model, node_name, **attributes):
+    node = next(n for n in model.graph.node if n.name == node_name)
+    for name, value in attributes.items():
+        kept = [a for a in node.attribute if a.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("node", "attributes", "message"),
+    [
+        ("op0.conv", {"dilations": [2, 2]}, "no dilation"),
+        ("op0.conv", {"pads": [0, 0, 0, 0]}, "padding of half the kernel"),
+        ("op0.conv", {"strides": [1, 2]}, "equal strides"),
+        ("op0.conv.act", {"alpha": 1.0}, None),
+    ],
+)
+def test_convolutions_that_cost_otherwise_are_refused(node, attributes, message):
+    model = altered(written(network_ops()), node, **attributes)
+    if message is None:
+        assert split_model(model) == network_ops()
+    else:
+        with pytest.raises(InvalidInputError, match=message):
+            split_model(model)
+
+
+def test_a_missing_shortcut_and_another_excitation_are_refused():
+    block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, True, Activation.RELU)
+    model = written([block])
+    add = model.graph.node.pop()
+    model.graph.node[-1].output[0] = add.output[0]
+    with pytest.raises(InvalidInputError, match="an inverted residual without shortcut"):
+        split_model(model)
+    narrow = written([block])
+    for tensor in narrow.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if "reduce" in tensor.name:
+            tensor.CopyFrom(numpy_helper.from_array(array[:4].copy(), tensor.name))
+        elif "excite.weight" in tensor.name:
+            tensor.CopyFrom(numpy_helper.from_array(array[:, :4].copy(), tensor.name))
+    with pytest.raises(InvalidInputError, match="squeeze-and-excitation of 4 channels; known: 8"):
+        split_model(narrow)
+
+
+def test_files_that_are_no_models_are_refused_in_one_line(tmp_path):
+    garbage = tmp_path / "garbage.onnx"
+    garbage.write_bytes(b"\xff\x00 not a model")
+    with pytest.raises(InvalidInputError, match="is not an ONNX model"):
+        read_onnx_ops(garbage)
+    with pytest.raises(InvalidInputError, match="No such file"):
+        read_onnx_ops(tmp_path / "absent.onnx")
+    empty = tmp_path / "empty.onnx"
+    empty.write_bytes(b"")
+    with pytest.raises(InvalidInputError, match="0 inputs and 0 outputs"):
+        read_onnx_ops(empty)
+    circle = helper.make_graph(
+        [
+            helper.make_node("Identity", ["b"], ["a"]),
+            helper.make_node("Identity", ["a"], ["b"]),
+        ],
+        "circle",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, 3, 8, 8])],
+    )
+    with pytest.raises(InvalidInputError, match="reads a tensor that nothing makes"):
+        split_model(helper.make_model(circle))
+
+
+def test_an_image_of_open_size_is_refused():
+    model = written(network_ops())
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    with pytest.raises(InvalidInputError, match="expected a batch of images of fixed size"):
+        split_model(model)
