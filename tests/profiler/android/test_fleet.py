@@ -33,7 +33,7 @@ PROMPT_HEALTH_CHECKS = {
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head without devices."""
-    ray = pytest.importorskip("ray", reason="the fleet needs pnag[fleet]")
+    import ray
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": PROMPT_HEALTH_CHECKS}
@@ -101,7 +101,6 @@ def test_errors_of_a_device_cross_as_values() -> None:
 
 
 def test_no_cluster_there() -> None:
-    pytest.importorskip("ray", reason="the fleet needs pnag[fleet]")
     for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"):
         with pytest.raises(DeviceUnavailableError, match="no Ray cluster at"):
             FleetDevice(address, "cpu")
