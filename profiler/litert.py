@@ -168,4 +168,6 @@ class Model:
         return not reads & computed and writes == [int(self._output["index"])]
 
     def close(self) -> None:
-        del self.invoke, self._interpreter
+        """Free the interpreter; the model cannot run afterwards. Harmless when repeated."""
+        for name in ("invoke", "_interpreter"):
+            self.__dict__.pop(name, None)
