@@ -10,11 +10,14 @@ import numpy as np
 from predictors.base import Floats
 from profiler.ops import Activation, OpConfig, OpKind
 
+# XNNPACK unrolls depthwise kernels up to 25 taps; larger ones take a path many times slower
+LARGEST_UNROLLED_KERNEL = 5
 WORK_TERMS = (
     "overhead",
     "dense_madds",
     "pointwise_madds",
     "depthwise_madds",
+    "large_depthwise_madds",
     "depthwise_strided_outputs",
     "excitation_madds",
     "edge_elements",
@@ -60,6 +63,8 @@ def work(op: OpConfig, channel_block: int) -> Floats:
             activated = float(expanded + area_out * mid)
             amounts["pointwise_madds"] = expanded * in_channels + area_out * mid * out
             amounts["depthwise_madds"] = area_out * op.kernel**2 * mid
+            if op.kernel > LARGEST_UNROLLED_KERNEL:
+                amounts["large_depthwise_madds"] = amounts["depthwise_madds"]
             amounts["depthwise_strided_outputs"] = area_out * mid * (op.stride > 1)
             amounts["excitation_madds"] = 2 * op.mid_channels * op.se_channels
             amounts["inner_elements"] = activated

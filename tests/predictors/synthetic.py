@@ -16,7 +16,7 @@ from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 COSTS = dict(
     zip(
         WORK_TERMS,
-        (5e-3, 4e-8, 2e-8, 4e-8, 1e-7, 8e-8, 2e-7, 1e-7, 1e-7, 1e-7, 3e-8),
+        (5e-3, 4e-8, 2e-8, 4e-8, 2e-8, 1e-7, 8e-8, 2e-7, 1e-7, 1e-7, 1e-7, 3e-8),
         strict=True,
     )
 )
