@@ -2,7 +2,7 @@
 
     pnag profile --device tflite --networks 30 --seed 0 --out table.json
     pnag profile --device tflite --networks 42 --seed 1 --out held-out.json
-    python benchmarks/litert.py table.json held-out.json --json figures.json
+    python -m benchmarks.litert table.json held-out.json --json figures.json
 
 The second sweep is another session on another random set; its networks that the first one has
 too (the extremes of the space) are left out. Fewer networks for calibration are drawn from the
