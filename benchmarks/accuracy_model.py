@@ -1,7 +1,7 @@
 """How well are ImageNet accuracies of unseen Once-for-All subnets predicted, and can a search
 exploit the errors? Trains the accuracy model that pnag ships.
 
-    python benchmarks/accuracy_model.py ofa_mbv3_dynast_accuracy.csv --json figures.json
+    python -m benchmarks.accuracy_model ofa_mbv3_dynast_accuracy.csv --json figures.json
 
 The CSV is that of IntelLabs/DyNAS-T (notebooks/data): columns `ks`, `e`, `d`, `r`, `top1` (%).
 `--write FILE` also writes the safetensors.
@@ -139,6 +139,19 @@ def extrapolation(table: AccuracyTable, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def learning_curve(table: AccuracyTable) -> list[dict[str, Any]]:
+    """Errors on the other rows when only n random ones are known; one draw each."""
+    rows = []
+    for n in (50, 100, 200, 400, 800):
+        rng = np.random.default_rng(n)
+        order = rng.permutation(len(table.top1))
+        train, test = order[:n], order[n:]
+        model, _ = fit_quadratic(ENCODING, table.tokens[train], table.top1[train], rng)
+        errors = 100 * np.abs(model.predict(table.tokens[test]) - table.top1[test])
+        rows.append({"n": n, "mae_points": float(errors.mean())})
+    return rows
+
+
 def single_steps(tokens: Tokens) -> dict[str, tuple[Tokens, Tokens]]:
     """By kind of token: architectures and the same with one token a choice up.
 
@@ -190,6 +203,8 @@ def show(figures: dict[str, Any]) -> None:
     print("random   " + " ".join(f"{q:.2f}" for q in sane["random_points_quantiles"]))
     for kind, step in sane["one_step_up"].items():
         print(f"one step up in {kind:<7}" + "".join(f"  {k} {v:+.3f}" for k, v in step.items()))
+    curve = (f"{row['n']}: {row['mae_points']:.3f}" for row in figures["learning_curve"])
+    print("MAE by known architectures  " + "  ".join(curve))
     print(f"{'extrapolation':<44}{'bias':>8}{'MAE':>8}")
     for row in figures["extrapolation"]:
         print(f"  {row['split']:<42}{row['bias_points']:>+8.3f}{row['mae_points']:>8.3f}")
@@ -217,6 +232,7 @@ def main() -> None:
         "n": len(table.top1),
         "held_out": asdict(model.held_out),
         "plausibility": plausibility(model, arguments.seed),
+        "learning_curve": learning_curve(table),
         "extrapolation": extrapolation(table, arguments.seed),
         "adversarial_gap": adversarial_gap(model, table, arguments.seed),
     }
