@@ -37,9 +37,9 @@ class SubnetBatchNorm(nn.BatchNorm2d):
         """Mean and (biased) variance over all workers [c]; the running ones follow."""
         workers = torch.distributed.get_world_size()
         x = x.float()
-        batch_mean = _SumOverWorkers.apply(x.mean((0, 2, 3))) / workers
+        batch_mean = _sum_over_workers(x.mean((0, 2, 3))) / workers
         spread = (x - batch_mean[:, None, None]).square()
-        batch_var = _SumOverWorkers.apply(spread.mean((0, 2, 3))) / workers
+        batch_var = _sum_over_workers(spread.mean((0, 2, 3))) / workers
         n = x.numel() // x.shape[1] * workers
         momentum = cast(float, self.momentum)
         with torch.no_grad():
@@ -52,6 +52,11 @@ class SubnetBatchNorm(nn.BatchNorm2d):
         return cast(Tensor, statistics)[:channels]
 
 
+def _sum_over_workers(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverWorkers.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
 class _SumOverWorkers(torch.autograd.Function):
     """A sum over workers that gradients pass through: their own sum over workers."""
 
@@ -62,7 +67,7 @@ class _SumOverWorkers(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         torch.distributed.all_reduce(total)
         return total

@@ -62,7 +62,7 @@ def _python_batch(path: Path) -> Images:
                 elif opcode.name != "GLOBAL":
                     key = text.decode("latin-1")
             elif key == "labels" and opcode.name in ("BININT", "BININT1", "BININT2"):
-                labels.append(int(argument))
+                labels.append(int(str(argument)))
     except ValueError as error:
         raise InvalidInputError(f"{path} is not a CIFAR-10 python batch: {error}") from None
     if not labels or len(pixels) != len(labels) * _IMAGE_BYTES:
@@ -71,8 +71,8 @@ def _python_batch(path: Path) -> Images:
             "use the binary version of CIFAR-10"
         )
     array = np.frombuffer(pixels, np.uint8)
-    order = "F" if fortran else "C"
-    return _images(array.reshape((len(labels), -1), order=order)), np.array(labels, np.int64)
+    rows = array.reshape(_IMAGE_BYTES, -1).T if fortran else array.reshape(-1, _IMAGE_BYTES)
+    return _images(rows), np.array(labels, np.int64)
 
 
 def _latin1(argument: Any) -> bytes:
@@ -80,7 +80,7 @@ def _latin1(argument: Any) -> bytes:
 
 
 def _images(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(rows.reshape(-1, 3, SIDE_PX, SIDE_PX))
+    return np.array(rows.reshape(-1, 3, SIDE_PX, SIDE_PX))  # writable, as torch wants it
 
 
 def _joined(batches: list[Images]) -> Images:

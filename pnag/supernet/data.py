@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -191,7 +192,7 @@ def _read_jpeg_npz(path: Path) -> Dataset:
                 images = np.stack(
                     [
                         np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB"))
-                        for start, end in zip(offsets, offsets[1:], strict=False)
+                        for start, end in pairwise(offsets)
                     ]
                 )
                 pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
+from pnag.supernet.depthwise import depthwise_conv
 from profiler.network import BN_EPS, Network, SqueezeExcite, activation, op_module
 from profiler.ops import OpConfig, make_divisible
 from profiler.space import (
@@ -68,7 +70,7 @@ class ElasticDepthwise(nn.Module):
         self.conv = nn.Conv2d(
             max_channels, max_channels, largest, stride, groups=max_channels, bias=False
         )
-        for smaller, larger in zip(KERNELS, KERNELS[1:], strict=False):
+        for smaller, larger in pairwise(KERNELS):
             matrix = nn.Parameter(torch.eye(smaller**2))
             self.register_parameter(f"{larger}to{smaller}_matrix", matrix)
 
@@ -83,20 +85,18 @@ class ElasticDepthwise(nn.Module):
         return weight
 
     def forward(self, x: Tensor, kernel: int) -> Tensor:
-        channels = x.shape[1]
-        weight = self.weight(channels, kernel)
-        return F.conv2d(x, weight, None, self.conv.stride, kernel // 2, groups=channels)
+        return depthwise_conv(x, self.weight(x.shape[1], kernel), self.conv.stride[0])
 
 
 class ElasticSqueezeExcite(SqueezeExcite):
     def static_state(self, channels: int) -> State:
         inner = make_divisible(channels // 4)
-        reduce, expand = self.fc.reduce, self.fc.expand
+        parts = dict(self.named_parameters())
         return {
-            "fc.reduce.weight": reduce.weight[:inner, :channels],
-            "fc.reduce.bias": reduce.bias[:inner],
-            "fc.expand.weight": expand.weight[:channels, :inner],
-            "fc.expand.bias": expand.bias[:channels],
+            "fc.reduce.weight": parts["fc.reduce.weight"][:inner, :channels],
+            "fc.reduce.bias": parts["fc.reduce.bias"][:inner],
+            "fc.expand.weight": parts["fc.expand.weight"][:channels, :inner],
+            "fc.expand.bias": parts["fc.expand.bias"][:channels],
         }
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ class FolderSplit:
     def augmented(self, indices: NDArray[np.int64], draws: NDArray[np.float64]) -> Tensor:
         """A random crop of 8 to 100 % of the area, aspect ratio 3/4 to 4/3, and a flip."""
         return self._decoded(
-            (self.paths[i], lambda size, row=row: random_box(size, row), bool(row[4] < 0.5))
+            (self.paths[i], partial(random_box, draws=row), bool(row[4] < 0.5))
             for i, row in zip(indices, draws, strict=True)
         )
 

@@ -1,0 +1,293 @@
+"""`pnag supernet`: train the weight-sharing network, measure its subnets, take one out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pnag.supernet.data import Dataset
+    from pnag.supernet.elastic import ElasticMobileNetV3
+    from pnag.supernet.subnets import Method
+    from pnag.supernet.train import Precision
+    from profiler.space import MobileNetV3Space
+
+SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
+FileSpaceOption = Annotated[
+    str | None,
+    typer.Option("--space", help="mbv3-cifar or mbv3; by default the checkpoint's."),
+]
+WidthOption = Annotated[float, typer.Option("--width-mult", help="Width multiplier, 1.0 or 1.2.")]
+FileWidthOption = Annotated[
+    float | None, typer.Option("--width-mult", help="1.0 or 1.2; by default the checkpoint's.")
+]
+ResolutionOption = Annotated[
+    int | None, typer.Option("--resolution", help="Input size in px; by default the space's own.")
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", help="CIFAR-10, a .npz of JPEG images, or folders of images.")
+]
+CheckpointOption = Annotated[
+    Path, typer.Option("--checkpoint", help="supernet.safetensors, or Once-for-All's checkpoint.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+RecalibrationOption = Annotated[
+    int,
+    typer.Option("--recalibration-images", help="Training images that set BatchNorm statistics."),
+]
+HeldOutOption = Annotated[
+    bool, typer.Option("--held-out", help="Measure on the images that training held out.")
+]
+
+app = typer.Typer(no_args_is_help=True, help="Train a supernet; evaluate and extract subnets.")
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="supernet")
+
+
+@app.command()
+def train(
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Run directory; resumed if it has one.")],
+    space: SpaceOption = "mbv3-cifar",
+    width_mult: WidthOption = 1.0,
+    resolution: ResolutionOption = None,
+    epochs: Annotated[int, typer.Option("--epochs")] = 60,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Of all workers together.")] = 128,
+    method: Annotated[str, typer.Option("--method", help="sandwich or progressive.")] = "sandwich",
+    random_subnets: Annotated[
+        int, typer.Option("--random-subnets", help="Per step, beside smallest and largest.")
+    ] = 2,
+    learning_rate: Annotated[float, typer.Option("--learning-rate")] = 0.1,
+    warmup_epochs: Annotated[float, typer.Option("--warmup-epochs")] = 2.0,
+    weight_decay: Annotated[float, typer.Option("--weight-decay")] = 1e-4,
+    label_smoothing: Annotated[float, typer.Option("--label-smoothing")] = 0.1,
+    clip_norm: Annotated[float, typer.Option("--clip-norm", help="Of the gradient.")] = 5.0,
+    ema_decay: Annotated[float, typer.Option("--ema-decay", help="Per step.")] = 0.999,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="float32, bfloat16; by default bfloat16 on a GPU."),
+    ] = None,
+    hold_out: Annotated[
+        int, typer.Option("--hold-out", help="Training images kept aside for evaluation.")
+    ] = 0,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Start from these supernet weights.")
+    ] = None,
+    checkpoint_steps: Annotated[int, typer.Option("--checkpoint-steps", min=1)] = 100,
+    log_steps: Annotated[int, typer.Option("--log-steps", min=1)] = 10,
+    validate_epochs: Annotated[int, typer.Option("--validate-epochs", min=0, help="0: never.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
+    device: DeviceOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Train all subnets at once. The same command again goes on where it stopped.
+
+    Several processes: torchrun --nproc-per-node N --no-python pnag supernet train ...
+    """
+    from pnag.supernet.data import open_dataset
+    from pnag.supernet.train import TrainSettings
+    from pnag.supernet.train_run import RunOptions, train_supernet
+    from pnag.supernet.workers import open_workers
+    from profiler.space import open_space
+
+    chosen = open_space(space, width_mult, resolution)
+    with open_workers(device) as workers:
+        on_gpu = workers.device.type == "cuda"
+        settings = TrainSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            method=cast("Method", method),
+            n_random=random_subnets,
+            learning_rate=learning_rate,
+            warmup_epochs=warmup_epochs,
+            weight_decay=weight_decay,
+            label_smoothing=label_smoothing,
+            clip_norm=clip_norm,
+            ema_decay=ema_decay,
+            precision=cast("Precision", precision or ("bfloat16" if on_gpu else "float32")),
+            held_out=hold_out,
+            seed=seed,
+        )
+        options = RunOptions(
+            out, fresh, init, checkpoint_steps, log_steps, validate_epochs, tensorboard
+        )
+        terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
+        dataset = open_dataset(data, chosen)
+        path = train_supernet(chosen, dataset, settings, options, workers, terminal)
+        if workers.is_first:
+            terminal.result({"run": str(out), "checkpoint": str(path)}, f"trained: {path}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointOption,
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Accuracy table (JSON).")],
+    count: Annotated[
+        int, typer.Option("--count", help="Architectures: smallest, largest, random ones.")
+    ] = 2000,
+    arch: Annotated[
+        list[str] | None, typer.Option("--arch", help="Evaluate these instead; repeatable.")
+    ] = None,
+    space: FileSpaceOption = None,
+    width_mult: FileWidthOption = None,
+    resolution: ResolutionOption = None,
+    recalibration_images: RecalibrationOption = 2000,
+    test_images: Annotated[
+        int | None, typer.Option("--test-images", help="By default all.")
+    ] = None,
+    held_out: HeldOutOption = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
+    device: DeviceOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Recalibrate BatchNorm and measure top-1, architecture by architecture.
+
+    The same command again goes on where it stopped; torchrun spreads it over processes.
+    """
+    from dataclasses import asdict
+
+    from pnag.supernet.checkpoint import file_digest, space_facts
+    from pnag.supernet.evaluate import (
+        EvaluationJob,
+        EvaluationSettings,
+        Evaluator,
+        architectures_to_evaluate,
+    )
+    from pnag.supernet.workers import open_workers
+
+    with open_workers(device) as workers:
+        supernet = _open_supernet(checkpoint, space, width_mult, resolution)
+        dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
+        settings = EvaluationSettings(recalibration_images, test_images, seed=seed)
+        digest = file_digest(checkpoint)
+        recipe = {
+            "checkpoint_sha256": digest, "space": space_facts(supernet.space),
+            "data": dataset.name, "settings": asdict(settings),
+        }  # fmt: skip
+        source = (
+            f"subnets of {checkpoint.name} (sha256 {digest[:12]}), BatchNorm recalibrated on "
+            f"{recalibration_images} training images, no fine-tuning"
+        )
+        job = EvaluationJob(out, recipe, dataset.name, source)
+        if fresh and workers.is_first:
+            job.discard()
+        workers.wait()
+        evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
+        chosen = [supernet.space.parse_architecture(text) for text in arch or []]
+        chosen = chosen or architectures_to_evaluate(supernet.space, count, seed=seed)
+        terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
+        with terminal.progress("evaluating", len(chosen)) as progress:
+            supernet.to(workers.device)
+            table = job.run(evaluator, supernet, chosen, workers, progress)
+    if workers.is_first:
+        low, high = float(table.top1.min()), float(table.top1.max())
+        terminal.result(
+            {"table": str(out), "n": len(table.top1), "top1": [low, high]},
+            f"{len(table.top1)} architectures, top-1 {100 * low:.2f} to {100 * high:.2f} %: {out}",
+        )
+
+
+@app.command()
+def extract(
+    checkpoint: CheckpointOption,
+    arch: Annotated[
+        str, typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the files.")],
+    formats: Annotated[str, typer.Option("--export", help="onnx,tflite,torch")] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also a full-integer TFLite model; needs --data.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Images to recalibrate BatchNorm and test on.")
+    ] = None,
+    space: FileSpaceOption = None,
+    width_mult: FileWidthOption = None,
+    resolution: ResolutionOption = None,
+    recalibration_images: RecalibrationOption = 2000,
+    held_out: HeldOutOption = False,
+    device: DeviceOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Write one subnet as a standalone network with its trained weights."""
+    from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+    from pnag.supernet.extract import extract_subnet
+    from pnag.supernet.workers import open_workers
+    from profiler.export.files import parse_formats
+
+    names = parse_formats(formats)
+    if int8 and data is None:
+        raise InvalidInputError("--int8 needs --data: activations are calibrated on images")
+    terminal = Terminal(json_output, quiet)
+    supernet = _open_supernet(checkpoint, space, width_mult, resolution)
+    architecture = supernet.space.parse_architecture(arch)
+    with open_workers(device) as workers:
+        supernet.to(workers.device)
+        dataset = evaluator = None
+        if data is not None:
+            dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
+            settings = EvaluationSettings(recalibration_images, seed=seed)
+            evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
+        else:
+            terminal.note("no --data: BatchNorm is not recalibrated, accuracy will be lower")
+        made = extract_subnet(
+            supernet, architecture, evaluator, names, out, calibration=dataset if int8 else None
+        )
+    document = {
+        "arch": str(made.arch),
+        "ofa": made.arch.to_ofa(),
+        "files": [str(path) for path in made.files],
+        "difference": made.difference,
+        "top1": made.top1,
+    }
+    lines = [*map(str, made.files), f"differs from the supernet by {made.difference:.1e}"]
+    if made.top1 is not None:
+        lines.append(f"top-1 {100 * made.top1:.2f} %")
+    terminal.result(document, "\n".join(lines))
+
+
+def _open_supernet(
+    checkpoint: Path, space: str | None, width_mult: float | None, resolution: int | None
+) -> ElasticMobileNetV3:
+    """One of ours says its own space; a PyTorch file is `mbv3` of width 1.0 unless told."""
+    from pnag.supernet.checkpoint import load_supernet, read_supernet_file
+    from profiler.space import open_space
+
+    if checkpoint.suffix == ".safetensors":
+        own = read_supernet_file(checkpoint).space
+        space = space or own.name
+        width_mult = width_mult or own.width_mult
+        resolution = resolution or own.resolution_px
+    return load_supernet(checkpoint, open_space(space or "mbv3", width_mult or 1.0, resolution))
+
+
+def _open_judged(
+    data: Path, space: MobileNetV3Space, checkpoint: Path, *, held_out: bool
+) -> Dataset:
+    """The data; with `held_out`, judged on the images that this checkpoint's training kept."""
+    from pnag.supernet.checkpoint import read_supernet_file
+    from pnag.supernet.data import hold_out, open_dataset
+
+    dataset = open_dataset(data, space)
+    if not held_out:
+        return dataset
+    facts = read_supernet_file(checkpoint).facts.get("settings", {})
+    if not facts.get("held_out"):
+        raise InvalidInputError(f"{checkpoint} was trained on all images: none were held out")
+    return hold_out(dataset, facts["held_out"], seed=facts["seed"])[1]

@@ -1,0 +1,168 @@
+"""Supernet weights in files: ours, the state of a training run, and Once-for-All's published.
+
+Ours are safetensors with JSON metadata. A PyTorch file is read with `weights_only`: tensors
+are loaded, no code is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pnag.supernet.elastic import ElasticMobileNetV3
+from profiler.atomic import write_bytes_atomic
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space, open_space
+
+SCHEMA: Final = "pnag.supernet/1"
+WEIGHTS: Final = "weights/"  # what is evaluated: the moving average, once training has one
+
+# Once-for-All has renamed its modules over time; doubled names are those of dynamic layers.
+_DOUBLED = re.compile(r"\.(bn|conv|linear)\.\1\.")
+_MAY_BE_ABSENT = ("_matrix", "num_batches_tracked")  # of a plain network; of old PyTorch
+
+
+@dataclass(frozen=True)
+class SupernetFile:
+    """A file of ours: tensors by name, and what they are.
+
+    Attributes:
+        facts: JSON-like; `space`, `width_mult`, `resolution_px` and whatever the writer adds.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    @property
+    def space(self) -> MobileNetV3Space:
+        facts = self.facts
+        return open_space(facts["space"], facts["width_mult"], facts["resolution_px"])
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Tensors whose names start with `prefix`, without it."""
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        from safetensors.torch import save
+
+        contiguous = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+        metadata = {"schema": SCHEMA, "facts": json.dumps(self.facts, sort_keys=True)}
+        write_bytes_atomic(path, save(contiguous, metadata))
+
+
+def space_facts(space: MobileNetV3Space) -> dict[str, Any]:
+    return {
+        "space": space.name,
+        "width_mult": space.width_mult,
+        "resolution_px": space.resolution_px,
+    }
+
+
+def read_supernet_file(path: Path) -> SupernetFile:
+    """Read a file of ours.
+
+    Raises:
+        InvalidInputError: unreadable, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from None
+    if metadata.get("schema") != SCHEMA:
+        found = metadata.get("schema", "no schema")
+        raise InvalidInputError(f"{path} is no supernet checkpoint: {found}, expected {SCHEMA}")
+    return SupernetFile(tensors, json.loads(metadata["facts"]))
+
+
+def load_supernet(path: Path, space: MobileNetV3Space | None = None) -> ElasticMobileNetV3:
+    """A supernet with the weights of `path`: ours (.safetensors) or Once-for-All's (PyTorch).
+
+    `space` is needed for a PyTorch file, and checked against one of ours.
+
+    Raises:
+        InvalidInputError: unreadable, malformed, or weights of another space or width.
+    """
+    if path.suffix == ".safetensors":
+        file = read_supernet_file(path)
+        if space is not None and space != file.space:
+            raise InvalidInputError(f"{path} is a supernet of {file.space}, not of {space}")
+        space, state = file.space, file.part(WEIGHTS)
+    else:
+        space, state = space or open_space("mbv3"), read_torch_state(path)
+    model = ElasticMobileNetV3(space)
+    load_named(model, state, source=str(path))
+    return model.eval()
+
+
+def read_torch_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of a PyTorch checkpoint, bare or under `state_dict`."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what is not a plain state dict
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InvalidInputError(f"{path} is no PyTorch checkpoint of tensors: {line}") from None
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InvalidInputError(f"{path} holds no state dict")
+    return dict(state)
+
+
+def load_named(model: ElasticMobileNetV3, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Load Once-for-All weights under any of the names they were published with.
+
+    A plain network of the largest architecture loads as well; the kernel matrices then
+    stay what they are.
+
+    Raises:
+        InvalidInputError: tensors are missing, unknown or of other shapes.
+    """
+    own = model.state_dict()
+    names = {canonical_name(name): name for name in own}
+    given = {canonical_name(name): tensor for name, tensor in state.items()}
+    unknown = sorted(set(given) - set(names))
+    missing = sorted(n for n in set(names) - set(given) if not n.endswith(_MAY_BE_ABSENT))
+    if unknown or missing:
+        problem = f"unknown {unknown[0]}" if unknown else f"missing {missing[0]}"
+        raise InvalidInputError(
+            f"{source} is no Once-for-All MobileNetV3 of depths 2-4, expands 3/4/6, kernels "
+            f"3/5/7: {len(unknown)} unknown and {len(missing)} missing tensors ({problem})"
+        )
+    for name, tensor in given.items():
+        expected = own[names[name]].shape
+        if tensor.shape != expected:
+            raise InvalidInputError(
+                f"{source}: {name} is {list(tensor.shape)}, expected {list(expected)}: "
+                "another width multiplier or another number of classes?"
+            )
+    model.load_state_dict({names[name]: tensor for name, tensor in given.items()}, strict=False)
+
+
+def canonical_name(name: str) -> str:
+    """One name for a tensor, whichever version of Once-for-All wrote it.
+
+    >>> canonical_name("module.blocks.3.mobile_inverted_conv.depth_conv.bn.bn.weight")
+    'blocks.3.conv.depth_conv.bn.weight'
+    >>> canonical_name("blocks.3.conv.depth_conv.conv.conv.weight")
+    'blocks.3.conv.depth_conv.conv.weight'
+    """
+    name = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
+    return _DOUBLED.sub(r".\1.", name)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

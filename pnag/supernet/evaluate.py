@@ -1,0 +1,220 @@
+"""Accuracy of subnets: BatchNorm recalibrated on training images, then top-1 on test images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pnag.supernet.data import Dataset, ImageSplit, normalise
+from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.workers import Workers
+from predictors.scores import AccuracyTable, load_accuracy_table
+from profiler.atomic import write_text_atomic
+from profiler.errors import InvalidInputError
+from profiler.network import Network
+from profiler.space import Architecture, MobileNetV3Space
+from profiler.terminal import Progress
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What decides an accuracy, beside the weights.
+
+    Attributes:
+        recalibration_images: training images that BatchNorm statistics are taken from.
+        test_images: how many of the test images are classified; None for all.
+    """
+
+    recalibration_images: int = 2000
+    test_images: int | None = None
+    batch_size: int = 200
+    seed: int = 0
+
+
+class Evaluator:
+    """Measures networks on the images of one dataset; the images are prepared once."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        space: MobileNetV3Space,
+        settings: EvaluationSettings,
+        device: torch.device | None = None,
+    ) -> None:
+        self.space, self.settings = space, settings
+        self.device = device or torch.device("cpu")
+        rng = np.random.default_rng(settings.seed)
+        n_train, n_test = len(data.train.labels), len(data.test.labels)
+        if not 0 < settings.recalibration_images <= n_train:
+            raise InvalidInputError(
+                f"{settings.recalibration_images} images to recalibrate on, of {n_train}"
+            )
+        chosen = rng.permutation(n_train)[: settings.recalibration_images]
+        tested = rng.permutation(n_test)[: settings.test_images]
+        self.n_test = len(tested)
+        self._recalibration = _Batches(data.train, chosen, settings.batch_size)
+        self._test = _Batches(data.test, np.sort(tested), settings.batch_size)
+
+    def recalibrate(self, network: Network) -> None:
+        """Set BatchNorm's running statistics to means over batches, as Once-for-All does."""
+        cast(Any, network).to(memory_format=torch.channels_last)
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a plain mean over the batches
+        network.train()
+        with torch.no_grad():
+            for images, _ in self._recalibration:
+                network(self._prepared(images))
+        network.eval()
+
+    @torch.no_grad()
+    def top1(self, network: nn.Module) -> float:
+        """The share of test images whose largest logit is the label's."""
+        right = 0
+        for images, labels in self._test:
+            predicted = network(self._prepared(images)).argmax(1).cpu()
+            right += int((predicted == labels).sum())
+        return right / self.n_test
+
+    def subnet(self, supernet: ElasticMobileNetV3, arch: Architecture) -> Network:
+        """A standalone, recalibrated network of `arch`."""
+        network = supernet.extract(arch)
+        self.recalibrate(network)
+        return network
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        return normalise(images.to(self.device), self.space)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    split: ImageSplit
+    chosen: np.ndarray[Any, np.dtype[np.int64]]
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.chosen), self.size):
+            indices = self.chosen[start : start + self.size]
+            yield self.split.plain(indices), self.split.labels[torch.from_numpy(indices)]
+
+
+def architectures_to_evaluate(
+    space: MobileNetV3Space, count: int, *, seed: int
+) -> list[Architecture]:
+    """The smallest, the largest, then random ones without repeats: `count` in all."""
+    chosen = dict.fromkeys(space.extremes())
+    rng = np.random.default_rng(seed)
+    while len(chosen) < count:
+        chosen |= dict.fromkeys(map(space.decode, space.sample(count - len(chosen), rng)))
+    return list(chosen)[:count]
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Architectures whose accuracies become one table; what is done is kept beside it.
+
+    Each worker appends to a journal of its own; when all are done, the first one writes the
+    table and removes the journals. `recipe` names everything that decides the numbers:
+    journals of another recipe are refused.
+    """
+
+    out: Path
+    recipe: dict[str, Any]
+    dataset: str
+    source: str
+
+    def run(
+        self,
+        evaluator: Evaluator,
+        supernet: ElasticMobileNetV3,
+        architectures: Sequence[Architecture],
+        workers: Workers,
+        progress: Progress,
+    ) -> AccuracyTable:
+        """Evaluate what no journal holds, this worker's share of it, then join all."""
+        space = evaluator.space
+        done = workers.agree(self._done(space) if workers.is_first else None)
+        left = [arch for arch in architectures if str(arch) not in done]
+        if workers.is_first:
+            progress.advance(len(architectures) - len(left))
+        journal = self._journal(workers.rank)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"recipe": self.recipe}) + "\n")
+            for arch in left[workers.rank :: workers.world_size]:
+                top1 = evaluator.top1(evaluator.subnet(supernet, arch))
+                file.write(json.dumps({"arch": str(arch), "top1": top1}) + "\n")
+                file.flush()
+                progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")
+        workers.wait()
+        done = self._done(space)
+        table = AccuracyTable.of(
+            space,
+            ((space.encode([arch])[0], done[str(arch)]) for arch in architectures),
+            dataset=self.dataset,
+            source=self.source,
+        )
+        workers.wait()
+        if workers.is_first:
+            self._finish(table)
+        return table
+
+    def _done(self, space: MobileNetV3Space) -> dict[str, float]:
+        """Accuracies in the finished table, if it is of this recipe, and in the journals.
+
+        A line cut short by a kill does not count.
+        """
+        rows: dict[str, float] = {}
+        if self._is_finished():
+            table = load_accuracy_table(self.out, space)
+            pairs = zip(table.tokens, table.top1, strict=True)
+            rows |= {space.format(tokens): float(top1) for tokens, top1 in pairs}
+        for path in sorted(self.out.parent.glob(f".{self.out.name}.*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if "recipe" not in record:
+                    rows[record["arch"]] = record["top1"]
+                elif record["recipe"] != self.recipe:
+                    raise InvalidInputError(
+                        f"{path} is of another evaluation; finish that one, use another --out, "
+                        "or use --fresh"
+                    )
+        return rows
+
+    def _is_finished(self) -> bool:
+        if not (self.out.exists() and self._recipe_path.exists()):
+            return False
+        return bool(json.loads(self._recipe_path.read_text(encoding="utf-8")) == self.recipe)
+
+    def _finish(self, table: AccuracyTable) -> None:
+        table.save(self.out)
+        recipe = json.dumps(self.recipe, indent=1, sort_keys=True) + "\n"
+        write_text_atomic(self._recipe_path, recipe)
+        self._remove_journals()
+
+    def discard(self) -> None:
+        """Forget what earlier evaluations to the same file have done."""
+        self._recipe_path.unlink(missing_ok=True)
+        self._remove_journals()
+
+    @property
+    def _recipe_path(self) -> Path:
+        return self.out.with_suffix(".recipe.json")
+
+    def _remove_journals(self) -> None:
+        for path in self.out.parent.glob(f".{self.out.name}.*.jsonl"):
+            path.unlink()
+
+    def _journal(self, rank: int) -> Path:
+        return self.out.parent / f".{self.out.name}.{rank}.jsonl"

@@ -1,0 +1,97 @@
+"""One subnet as a standalone network with weights, checked against the supernet, in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pnag.supernet.data import Dataset, normalise
+from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.evaluate import Evaluator
+from profiler.atomic import write_bytes_atomic
+from profiler.errors import InvalidInputError, PnagError
+from profiler.export.files import export_network
+from profiler.network import Network
+from profiler.space import Architecture
+
+TOLERANCE = 1e-4  # relative; float32 rounding over 20 blocks is near 1e-6
+INT8_CALIBRATION_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was written. `top1` is of the float32 network, None without data."""
+
+    arch: Architecture
+    files: list[Path]
+    difference: float
+    top1: float | None
+
+
+def extract_subnet(
+    supernet: ElasticMobileNetV3,
+    arch: Architecture,
+    evaluator: Evaluator | None,
+    formats: tuple[str, ...],
+    folder: Path,
+    *,
+    calibration: Dataset | None = None,
+) -> Extracted:
+    """Write `arch` with its weights as `folder/subnet.*`.
+
+    BatchNorm is recalibrated by `evaluator`; without one it keeps the supernet's statistics,
+    which fit no subnet well. With `calibration`, an int8 TFLite model is written as well.
+
+    Raises:
+        PnagError: the standalone network does not compute what the supernet does.
+    """
+    network = supernet.extract(arch)
+    difference = relative_difference(supernet, network, arch)
+    if not difference < TOLERANCE:
+        raise PnagError(f"the extracted network differs from the supernet by {difference:.1e}")
+    top1 = None
+    if evaluator is not None:
+        evaluator.recalibrate(network)
+        top1 = evaluator.top1(network)
+    network = network.to("cpu")
+    files = export_network(network, arch, supernet.space, formats, folder, stem="subnet")
+    if calibration is not None:
+        files.append(_export_int8(network, supernet, calibration, folder))
+    return Extracted(arch, files, difference, top1)
+
+
+@torch.no_grad()
+def relative_difference(
+    supernet: ElasticMobileNetV3, network: Network, arch: Architecture
+) -> float:
+    """Largest difference of the logits on random images, relative to the largest logit."""
+    device = next(supernet.parameters()).device
+    side = arch.resolution_px
+    noise = np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
+    images = torch.from_numpy(noise).to(device)
+    expected = supernet.eval()(images, arch)
+    return float((network(images) - expected).abs().max() / expected.abs().max())
+
+
+def _export_int8(
+    network: Network, supernet: ElasticMobileNetV3, calibration: Dataset, folder: Path
+) -> Path:
+    from profiler.export.tflite import export_tflite
+
+    n = min(INT8_CALIBRATION_IMAGES, len(calibration.train.labels))
+    if not n:
+        raise InvalidInputError("int8 export needs training images")
+    indices = np.random.default_rng(0).permutation(len(calibration.train.labels))[:n]
+    images = normalise(calibration.train.plain(indices), supernet.space)
+    data = export_tflite(
+        network.ops,
+        network.folded_weights(),
+        precision="int8",
+        calibration_images=images.permute(0, 2, 3, 1).contiguous().numpy(),
+    )
+    path = folder / "subnet.int8.tflite"
+    write_bytes_atomic(path, data)
+    return path

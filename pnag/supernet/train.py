@@ -1,0 +1,313 @@
+"""Training of the supernet: what one step does, and the state that a checkpoint holds.
+
+Order of the images, their augmentation and the subnets of a step are functions of the seed and
+the step alone, for the whole batch whichever worker takes which part. So a run that was killed
+and resumed is the same run, and the number of workers changes rounding only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pnag.supernet.batch_norm import synchronise
+from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
+from pnag.supernet.data import N_DRAWS, Dataset, normalise
+from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.sorting import apply_orders, importance_orders
+from pnag.supernet.subnets import METHODS, Method, open_choices, step_subnets
+from pnag.supernet.workers import Workers
+from profiler.errors import InvalidInputError, PnagError
+from profiler.space import EXPANDS, MobileNetV3Space
+
+_MODEL, _MOMENTUM = "model/", "momentum/"
+# independent random streams of one seed
+_ORDER, _STEP = 0, 1
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides the result. Batch size and learning rate are of the whole batch.
+
+    Raises:
+        InvalidInputError: a value out of range.
+    """
+
+    epochs: int = 60
+    batch_size: int = 128
+    method: Method = "sandwich"
+    n_random: int = 2
+    learning_rate: float = 0.1
+    warmup_epochs: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    clip_norm: float = 5.0
+    ema_decay: float = 0.999
+    precision: Precision = "float32"
+    held_out: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": self.epochs >= 1,
+            "batch size": self.batch_size >= 2,
+            "method": self.method in METHODS,
+            "random subnets": self.n_random >= 0,
+            "learning rate": self.learning_rate > 0,
+            "warm-up epochs": self.warmup_epochs >= 0,
+            "label smoothing": 0 <= self.label_smoothing < 1,
+            "gradient clipping norm": self.clip_norm > 0,
+            "EMA decay": 0 <= self.ema_decay < 1,
+            "precision": self.precision in PRECISIONS,
+        }
+        wrong = [name for name, right in checks.items() if not right]
+        if wrong:
+            raise InvalidInputError(f"{wrong[0]} is out of range or unknown: {self}")
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did; losses are of the whole batch."""
+
+    step: int
+    epoch: int
+    loss: float
+    largest_loss: float
+    learning_rate: float
+    gradient_norm: float
+    n_subnets: int
+
+
+class Trainer:
+    """A supernet, its moving average and its optimiser, `step` steps into training.
+
+    Raises:
+        InvalidInputError: fewer images than a batch, or a batch that the workers cannot share.
+    """
+
+    def __init__(
+        self, space: MobileNetV3Space, data: Dataset, settings: TrainSettings, workers: Workers
+    ) -> None:
+        self.space, self.data, self.settings, self.workers = space, data, settings, workers
+        self.n_images = len(data.train.labels)
+        self.steps_per_epoch = self.n_images // settings.batch_size
+        if not self.steps_per_epoch:
+            raise InvalidInputError(
+                f"{self.n_images} training images are less than a batch of {settings.batch_size}"
+            )
+        if settings.batch_size % workers.world_size:
+            raise InvalidInputError(
+                f"a batch of {settings.batch_size} is not shared evenly by "
+                f"{workers.world_size} workers"
+            )
+        self.n_steps = settings.epochs * self.steps_per_epoch
+        self.step = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            model = ElasticMobileNetV3(space)
+        self.model: ElasticMobileNetV3 = (
+            cast(Any, model).to(workers.device, memory_format=torch.channels_last).train()
+        )
+        synchronise(self.model, synchronised=workers.world_size > 1)
+        self.average = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        self.optimizer = self._optimizer()
+
+    # --- one step ---------------------------------------------------------------------
+
+    def train(self) -> Iterator[StepReport]:
+        """Go on to the last step, one report per step."""
+        while self.step < self.n_steps:
+            yield self.train_step()
+
+    def train_step(self) -> StepReport:
+        settings, progress = self.settings, self.step / self.n_steps
+        rng = np.random.default_rng([settings.seed, _STEP, self.step])
+        images, labels = self._batch(rng)
+        choices = open_choices(settings.method, progress)
+        self._sort_channels_when_expands_open()
+        subnets = step_subnets(self.space, choices, settings.n_random, rng)
+        rate = self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._backward(images, labels, subnets)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        # One sum per step. DistributedDataParallel reduces in every backward pass, and not at
+        # all what its last pass does not use (kernel matrices, blocks of other depths).
+        self.workers.average([*gradients, losses])
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        if not torch.isfinite(norm):
+            raise PnagError(f"training diverged at step {self.step}: lower the learning rate")
+        self.optimizer.step()
+        self._update_average()
+        report = StepReport(
+            self.step, self.step // self.steps_per_epoch, losses.mean().item(), losses[0].item(),
+            rate, norm.item(), len(subnets),
+        )  # fmt: skip
+        self.step += 1
+        return report
+
+    def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """This worker's share of the step's images (normalised) and labels."""
+        size = self.settings.batch_size
+        draws = rng.random((size, N_DRAWS))
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        share = self.workers.share(size)
+        chosen = self._epoch_order(epoch)[position * size : (position + 1) * size][share]
+        images = self.data.train.augmented(chosen, draws[share])
+        device = self.workers.device
+        labels = self.data.train.labels[torch.from_numpy(chosen)]
+        return normalise(images.to(device), self.space), labels.to(device)
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng([self.settings.seed, _ORDER, epoch])
+        return rng.permutation(self.n_images)
+
+    def _backward(self, images: Tensor, labels: Tensor, subnets: list[Any]) -> Tensor:
+        """Accumulate the mean gradient of all subnets; their losses [n_subnets].
+
+        The largest learns from labels; the others from its softened outputs (in-place
+        distillation).
+        """
+        losses: list[Tensor] = []
+        targets = labels
+        for arch in subnets:
+            logits = self._logits(images, arch)
+            if not losses:
+                loss = F.cross_entropy(
+                    logits, labels, label_smoothing=self.settings.label_smoothing
+                )
+                targets = logits.detach().softmax(1)
+            else:
+                loss = F.cross_entropy(logits, targets)
+            (loss / len(subnets)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+    def _logits(self, images: Tensor, arch: Any) -> Tensor:
+        enabled = self.settings.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
+            logits: Tensor = self.model(images, arch)
+        return logits.float()
+
+    # --- optimiser and moving average -----------------------------------------------------
+
+    def _optimizer(self) -> torch.optim.SGD:
+        """SGD with Nesterov momentum; only weights of two or more dimensions decay."""
+        groups: dict[bool, list[Tensor]] = {True: [], False: []}
+        for name, parameter in self.model.named_parameters():
+            decays = parameter.ndim > 1 and not name.endswith("_matrix")
+            groups[decays].append(parameter)
+        settings = self.settings
+        return torch.optim.SGD(
+            [
+                {"params": groups[True], "weight_decay": settings.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+        )
+
+    def _set_learning_rate(self) -> float:
+        rate = learning_rate(self.settings, self.step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Shorter memory at the start, where the first weights would weigh too much."""
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def _sort_channels_when_expands_open(self) -> None:
+        settings = self.settings
+        before = open_choices(settings.method, (self.step - 1) / self.n_steps)
+        now = open_choices(settings.method, self.step / self.n_steps)
+        if before.expand == EXPANDS[-1] != now.expand:
+            orders = importance_orders(self.model)
+            for tensors in (self.model.state_dict(), self.average, self._momentum()):
+                apply_orders(tensors, orders)
+
+    def _momentum(self) -> dict[str, Tensor]:
+        state = self.optimizer.state
+        return {
+            name: state[parameter]["momentum_buffer"]
+            for name, parameter in self.model.named_parameters()
+            if state.get(parameter, {}).get("momentum_buffer") is not None
+        }
+
+    # --- state ------------------------------------------------------------------------
+
+    def save(self) -> SupernetFile:
+        """The whole state; its weights (the moving average) are what is evaluated."""
+        parts = {
+            WEIGHTS: self.average, _MODEL: self.model.state_dict(), _MOMENTUM: self._momentum()
+        }  # fmt: skip
+        tensors = {
+            prefix + name: tensor.detach().cpu()
+            for prefix, part in parts.items()
+            for name, tensor in part.items()
+        }
+        facts = {"step": self.step, "n_images": self.n_images, "settings": asdict(self.settings)}
+        return SupernetFile(tensors, space_facts(self.space) | facts | {"data": self.data.name})
+
+    def restore(self, file: SupernetFile) -> None:
+        """Go on where `file` was saved.
+
+        Raises:
+            InvalidInputError: it is of a run with other settings, data or space.
+        """
+        own = self.save().facts
+        for name in sorted(set(own) - {"step", "settings"}):
+            if file.facts.get(name) != own[name]:
+                raise InvalidInputError(
+                    f"the checkpoint has {name} {file.facts.get(name)}, this run {own[name]}"
+                )
+        for name, value in own["settings"].items():
+            saved = file.facts["settings"].get(name)
+            if saved != value:
+                raise InvalidInputError(
+                    f"the checkpoint was trained with {name} {saved}, this run asks for {value}; "
+                    "use another --out, or --fresh"
+                )
+        self.model.load_state_dict(file.part(_MODEL))
+        for name, tensor in file.part(WEIGHTS).items():
+            self.average[name].copy_(tensor)
+        momentum = file.part(_MOMENTUM)
+        for name, parameter in self.model.named_parameters():
+            if name in momentum:
+                buffer = torch.empty_like(parameter).copy_(momentum[name])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.step = file.facts["step"]
+
+    def averaged_model(self) -> ElasticMobileNetV3:
+        """A copy that holds the moving average, in inference mode."""
+        model = ElasticMobileNetV3(self.space).to(self.workers.device)
+        model.load_state_dict(self.average)
+        return model.eval()
+
+
+def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up, then half a cosine to 0 (Loshchilov & Hutter, ICLR 2017)."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / (warmup + 1)
+    total = settings.epochs * steps_per_epoch
+    progress = (step - warmup) / max(1.0, total - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

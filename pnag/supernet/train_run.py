@@ -1,0 +1,236 @@
+"""A training run in a directory: resumed where it stopped, logged as it goes.
+
+config.json             settings, data, space, versions
+checkpoint.safetensors  weights, moving average, momentum and step: enough to go on exactly
+metrics.jsonl           one line per logged step, one per validation
+supernet.safetensors    the finished weights (moving average), Once-for-All's names
+tensorboard/            with --tensorboard
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from pnag.supernet.checkpoint import (
+    WEIGHTS,
+    SupernetFile,
+    load_named,
+    load_supernet,
+    read_supernet_file,
+    space_facts,
+)
+from pnag.supernet.data import Dataset, hold_out
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.train import StepReport, Trainer, TrainSettings
+from pnag.supernet.workers import Workers
+from profiler.atomic import write_text_atomic
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space
+from profiler.terminal import Terminal
+
+CHECKPOINT, FINISHED, METRICS = "checkpoint.safetensors", "supernet.safetensors", "metrics.jsonl"
+VALIDATION_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What does not change the result: where, how often, from which weights.
+
+    Attributes:
+        validate_epochs: epochs between accuracies of smallest and largest subnet; 0 for never.
+    """
+
+    folder: Path
+    fresh: bool = False
+    init: Path | None = None
+    checkpoint_steps: int = 100
+    log_steps: int = 10
+    validate_epochs: int = 1
+    tensorboard: bool = False
+
+
+class ScalarLog(Protocol):
+    """TensorBoard's writer, as far as it is used."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def train_supernet(
+    space: MobileNetV3Space,
+    dataset: Dataset,
+    settings: TrainSettings,
+    options: RunOptions,
+    workers: Workers,
+    terminal: Terminal,
+) -> Path:
+    """Train to the end, going on from the folder's checkpoint; the finished weights' path.
+
+    Raises:
+        InvalidInputError: the folder holds a run with other settings or data.
+    """
+    data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
+    judged = held_out if settings.held_out else data
+    trainer = Trainer(space, data, settings, workers)
+    _start(trainer, options, terminal)
+    workers.wait()
+    validator = _validator(judged, space, workers) if options.validate_epochs else None
+    with (
+        _open_log(options, workers, trainer.step) as log,
+        terminal.progress(f"training {space.name}", trainer.n_steps) as progress,
+    ):
+        progress.advance(trainer.step)
+        before = time.monotonic()
+        for report in trainer.train():
+            now = time.monotonic()
+            images_per_s, before = settings.batch_size / (now - before), now
+            progress.advance(note=f"epoch {report.epoch + 1}, loss {report.loss:.3f}")
+            if workers.is_first:
+                _after_step(trainer, report, options, log, images_per_s)
+                if validator and _is_validated(trainer, options):
+                    _validate(trainer, validator, log, progress_note=terminal)
+                    before = time.monotonic()
+    path = options.folder / FINISHED
+    if workers.is_first:
+        facts = space_facts(space) | {"data": data.name, "settings": asdict(settings)}
+        weights = {WEIGHTS + name: tensor.cpu() for name, tensor in trainer.average.items()}
+        SupernetFile(weights, facts).save(path)
+    workers.wait()
+    return path
+
+
+def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
+    """Restore the checkpoint, or begin; the first worker prepares the folder."""
+    folder, checkpoint = options.folder, options.folder / CHECKPOINT
+    first = trainer.workers.is_first
+    if checkpoint.exists() and not options.fresh:
+        trainer.restore(read_supernet_file(checkpoint))
+        if first:
+            terminal.note(f"going on from step {trainer.step} of {trainer.n_steps}")
+            _cut_metrics(folder / METRICS, trainer.step)
+        return
+    if options.init is not None:
+        source = load_supernet(options.init, trainer.space)
+        load_named(trainer.model, source.state_dict(), source=str(options.init))
+        trainer.average = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
+    if first:
+        for name in (METRICS, CHECKPOINT, FINISHED):
+            (folder / name).unlink(missing_ok=True)
+        config = {
+            "settings": asdict(trainer.settings),
+            "init": None if options.init is None else options.init.name,
+            "data": {"name": trainer.data.name, "train_images": trainer.n_images},
+            "space": space_facts(trainer.space),
+            "world_size": trainer.workers.world_size,
+            "device": trainer.workers.device.type,
+            "versions": {name: version(name) for name in ("pnag", "torch", "numpy")}
+            | {"python": platform.python_version()},
+        }
+        write_text_atomic(folder / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: those steps are done again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] < step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue  # the line that the kill cut short
+    write_text_atomic(path, "".join(kept))
+
+
+def _after_step(
+    trainer: Trainer, report: StepReport, options: RunOptions, log: _Log, images_per_s: float
+) -> None:
+    done, total = trainer.step, trainer.n_steps
+    if done % options.log_steps == 0 or done == total:
+        log.write({**asdict(report), "images_per_s": round(images_per_s, 2)})
+    if done % options.checkpoint_steps == 0 or done == total:
+        trainer.save().save(options.folder / CHECKPOINT)
+
+
+def _is_validated(trainer: Trainer, options: RunOptions) -> bool:
+    steps = options.validate_epochs * trainer.steps_per_epoch
+    return trainer.step % steps == 0 or trainer.step == trainer.n_steps
+
+
+def _validator(judged: Dataset, space: MobileNetV3Space, workers: Workers) -> Evaluator:
+    n_train, n_test = len(judged.train.labels), len(judged.test.labels)
+    settings = EvaluationSettings(
+        recalibration_images=min(1000, n_train), test_images=min(VALIDATION_IMAGES, n_test)
+    )
+    return Evaluator(judged, space, settings, workers.device)
+
+
+def _validate(
+    trainer: Trainer, validator: Evaluator, log: _Log, *, progress_note: Terminal
+) -> None:
+    model = trainer.averaged_model()
+    smallest, largest = (
+        validator.top1(validator.subnet(model, arch)) for arch in trainer.space.extremes()
+    )
+    log.write({"step": trainer.step - 1, "top1_smallest": smallest, "top1_largest": largest})
+    progress_note.note(
+        f"after epoch {trainer.step // trainer.steps_per_epoch}: top-1 of the smallest subnet "
+        f"{100 * smallest:.1f} %, of the largest {100 * largest:.1f} %"
+    )
+
+
+class _Log:
+    """metrics.jsonl, and TensorBoard where it is wanted."""
+
+    def __init__(self, path: Path, scalars: ScalarLog | None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._scalars = scalars
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._scalars is not None:
+            for name in record.keys() - {"step", "epoch"}:
+                self._scalars.add_scalar(name, record[name], record["step"])
+
+    def close(self) -> None:
+        self._file.close()
+        if self._scalars is not None:
+            self._scalars.close()
+
+
+@contextmanager
+def _open_log(options: RunOptions, workers: Workers, step: int) -> Iterator[_Log]:
+    """Only the first worker's log is written to; the others' is a null device."""
+    if not workers.is_first:
+        log = _Log(Path("/dev/null"), None)
+    else:
+        scalars = _tensorboard(options.folder, step) if options.tensorboard else None
+        log = _Log(options.folder / METRICS, scalars)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _tensorboard(folder: Path, step: int) -> ScalarLog:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InvalidInputError(
+            "TensorBoard is not installed: pip install 'pnag[supernet]'"
+        ) from None
+    # purge_step hides what an interrupted run logged after its checkpoint
+    writer: ScalarLog = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+    return writer

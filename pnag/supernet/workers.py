@@ -1,0 +1,86 @@
+"""Data-parallel workers started by torchrun; one process alone is a group of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from profiler.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among `world_size` equal ones, and the device it computes on."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """This worker's part of a batch of `n`, which `world_size` divides."""
+        size = n // self.world_size
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors, the same on every worker but for their values, by their mean."""
+        chosen = list(tensors)
+        if self.world_size == 1 or not chosen:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in chosen])
+        torch.distributed.all_reduce(flat)
+        flat /= self.world_size
+        parts = torch.split(flat, [tensor.numel() for tensor in chosen])
+        for tensor, part in zip(chosen, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def agree(self, value: Any) -> Any:
+        """The first worker's value (JSON-like) on every worker."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until every worker is here."""
+        if self.world_size > 1:
+            torch.distributed.barrier()
+
+
+@contextmanager
+def open_workers(device: str = "auto") -> Iterator[Workers]:
+    """Join the group that torchrun describes in the environment; leave it at the end.
+
+    Raises:
+        InvalidInputError: `device` (auto, cpu, cuda) is not to be had.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InvalidInputError(f"unknown device {device!r}; known: auto, cpu, cuda")
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise InvalidInputError("PyTorch sees no CUDA GPU; use --device cpu")
+    on_gpu = has_gpu and device != "cpu"
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(chosen)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Workers(device=chosen)
+        return
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Workers(torch.distributed.get_rank(), world_size, chosen)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,45 @@
+"""Tiny synthetic images for the supernet's tests: ten colours, noise, 32 px."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pnag.supernet.data import ArraySplit, Dataset
+
+
+def coloured_images(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [n, 3, 32, 32] whose mean colour tells the label, int64 [n]."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    colours = np.random.default_rng(99).integers(40, 216, size=(10, 3, 1, 1))
+    noise = rng.integers(-30, 31, size=(n, 3, 32, 32))
+    return (colours[labels] + noise).astype(np.uint8), labels.astype(np.int64)
+
+
+def coloured_dataset(n_train: int = 64, n_test: int = 40) -> Dataset:
+    splits = [
+        ArraySplit(*map(torch.from_numpy, coloured_images(n, seed)))
+        for seed, n in enumerate((n_train, n_test))
+    ]
+    return Dataset("colours", *splits, 10)
+
+
+def encoded(image: np.ndarray, kind: str) -> bytes:
+    """One [3, 32, 32] image as a PNG or JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_jpeg_npz(path: Path, n_train: int = 64, n_test: int = 40) -> None:
+    arrays = {}
+    for seed, (split, n) in enumerate((("train", n_train), ("test", n_test))):
+        images, labels = coloured_images(n, seed)
+        files = [encoded(image, "JPEG") for image in images]
+        arrays[f"{split}_bytes"] = np.frombuffer(b"".join(files), np.uint8)
+        arrays[f"{split}_off"] = np.cumsum([0, *map(len, files)])
+        arrays[f"{split}_y"] = labels
+    np.savez(path, **arrays)

@@ -1,0 +1,248 @@
+"""Training: the same run whether killed or not and on however many workers."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pnag.supernet.checkpoint import read_supernet_file
+from pnag.supernet.depthwise import depthwise_conv
+from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
+from pnag.supernet.train import Trainer, TrainSettings, learning_rate
+from pnag.supernet.train_run import CHECKPOINT, METRICS, RunOptions, train_supernet
+from pnag.supernet.workers import Workers
+from profiler.errors import InvalidInputError, PnagError
+from profiler.space import open_space
+from profiler.terminal import Terminal
+from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
+
+ROOT = Path(__file__).parents[2]
+SPACE = open_space("mbv3-cifar")
+QUIET = Terminal(quiet=True)
+SMALL = TrainSettings(
+    epochs=2, batch_size=8, n_random=1, learning_rate=0.05, warmup_epochs=0.5, seed=4
+)  # fmt: skip
+COMMAND_LINE = (
+    "import sys, typer; from pnag.cli_supernet import register; "
+    "app = typer.Typer(); register(app); app(sys.argv[1:])"
+)
+
+
+def train_arguments(data: Path, out: Path, settings: TrainSettings) -> list[str]:
+    return [
+        "supernet", "train", "--data", str(data), "--out", str(out), "--device", "cpu",
+        "--epochs", str(settings.epochs), "--batch-size", str(settings.batch_size),
+        "--random-subnets", str(settings.n_random), "--learning-rate",
+        str(settings.learning_rate), "--warmup-epochs", str(settings.warmup_epochs),
+        "--seed", str(settings.seed), "--checkpoint-steps", "2", "--log-steps", "1",
+        "--validate-epochs", "0", "--quiet",
+    ]  # fmt: skip
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment)
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = (folder / METRICS).read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        record.pop("images_per_s", None)
+    return records
+
+
+def largest_difference(a: dict, b: dict) -> float:
+    return max(
+        float((a[name] - b[name]).abs().max() / a[name].abs().max().clamp(min=1e-3))
+        for name in a
+        if a[name].is_floating_point()
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "colours.npz"
+    write_jpeg_npz(path, n_train=36, n_test=10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory) -> Path:
+    """A run of 8 steps in one go."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    arguments = train_arguments(data, folder, SMALL)
+    assert start([sys.executable, "-c", COMMAND_LINE, *arguments]).wait(120) == 0
+    return folder
+
+
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(data, uninterrupted, tmp_path):
+    command = [sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, SMALL)]
+    process = start(command)
+    while process.poll() is None:
+        log = tmp_path / METRICS
+        if log.exists() and len(log.read_bytes().splitlines()) >= 3:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    assert process.wait(120) == -signal.SIGKILL
+    assert 2 <= read_supernet_file(tmp_path / CHECKPOINT).facts["step"] < 8
+    assert start(command).wait(120) == 0
+    assert metrics(tmp_path) == metrics(uninterrupted)
+    resumed, expected = (
+        read_supernet_file(folder / CHECKPOINT).tensors for folder in (tmp_path, uninterrupted)
+    )
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_two_workers_train_what_one_does(data, uninterrupted, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
+    arguments = [sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, SMALL)]
+    assert start([*launcher, *arguments]).wait(120) == 0
+    together, alone = metrics(tmp_path), metrics(uninterrupted)
+    assert [record["step"] for record in together] == list(range(8))
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+    assert together[0]["loss"] == pytest.approx(alone[0]["loss"], rel=1e-5)
+    assert together[0]["gradient_norm"] == pytest.approx(alone[0]["gradient_norm"], rel=1e-3)
+
+
+def test_training_learns_and_validates(tmp_path):
+    settings = replace(SMALL, epochs=6, batch_size=16, ema_decay=0.5, learning_rate=0.1)
+    options = RunOptions(tmp_path, log_steps=1, validate_epochs=6, tensorboard=False)
+    path = train_supernet(SPACE, coloured_dataset(48, 20), settings, options, Workers(), QUIET)
+    records = metrics(tmp_path)
+    losses = [record["largest_loss"] for record in records if "largest_loss" in record]
+    assert len(losses) == 18
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3
+    assert records[-1]["top1_largest"] >= 0.3  # 0.1 is chance
+    assert read_supernet_file(path).facts["data"] == "colours"
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["settings"]["ema_decay"] == 0.5
+
+
+def test_other_settings_are_not_resumed_silently(uninterrupted):
+    data = coloured_dataset(36, 10)
+    trainer = Trainer(SPACE, data, replace(SMALL, learning_rate=0.2), Workers())
+    file = read_supernet_file(uninterrupted / CHECKPOINT)
+    with pytest.raises(
+        InvalidInputError, match=r"with learning_rate 0\.05, this run asks for 0\.2"
+    ):
+        trainer.restore(file)
+    with pytest.raises(InvalidInputError, match="n_images 36, this run 20"):
+        Trainer(SPACE, coloured_dataset(20), SMALL, Workers()).restore(file)
+
+
+def test_progressive_shrinking_sorts_weights_average_and_momentum_alike():
+    settings = replace(SMALL, method="progressive", epochs=5, batch_size=4, n_random=0)
+    trainer = Trainer(SPACE, coloured_dataset(8), settings, Workers())
+    while trainer.step / trainer.n_steps < 0.6:
+        assert trainer.train_step().n_subnets == (1 if trainer.step <= 3 else 2)
+    largest = SPACE.extremes()[1]
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 32, 32))).float()
+    name = "blocks.6.conv.point_linear.conv.conv.weight"
+
+    def state():
+        tensors = trainer.model.state_dict()[name], trainer._momentum()[name], trainer.average[name]
+        with torch.no_grad():
+            return trainer.averaged_model()(images, largest), *map(torch.clone, tensors)
+
+    logits, *before = state()
+    trainer._sort_channels_when_expands_open()
+    sorted_logits, *after = state()
+    torch.testing.assert_close(sorted_logits, logits, rtol=1e-4, atol=1e-5)
+    order = before[0].abs().sum((0, 2, 3)).argsort(descending=True, stable=True)
+    assert order.tolist() != sorted(order.tolist())
+    for old, new in zip(before, after, strict=True):
+        assert torch.equal(new, old[:, order])
+
+
+def test_the_batch_is_every_image_once_an_epoch_and_new_each_epoch():
+    trainer = Trainer(SPACE, coloured_dataset(32), SMALL, Workers())
+    first, second = trainer._epoch_order(0), trainer._epoch_order(1)
+    assert sorted(first) == sorted(second) == list(range(32))
+    assert first.tolist() != second.tolist()
+    shares = [Workers(rank, 4).share(8) for rank in range(4)]
+    assert [i for share in shares for i in range(8)[share]] == list(range(8))
+
+
+def test_learning_rate_warms_up_linearly_then_follows_half_a_cosine():
+    settings = replace(SMALL, epochs=10, warmup_epochs=1, learning_rate=0.4)
+    rates = [learning_rate(settings, step, 4) for step in range(40)]
+    assert rates[:4] == pytest.approx([0.08, 0.16, 0.24, 0.32])
+    assert rates[4] == pytest.approx(0.4)
+    assert rates[22] == pytest.approx(0.2)
+    assert all(a > b for a, b in pairwise(rates[4:]))
+    assert rates[-1] == pytest.approx(0.2 * (1 + math.cos(math.pi * 35 / 36)))
+
+
+def test_phases_of_progressive_shrinking_open_kernels_depths_expands():
+    shares = [0, 0.29, 0.3, 0.45, 0.6, 1]
+    opened = [open_choices("progressive", share) for share in shares]
+    assert [(c.kernel, c.depth, c.expand) for c in opened] == [
+        (7, 4, 6), (7, 4, 6), (3, 4, 6), (3, 2, 6), (3, 2, 3), (3, 2, 3)
+    ]  # fmt: skip
+    assert open_choices("sandwich", 0.0) == OpenChoices()
+
+
+def test_a_step_takes_largest_smallest_and_valid_random_subnets():
+    smallest, largest = SPACE.extremes()
+    rng = np.random.default_rng(0)
+    assert step_subnets(SPACE, OpenChoices(), 3, rng)[:2] == [largest, smallest]
+    assert step_subnets(SPACE, OpenChoices(4, 7, 6), 3, rng) == [largest]
+    for arch in step_subnets(SPACE, OpenChoices(depth=4, kernel=3, expand=6), 20, rng):
+        SPACE.validate(arch)
+        assert set(arch.depths) == {4}
+        assert set(arch.expand_ratios) == {6}
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (7, 1)])
+def test_mixed_depthwise_gradients_are_those_of_float32(kernel, stride):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 12, 12, generator=generator).bfloat16().float().requires_grad_()
+    weight = torch.randn(8, 1, kernel, kernel, generator=generator).requires_grad_()
+    expected = depthwise_conv(x, weight, stride)
+    upstream = torch.randn(expected.shape, generator=generator)
+    gradients = torch.autograd.grad(expected, [x, weight], upstream)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = depthwise_conv(x, weight, stride)
+    assert mixed.dtype == torch.bfloat16
+    for ours, theirs in zip(
+        torch.autograd.grad(mixed, [x, weight], upstream.bfloat16()), gradients, strict=True
+    ):
+        assert float((ours - theirs).abs().max() / theirs.abs().max()) < 0.02
+
+
+def test_bfloat16_losses_are_near_float32_ones():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        settings = replace(SMALL, precision=precision)
+        losses[precision] = Trainer(SPACE, coloured_dataset(16), settings, Workers()).train_step()
+    assert losses["bfloat16"].loss == pytest.approx(losses["float32"].loss, rel=0.02)
+    assert losses["bfloat16"].loss != losses["float32"].loss
+
+
+def test_wrong_settings_and_divergence_are_one_line():
+    with pytest.raises(InvalidInputError, match="method is out of range"):
+        TrainSettings(method="bignas")
+    with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
+        Trainer(SPACE, coloured_dataset(10), replace(SMALL, batch_size=12), Workers())
+    with pytest.raises(InvalidInputError, match="not shared evenly by 3 workers"):
+        Trainer(SPACE, coloured_dataset(16), SMALL, Workers(0, 3))
+    trainer = Trainer(SPACE, coloured_dataset(16), SMALL, Workers())
+    with torch.no_grad():
+        trainer.model.classifier.linear.weight.fill_(math.inf)
+    with pytest.raises(PnagError, match="diverged at step 0"):
+        trainer.train_step()
