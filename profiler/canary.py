@@ -9,9 +9,10 @@ every run. A workload is normalised by the canary nearer in size of weights.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import cycle
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class QuiescenceGate:
     The gate delays and flags; it never filters samples.
     """
 
-    window: int  # canary samples whose median is compared
+    window: int  # canary samples whose level is compared
     tolerance: float
     split: float  # of the two canaries from each other, above which blocks are flagged
     wait_s: float
@@ -73,10 +74,14 @@ class QuiescenceGate:
 
 @dataclass
 class PreparedCanary:
-    """A canary on a device, with its recent samples; `reference_ms` is their median at the
-    end of the warm-up."""
+    """A canary on a device, with its recent samples; `reference_ms` is their level at the
+    end of the warm-up.
 
-    prepared: PreparedWorkload
+    Several copies take turns, since where its weights happen to lie in memory moves the
+    latency of one loaded model by a percent or two for as long as it is loaded.
+    """
+
+    copies: Sequence[PreparedWorkload]
     runs: int
     window: int
     reference_ms: float = 0.0
@@ -84,11 +89,13 @@ class PreparedCanary:
 
     def __post_init__(self) -> None:
         self.recent_ms = deque(maxlen=self.window)
+        self._turns = cycle(self.copies)
 
     def sample_ms(self) -> float:
+        prepared = next(self._turns)
         if self.runs > 1:  # short: brings its weights back into the caches first
-            self.prepared.sample_ms(1)
-        value = self.prepared.sample_ms(self.runs)
+            prepared.sample_ms(1)
+        value = prepared.sample_ms(self.runs)
         self.recent_ms.append(value)
         return value
 
@@ -97,15 +104,24 @@ class PreparedCanary:
         """How much slower than its reference it ran lately, relative."""
         if not self.reference_ms or len(self.recent_ms) < self.window:
             return 0.0
-        return float(np.median(self.recent_ms)) / self.reference_ms - 1
+        return level_ms(self.recent_ms) / self.reference_ms - 1
+
+    def close(self) -> None:
+        for prepared in self.copies:
+            prepared.close()
+
+
+def level_ms(samples_ms: Iterable[float]) -> float:
+    """Lower quartile: a busy core adds scatter above it, a slower machine moves it."""
+    return float(np.quantile(list(samples_ms), 0.25))
 
 
 def prepare_canary(
-    device: Device, canary: Canary, *, sample_ms: float, window: int
+    device: Device, canary: Canary, *, copies: int, sample_ms: float, window: int
 ) -> PreparedCanary:
     """Load a canary and choose how many runs make a sample of `sample_ms`."""
-    prepared = device.prepare(canary_workload(canary))
-    once_ms = min(prepared.sample_ms(1) for _ in range(WARM_RUNS))
+    prepared = [device.prepare(canary_workload(canary)) for _ in range(copies)]
+    once_ms = min(one.sample_ms(1) for one in prepared for _ in range(WARM_RUNS))
     return PreparedCanary(prepared, max(1, round(sample_ms / max(once_ms, 1e-6))), window)
 
 

@@ -24,6 +24,7 @@ DeviceOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command("profile")(profile)
+    app.command("devices")(devices)
 
 
 def profile(
@@ -135,3 +136,24 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
         if table.failures:
             lines.append(f"  {len(table.failures)} failed, e.g. {next(iter(table.failures))}")
     return {"tables": tables}, "\n".join(lines)
+
+
+def devices(json_output: JsonOption = False, quiet: QuietOption = False) -> None:
+    """List what is attached, whether it can be measured now, and what would disturb it."""
+    from dataclasses import asdict
+
+    from profiler.devices.status import discover_all
+
+    found = discover_all()
+    lines = []
+    for status in found:
+        state = "ready" if status.measurable else f"not now: {status.reason}"
+        what = ", ".join(part for part in (status.model, status.runtime) if part)
+        lines.append(f"{status.spec:10} {what} - {state}" if what else f"{status.spec:10} {state}")
+    findings = dict.fromkeys(finding for status in found for finding in status.findings)
+    if findings:
+        lines.append("\nwhat makes numbers unsteady now, and what to do:")
+    lines += [f"  {finding.problem}\n      {finding.remedy}" for finding in findings]
+    Terminal(json_output, quiet).result(
+        {"devices": [asdict(status) for status in found]}, "\n".join(lines)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -22,36 +23,42 @@ SEED = 0
 
 @dataclass
 class Levels:
-    """How fast the machine was in each launch, by its canaries, against their references.
+    """How fast the machine was while a configuration was measured, by its canary.
 
-    latency = quantile(samples) · C_ref / quantile(canary samples of the same launch).
+    latency = quantile(samples) · C_ref / quantile(canary samples of the same span of time).
+
+    The same quantile of the canary is taken, over all its samples between the first and
+    the last block of the configuration in one launch: a ratio per block would add the
+    scatter of single canary samples to every block.
     """
 
     journal: Journal
     protocol: MeasuringProtocol
-    _known: dict[tuple[int, str], float | None] = field(default_factory=dict)
+    _samples: dict[tuple[int, str], tuple[Floats, Floats]] = field(default_factory=dict)
 
     def fix_references(self, epoch: str) -> None:
         """At the end of an epoch's first sweep, take its canaries as the reference."""
         for launch in self.journal.launches(epoch):
             for canary in Canary:
-                level = self._level_ms(launch, canary)
+                level = self._level_ms(launch, canary, 0.0, float("inf"))
                 if level is not None:
                     self.journal.set_reference_ms(epoch, canary, level)
 
-    def factor(self, block: Block) -> float:
-        """C_ref / C of the block's launch; 1 where no canary was used."""
-        level = self._level_ms(block.launch, block.canary)
-        reference = self.journal.references_ms(block.epoch).get(block.canary)
+    def factor(self, blocks: Sequence[Block]) -> float:
+        """C_ref / C over the blocks of one launch; 1 where no canary was used."""
+        first, last = blocks[0], blocks[-1]
+        reference = self.journal.references_ms(first.epoch).get(first.canary)
+        level = self._level_ms(first.launch, first.canary, first.started_s, last.started_s)
         return 1.0 if level is None or reference is None else reference / level
 
-    def _level_ms(self, launch: int, canary: str) -> float | None:
-        if (launch, canary) not in self._known:
-            samples = self.journal.canary_ms(launch, canary) if canary else []
-            enough = len(samples) >= MIN_CANARY_SAMPLES
-            level = self.protocol.estimator(np.array(samples)) if enough else None
-            self._known[launch, canary] = level
-        return self._known[launch, canary]
+    def _level_ms(self, launch: int, canary: str, start_s: float, end_s: float) -> float | None:
+        if not canary:
+            return None
+        if (launch, canary) not in self._samples:
+            self._samples[launch, canary] = self.journal.canary_series(launch, canary)
+        times_s, samples_ms = self._samples[launch, canary]
+        within = samples_ms[(times_s >= start_s) & (times_s <= end_s)]
+        return self.protocol.estimator(within) if len(within) >= MIN_CANARY_SAMPLES else None
 
 
 def summarise(
@@ -71,8 +78,8 @@ def summarise(
     clean = [block for block in blocks if not block.throttled]
     kept = clean or list(blocks)
     launches = [
-        np.array([np.array(b.samples_ms) * levels.factor(b) for b in kept if b.launch == launch])
-        for launch in dict.fromkeys(block.launch for block in kept)
+        np.array([block.samples_ms for block in of_launch]) * levels.factor(of_launch)
+        for of_launch in _by_launch(kept)
     ]
     normal = np.concatenate([launch.ravel() for launch in launches]) * bridge
     low, high = protocol.stopping.interval(launches, protocol.estimator, 0.95, seed=SEED)
@@ -94,6 +101,10 @@ def summarise(
         verdict=_verdict(flags, decision, throttled=not clean),
         flags=tuple(flags),
     )
+
+
+def _by_launch(blocks: Sequence[Block]) -> list[list[Block]]:
+    return [list(group) for _, group in groupby(blocks, key=lambda block: block.launch)]
 
 
 def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:

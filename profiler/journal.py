@@ -14,8 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+from profiler.stats import Floats
 
 JOURNAL_VERSION = 1
 
@@ -105,18 +108,19 @@ def epoch_of(info: DeviceInfo) -> str:
 
 
 class Journal:
-    """Append-only record of a sweep.
+    """Append-only record of a sweep; in memory only, with no path.
 
     Raises:
         InvalidInputError: the file is not a journal of this version.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if fresh:
+    def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None and fresh:
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         try:
             # WAL survives a killed process; NORMAL may lose the last rows only with the power
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -174,12 +178,14 @@ class Journal:
             self._db.execute("SELECT canary, reference_ms FROM reference WHERE epoch = ?", (epoch,))
         )
 
-    def canary_ms(self, launch: int, canary: str) -> list[float]:
-        """All samples of a canary in one launch."""
+    def canary_series(self, launch: int, canary: str) -> tuple[Floats, Floats]:
+        """Times in s and samples in ms of a canary in one launch, [n] each."""
         rows = self._db.execute(
-            "SELECT canary_ms FROM block WHERE launch = ? AND canary = ?", (launch, canary)
-        )
-        return [row[0] for row in rows]
+            "SELECT started_s, canary_ms FROM block WHERE launch = ? AND canary = ? ORDER BY id",
+            (launch, canary),
+        ).fetchall()
+        times_s, samples_ms = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+        return times_s, samples_ms
 
     def launches(self, epoch: str) -> list[int]:
         rows = self._db.execute("SELECT id FROM launch WHERE epoch = ? ORDER BY id", (epoch,))

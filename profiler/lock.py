@@ -11,6 +11,8 @@ from pathlib import Path
 
 from profiler.errors import DeviceUnavailableError
 
+HOST_CPU = "host cpu"  # backends that run on this machine's cores share it
+
 
 def lock_directory() -> Path:
     """Per user: ``$XDG_RUNTIME_DIR/pnag``, else a folder of the temporary directory."""

@@ -22,6 +22,7 @@ from profiler.canary import (
     Canary,
     GateKeeper,
     PreparedCanary,
+    level_ms,
     nearest_canary,
     prepare_canary,
     weight_bytes,
@@ -154,7 +155,7 @@ class Sweep:
                     self._run_group(group)
         finally:
             for canary in self._canaries.values():
-                canary.prepared.close()
+                canary.close()
             self._canaries.clear()
             self.report.wall_s += self._now() - self._start_s
             self.report.waited_s = self._keeper.waited_s
@@ -163,7 +164,7 @@ class Sweep:
         rule, sampling = self._protocol.warm_up, self._protocol.sampling
         for kind in Canary:
             self._canaries[kind] = prepare_canary(
-                self._device, kind,
+                self._device, kind, copies=sampling.canary_copies,
                 sample_ms=sampling.canary_sample_ms, window=self._protocol.gate.window,
             )  # fmt: skip
         start_s = self._now()
@@ -175,7 +176,7 @@ class Sweep:
                     break
                 samples.append(canary.sample_ms())
             recent = samples[-rule.window * rule.windows :]
-            canary.reference_ms = float(np.median(recent))
+            canary.reference_ms = level_ms(recent)
         self.report.measuring_s += self._now() - start_s
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:

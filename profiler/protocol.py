@@ -21,6 +21,7 @@ class Sampling:
     op_samples_per_block: int
     network_samples_per_block: int
     canary_sample_ms: float
+    canary_copies: int
 
     def samples_per_block(self, *, is_network: bool) -> int:
         return self.network_samples_per_block if is_network else self.op_samples_per_block
@@ -103,6 +104,7 @@ FULL = MeasuringProtocol(
         op_samples_per_block=3,
         network_samples_per_block=2,
         canary_sample_ms=1.0,
+        canary_copies=4,
     ),
     estimator=Estimator(quantile=0.10),
     warm_up=WarmUp(min_runs=3, min_s=0.5, window=8, windows=3, tolerance=0.02, max_s=30.0),
@@ -117,11 +119,11 @@ FULL = MeasuringProtocol(
         network_cap_s=180.0,
     ),
     gate=QuiescenceGate(
-        window=8,
+        window=16,
         tolerance=0.10,
         split=0.05,
         wait_s=5.0,
-        max_wait_s=60.0,
+        max_wait_s=15.0,
         refuse_above=0.25,
         refuse_after_s=300.0,
     ),
@@ -140,11 +142,10 @@ QUICK = replace(
     warm_up=replace(FULL.warm_up, max_s=5.0),
     stopping=replace(
         FULL.stopping,
-        min_blocks=20,
         op_half_width=0.03,
         network_half_width=0.02,
-        op_cap_s=2.0,
-        network_cap_s=6.0,
+        op_cap_s=3.0,
+        network_cap_s=10.0,
     ),
-    gate=replace(FULL.gate, wait_s=1.0, max_wait_s=10.0),
+    gate=replace(FULL.gate, wait_s=1.0, max_wait_s=5.0),
 )

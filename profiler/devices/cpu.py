@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,19 @@ import numpy as np
 from profiler.devices import host
 from profiler.devices.base import Workload
 from profiler.devices.pinned import PinnedHost
+from profiler.devices.status import DeviceStatus, host_status
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.export.onnx import export_onnx
 from profiler.weights import random_weights
+
+
+def discover() -> list[DeviceStatus]:
+    """This machine under ONNX Runtime, for `pnag devices`."""
+    try:
+        installed = version("onnxruntime")
+    except PackageNotFoundError:
+        return [DeviceStatus("cpu", host.cpu_model(), "", False, "pip install onnxruntime")]
+    return [host_status("cpu", f"onnxruntime {installed}")]
 
 
 class CpuDevice(PinnedHost):

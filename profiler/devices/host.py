@@ -73,6 +73,11 @@ def smt_active() -> bool | None:
     return text.strip() == "1" if text else None
 
 
+def is_virtual() -> bool:
+    """Whether a hypervisor is below (x86 reports it; elsewhere unknown counts as no)."""
+    return re.search(r"^flags\s*:.*\bhypervisor\b", _read(PROC / "cpuinfo") or "", re.M) is not None
+
+
 def cpu_pressure_pct() -> float | None:
     """Share of the last 10 s in which some task waited for a core (PSI)."""
     match = re.search(r"some avg10=([\d.]+)", _read(PROC / "pressure/cpu") or "")

@@ -1,0 +1,170 @@
+"""What is attached, whether it can be measured now, and what would make numbers unsteady."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+from profiler.devices import host
+from profiler.devices.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
+from profiler.errors import DeviceUnavailableError, PnagError
+from profiler.lock import HOST_CPU, device_lock
+
+BUSY_PROCESS_PCT = 20.0
+LISTED_PROCESSES = 5
+OBSERVE_S = 0.5
+
+# Modules that may offer `discover() -> Sequence[DeviceStatus]`; each answers without its SDK too.
+BACKENDS = ("cpu", "tflite", "android", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that would make numbers unsteady, and what to do about it."""
+
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """One device as `pnag devices` shows it."""
+
+    spec: str
+    model: str
+    runtime: str
+    measurable: bool
+    reason: str = ""  # why not
+    findings: tuple[Finding, ...] = ()
+
+
+def discover_all() -> list[DeviceStatus]:
+    """Every device of every backend; a backend that cannot be asked is not measurable."""
+    found: list[DeviceStatus] = []
+    for name in BACKENDS:
+        try:
+            module = importlib.import_module(f"profiler.devices.{name}")
+        except ImportError as error:
+            found.append(
+                DeviceStatus(name, "", "", False, f"{error.name or name} is not installed")
+            )
+            continue
+        discover = getattr(module, "discover", None)
+        if discover is None:
+            continue
+        try:
+            found += cast(Callable[[], Sequence[DeviceStatus]], discover)()
+        except PnagError as error:
+            found.append(DeviceStatus(name, "", "", False, str(error)))
+    return found
+
+
+def host_status(spec: str, runtime: str) -> DeviceStatus:
+    """Status of a runtime on this machine's own cores."""
+    try:
+        with device_lock(HOST_CPU):
+            reason = ""
+    except DeviceUnavailableError as error:
+        reason = str(error)
+    return DeviceStatus(spec, host.cpu_model(), runtime, not reason, reason, host_findings())
+
+
+@cache
+def host_findings() -> tuple[Finding, ...]:
+    """What disturbs measurements on this machine now. Takes half a second of watching."""
+    cores = host.allowed_cores()
+    monitor = host.HostMonitor(cores)
+    monitor.state()
+    busy = _busy_processes()
+    state = monitor.state()
+    findings = [
+        Finding(
+            f"process {pid} ({name}) uses {share:.0f} % of a core",
+            "stop it, or keep it off the measured core: taskset -pc OTHER_CORES " + str(pid),
+        )
+        for pid, name, share in busy
+    ]
+    if state.steal_pct is not None and state.steal_pct > MAX_STEAL_PCT:
+        findings.append(
+            Finding(
+                f"the hypervisor takes {state.steal_pct:.0f} % of the cores (steal)",
+                "use a machine with dedicated cores; CPU time is measured, but caches are shared",
+            )
+        )
+    if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > MAX_PRESSURE_PCT:
+        findings.append(
+            Finding(
+                f"tasks wait for a core {state.cpu_pressure_pct:.0f} % of the time",
+                "stop other work; entries measured meanwhile carry the flag preempted",
+            )
+        )
+    return (*findings, *_settings(cores))
+
+
+def _settings(cores: Sequence[int]) -> list[Finding]:
+    """What is set so that the clock will move."""
+    findings = []
+    governor = host.governor(cores[-1])
+    if governor not in (None, "performance"):
+        findings.append(
+            Finding(
+                f"frequency governor is {governor}", "sudo cpupower frequency-set -g performance"
+            )
+        )
+    if host.turbo_enabled():
+        findings.append(
+            Finding(
+                "turbo is on: the clock depends on temperature and on other cores",
+                "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo, or "
+                "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost",
+            )
+        )
+    if host.smt_active():
+        findings.append(
+            Finding(
+                "hyperthreading is on: a busy sibling slows its core",
+                "echo off | sudo tee /sys/devices/system/cpu/smt/control",
+            )
+        )
+    if governor is None and host.is_virtual():
+        findings.append(
+            Finding(
+                "a virtual machine: governor, clock and temperature cannot be read here, and "
+                "neighbours share caches and memory",
+                "canaries correct for it; set the governor on the host where that is yours",
+            )
+        )
+    if len(cores) == 1 and (os.cpu_count() or 1) == 1:
+        findings.append(
+            Finding("one core only: everything else on it preempts", "use a machine with two cores")
+        )
+    return findings
+
+
+def _busy_processes() -> list[tuple[int, str, float]]:
+    """(pid, name, percent of a core) of other processes that compute, the busiest first."""
+    import psutil
+
+    watched = []
+    for process in psutil.process_iter(["pid", "name"]):
+        if process.info["pid"] in (os.getpid(), os.getppid()):
+            continue
+        try:
+            process.cpu_percent()
+        except psutil.Error:
+            continue
+        watched.append(process)
+    psutil.cpu_percent(interval=OBSERVE_S)
+    busy = []
+    for process in watched:
+        try:
+            share = process.cpu_percent()
+        except psutil.Error:
+            continue
+        if share > BUSY_PROCESS_PCT:
+            busy.append((int(process.info["pid"]), str(process.info["name"]), share))
+    return sorted(busy, key=lambda item: -item[2])[:LISTED_PROCESSES]
