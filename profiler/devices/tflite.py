@@ -10,12 +10,23 @@ from numpy.typing import NDArray
 from profiler.devices import host
 from profiler.devices.base import Workload
 from profiler.devices.pinned import PinnedHost
+from profiler.devices.status import DeviceStatus, host_status
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.export.tflite import PRECISIONS, Precision, export_tflite
 from profiler.litert import Model, Runtime, load_runtime
 from profiler.weights import random_weights
 
 N_CALIBRATION_IMAGES = 2  # weights are random: ranges need the right order of magnitude only
+
+
+def discover() -> list[DeviceStatus]:
+    """This machine under LiteRT, for `pnag devices`.
+
+    Raises:
+        DeviceUnavailableError: no usable runtime.
+    """
+    runtime = load_runtime()
+    return [host_status("tflite", f"{runtime.name} {runtime.version}")]
 
 
 class TFLiteDevice(PinnedHost):

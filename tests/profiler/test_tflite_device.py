@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.tflite import TFLiteDevice
+from profiler.devices.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.litert import Runtime, load_runtime
 from profiler.ops import Activation, OpConfig, OpKind
@@ -107,6 +107,19 @@ def test_an_invocation_that_fails_gives_no_number(device):
     with pytest.raises(MeasurementError, match="Node number 7") as error:
         workload.sample_ms(1)
     assert error.value.reason == "invoke_failed"
+
+
+def test_closing_twice_is_harmless(device):
+    workload = device.prepare(WORKLOAD)
+    workload.close()
+    workload.close()
+
+
+def test_this_machine_is_listed_with_its_runtime(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # nobody else holds this lock
+    (status,) = discover()
+    assert (status.spec, status.measurable) == ("tflite", True)
+    assert status.runtime == f"LiteRT {version('ai-edge-litert')}"
 
 
 def test_unknown_precisions_and_too_many_threads_are_refused():
