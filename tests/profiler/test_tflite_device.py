@@ -14,9 +14,20 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.litert import Runtime, load_runtime
 from profiler.ops import Activation, OpConfig, OpKind
 from profiler.space import MobileNetV3Space
+from tests.device_conformance import DeviceConformance
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH)
 WORKLOAD = Workload(BLOCK.key, (BLOCK,))
+
+
+class TestFloat32(DeviceConformance):
+    def open(self):
+        return TFLiteDevice()
+
+
+class TestInt8(DeviceConformance):
+    def open(self):
+        return TFLiteDevice(precision="int8")
 
 
 @pytest.fixture
