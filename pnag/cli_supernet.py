@@ -271,9 +271,9 @@ def _open_supernet(
 
     if checkpoint.suffix == ".safetensors":
         own = read_supernet_file(checkpoint).space
-        space = space or own.name
-        width_mult = width_mult or own.width_mult
-        resolution = resolution or own.resolution_px
+        if space in (None, own.name):
+            resolution = resolution or own.resolution_px
+        space, width_mult = space or own.name, width_mult or own.width_mult
     return load_supernet(checkpoint, open_space(space or "mbv3", width_mult or 1.0, resolution))
 
 

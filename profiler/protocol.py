@@ -109,7 +109,7 @@ FULL = MeasuringProtocol(
     estimator=Estimator(quantile=0.10),
     warm_up=WarmUp(min_runs=3, min_s=0.5, window=8, windows=3, tolerance=0.02, max_s=30.0),
     stopping=StoppingRule(
-        min_blocks=30,
+        min_blocks=60,
         check_every=10,
         confidence=0.99,
         resamples=2000,
@@ -142,6 +142,7 @@ QUICK = replace(
     warm_up=replace(FULL.warm_up, max_s=5.0),
     stopping=replace(
         FULL.stopping,
+        min_blocks=30,
         op_half_width=0.03,
         network_half_width=0.02,
         op_cap_s=3.0,

@@ -1,0 +1,1 @@
+"""Searches to compare with, at equal numbers of evaluated architectures."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ def extract_subnet(
     if evaluator is not None:
         evaluator.recalibrate(network)
         top1 = evaluator.top1(network)
-    network = network.to("cpu")
+    cast(Any, network).to("cpu", memory_format=torch.contiguous_format)
     files = export_network(network, arch, supernet.space, formats, folder, stem="subnet")
     if calibration is not None:
         files.append(_export_int8(network, supernet, calibration, folder))

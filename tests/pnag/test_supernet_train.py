@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from pnag.supernet.checkpoint import read_supernet_file
+from pnag.supernet.data import open_dataset
 from pnag.supernet.depthwise import depthwise_conv
 from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
 from pnag.supernet.train import Trainer, TrainSettings, learning_rate
@@ -30,8 +31,8 @@ ROOT = Path(__file__).parents[2]
 SPACE = open_space("mbv3-cifar")
 QUIET = Terminal(quiet=True)
 SMALL = TrainSettings(
-    epochs=2, batch_size=8, n_random=1, learning_rate=0.05, warmup_epochs=0.5, seed=4
-)  # fmt: skip
+    epochs=1, batch_size=4, n_random=0, learning_rate=0.05, warmup_epochs=0.5, seed=4
+)
 COMMAND_LINE = (
     "import sys, typer; from pnag.cli_supernet import register; "
     "app = typer.Typer(); register(app); app(sys.argv[1:])"
@@ -50,7 +51,7 @@ def train_arguments(data: Path, out: Path, settings: TrainSettings) -> list[str]
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(arguments, cwd=ROOT, env=environment)
 
 
@@ -62,42 +63,37 @@ def metrics(folder: Path) -> list[dict]:
     return records
 
 
-def largest_difference(a: dict, b: dict) -> float:
-    return max(
-        float((a[name] - b[name]).abs().max() / a[name].abs().max().clamp(min=1e-3))
-        for name in a
-        if a[name].is_floating_point()
-    )
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "colours.npz"
-    write_jpeg_npz(path, n_train=36, n_test=10)
+    write_jpeg_npz(path, n_train=24, n_test=10)
     return path
+
+
+def train_here(data: Path, folder: Path) -> None:
+    options = RunOptions(folder, checkpoint_steps=2, log_steps=1, validate_epochs=0)
+    train_supernet(SPACE, open_dataset(data, SPACE), SMALL, options, Workers(), QUIET)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory) -> Path:
-    """A run of 8 steps in one go."""
+    """A run of 6 steps in one go."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    arguments = train_arguments(data, folder, SMALL)
-    assert start([sys.executable, "-c", COMMAND_LINE, *arguments]).wait(120) == 0
+    train_here(data, folder)
     return folder
 
 
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one(data, uninterrupted, tmp_path):
-    command = [sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, SMALL)]
-    process = start(command)
+    process = start([sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, SMALL)])
+    log = tmp_path / METRICS
     while process.poll() is None:
-        log = tmp_path / METRICS
         if log.exists() and len(log.read_bytes().splitlines()) >= 3:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.01)
     assert process.wait(120) == -signal.SIGKILL
-    assert 2 <= read_supernet_file(tmp_path / CHECKPOINT).facts["step"] < 8
-    assert start(command).wait(120) == 0
+    assert 2 <= read_supernet_file(tmp_path / CHECKPOINT).facts["step"] < 6
+    train_here(data, tmp_path)
     assert metrics(tmp_path) == metrics(uninterrupted)
     resumed, expected = (
         read_supernet_file(folder / CHECKPOINT).tensors for folder in (tmp_path, uninterrupted)
@@ -106,26 +102,34 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(data, uninterrupted, 
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
-def test_two_workers_train_what_one_does(data, uninterrupted, tmp_path):
+def test_two_workers_train_what_one_does(data, tmp_path):
+    """Rounding grows from step to step, so the learning rate is small and the steps few."""
+    settings = replace(SMALL, batch_size=12, learning_rate=1e-3)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
-    arguments = [sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, SMALL)]
-    assert start([*launcher, *arguments]).wait(120) == 0
-    together, alone = metrics(tmp_path), metrics(uninterrupted)
-    assert [record["step"] for record in together] == list(range(8))
-    for ours, theirs in zip(together, alone, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
-    assert together[0]["loss"] == pytest.approx(alone[0]["loss"], rel=1e-5)
-    assert together[0]["gradient_norm"] == pytest.approx(alone[0]["gradient_norm"], rel=1e-3)
+    command = [sys.executable, "-c", COMMAND_LINE, *train_arguments(data, tmp_path, settings)]
+    process = start([*launcher, *command])
+    alone = Trainer(SPACE, open_dataset(data, SPACE), settings, Workers())
+    expected = list(alone.train())
+    assert process.wait(120) == 0
+    together = metrics(tmp_path)
+    assert [record["step"] for record in together] == [0, 1]
+    for ours, theirs in zip(together, expected, strict=True):
+        assert ours["loss"] == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours["gradient_norm"] == pytest.approx(theirs.gradient_norm, rel=1e-3)
+    weights = read_supernet_file(tmp_path / CHECKPOINT).part("model/")
+    for name, tensor in alone.model.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(weights[name], tensor, rtol=2e-3, atol=1e-4, msg=name)
 
 
 def test_training_learns_and_validates(tmp_path):
-    settings = replace(SMALL, epochs=6, batch_size=16, ema_decay=0.5, learning_rate=0.1)
-    options = RunOptions(tmp_path, log_steps=1, validate_epochs=6, tensorboard=False)
-    path = train_supernet(SPACE, coloured_dataset(48, 20), settings, options, Workers(), QUIET)
+    settings = replace(SMALL, epochs=3, batch_size=8, ema_decay=0.5, learning_rate=0.1)
+    options = RunOptions(tmp_path, log_steps=1, validate_epochs=3)
+    path = train_supernet(SPACE, coloured_dataset(30, 20), settings, options, Workers(), QUIET)
     records = metrics(tmp_path)
     losses = [record["largest_loss"] for record in records if "largest_loss" in record]
-    assert len(losses) == 18
+    assert len(losses) == 9
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3
     assert records[-1]["top1_largest"] >= 0.3  # 0.1 is chance
     assert read_supernet_file(path).facts["data"] == "colours"
@@ -134,22 +138,20 @@ def test_training_learns_and_validates(tmp_path):
 
 
 def test_other_settings_are_not_resumed_silently(uninterrupted):
-    data = coloured_dataset(36, 10)
+    data = coloured_dataset(24, 10)
     trainer = Trainer(SPACE, data, replace(SMALL, learning_rate=0.2), Workers())
     file = read_supernet_file(uninterrupted / CHECKPOINT)
-    with pytest.raises(
-        InvalidInputError, match=r"with learning_rate 0\.05, this run asks for 0\.2"
-    ):
+    with pytest.raises(InvalidInputError, match=r"with learning_rate 0\.05, this run"):
         trainer.restore(file)
-    with pytest.raises(InvalidInputError, match="n_images 36, this run 20"):
+    with pytest.raises(InvalidInputError, match="n_images 24, this run 20"):
         Trainer(SPACE, coloured_dataset(20), SMALL, Workers()).restore(file)
 
 
 def test_progressive_shrinking_sorts_weights_average_and_momentum_alike():
-    settings = replace(SMALL, method="progressive", epochs=5, batch_size=4, n_random=0)
+    settings = replace(SMALL, method="progressive", epochs=5, batch_size=8)
     trainer = Trainer(SPACE, coloured_dataset(8), settings, Workers())
     while trainer.step / trainer.n_steps < 0.6:
-        assert trainer.train_step().n_subnets == (1 if trainer.step <= 3 else 2)
+        assert trainer.train_step().n_subnets == (1 if trainer.step <= 2 else 2)
     largest = SPACE.extremes()[1]
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 32, 32))).float()
     name = "blocks.6.conv.point_linear.conv.conv.weight"
@@ -239,7 +241,7 @@ def test_wrong_settings_and_divergence_are_one_line():
         TrainSettings(method="bignas")
     with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
         Trainer(SPACE, coloured_dataset(10), replace(SMALL, batch_size=12), Workers())
-    with pytest.raises(InvalidInputError, match="not shared evenly by 3 workers"):
+    with pytest.raises(InvalidInputError, match="a batch of 4 is not shared evenly by 3 workers"):
         Trainer(SPACE, coloured_dataset(16), SMALL, Workers(0, 3))
     trainer = Trainer(SPACE, coloured_dataset(16), SMALL, Workers())
     with torch.no_grad():

@@ -1,0 +1,66 @@
+"""NSGA-II (Deb et al. 2002) by pymoo: the whole frontier in one search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pnag.archive import Archive
+from pnag.problem import Problem
+from profiler.space import DEAD, DEPTHS, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
+
+
+def without_dead(tokens: Tokens) -> Tokens:
+    """[n, 45] MobileNetV3 tokens with inactive blocks set to dead, from genes for all blocks."""
+    by_stage = tokens.reshape(-1, N_STAGES, 1 + 2 * SLOTS_PER_STAGE).copy()
+    slot = np.repeat(np.arange(SLOTS_PER_STAGE), 2)
+    by_stage[:, :, 1:][slot >= by_stage[:, :, :1] + DEPTHS[0]] = DEAD
+    return by_stage.reshape(len(tokens), -1)
+
+
+def nsga2(
+    problem: Problem, n_evaluations: int, seed: int, *, population_size: int = 100
+) -> Archive:
+    """MobileNetV3 spaces; needs pymoo. Uniform crossover and random token changes."""
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.mutation import Mutation
+    from pymoo.core.problem import Problem as PymooProblem
+    from pymoo.operators.crossover.ux import UniformCrossover
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+    from pymoo.optimize import minimize
+
+    if not isinstance(problem.space, MobileNetV3Space):
+        raise TypeError("this genome is for MobileNetV3 spaces")
+    n_positions = len(problem.space.positions)
+    archives: list[Archive] = []
+
+    class TwoObjectives(PymooProblem):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(n_var=n_positions, n_obj=2, xl=0, xu=2, vtype=int)
+
+        def _evaluate(self, x: Any, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            tokens = without_dead(np.asarray(x).astype(np.int8))
+            archive = Archive.empty(n_positions).extended(tokens, problem)
+            archives.append(archive)
+            out["F"] = np.column_stack([archive.cost_ms, -archive.top1])
+
+    class Redraw(Mutation):  # type: ignore[misc]
+        """Every token redrawn with probability 1 / L."""
+
+        def _do(self, problem: Any, genes: Any, *, random_state: Any, **kwargs: Any) -> Any:
+            redraw = random_state.random(genes.shape) < 1 / n_positions
+            return np.where(redraw, random_state.integers(0, 3, genes.shape), genes)
+
+    algorithm = NSGA2(
+        pop_size=population_size,
+        sampling=IntegerRandomSampling(),
+        crossover=UniformCrossover(prob=0.9),
+        mutation=Redraw(),
+    )
+    minimize(TwoObjectives(), algorithm, ("n_eval", n_evaluations), seed=seed)
+    return Archive(
+        np.concatenate([archive.tokens for archive in archives]),
+        np.concatenate([archive.top1 for archive in archives]),
+        np.concatenate([archive.cost_ms for archive in archives]),
+    )

@@ -1,0 +1,112 @@
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from profiler.canary import (
+    Canary,
+    GateKeeper,
+    PreparedCanary,
+    canary_workload,
+    nearest_canary,
+    prepare_canary,
+    weight_bytes,
+)
+from profiler.devices.base import Workload
+from profiler.devices.fake import FakeDevice, Scenario
+from profiler.errors import DeviceUnavailableError
+from profiler.protocol import FULL
+from profiler.space import MobileNetV3Space
+
+SPACE = MobileNetV3Space()
+GATE = replace(FULL.gate, window=4, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)
+
+
+@dataclass
+class Scripted:
+    """A loaded model that takes the given times, then the last one for ever."""
+
+    times_ms: list[float]
+    calls: list[int] = field(default_factory=list)
+
+    def sample_ms(self, runs: int) -> float:
+        self.calls.append(runs)
+        return self.times_ms.pop(0) if len(self.times_ms) > 1 else self.times_ms[0]
+
+    def close(self) -> None:
+        self.calls.append(-1)
+
+
+def test_the_two_canaries_differ_in_what_they_load():
+    assert weight_bytes(canary_workload(Canary.RESIDENT)) == 4 * (128 * 128 + 2 * 128)
+    assert 15e6 < weight_bytes(canary_workload(Canary.STREAMING)) < 25e6
+    resident, streaming = (canary_workload(canary) for canary in Canary)
+    assert resident.arithmetic_intensity > 2 * streaming.arithmetic_intensity
+
+
+def test_ops_go_with_the_resident_and_networks_with_the_streaming_canary():
+    nearest = {nearest_canary(Workload(k, (op,))) for k, op in SPACE.distinct_ops().items()}
+    assert nearest == {Canary.RESIDENT}
+    for arch in SPACE.extremes():
+        assert nearest_canary(Workload("", tuple(SPACE.ops(arch)))) is Canary.STREAMING
+
+
+def test_copies_take_turns():
+    copies = [Scripted([1.0]), Scripted([2.0])]
+    canary = PreparedCanary(copies, runs=1, window=4)
+    assert [canary.sample_ms() for _ in range(4)] == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_a_short_canary_is_warmed_and_batched():
+    device = FakeDevice(scenario=Scenario(noise=0))
+    canary = prepare_canary(device, Canary.RESIDENT, copies=2, sample_ms=10.0, window=4)
+    once_ms = device.latency_ms(canary_workload(Canary.RESIDENT))
+    assert canary.runs == round(10.0 / once_ms)
+    assert canary.sample_ms() == pytest.approx(once_ms)
+    model = Scripted([1.0])
+    PreparedCanary([model], runs=7, window=4).sample_ms()
+    assert model.calls == [1, 7]
+
+
+def disturbed(*times_ms):
+    canary = PreparedCanary([Scripted(list(times_ms))], 1, GATE.window, reference_ms=1.0)
+    for _ in range(GATE.window):
+        canary.sample_ms()
+    return canary
+
+
+def test_excess_needs_a_full_window():
+    canary = PreparedCanary([Scripted([2.0])], 1, 4, reference_ms=1.0)
+    canary.sample_ms()
+    assert canary.excess == 0
+    for _ in range(3):
+        canary.sample_ms()
+    assert canary.excess == pytest.approx(1.0)
+
+
+def test_the_gate_lets_a_quiet_machine_pass():
+    keeper = GateKeeper(GATE, sleep=lambda _: pytest.fail("waited"))
+    keeper.wait(disturbed(1.09), now_s=lambda: 0.0)
+    assert keeper.waited_s == 0
+
+
+def test_the_gate_waits_until_the_disturbance_ends():
+    naps = []
+    keeper = GateKeeper(GATE, sleep=naps.append)
+    keeper.wait(disturbed(*[1.2] * 8, 1.0), now_s=lambda: 0.0)
+    assert naps == [5, 5]
+
+
+def test_the_gate_waits_no_longer_than_its_budget_over_the_sweep():
+    naps = []
+    keeper = GateKeeper(GATE, sleep=naps.append)
+    for _ in range(3):
+        keeper.wait(disturbed(1.2), now_s=lambda: 0.0)
+    assert sum(naps) == keeper.waited_s == GATE.max_wait_s
+
+
+def test_far_off_for_long_is_refused():
+    now = iter(range(0, 10_000, 200))
+    keeper = GateKeeper(GATE, sleep=lambda _: None)
+    with pytest.raises(DeviceUnavailableError, match=r"not quiescent.*30 % slower.*--resume"):
+        for _ in range(10):
+            keeper.wait(disturbed(1.3), now_s=lambda: float(next(now)))

@@ -1,0 +1,97 @@
+import sqlite3
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from profiler.devices.fake import FakeDevice
+from profiler.errors import InvalidInputError
+from profiler.journal import Block, Journal, Outcome, epoch_of
+
+INFO = FakeDevice(0).info
+REBOOTED = replace(INFO, boot_id="another")
+BLOCK = Block("op", 1.5, 0.25, 3, (1.0, 1.1), "resident", 0.5, ("steal",))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        launch = journal.begin_launch(INFO, {"name": "quick"}, "now")
+        journal.add_block("key", replace(BLOCK, launch=launch))
+        journal.add_outcome("key", Outcome(launch, "op", "converged"))
+        journal.set_reference_ms(epoch_of(INFO), "resident", 0.5)
+    with Journal(path) as journal:
+        assert journal.blocks("key") == [replace(BLOCK, launch=1, epoch=epoch_of(INFO))]
+        assert journal.blocks("other") == []
+        assert journal.outcomes() == {"key": Outcome(1, "op", "converged", "", epoch_of(INFO))}
+        assert journal.references_ms(epoch_of(INFO)) == {"resident": 0.5}
+
+
+def test_a_reference_is_fixed_once():
+    with Journal(None) as journal:
+        journal.set_reference_ms("epoch", "resident", 0.5)
+        journal.set_reference_ms("epoch", "resident", 0.6)
+        journal.set_reference_ms("epoch", "streaming", 7.0)
+        assert journal.references_ms("epoch") == {"resident": 0.5, "streaming": 7.0}
+        assert journal.references_ms("other") == {}
+
+
+def test_epochs_are_kept_apart():
+    with Journal(None) as journal:
+        for info in (INFO, REBOOTED):
+            launch = journal.begin_launch(info, {}, "now")
+            journal.add_block("key", replace(BLOCK, launch=launch, started_s=float(launch)))
+        assert journal.epochs() == [epoch_of(INFO), epoch_of(REBOOTED)]
+        assert len(journal.blocks("key")) == 2
+        assert [b.launch for b in journal.blocks("key", epoch=epoch_of(REBOOTED))] == [2]
+        times_s, samples_ms = journal.canary_series(2, "resident")
+        np.testing.assert_array_equal(times_s, [2.0])
+        np.testing.assert_array_equal(samples_ms, [0.5])
+        assert journal.canary_series(2, "streaming")[0].shape == (0,)
+
+
+def test_an_epoch_is_a_boot_and_a_runtime_version():
+    epochs = {epoch_of(INFO), epoch_of(REBOOTED), epoch_of(replace(INFO, runtime_version="2"))}
+    assert len(epochs) == 3
+    assert epoch_of(replace(INFO, affinity=(1,))) == epoch_of(INFO)
+
+
+def test_a_block_of_a_throttled_device_knows_it():
+    assert replace(BLOCK, flags=("throttled:thermal",)).throttled
+    assert not BLOCK.throttled
+
+
+def test_the_log_is_written_ahead(tmp_path):
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        launch = journal.begin_launch(INFO, {}, "now")
+        journal.add_block("key", replace(BLOCK, launch=launch))
+        reader = sqlite3.connect(path)  # another process sees the block at once
+        assert reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert reader.execute("SELECT COUNT(*) FROM block").fetchone()[0] == 1
+        reader.close()
+
+
+def test_fresh_begins_anew(tmp_path):
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        journal.begin_launch(INFO, {}, "now")
+    with Journal(path, fresh=True) as journal:
+        assert journal.epochs() == []
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "j.sqlite"
+    path.write_text("not a database, and long enough to be read as one" * 10)
+    with pytest.raises(InvalidInputError, match=r"not a journal.*--fresh"):
+        Journal(path)
+
+
+def test_another_version_is_refused(tmp_path):
+    path = tmp_path / "j.sqlite"
+    Journal(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(InvalidInputError, match="version 99"):
+        Journal(path)

@@ -1,0 +1,249 @@
+"""From a request to a table: resume after a kill, epochs, noise floor, networks to verify."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler.devices.base import Workload
+from profiler.devices.fake import FakeDevice, Scenario
+from profiler.draw import draw_networks
+from profiler.errors import InvalidInputError
+from profiler.journal import Journal, journal_path
+from profiler.profiling import (
+    Campaign,
+    ProfileRequest,
+    default_out,
+    lock_name,
+    measure_networks,
+    profile_device,
+)
+from profiler.protocol import QUICK
+from profiler.space import MobileNetV3Space
+from profiler.table import load_table
+from profiler.terminal import Terminal
+
+SPACE = MobileNetV3Space()
+FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
+SILENT = Terminal(quiet=True)
+
+
+def request(out, **changes):
+    return replace(ProfileRequest("fake", SPACE, out, FAST, n_networks=4), **changes)
+
+
+def campaign(out, device, terminal=SILENT, **changes):
+    with Journal(journal_path(out)) as journal:
+        return Campaign(request(out, **changes), device, journal, terminal).run()
+
+
+def latencies(table):
+    return {key: entry.latency_ms for key, entry in table.ops.items()} | {
+        entry.arch: entry.latency_ms for entry in table.networks
+    }
+
+
+def test_a_table_covers_the_space_and_says_how_it_was_made(tmp_path):
+    out = profile_device(request(tmp_path / "t.json"), SILENT)
+    table = load_table(out, space=SPACE)
+    assert table.ops.keys() == SPACE.distinct_ops().keys()
+    assert len(table.networks) == 4
+    assert table.failures == {}
+    assert table.protocol["name"] == "quick"
+    assert table.protocol["stopping"]["min_blocks"] == 10
+    assert table.protocol["references_ms"].keys() == {"resident", "streaming"}
+    floor = table.noise_floor
+    assert floor is not None
+    assert floor.n_repeats == 5  # 5 % of 100 configurations
+    assert 0 < floor.median_pct <= floor.p95_pct < 1
+    assert floor.publishable
+    device = FakeDevice(0)
+    truth = {key: device.latency_ms(task) for key, task in workloads().items()}
+    found = {key: entry.latency_ms for key, entry in table.ops.items()}
+    assert found == pytest.approx(truth, rel=0.015)
+
+
+def workloads():
+    return {key: Workload(key, (op,)) for key, op in SPACE.distinct_ops().items()}
+
+
+def test_a_second_run_has_nothing_to_measure(tmp_path):
+    out = tmp_path / "t.json"
+    first = campaign(out, FakeDevice(0))
+    device = FakeDevice(5)
+    object.__setattr__(device, "info", FakeDevice(0).info)
+    second = campaign(out, device)
+    assert device.now() == 0
+    assert latencies(second) == latencies(first)
+
+
+def test_more_networks_are_added_on_the_same_scale(tmp_path):
+    out = tmp_path / "t.json"
+    first = campaign(out, FakeDevice(0))
+    slower = campaign(out, FakeDevice(0, scenario=Scenario(slowdown=1.1)), n_networks=8)
+    common = latencies(slower).keys() & latencies(first).keys()
+    assert len(common) >= 96 + 2  # all ops and both extremes are not measured again
+    assert all(latencies(slower)[key] == latencies(first)[key] for key in common)
+    device = FakeDevice(0)
+    for entry in slower.networks:
+        workload = tuple(SPACE.ops(SPACE.parse_architecture(entry.arch)))
+        true_ms = device.latency_ms(Workload(entry.arch, workload))
+        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from profiler.devices import fake
+from tests.profiler.test_profiling import SILENT, request, profile_device
+draw = fake.FakeDevice.draw_ms
+def slowly(self, workload, runs):
+    time.sleep(0.0002)
+    return draw(self, workload, runs)
+fake.FakeDevice.draw_ms = slowly
+print("ready", flush=True)
+profile_device(request(Path(sys.argv[1])), SILENT)
+"""
+
+
+@pytest.mark.parametrize("after_blocks", [3, 150])
+def test_kill_9_loses_at_most_the_block_in_flight(tmp_path, after_blocks):
+    out = tmp_path / "t.json"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(out)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        deadline = time.monotonic() + 60
+        while n_blocks(out) < after_blocks and time.monotonic() < deadline:
+            time.sleep(0.005)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    survived = n_blocks(out)
+    assert survived >= after_blocks
+    assert not out.exists()
+    resumed = profile_device(request(out), SILENT)
+    whole = profile_device(request(tmp_path / "whole.json"), SILENT)
+    one, other = load_table(resumed), load_table(whole)
+    assert latencies(one).keys() == latencies(other).keys()
+    assert other.noise_floor is not None
+    for key, value in latencies(one).items():
+        assert value == pytest.approx(latencies(other)[key], rel=0.02), key
+    with sqlite3.connect(journal_path(out)) as journal:
+        launches = dict(journal.execute("SELECT launch, COUNT(*) FROM block GROUP BY launch"))
+    journal.close()
+    assert launches[1] == survived  # every block that was committed is still used
+
+
+def n_blocks(out: Path) -> int:
+    path = journal_path(out)
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT COUNT(*) FROM block").fetchone()[0])
+    except sqlite3.OperationalError:  # not created yet
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_new_boot_is_bridged_by_three_configurations(tmp_path):
+    out = tmp_path / "t.json"
+    first = campaign(out, FakeDevice(0))
+    rebooted = FakeDevice(0, boot_id="another", scenario=Scenario(slowdown=1.25))
+    second = campaign(out, rebooted)
+    with Journal(journal_path(out)) as journal:
+        assert len(journal.epochs()) == 2
+    ratios = [latencies(second)[key] / value for key, value in latencies(first).items()]
+    np.testing.assert_allclose(ratios, 1.25, rtol=0.01)
+    with sqlite3.connect(journal_path(out)) as journal:
+        names = journal.execute("SELECT COUNT(DISTINCT key) FROM block WHERE launch = 2")
+        assert names.fetchone()[0] == 3
+    journal.close()
+
+
+def test_a_runtime_that_changed_single_ops_is_measured_anew(tmp_path, capsys):
+    out = tmp_path / "t.json"
+    campaign(out, FakeDevice(0))
+    keys = tuple(SPACE.distinct_ops())
+    changed = Scenario(step_keys=keys[::2])  # every second op 20 % slower: ratios disagree
+    table = campaign(out, FakeDevice(0, runtime_version="2", scenario=changed), Terminal(), seed=1)
+    assert "do not carry over" in capsys.readouterr().err
+    device = FakeDevice(0)
+    for index, (key, workload) in enumerate(workloads().items()):
+        true_ms = device.latency_ms(workload) * (1.2 if index % 2 == 0 else 1.0)
+        assert table.ops[key].latency_ms == pytest.approx(true_ms, rel=0.02)
+
+
+def test_failures_are_listed_and_tried_again(tmp_path):
+    out, key = tmp_path / "t.json", next(iter(SPACE.distinct_ops()))
+    broken = campaign(out, FakeDevice(0, scenario=Scenario(failing_keys=(key,))))
+    assert broken.failures == {key: "load_failed: told to fail"}
+    broken.save(out)
+    with pytest.raises(InvalidInputError, match="lacks 1 of 96 ops"):
+        load_table(out)
+    mended = campaign(out, FakeDevice(0))
+    assert mended.failures == {}
+    assert mended.ops.keys() == SPACE.distinct_ops().keys()
+
+
+def test_fresh_forgets_the_journal(tmp_path):
+    out = tmp_path / "t.json"
+    profile_device(request(out), SILENT)
+    profile_device(request(out, resume=False, seed=3), SILENT)
+    with Journal(journal_path(out)) as journal:
+        assert journal.launches(journal.epochs()[0]) == [1]
+
+
+def test_networks_are_verified_on_the_scale_of_the_table(tmp_path):
+    table = campaign(tmp_path / "t.json", FakeDevice(0, scenario=Scenario(slowdown=1.3)))
+    chosen = draw_networks(SPACE, 3, seed=9)
+    device = FakeDevice(0)
+    for arch, entry in zip(chosen, measure_networks(table, chosen, SILENT), strict=True):
+        true_ms = 1.3 * device.latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+        assert entry.arch == str(arch)
+        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+
+
+def test_networks_are_spread_over_the_range_and_follow_the_seed():
+    networks = draw_networks(SPACE, 30, seed=0)
+    assert len(set(networks)) == 30
+    assert set(SPACE.extremes()) <= set(networks)
+    madds = sorted(SPACE.madds(arch) for arch in networks)
+    gaps = np.diff(madds) / (madds[-1] - madds[0])
+    assert gaps.max() < 0.15
+    assert networks == draw_networks(SPACE, 30, seed=0)
+    assert set(networks) & set(draw_networks(SPACE, 30, seed=1)) == set(SPACE.extremes())
+    for count in (0, 1, 2, 3):
+        assert len(draw_networks(SPACE, count, seed=0)) == count
+
+
+def test_backends_of_one_processor_share_a_lock():
+    info, out = FakeDevice(0).info, Path("t.json")
+    cpu, tflite = (replace(info, platform=name, spec=name) for name in ("cpu", "tflite"))
+    assert lock_name(cpu, out) == lock_name(tflite, Path("other.json"))
+    assert lock_name(replace(info, platform="adb", spec="adb:A"), out) != lock_name(
+        replace(info, platform="adb", spec="adb:B"), out
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("cpu", "cpu_mbv3_w1.0_224.json"),
+        ("adb://10.0.0.2:5037/AB12", "adb---10.0.0.2-5037-AB12_mbv3_w1.0_224.json"),
+    ],
+)
+def test_default_names_are_file_names(spec, name):
+    assert default_out(spec, SPACE, quick=False) == Path("tables") / name

@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from profiler.protocol import FULL, QUICK
+from profiler.stopping import Decision, Estimator
+
+RULE = replace(FULL.stopping, min_blocks=30, check_every=10, op_half_width=0.015)
+ESTIMATOR = Estimator(quantile=0.1)
+
+
+def steady(n_blocks, noise=0.001, seed=0):
+    return 5 * np.exp(np.random.default_rng(seed).normal(0, noise, (n_blocks, 3)))
+
+
+def decide(launches, spent_s=1.0, *, is_network=False, rule=RULE):
+    return rule.decide(launches, spent_s, ESTIMATOR, is_network=is_network, seed=0)
+
+
+def test_stops_when_the_interval_is_narrow():
+    assert decide([steady(30)]) is Decision.CONVERGED
+
+
+@pytest.mark.parametrize("n_blocks", [10, 20, 29, 31, 39])
+def test_looks_only_at_the_minimum_and_every_ten_blocks(n_blocks):
+    assert decide([steady(n_blocks)]) is Decision.CONTINUE
+
+
+def test_goes_on_while_the_interval_is_wide_and_gives_up_at_the_cap():
+    noisy = [steady(30, noise=0.2)]
+    assert decide(noisy) is Decision.CONTINUE
+    assert decide(noisy, RULE.op_cap_s) is Decision.CAPPED
+    assert decide(noisy, RULE.op_cap_s, is_network=True) is Decision.CONTINUE
+    assert decide(noisy, RULE.network_cap_s, is_network=True) is Decision.CAPPED
+
+
+def test_networks_are_measured_more_narrowly_than_ops():
+    samples = [steady(30, noise=0.015)]
+    rule = replace(RULE, op_half_width=0.02, network_half_width=0.002)
+    assert decide(samples, rule=rule) is Decision.CONVERGED
+    assert decide(samples, rule=rule, is_network=True) is Decision.CONTINUE
+
+
+def test_blocks_of_all_launches_count():
+    assert decide([steady(20), steady(10, seed=1)]) is Decision.CONVERGED
+
+
+def test_the_estimate_is_the_low_quantile():
+    assert ESTIMATOR(np.arange(1.0, 102.0)) == pytest.approx(11.0)
+
+
+def test_warm_up_needs_time_and_agreement():
+    rule = replace(FULL.warm_up, window=2, windows=3, tolerance=0.02, min_s=0.5)
+    steady_ms = [1.0, 1.0, 1.01, 1.0, 1.0, 1.01]
+    assert rule.ended(steady_ms, 0.5)
+    assert not rule.ended(steady_ms, 0.4)
+    assert not rule.ended([1.2, 1.2, *steady_ms[2:]], 0.5)
+
+
+def test_quick_only_widens_limits():
+    assert QUICK.estimator == FULL.estimator
+    assert QUICK.sampling == FULL.sampling
+    assert QUICK.outliers == FULL.outliers
+    assert QUICK.stopping.op_half_width > FULL.stopping.op_half_width
+    assert QUICK.stopping.network_cap_s < FULL.stopping.network_cap_s
+    assert QUICK.digest != FULL.digest
