@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.landscape import BUDGETS, Landscape, open_landscape, write_json
+from benchmarks.landscape import Landscape, open_landscape, write_json
 from pnag.archive import Archive
 from pnag.baselines.annealing import anneal
 from pnag.baselines.evolution import regularised_evolution

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from profiler.stats import _quantile_of_rows as quantile_of_rows
 from profiler.stats import (
     bootstrap_quantile_ci,
     change_point,
@@ -12,7 +13,6 @@ from profiler.stats import (
     two_modes,
     windows_agree,
 )
-from profiler.stats import _quantile_of_rows as quantile_of_rows
 
 LATENCIES = st.floats(0.01, 100, allow_nan=False)
 
