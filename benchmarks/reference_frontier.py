@@ -42,7 +42,7 @@ def best_per_budget(archives: list[Archive], budgets: np.ndarray, n_best: int) -
 def polished(landscape: Landscape, archives: list[Archive], n_best: int) -> Archive:
     """Local optima from the best of each budget, and again from those of the neighbours."""
     problem, budgets = landscape.problem, landscape.budgets
-    found = [archive for archive in archives]
+    found = list(archives)
     for _ in range(2):
         optima = [
             local_optimum(problem, start, float(budget))

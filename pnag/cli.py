@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; errors become one line on stderr and an exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    usage_error = typer.BadParameter.__mro__[1]
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # click's, wherever it lives
     try:
         result = build_app()(list(arguments), standalone_mode=False, prog_name="pnag")
         sys.stdout.flush()

@@ -47,9 +47,192 @@ class TestReplay(DeviceConformance):
             yield device
 
 
-# --- this CPU ---------------------------------------------------------------------------
+# --- this CPU -----------------------------------------------------------------------
 
 
-def test_the_cpu_runs_the_same_model_as_torch():
+def test_the_process_is_pinned_to_allowed_cores_until_the_device_is_closed():
+    before = os.sched_getaffinity(0)
+    with CpuDevice() as device:
+        assert os.sched_getaffinity(0) == set(device.info.affinity)
+        assert len(device.info.affinity) == 1
+        assert set(device.info.affinity) <= before
+    assert os.sched_getaffinity(0) == before
 
-    from profiler.onnx_oracle import run  # noqa: F401
+
+def test_a_workload_is_the_same_model_every_time():
+    outputs = []
+    with CpuDevice() as device:
+        for _ in range(2):
+            prepared = device.prepare(op_workload())
+            prepared.sample_ms(1)
+            outputs.append(prepared.output().copy())
+            prepared.close()
+    assert outputs[0].shape == (1, LARGE.out_channels, LARGE.out_height_px, LARGE.out_width_px)
+    assert outputs[0].std() > 0.01
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_batches_are_run_as_such():
+    op = replace(LARGE, batch_size=3)
+    with CpuDevice(batch_size=3) as device:
+        prepared = device.prepare(Workload(op.key, (op,)))
+        prepared.sample_ms(1)
+        assert prepared.output().shape[0] == 3
+
+
+def test_what_does_not_load_is_a_typed_failure():
+    broken = replace(LARGE, in_channels=LARGE.in_channels + 1, mid_channels=0)
+    with CpuDevice() as device, pytest.raises(MeasurementError) as caught:
+        device.prepare(Workload("broken", (broken, LARGE)))
+    assert caught.value.reason == "load_failed"
+
+
+def test_one_thread_is_timed_by_its_cpu_time_several_by_the_wall():
+    assert host.sample_clock_name(1) == "thread_cpu"
+    assert host.sample_clock_name(2) == "wall"
+    assert dict(CpuDevice().info.options)["clock"] == "thread_cpu"
+
+
+def test_more_threads_than_allowed_cores_are_refused():
+    n = len(os.sched_getaffinity(0))
+    with pytest.raises(DeviceUnavailableError, match=f"may use {n} cores"):
+        CpuDevice(threads=n + 1)
+
+
+def test_the_quietest_cores_are_among_the_allowed():
+    allowed = os.sched_getaffinity(0)
+    assert set(host.quietest_cores(1, probe_s=0.01)) <= allowed
+    assert host.quietest_cores(len(allowed)) == tuple(sorted(allowed))
+
+
+def test_the_cpu_is_discovered_with_its_runtime():
+    (status,) = discover()
+    assert status.spec == "cpu"
+    assert status.runtime.startswith("onnxruntime ")
+    assert all(finding.problem and finding.remedy for finding in status.findings)
+
+
+# --- reading the host -----------------------------------------------------------------
+
+
+@pytest.fixture
+def proc(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "PROC", tmp_path)
+    monkeypatch.setattr(host, "CPUFREQ", tmp_path / "cpu")
+    return tmp_path
+
+
+def write(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_what_cannot_be_read_is_none(proc):
+    state = host.HostMonitor((0,)).state()
+    assert (state.steal_pct, state.waiting_pct, state.cpu_pressure_pct, state.clock_mhz) == (
+        (None,) * 4
+    )
+    assert host.governor() is host.turbo_enabled() is host.smt_active() is host.boot_id() is None
+
+
+def test_steal_and_waiting_are_shares_since_the_last_read(proc, monkeypatch):
+    clock = iter([10.0, 10.0, 12.0])
+    monkeypatch.setattr(host.time, "monotonic", lambda: next(clock))
+    write(proc, {"stat": "cpu0 100 0 0 100 0 0 0 0 0 0\n", "thread-self/schedstat": "5 0 1"})
+    monitor = host.HostMonitor((0,))
+    monitor.state()
+    write(
+        proc,
+        {
+            # user nice system idle iowait irq softirq steal: 200 ticks, 10 of them stolen
+            "stat": "cpu0 190 0 0 200 0 0 0 10 0 0\n",
+            "thread-self/schedstat": "5 500000000 1",  # waited 0.5 s of 2 s
+            "pressure/cpu": "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\n",
+            "cpu/cpu0/cpufreq/scaling_cur_freq": "2400000\n",
+        },
+    )
+    state = monitor.state()
+    assert state.steal_pct == pytest.approx(5.0)
+    assert state.waiting_pct == pytest.approx(25.0)
+    assert state.cpu_pressure_pct == 12.5
+    assert state.clock_mhz == 2400.0
+
+
+@pytest.mark.parametrize(
+    ("files", "turbo"),
+    [
+        ({"cpu/intel_pstate/no_turbo": "1\n"}, False),
+        ({"cpu/intel_pstate/no_turbo": "0\n"}, True),
+        ({"cpu/cpufreq/boost": "1\n"}, True),
+        ({"cpu/cpufreq/boost": "0\n"}, False),
+    ],
+)
+def test_turbo_is_read_from_intel_and_from_others(proc, files, turbo):
+    write(proc, files)
+    assert host.turbo_enabled() is turbo
+
+
+# --- fake and replay ------------------------------------------------------------------
+
+
+def test_the_fake_device_has_a_closed_form():
+    device = FakeDevice(0, scenario=Scenario(noise=0))
+    network = network_workload()
+    expected = NETWORK_SHARE * sum(
+        op.madds / 2e7 + op.memory_bytes / 1e7 + 0.01 for op in network.ops
+    )
+    assert device.prepare(network).sample_ms(1) == pytest.approx(expected)
+    assert device.now() == pytest.approx(expected / 1e3)
+
+
+def test_replay_answers_with_the_table(table_path):
+    table = load_table(table_path)
+    with ReplayDevice(table_path) as device:
+        for key, op in list(SPACE.distinct_ops().items())[::30]:
+            prepared = device.prepare(Workload(key, (op,)))
+            assert prepared.sample_ms(5) == table.ops[key].latency_ms
+        measured = table.networks[0]
+        ops = tuple(SPACE.ops(SPACE.parse_architecture(measured.arch)))
+        assert device.prepare(Workload(measured.arch, ops)).sample_ms(1) == measured.latency_ms
+        other = device.prepare(Workload("not in the table", ops)).sample_ms(1)
+        assert other == pytest.approx(sum(table.ops[op.key].latency_ms for op in ops))
+        foreign = MobileNetV3Space(width_mult=1.2).block_op(0, 3, 3)
+        with pytest.raises(MeasurementError, match="lacks") as caught:
+            device.prepare(Workload("x", (foreign,)))
+        assert caught.value.reason == "not_in_table"
+
+
+def test_replay_refuses_other_settings(table_path):
+    with pytest.raises(InvalidInputError, match="threads 1, not 2"):
+        ReplayDevice(table_path, threads=2)
+
+
+# --- specs ----------------------------------------------------------------------------
+
+
+def test_specs_open_what_they_name(table_path):
+    for spec, platform in (("cpu", "cpu"), ("fake:7", "fake"), (f"replay:{table_path}", "replay")):
+        with open_device(spec) as device:
+            assert device.info.platform == platform
+            assert device.info.spec == spec
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["", "gpu", "cpu:1", "cuda:x", "fake:-1", "replay:", "adb:", "tflite:0", "CPU", "replay"],
+)
+def test_unknown_specs_are_refused_with_the_known_forms(spec):
+    with pytest.raises(InvalidInputError, match=r"known forms: cpu \| cuda"):
+        open_device(spec)
+
+
+@pytest.mark.parametrize("settings", [{"threads": 0}, {"batch_size": -1}])
+def test_counts_below_one_are_refused(settings):
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        open_device("fake", **settings)
+
+
+def test_a_precision_the_runtime_lacks_is_refused():
+    with pytest.raises(InvalidInputError, match="float32, not int8"):
+        open_device("cpu", precision="int8")

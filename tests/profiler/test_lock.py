@@ -30,9 +30,11 @@ def holder(tmp_path):
 
 
 def test_the_second_process_is_refused_and_told_who_holds_it(holder, tmp_path):
-    with pytest.raises(DeviceUnavailableError, match=rf"pid {holder.pid}\) is measuring on adb:A"):
-        with device_lock("adb:A/B", tmp_path):
-            pass
+    refused = pytest.raises(
+        DeviceUnavailableError, match=rf"pid {holder.pid}\) is measuring on adb:A"
+    )
+    with refused, device_lock("adb:A/B", tmp_path):
+        pass
     assert DeviceUnavailableError.exit_code == 4
 
 
