@@ -178,7 +178,7 @@ def _check_one_device(tables: Sequence[LatencyTable]) -> None:
 
 def _grow_forest(rows: Floats, targets: Floats, seed: int) -> Forest:
     """Fit with scikit-learn, then keep the trees as arrays: nothing is ever unpickled."""
-    from sklearn.ensemble import ExtraTreesRegressor  # type: ignore[import-untyped]
+    from sklearn.ensemble import ExtraTreesRegressor
 
     model = ExtraTreesRegressor(N_TREES, random_state=seed, n_jobs=1).fit(rows, targets)
     trees = [estimator.tree_ for estimator in model.estimators_]

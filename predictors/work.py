@@ -75,7 +75,7 @@ class _Measured:
 
     def fit_costs(self, channel_block: int, rows: NDArray[np.intp]) -> Floats:
         """[2 · terms] non-negative costs of least squared relative error on `rows`."""
-        from scipy.optimize import nnls  # type: ignore[import-untyped]
+        from scipy.optimize import nnls
 
         amounts = self.work_by_block[channel_block][rows]
         scale = np.where(amounts.max(axis=0) > 0, amounts.max(axis=0), 1.0)

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import adbutils  # type: ignore[import-untyped]
-from adbutils.errors import (  # type: ignore[import-untyped]
+import adbutils
+from adbutils.errors import (
     AdbConnectionError,
     AdbError,
     AdbTimeout,

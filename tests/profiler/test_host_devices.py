@@ -1,18 +1,25 @@
 """The host's own devices: this CPU for real, the fake and the replay; conformance of all."""
 
+import os
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from profiler.devices.cpu import CpuDevice
-from profiler.devices.fake import FakeDevice
+from profiler.devices import host
+from profiler.devices.base import Workload
+from profiler.devices.cpu import CpuDevice, discover
+from profiler.devices.fake import NETWORK_SHARE, FakeDevice, Scenario
+from profiler.devices.registry import open_device
 from profiler.devices.replay import ReplayDevice
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK
 from profiler.space import MobileNetV3Space
+from profiler.table import load_table
 from profiler.terminal import Terminal
-from tests.device_conformance import DeviceConformance
+from tests.device_conformance import LARGE, DeviceConformance, network_workload, op_workload
 
 SPACE = MobileNetV3Space()
 FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=50))
