@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from profiler.devices.base import Device
-from profiler.errors import InvalidInputError
+from profiler.errors import DeviceUnavailableError, InvalidInputError
 
 FORMS = "cpu | cuda[:I] | tflite | adb:SERIAL | adb://HOST:PORT/SERIAL | fake[:SEED] | replay:TABLE"
 
@@ -36,7 +36,8 @@ def open_device(
         case "tflite" if not colon:
             return _backend("tflite", "TFLiteDevice")(**settings)
         case "cuda":
-            return _backend("cuda", "CudaDevice")(_index(spec, argument, colon), **settings)
+            index = _index(spec, argument, colon)
+            return _backend("cuda", "CudaDevice")(index, **settings)
         case "fake":
             return _backend("fake", "FakeDevice")(_index(spec, argument, colon), **settings)
         case "replay" if argument:
@@ -55,5 +56,10 @@ def _index(spec: str, text: str, colon: str) -> int:
 
 
 def _backend(module: str, name: str) -> Callable[..., Device]:
-    loaded = importlib.import_module(f"profiler.devices.{module}")
+    try:
+        loaded = importlib.import_module(f"profiler.devices.{module}")
+    except ImportError as error:
+        raise DeviceUnavailableError(
+            f"device {module} needs the package {error.name}, which is not installed"
+        ) from None
     return cast(Callable[..., Device], getattr(loaded, name))
