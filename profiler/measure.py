@@ -148,7 +148,7 @@ class Sweep:
                 is in the journal.
         """
         try:
-            with _without_gc():
+            with without_gc():
                 if self._device.uses_canary and tasks:
                     self._warm_up()
                 for group in self._groups(tasks):
@@ -305,7 +305,7 @@ def _retried(action: Callable[[], T]) -> T:
 
 
 @contextmanager
-def _without_gc() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """Collect garbage before, not during, the samples."""
     enabled = gc.isenabled()
     gc.collect()

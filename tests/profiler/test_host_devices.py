@@ -88,9 +88,9 @@ def test_batches_are_run_as_such():
 
 
 def test_what_does_not_load_is_a_typed_failure():
-    broken = replace(LARGE, in_channels=LARGE.in_channels + 1, mid_channels=0)
+    stranger = replace(LARGE, in_channels=LARGE.out_channels + 8)
     with CpuDevice() as device, pytest.raises(MeasurementError) as caught:
-        device.prepare(Workload("broken", (broken, LARGE)))
+        device.prepare(Workload("broken", (LARGE, stranger)))
     assert caught.value.reason == "load_failed"
 
 
