@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +114,11 @@ def measure(targets: dict[str, Target], n_blocks: int, seed: int) -> dict[str, S
                 one = targets[names[index]]
                 copy = one.canary.copies[int(rng.integers(len(one.canary.copies)))]
                 copy.sample_ms(1)
-                block = [timed(lambda c=copy, o=one: c.sample_ms(o.canary.runs), one.canary.runs)]
+                block = [timed(partial(copy.sample_ms, one.canary.runs), one.canary.runs)]
                 one.prepared.sample_ms(1)
                 n_samples = FULL.sampling.samples_per_block(is_network=one.is_network)
                 for _ in range(n_samples):
-                    block.append(timed(lambda o=one: o.prepared.sample_ms(o.runs), one.runs))
+                    block.append(timed(partial(one.prepared.sample_ms, one.runs), one.runs))
                 rows[names[index]].append(block)
     table = {name: np.array(blocks) for name, blocks in rows.items()}
     pooled = {

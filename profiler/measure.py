@@ -27,6 +27,7 @@ from profiler.canary import (
     prepare_canary,
     weight_bytes,
 )
+from profiler.devices import host
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.errors import MeasurementError
 from profiler.journal import FAILED, Block, Journal, Outcome, epoch_of
@@ -181,7 +182,8 @@ class Sweep:
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
-        budget = self._protocol.resident_mb * 1e6
+        available_mb = host.available_memory_mb() or float("inf")
+        budget = 1e6 * min(self._protocol.resident_mb, available_mb / 2)
         group: list[Task] = []
         held = 0.0
         for index in self._rng.permutation(len(tasks)):

@@ -49,13 +49,19 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
     Raises:
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         InvalidInputError: an unknown device, or a setting that it lacks.
+        KeyboardInterrupt: what was measured is in the journal beside the table.
     """
     with (
         _opened(request) as device,
         device_lock(lock_name(device.info, request.out)),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
-        table = Campaign(request, device, journal, terminal).run()
+        try:
+            table = Campaign(request, device, journal, terminal).run()
+        except KeyboardInterrupt:
+            done = len(journal.outcomes())
+            terminal.note(f"{done} configurations are done; the same command goes on from there")
+            raise
     table.save(request.out)
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")
