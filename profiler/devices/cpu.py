@@ -96,8 +96,11 @@ class CpuWorkload:
     def sample_ms(self, runs: int) -> float:
         run, binding, clock = self._session.run_with_iobinding, self._binding, self._clock
         start = clock()
-        for _ in range(runs):
-            run(binding)
+        try:
+            for _ in range(runs):
+                run(binding)
+        except Exception as error:  # onnxruntime raises unrelated classes of its own
+            raise MeasurementError(f"onnxruntime failed: {error}", reason="run_failed") from error
         return (clock() - start) / runs / 1e6
 
     def output(self) -> Any:

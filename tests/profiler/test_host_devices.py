@@ -87,11 +87,20 @@ def test_batches_are_run_as_such():
         assert prepared.output().shape[0] == 3
 
 
-def test_what_does_not_load_is_a_typed_failure():
-    stranger = replace(LARGE, in_channels=LARGE.out_channels + 8)
+def test_a_model_that_does_not_load_is_a_typed_failure(monkeypatch):
+    monkeypatch.setattr("profiler.devices.cpu.export_onnx", lambda *_: b"not a model")
     with CpuDevice() as device, pytest.raises(MeasurementError) as caught:
-        device.prepare(Workload("broken", (LARGE, stranger)))
+        device.prepare(op_workload())
     assert caught.value.reason == "load_failed"
+
+
+def test_a_model_that_does_not_run_is_a_typed_failure():
+    with CpuDevice() as device:
+        prepared = device.prepare(op_workload())
+        prepared._binding.clear_binding_inputs()
+        with pytest.raises(MeasurementError) as caught:
+            prepared.sample_ms(1)
+    assert caught.value.reason == "run_failed"
 
 
 def test_one_thread_is_timed_by_its_cpu_time_several_by_the_wall():
