@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
-from pnag.supernet.depthwise import depthwise_conv
 from profiler.network import BN_EPS, Network, SqueezeExcite, activation, op_module
 from profiler.ops import OpConfig, make_divisible
 from profiler.space import (
@@ -85,7 +84,8 @@ class ElasticDepthwise(nn.Module):
         return weight
 
     def forward(self, x: Tensor, kernel: int) -> Tensor:
-        return depthwise_conv(x, self.weight(x.shape[1], kernel), self.conv.stride[0])
+        weight = self.weight(x.shape[1], kernel)
+        return F.conv2d(x, weight, None, self.conv.stride, kernel // 2, groups=len(weight))
 
 
 class ElasticSqueezeExcite(SqueezeExcite):
