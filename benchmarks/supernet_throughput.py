@@ -1,6 +1,6 @@
 """How many images per second does the supernet train and evaluate on this machine?
 
-    python benchmarks/supernet_throughput.py --out supernet_throughput.json
+    python -m benchmarks.supernet_throughput --out supernet_throughput.json
 
 Synthetic images of the space's size; the best of a few repeats, in CPU time of this process
 divided by its threads, so that other work on the machine counts little.
@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,15 +51,14 @@ def measure(batch_size: int, repeats: int) -> dict[str, float]:
             trainer.train_step, batch_size, repeats
         )
     model = trainer.averaged_model()
-    settings = EvaluationSettings(batch_size, batch_size=batch_size)
-    evaluator = Evaluator(data, SPACE, settings)
+    evaluator = Evaluator(data, SPACE, EvaluationSettings(batch_size, batch_size=batch_size))
     for name, arch in zip(("smallest", "largest"), SPACE.extremes(), strict=True):
         network = model.extract(arch)
         rates[f"recalibrate: {name}"] = images_per_s(
-            lambda network=network: evaluator.recalibrate(network), batch_size, repeats
+            partial(evaluator.recalibrate, network), batch_size, repeats
         )
         rates[f"evaluate: {name}"] = images_per_s(
-            lambda network=network: evaluator.top1(network), 2 * batch_size, repeats
+            partial(evaluator.top1, network), 2 * batch_size, repeats
         )
     return rates
 
