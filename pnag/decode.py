@@ -67,6 +67,12 @@ class Constraints:
         """[n, 2] cheapest and dearest architecture by each cost."""
         return np.stack([self.low[ROOT], self.high[ROOT]], axis=1)
 
+    def path_costs(self, tokens: Tokens) -> Floats:
+        """[n, n_bounds] costs of [n, L] tokens as decoding adds them up."""
+        nodes, choices = self.graph.walk(tokens)
+        costs: Floats = self.edges[nodes, choices].sum(axis=1)
+        return costs
+
     def open_choices(self, nodes: Ints, slack: Floats) -> Bools:
         """[..., C] choices that can be completed within [..., n] remaining slack."""
         fits = (self.completion[nodes] <= slack[..., None, None, :]).all(axis=-1)
@@ -79,7 +85,7 @@ class Constraints:
         """
         low, high = self.low[nodes], self.high[nodes]
         share = (slack - low) / np.maximum(high - low, ROUNDING * self.high[ROOT] + TINY)
-        tightest: Floats = np.clip(share, 0.0, 1.0).min(axis=-1)
+        tightest: Floats = np.minimum(np.maximum(share.min(axis=-1), 0.0), 1.0)
         return tightest
 
 

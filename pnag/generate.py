@@ -143,7 +143,7 @@ class _Request:
 
     def _draw(self, learner: Learner, aims: Floats, rng: np.random.Generator) -> Tokens:
         repeated = np.repeat(aims, self.n_samples)
-        start = learner.generator.policy().start(learner.grid.weights(repeated))
+        start = learner.policy.start(learner.grid.weights(repeated))
         return decode(self.constraints, self._bounds(repeated), start, rng)
 
     def _bounds(self, aims: Floats) -> Floats:

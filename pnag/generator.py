@@ -19,14 +19,22 @@ class Generator(nn.Module):
     embeddings, linearly interpolated) and how tight the remaining budget is.
     """
 
-    def __init__(self, graph: TokenGraph, n_budgets: int, *, n_hidden: int = 64) -> None:
+    def __init__(
+        self,
+        graph: TokenGraph,
+        n_budgets: int,
+        *,
+        n_hidden: int = 64,
+        sees_tightness: bool = True,
+    ) -> None:
         super().__init__()
         n_positions, n_choices = graph.n_positions, graph.n_choices
         self.n_choices = n_choices
         self.previous = nn.Embedding(n_positions * n_choices + 1, n_hidden)  # last: start
         self.position = nn.Embedding(n_positions + 1, n_hidden)  # last: finished
         self.budget = nn.Parameter(0.1 * torch.randn(n_budgets, n_hidden))
-        self.tightness = nn.Parameter(0.1 * torch.randn(n_hidden))
+        scale = 0.1 if sees_tightness else 0.0
+        self.tightness = nn.Parameter(scale * torch.randn(n_hidden), requires_grad=sees_tightness)
         self.lstm = nn.LSTM(n_hidden, n_hidden, batch_first=True)
         self.head = nn.Parameter(torch.zeros(n_positions + 1, n_hidden, n_choices))
         self.head_bias = nn.Parameter(torch.zeros(n_positions + 1, n_choices))

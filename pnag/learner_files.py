@@ -98,6 +98,7 @@ def _restore(learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path
                 }
                 getattr(learner, part).load_state_dict(state)
             arrays = [tensors[f"{index}.archive.{n}"] for n in ("tokens", "top1", "cost_ms")]
+            learner.forget_policy()
             learner.archive = Archive(*(np.array(array.numpy()) for array in arrays))
     except (KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0]

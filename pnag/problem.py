@@ -9,9 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from pnag.decode import Constraints, UniformPolicy, decode
-from pnag.tokens import TokenGraph, token_graph
+from pnag.tokens import NotAdditiveError, TokenGraph, token_graph
+from predictors.additive_fit import fit_additive
 from predictors.base import AccuracyModel, CostFunction, Floats
 from profiler.space import SearchSpace, Tokens
+
+FIT_SAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,25 @@ class Problem:
 
     @cached_property
     def constraints(self) -> Constraints:
-        return Constraints.of(self.graph, [self.graph.edge_costs(self.cost)])
+        """The budget alone; exact for an additive cost, else by its best additive fit."""
+        return Constraints.of(self.graph, [self._edges])
 
     def constraints_with(self, others: Sequence[CostFunction]) -> Constraints:
         """Bounds on the cost and on others beside it."""
         if not others:
             return self.constraints
-        edges = [self.graph.edge_costs(cost) for cost in [self.cost, *others]]
-        return Constraints.of(self.graph, edges)
+        edges = [self.graph.edge_costs(cost) for cost in others]
+        return Constraints.of(self.graph, [self._edges, *edges])
+
+    @cached_property
+    def _edges(self) -> Floats:
+        """[N, C] edge costs of the cost, or of its additive fit: decoding under a fit aims
+        well, and `generate` checks every architecture by the cost itself."""
+        try:
+            return self.graph.edge_costs(self.cost)
+        except NotAdditiveError:
+            tokens = self.space.sample(FIT_SAMPLES, np.random.default_rng(0))
+            return self.graph.edge_costs(fit_additive(tokens, self.cost(tokens), self.cost.unit))
 
     @cached_property
     def reachable_ms(self) -> tuple[float, float]:

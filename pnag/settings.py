@@ -22,28 +22,35 @@ class TrainSettings:
             proposes.
         reward: a name of `pnag.rewards.REWARDS`.
         strategy: one generator for all budgets, or an independent search for each of the K.
-        entropy: weight of the entropy bonus at the start; it falls linearly to zero.
+        active: whether the generator proposes at all; else every round is drawn at random.
+        refine_steps: steps of local search on half of the proposals, guided by the evaluator.
+        evaluator_steps, evaluator_full_steps: per round, on all pairs of `evaluator_batch`
+            architectures, then on all pairs of all.
+        generator_steps: per round, each on `budgets_per_step` x `samples_per_budget` samples.
         samples_per_budget: population whose mean is the baseline of the policy gradient.
-        imitation: weight of the likelihood of the best known architectures.
+        policy_gradient, imitation: weights of the two parts of the generator's loss.
+        normalise_reward: whether a budget's rewards are divided by their spread.
+        entropy: weight of the entropy bonus at the start; it falls linearly to zero.
         n_elites: best known architectures per budget to imitate.
-        refine_steps: rounds of local search on proposals, guided by the evaluator; 0 is none.
+        sees_tightness: whether the generator sees how tight the remaining budget is.
+        constrained: whether training samples within budgets, or leaves that to the reward.
     """
 
     n_evaluations: int = 16_000
     n_budgets: int = 10
-    rounds: int = 4
+    rounds: int = 12
     reward: str = "pareto"
     strategy: str = "joint"
     seed: int = 0
     active: bool = True
-    refine_steps: int = 20
+    refine_steps: int = 60
     evaluator_hidden: int = 128
-    evaluator_steps: int = 300
-    evaluator_full_steps: int = 20
+    evaluator_steps: int = 100
+    evaluator_full_steps: int = 8
     evaluator_batch: int = 1024
     evaluator_rate: float = 1e-2
     generator_hidden: int = 64
-    generator_steps: int = 100
+    generator_steps: int = 50
     generator_rate: float = 5e-3
     budgets_per_step: int = 16
     samples_per_budget: int = 8
@@ -53,6 +60,7 @@ class TrainSettings:
     imitation: float = 1.0
     n_elites: int = 4
     constrained: bool = True
+    sees_tightness: bool = True
 
     def __post_init__(self) -> None:
         reward_named(self.reward)

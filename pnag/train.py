@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pnag.archive import Archive
 from pnag.budget import BudgetGrid
-from pnag.decode import MutationPolicy, decode, replay
+from pnag.decode import LstmPolicy, MutationPolicy, decode, replay
 from pnag.evaluator import Evaluator
 from pnag.generator import Generator, log_likelihood, mean_entropy
 from pnag.problem import Problem
@@ -37,6 +38,15 @@ class Learner:
     archive: Archive
     rng: np.random.Generator
     rounds_done: int = 0
+
+    @cached_property
+    def policy(self) -> LstmPolicy:
+        """The generator as it stands, for sampling."""
+        return self.generator.policy()
+
+    def forget_policy(self) -> None:
+        """The generator has changed."""
+        self.__dict__.pop("policy", None)
 
     @property
     def grid(self) -> BudgetGrid:
@@ -69,7 +79,10 @@ def new_learners(problem: Problem, settings: TrainSettings) -> list[Learner]:
                         span_ms=high - low,
                     ),
                     Generator(
-                        problem.graph, len(own_grid.anchors_ms), n_hidden=settings.generator_hidden
+                        problem.graph,
+                        len(own_grid.anchors_ms),
+                        n_hidden=settings.generator_hidden,
+                        sees_tightness=settings.sees_tightness,
                     ),
                     Archive.empty(len(problem.space.positions)),
                     np.random.default_rng(seed),
@@ -87,6 +100,7 @@ def run_round(
     yield {"evaluations": len(learner.archive)}
     yield from fit_evaluator(learner, settings)
     yield from fit_generator(problem, learner, settings)
+    learner.forget_policy()
     learner.rounds_done += 1
 
 
@@ -111,7 +125,7 @@ def propose(problem: Problem, learner: Learner, settings: TrainSettings, n: int)
         drawn = problem.sample_within(budgets, rng)
     else:
         budgets = rng.permutation(learner.draw_budgets(2 * n))
-        start = learner.generator.policy().start(learner.grid.weights(budgets))
+        start = learner.policy.start(learner.grid.weights(budgets))
         drawn = decode(problem.constraints, budgets[:, None], start, rng)
         if settings.refine_steps:
             drawn[::2] = refine(problem, learner, drawn[::2], budgets[::2], settings.refine_steps)
@@ -174,7 +188,7 @@ def fit_generator(
     optimiser, schedule = _optimiser(
         learner.generator, settings.generator_rate, settings.generator_steps
     )
-    done, total = learner.rounds_done * settings.generator_steps, 0
+    done = learner.rounds_done * settings.generator_steps
     total = settings.rounds * settings.generator_steps
     for step in range(settings.generator_steps):
         entropy = settings.entropy * (1 - (done + step) / total)
@@ -218,9 +232,12 @@ def imitation(problem: Problem, learner: Learner, settings: TrainSettings) -> Te
     """Minus the mean log-likelihood of the best evaluated architectures for random budgets."""
     budgets = learner.draw_budgets(settings.budgets_per_step)
     chosen, owner = learner.archive.elites(budgets, settings.n_elites)
-    if not len(chosen):
-        return torch.zeros(())
     tokens, budgets = learner.archive.tokens[chosen], budgets[owner]
+    # where decoding only approximates the cost, it may not be able to make an elite
+    possible = problem.constraints.path_costs(tokens)[:, 0] <= budgets
+    tokens, budgets = tokens[possible], budgets[possible]
+    if not len(tokens):
+        return torch.zeros(())
     trajectory = replay(problem.constraints, tokens, budgets[:, None])
     mixing = torch.from_numpy(learner.grid.weights(budgets))
     log_p = learner.generator.log_probabilities(trajectory, mixing)
@@ -253,8 +270,3 @@ def _descend(
     nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     optimiser.step()
     schedule.step()
-
-
-def independent_share(settings: TrainSettings) -> TrainSettings:
-    """Settings of one of K independent searches that share the evaluations equally."""
-    return replace(settings, n_evaluations=settings.n_evaluations // settings.n_budgets)

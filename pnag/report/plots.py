@@ -45,6 +45,35 @@ def frontier_plot(
     save_figure(figure, paths)
 
 
+def curves_plot(
+    paths: Sequence[Path], x: Floats, curves: Mapping[str, Floats], labels: tuple[str, str]
+) -> None:
+    """Named curves over the same [n] x; `labels` name the axes."""
+    figure = _figure()
+    axes = figure.subplots()
+    for marker, (name, y) in zip(MARKERS, curves.items(), strict=False):
+        axes.plot(x, y, marker=marker, markersize=4, linewidth=1, label=name)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, paths)
+
+
+def histogram_plot(
+    paths: Sequence[Path], latencies_ms: Mapping[str, Floats], budgets_ms: Sequence[float]
+) -> None:
+    """Latencies of named sets of architectures, with budgets as vertical lines."""
+    figure = _figure()
+    axes = figure.subplots()
+    for name, values in latencies_ms.items():
+        axes.hist(values, bins=40, density=True, alpha=0.6, label=name)
+    for budget in budgets_ms:
+        axes.axvline(budget, color="0.3", linestyle="--", linewidth=1)
+    axes.set(xlabel="latency (ms)", ylabel="density")
+    axes.legend()
+    save_figure(figure, paths)
+
+
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a figure in the format of each path's suffix."""
     for path in paths:

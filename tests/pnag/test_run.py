@@ -6,6 +6,7 @@ import pytest
 
 from pnag.frontier import best_within, hypervolume
 from pnag.generate import Limits
+from pnag.problem import Problem
 from pnag.run import load_run, train_run
 from pnag.settings import TrainSettings
 from predictors.cost import madds_cost, params_cost
@@ -188,3 +189,32 @@ def test_independent_searches_share_the_evaluations():
         (b, b) for b in np.linspace(low, high, 3).tolist()
     ]
     assert all(m.feasible for m in run.generate([low, (low + high) / 2, high]))
+
+
+class CurvedCost:
+    """No sum over blocks: 10 % of the latency depends on how blocks meet."""
+
+    unit = "ms"
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, tokens):
+        plain = self.inner(tokens)
+        return plain * (1 + 0.05 * np.sin(7 * plain)) + 0.02 * (tokens == 2).sum(axis=1) ** 2
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("not calibrated")
+
+
+def test_a_cost_that_is_not_additive_is_never_exceeded_either():
+    additive = mobilenet_problem()
+    problem = Problem(additive.space, CurvedCost(additive.cost), additive.accuracy)
+    run = train_run(problem, QUICK)
+    low, high = run.reachable_ms
+    budgets = np.linspace(1.1 * low, high, 40)
+    made = run.generate(budgets.tolist(), n_samples=8)
+    tokens = np.stack([m.tokens for m in made])
+    assert (problem.cost(tokens) <= budgets).all()
+    with pytest.raises(InfeasibleBudgetError):
+        run.generate([0.5 * low])

@@ -1,0 +1,85 @@
+"""Which reward trains the generator best? The paper's Table 2 on our landscape.
+
+Each reward orders architectures under a budget; evaluator and policy gradient are the same.
+As in the paper there is no other help: random architectures train the evaluator, nothing is
+imitated or refined, and of the samples the evaluator's favourite is taken. Once the reward alone
+must keep the budget, once decoding does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmarks.landscape import Landscape, open_landscape
+from benchmarks.study import (
+    BestKnown,
+    Figures,
+    Variant,
+    arguments_of,
+    best_known_of,
+    quality,
+    run_study,
+)
+from pnag.decode import decode
+from pnag.rewards import REWARDS
+from pnag.run import Run, train_run
+from pnag.settings import TrainSettings
+from predictors.base import Floats
+from profiler.space import Tokens
+
+SAMPLES = 64
+
+
+def main() -> None:
+    arguments = arguments_of(__doc__, "rewards.json").parse_args()
+    torch.set_num_threads(1)
+    landscape = open_landscape(arguments.latency_table)
+    best_known = best_known_of(landscape, arguments.reference)
+    variants = {
+        f"{reward}, {'constrained' if constrained else 'free'}": variant_of(
+            landscape, best_known, reward, constrained=constrained, quick=arguments.quick
+        )
+        for reward in REWARDS
+        for constrained in (False, True)
+    }
+    run_study(variants, arguments)
+
+
+def variant_of(
+    landscape: Landscape, best_known: BestKnown, reward: str, *, constrained: bool, quick: bool
+) -> Variant:
+    def figures(seed: int) -> Figures:
+        settings = TrainSettings(
+            n_evaluations=400 if quick else 4000, rounds=1, reward=reward, active=False,
+            imitation=0.0, constrained=constrained, evaluator_steps=20 if quick else 400,
+            generator_steps=10 if quick else 300, seed=seed,
+        )  # fmt: skip
+        run = train_run(landscape.problem, settings)
+        tokens = favourites(run, landscape.budgets, constrained=constrained)
+        cost_ms = landscape.problem.cost(tokens)
+        within = cost_ms <= landscape.budgets
+        # a network beyond its budget is worth nothing there: the cheapest stands in
+        top1 = np.where(within, landscape.problem.accuracy.top1(tokens), landscape.worst_top1)
+        return quality(landscape, top1, best_known) | {
+            "within_budget_pct": 100 * float(within.mean()),
+            "budget_use_pct": 100 * float((cost_ms / landscape.budgets).mean()),
+        }
+
+    return figures
+
+
+def favourites(run: Run, budgets: Floats, *, constrained: bool) -> Tokens:
+    """[n, L] the sample that the evaluator prefers under each of [n] budgets."""
+    (learner,) = run.learners
+    repeated = np.repeat(budgets, SAMPLES)
+    bounds = repeated[:, None] if constrained else np.full((len(repeated), 1), np.inf)
+    start = learner.policy.start(learner.grid.weights(repeated))
+    drawn = decode(run.problem.constraints, bounds, start, np.random.default_rng(0))
+    scores = learner.evaluator.score_pairs(drawn, run.problem.cost(drawn), repeated)
+    best = scores.reshape(-1, SAMPLES).argmax(axis=1)
+    return drawn.reshape(len(budgets), SAMPLES, -1)[np.arange(len(budgets)), best]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from pnag.baselines.annealing import anneal
+from pnag.baselines.evolution import regularised_evolution
+from pnag.baselines.local_search import local_optimum, neighbours, to_blocks, to_tokens
+from pnag.baselines.nas_mo import nas_mo
+from pnag.baselines.nsga2 import nsga2, without_dead
+from pnag.baselines.random_search import random_search
+from pnag.frontier import best_within
+from tests.pnag.landscapes import mobilenet_problem, tabular_problem
+
+PROBLEM = mobilenet_problem()
+LOW, HIGH = PROBLEM.reachable_ms
+BUDGETS = LOW + (HIGH - LOW) * np.array([0.3, 0.6])
+
+
+def best(archive):
+    return best_within(archive.cost_ms, archive.top1, BUDGETS)
+
+
+def test_blocks_and_tokens_are_inverse():
+    tokens = PROBLEM.space.sample(300, np.random.default_rng(0))
+    assert (to_tokens(to_blocks(tokens)) == tokens).all()
+    assert (without_dead(np.where(tokens < 0, 0, tokens)) == tokens).all()
+
+
+def test_neighbours_differ_in_one_or_two_blocks_and_are_valid():
+    (start,) = to_blocks(PROBLEM.space.sample(1, np.random.default_rng(0)))
+    near = neighbours(start)
+    changed = (near != start).sum(axis=1)
+    assert set(changed.tolist()) == {1, 2}
+    PROBLEM.graph.walk(to_tokens(near))
+    # an always present block has 8 other states, alone and with each other one
+    assert (changed == 1).sum() >= 10 * 8
+
+
+def test_a_local_optimum_is_within_the_budget_and_no_neighbour_is_better():
+    start = PROBLEM.sample_within(BUDGETS[:1], np.random.default_rng(0))[0]
+    found = local_optimum(PROBLEM, start, float(BUDGETS[0]))
+    assert PROBLEM.cost(found[None])[0] <= BUDGETS[0]
+    near = to_tokens(neighbours(to_blocks(found[None])[0]))
+    near = near[PROBLEM.cost(near) <= BUDGETS[0]]
+    top1 = PROBLEM.accuracy.top1(found[None])[0]
+    assert PROBLEM.accuracy.top1(near).max() <= top1
+    assert top1 > PROBLEM.accuracy.top1(start[None])[0]
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        lambda: nsga2(PROBLEM, 800, 0, population_size=40),
+        lambda: regularised_evolution(PROBLEM, BUDGETS, 800, np.random.default_rng(0)),
+        lambda: nas_mo(PROBLEM, BUDGETS, 800, np.random.default_rng(0)),
+        lambda: random_search(PROBLEM, 800, np.random.default_rng(0)),
+    ],
+    ids=["nsga2", "evolution", "nas_mo", "random"],
+)
+def test_a_search_spends_its_evaluations_and_states_the_truth(search):
+    archive = search()
+    assert len(archive) == 800
+    assert (archive.cost_ms == PROBLEM.cost(archive.tokens)).all()
+    np.testing.assert_allclose(archive.top1, PROBLEM.accuracy.top1(archive.tokens), rtol=1e-12)
+
+
+def test_searches_beat_chance():
+    chance = best(random_search(PROBLEM, 800, np.random.default_rng(0)))
+    evolved = best(regularised_evolution(PROBLEM, BUDGETS, 800, np.random.default_rng(0)))
+    frontier = best(nsga2(PROBLEM, 800, 0, population_size=40))
+    annealed = best(anneal(PROBLEM, np.repeat(BUDGETS, 8), 300, np.random.default_rng(0)))
+    assert (evolved > chance).all()
+    assert (annealed > chance).all()
+    assert (frontier > chance).all()
+
+
+def test_evolution_finds_the_best_rows_of_a_small_table():
+    problem = tabular_problem(n_positions=4, n_choices=3)
+    space = problem.space
+    budgets = np.quantile(space.latency_ms, [0.3, 0.8])
+    archive = regularised_evolution(
+        problem, budgets, 600, np.random.default_rng(0), population_size=30, tournament_size=5
+    )
+    exact = best_within(space.latency_ms, space.top1, budgets)
+    assert best_within(archive.cost_ms, archive.top1, budgets) == pytest.approx(exact)
