@@ -24,10 +24,16 @@ Figures = dict[str, float | list[float]]  # lists are kept for plots, and not ta
 Variant = Callable[[int], Figures]  # seed -> figures
 
 
-def arguments_of(description: str, default_out: str) -> argparse.ArgumentParser:
+def arguments_of(
+    description: str, default_out: str, *, measured: bool = True
+) -> argparse.ArgumentParser:
+    """Options of a study; on a `measured` landscape also its table and reference."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--latency-table", type=Path, required=True)
-    parser.add_argument("--reference", type=Path, help="JSON of benchmarks/reference_frontier.py")
+    if measured:
+        parser.add_argument("--latency-table", type=Path, required=True)
+        parser.add_argument(
+            "--reference", type=Path, required=True, help="JSON of benchmarks/reference_frontier.py"
+        )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="tiny: proves that it works")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results") / default_out)
@@ -90,10 +96,8 @@ class BestKnown:
     latency_ms: Floats
 
 
-def best_known_of(landscape: Landscape, path: Path | None) -> BestKnown:
+def best_known_of(landscape: Landscape, path: Path) -> BestKnown:
     """What benchmarks/reference_frontier.py found for the same latency table."""
-    if path is None:
-        raise SystemExit("give --reference (benchmarks/reference_frontier.py makes it)")
     document = json.loads(path.read_text())
     if document["latency_table_sha256"] != landscape.table_sha256:
         raise SystemExit(f"{path} was made with another latency table")
