@@ -23,6 +23,7 @@ COMMAND_MODULES = (
     "pnag.cli_train",
     "pnag.cli_generate",
     "pnag.cli_supernet",
+    "pnag.cli_demo",
 )
 
 

@@ -1,6 +1,6 @@
 """How well is the latency of unseen networks predicted, and how fast is c(α)?
 
-    python -m benchmarks.predictors --pair TABLE.json HELD_OUT.json [--pair ...] --out FILE.json
+    python -m benchmarks.latency_predictors --pair TABLE.json HELD_OUT.json --out FILE.json
 
 TABLE is a latency table with measured networks (the fit uses 30 at most), HELD_OUT one with
 networks of another seed. Networks that are in both are left out. Compared are the sum of mean op

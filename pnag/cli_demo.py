@@ -1,0 +1,82 @@
+"""`pnag demo`: the whole job on this machine's CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pnag.demo import DemoResult
+
+
+def register(parent: typer.Typer) -> None:
+    parent.command()(demo)
+
+
+def demo(
+    device: Annotated[str, typer.Option("--device", help="Device to measure.")] = "cpu",
+    out: Annotated[Path, typer.Option("--out", help="Directory of everything made.")] = Path(
+        "demo"
+    ),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, even if --out holds an unfinished demo.")
+    ] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Profile this CPU, train, generate for five budgets, measure, compare.
+
+    Interrupted, it goes on where it was; finished, it begins anew.
+    """
+    from pnag.demo import run_demo
+
+    terminal = Terminal(json_output, quiet)
+    if fresh or (out / "report.json").exists():
+        _clear(out)
+    result = run_demo(out, terminal, device=device, seed=seed)
+    terminal.result(_document(result), _text(result))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo wrote, and nothing else."""
+    import shutil
+
+    from profiler.journal import journal_path
+
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    journal = journal_path(folder / "table.json")
+    for name in ("table.json", "report.json", "frontier.png", "frontier.svg"):
+        (folder / name).unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        journal.with_name(journal.name + suffix).unlink(missing_ok=True)
+
+
+def _document(result: DemoResult) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "reachable_ms": list(result.reachable_ms),
+        "results": [asdict(row) | {"error_pct": row.error_pct} for row in result.rows],
+        "files": [str(path) for path in result.files],
+    }
+
+
+def _text(result: DemoResult) -> str:
+    low, high = result.reachable_ms
+    lines = [
+        f"Reachable: {low:.2f} to {high:.2f} ms",
+        " budget ms  predicted ms  measured ms   error   top-1 %  verdict",
+    ]
+    for row in result.rows:
+        lines.append(
+            f"{row.budget_ms:10.2f}  {row.predicted_ms:12.3f}  {row.measured_ms:11.3f}  "
+            f"{row.error_pct:+5.1f} %  {100 * row.top1:7.2f}  {row.verdict}"
+        )
+    lines += [f"  {row.budget_ms:g} ms: {row.arch}" for row in result.rows]
+    return "\n".join([*lines, "Written: " + ", ".join(map(str, result.files))])

@@ -1,0 +1,130 @@
+"""The whole job on one device: profile, calibrate, train, generate, measure, compare."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnag.frontier import Frontier, FrontierPoint
+from pnag.inputs import table_inputs
+from pnag.run import Run, train_run
+from pnag.settings import TrainSettings
+from predictors.lookup import calibrated
+from profiler.atomic import write_text_atomic
+from profiler.profiling import ProfileRequest, measure_networks, profile_device
+from profiler.protocol import QUICK
+from profiler.space import MobileNetV3Space
+from profiler.table import LatencyTable, load_table
+from profiler.terminal import Terminal
+
+SCHEMA = "pnag.demo/1"
+BUDGET_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the reachable range
+N_NETWORKS = 20
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One budget: what was promised, and what the device then showed."""
+
+    budget_ms: float
+    arch: str
+    top1: float
+    predicted_ms: float
+    interval_ms: tuple[float, float] | None
+    measured_ms: float
+    measured_ci95_ms: tuple[float, float] | None
+    verdict: str
+
+    @property
+    def error_pct(self) -> float:
+        """Measured against predicted."""
+        return 100 * (self.measured_ms / self.predicted_ms - 1)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    rows: tuple[DemoRow, ...]
+    reachable_ms: tuple[float, float]
+    files: tuple[Path, ...]
+
+
+def run_demo(folder: Path, terminal: Terminal, *, device: str = "cpu", seed: int = 0) -> DemoResult:
+    """Everything in `folder`; what an interrupted demo left there is gone on with.
+
+    Raises:
+        DeviceUnavailableError: the device is absent, locked, or not quiescent.
+    """
+    table = _profiled(folder / "table.json", device, seed, terminal)
+    inputs = table_inputs(folder / "table.json")
+    run = train_run(
+        inputs, TrainSettings(seed=seed), folder / "run", resume=True, terminal=terminal
+    )
+    rows = _generated_and_measured(run, table, device, seed, terminal)
+    files = _write(folder, rows, run, table)
+    return DemoResult(tuple(rows), run.reachable_ms, files)
+
+
+def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> LatencyTable:
+    if not path.exists():
+        space = MobileNetV3Space()
+        terminal.note(f"Profiling {device}: all ops of {space.name} and {N_NETWORKS} networks")
+        request = ProfileRequest(device, space, path, QUICK, n_networks=N_NETWORKS, seed=seed)
+        profile_device(request, terminal)
+        calibrated(load_table(path)).save(path)
+    return load_table(path)
+
+
+def _generated_and_measured(
+    run: Run, table: LatencyTable, device: str, seed: int, terminal: Terminal
+) -> list[DemoRow]:
+    low, high = run.reachable_ms
+    budgets_ms = [round(low + share * (high - low), 2) for share in BUDGET_SHARES]
+    made = run.generate(budgets_ms, seed=seed)
+    space = table.search_space
+    terminal.note("Measuring the generated networks")
+    archs = [space.decode(one.tokens) for one in made]
+    entries = measure_networks(table, archs, terminal, spec=device, seed=seed)
+    return [
+        DemoRow(
+            one.budget_ms, one.arch, one.top1, one.latency_ms, one.interval_ms,
+            entry.latency_ms, entry.ci95_ms, entry.verdict.value,
+        )
+        for one, entry in zip(made, entries, strict=True)
+    ]  # fmt: skip
+
+
+def _write(folder: Path, rows: list[DemoRow], run: Run, table: LatencyTable) -> tuple[Path, ...]:
+    from pnag.report.plots import frontier_plot
+
+    frontier = run.frontier()
+    measured = Frontier.of(FrontierPoint(row.arch, row.measured_ms, row.top1) for row in rows)
+    archive = run.learners[0].archive
+    plots = [folder / "frontier.png", folder / "frontier.svg"]
+    frontier_plot(
+        plots,
+        {"generated": frontier, "measured": measured},
+        cloud=(archive.cost_ms, archive.top1),
+        title=f"{table.space} on {table.device.model}",
+    )
+    report = folder / "report.json"
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "device": asdict(table.device),
+        "space": table.space.model_dump(),
+        "reachable_ms": list(run.reachable_ms),
+        "calibration": table.calibration.model_dump() if table.calibration else None,
+        "rows": [asdict(row) | {"error_pct": row.error_pct} for row in rows],
+        "frontier": [asdict(point) for point in frontier.points],
+    }
+    write_text_atomic(report, json.dumps(document, indent=1, default=_plain) + "\n")
+    return (*plots, report)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")
