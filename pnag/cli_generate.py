@@ -95,7 +95,7 @@ def _measure(
 ) -> None:
     """Add `measured_ms` to the rows: measured as the networks of the run's table were."""
     from pnag.inputs import LATENCY_FILE
-    from profiler.profiling import measure_networks
+    from profiler.remeasure import measure_networks
     from profiler.table import load_table
 
     table = load_table(run / LATENCY_FILE)

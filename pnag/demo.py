@@ -15,8 +15,9 @@ from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 from predictors.lookup import calibrated
 from profiler.atomic import write_text_atomic
-from profiler.profiling import ProfileRequest, measure_networks, profile_device
+from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK
+from profiler.remeasure import measure_networks
 from profiler.space import MobileNetV3Space
 from profiler.table import LatencyTable, load_table
 from profiler.terminal import Terminal

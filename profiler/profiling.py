@@ -14,12 +14,11 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.draw import draw_networks
-from profiler.errors import MeasurementError
 from profiler.estimate import Levels, noise_floor, summarise
 from profiler.journal import FAILED, Journal, epoch_of, journal_path
 from profiler.lock import HOST_CPU, device_lock
 from profiler.measure import Role, Sweep, SweepReport, Task, make_task
-from profiler.protocol import FULL, QUICK, MeasuringProtocol
+from profiler.protocol import FULL, MeasuringProtocol
 from profiler.space import Architecture, MobileNetV3Space
 from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import Terminal
@@ -118,7 +117,7 @@ class Campaign:
 
     def run(self) -> LatencyTable:
         tasks = self._tasks()
-        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), _now())
+        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), now())
         start_s = time.monotonic()
         for blocker in self._device.blockers():
             self._terminal.note(f"unsteady now: {blocker} (pnag devices says what to do)")
@@ -253,7 +252,7 @@ class Campaign:
                 [entries[Role.REPEAT, name].latency_ms for name in both],
                 self._protocol,
             ),
-            created=_now(),
+            created=now(),
             tool=_tool(),
         )
 
@@ -270,70 +269,12 @@ class Campaign:
         }
 
 
-def measure_networks(
-    table: LatencyTable,
-    architectures: Sequence[Architecture],
-    terminal: Terminal,
-    *,
-    spec: str | None = None,
-    protocol: MeasuringProtocol = QUICK,
-    seed: int = 0,
-) -> list[NetworkEntry]:
-    """Measure networks as the table's own were: same device settings, same reference.
-
-    With the canary references of the table the numbers refer to the state of the machine
-    that the table refers to, as long as boot and runtime are the same.
-
-    Args:
-        spec: device; by default that of the table.
-
-    Raises:
-        DeviceUnavailableError: the device is absent, locked, or not quiescent.
-        MeasurementError: a network could not be measured.
-    """
-    recorded = table.device
-    device = open_device(
-        spec or recorded.spec,
-        threads=recorded.threads,
-        batch_size=recorded.batch_size,
-        precision=recorded.precision,
-    )
-    with (
-        device,
-        device_lock(lock_name(device.info, Path())),
-        Journal(None) as journal,
-    ):
-        epoch = epoch_of(device.info)
-        if epoch == epoch_of(recorded):
-            for canary, reference_ms in table.protocol.get("references_ms", {}).items():
-                journal.set_reference_ms(epoch, canary, reference_ms)
-        tasks = [
-            make_task(
-                network_workload(table.search_space, arch, recorded.batch_size),
-                Role.NETWORK, device.info, protocol,
-            )
-            for arch in architectures
-        ]  # fmt: skip
-        launch = journal.begin_launch(device.info, protocol.as_dict(), _now())
-        with terminal.progress(f"{device.info.spec}: {len(tasks)} networks", len(tasks)) as bar:
-            Sweep(device, protocol, journal, launch, seed=seed, progress=bar).run(tasks)
-        levels, outcomes, entries = Levels(journal, protocol), journal.outcomes(), []
-        for task in tasks:
-            outcome = outcomes[task.key]
-            if outcome.decision == FAILED:
-                raise MeasurementError(
-                    f"{task.workload.key}: {outcome.message}", reason="network_failed"
-                )
-            entry = summarise(journal.blocks(task.key), levels, protocol, decision=outcome.decision)
-            entries.append(NetworkEntry(arch=task.workload.key, **entry.model_dump()))
-    return entries
-
-
 def network_workload(space: MobileNetV3Space, arch: Architecture, batch_size: int = 1) -> Workload:
     return Workload(str(arch), tuple(space.ops(arch, batch_size=batch_size)))
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -24,7 +24,6 @@ from profiler.profiling import (
     ProfileRequest,
     default_out,
     lock_name,
-    measure_networks,
     profile_device,
 )
 from profiler.protocol import QUICK
@@ -204,16 +203,6 @@ def test_fresh_forgets_the_journal(tmp_path):
     profile_device(request(out, resume=False, seed=3), SILENT)
     with Journal(journal_path(out)) as journal:
         assert journal.launches(journal.epochs()[0]) == [1]
-
-
-def test_networks_are_verified_on_the_scale_of_the_table(tmp_path):
-    table = campaign(tmp_path / "t.json", FakeDevice(0, scenario=Scenario(slowdown=1.3)))
-    chosen = draw_networks(SPACE, 3, seed=9)
-    device = FakeDevice(0)
-    for arch, entry in zip(chosen, measure_networks(table, chosen, SILENT), strict=True):
-        true_ms = 1.3 * device.latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
-        assert entry.arch == str(arch)
-        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
 
 
 def test_networks_are_spread_over_the_range_and_follow_the_seed():

@@ -1,0 +1,157 @@
+"""Networks measured after their table, on the table's scale.
+
+A later session differs from the table's by more than its canaries show: on a shared machine the
+share of the last-level cache changes, which costs a small network proportionally more than a
+large one (docs/measuring.md has figures). So networks of the table are measured again among the
+new ones, and what became of them says how to read the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.devices.base import DeviceInfo
+from profiler.devices.registry import open_device
+from profiler.errors import MeasurementError
+from profiler.estimate import Levels, summarise
+from profiler.journal import FAILED, Journal, epoch_of
+from profiler.lock import device_lock
+from profiler.measure import Role, Sweep, Task, make_task
+from profiler.profiling import lock_name, network_workload, now
+from profiler.protocol import QUICK, MeasuringProtocol
+from profiler.space import Architecture
+from profiler.table import Entry, LatencyTable, NetworkEntry
+from profiler.terminal import Terminal
+
+MAX_BRIDGE_NETWORKS = 12
+MIN_FOR_SLOPE = 2
+MIN_FOR_OFFSET = 6
+SHIFT_FLAG = 0.05
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """now = slope · then + offset, from networks measured in both sessions."""
+
+    slope: float = 1.0
+    offset_ms: float = 0.0
+
+    @classmethod
+    def fit(cls, then_ms: Sequence[float], now_ms: Sequence[float]) -> Bridge:
+        """Least squares of relative error; few networks fix a factor only, or nothing.
+
+        >>> Bridge.fit([2, 4, 8, 10, 12, 16], [2.3, 4.4, 8.6, 10.7, 12.8, 17.0])
+        Bridge(slope=1.05, offset_ms=0.2)
+        """
+        then, current = np.asarray(then_ms, np.float64), np.asarray(now_ms, np.float64)
+        if len(then) < MIN_FOR_SLOPE:
+            return cls()
+        if len(then) < MIN_FOR_OFFSET:
+            return cls(slope=float(np.median(current / then)))
+        design: NDArray[np.float64] = np.column_stack([np.ones_like(then), 1 / then])
+        slope, offset = np.linalg.lstsq(design, current / then, rcond=None)[0]
+        return cls(round(float(slope), 6), round(float(offset), 6))
+
+    def then_ms(self, now_ms: float) -> float:
+        """What the earlier session would have read."""
+        return (now_ms - self.offset_ms) / self.slope
+
+
+def measure_networks(
+    table: LatencyTable,
+    architectures: Sequence[Architecture],
+    terminal: Terminal,
+    *,
+    spec: str | None = None,
+    protocol: MeasuringProtocol = QUICK,
+    seed: int = 0,
+) -> list[NetworkEntry]:
+    """Measure networks as the table's own were: same settings, canaries, and scale.
+
+    `latency_ms` and its interval refer to the state of the machine that the table refers to;
+    minimum, percentiles and mean are as they were read now. On another device than the
+    table's, nothing is bridged.
+
+    Args:
+        spec: device; by default that of the table.
+
+    Raises:
+        DeviceUnavailableError: the device is absent, locked, or not quiescent.
+        MeasurementError: a network could not be measured.
+    """
+    recorded = table.device
+    device = open_device(
+        spec or recorded.spec,
+        threads=recorded.threads,
+        batch_size=recorded.batch_size,
+        precision=recorded.precision,
+    )
+    with device, device_lock(lock_name(device.info, Path())), Journal(None) as journal:
+        same = _same_device(device.info, recorded)
+        epoch = epoch_of(device.info)
+        if same and epoch == epoch_of(recorded):
+            for canary, reference_ms in table.protocol.get("references_ms", {}).items():
+                journal.set_reference_ms(epoch, canary, reference_ms)
+        wanted = [str(arch) for arch in architectures]
+        known = _bridge_networks(table, exclude=set(wanted)) if same else []
+        archs = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
+        tasks = _tasks(table, archs, device.info, protocol)
+        launch = journal.begin_launch(device.info, protocol.as_dict(), now())
+        what = f"{device.info.spec}: {len(tasks)} networks"
+        with terminal.progress(what, len(tasks)) as progress:
+            sweep = Sweep(device, protocol, journal, launch, seed=seed, progress=progress)
+            sweep.run(list(tasks.values()))
+        entries = {arch: _entry(task, journal, protocol) for arch, task in tasks.items()}
+    bridge = Bridge.fit(
+        [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known]
+    )
+    return [_bridged(arch, entries[arch], bridge) for arch in wanted]
+
+
+def _same_device(one: DeviceInfo, other: DeviceInfo) -> bool:
+    return (one.platform, one.model, one.runtime) == (other.platform, other.model, other.runtime)
+
+
+def _bridge_networks(table: LatencyTable, *, exclude: set[str]) -> list[NetworkEntry]:
+    """Networks of the table, spread over its latencies."""
+    known = sorted((n for n in table.networks if n.arch not in exclude), key=lambda n: n.latency_ms)
+    count = min(MAX_BRIDGE_NETWORKS, len(known))
+    return [known[i] for i in np.linspace(0, len(known) - 1, count).round().astype(int)]
+
+
+def _tasks(
+    table: LatencyTable, archs: Sequence[str], info: DeviceInfo,
+    protocol: MeasuringProtocol,
+) -> dict[str, Task]:  # fmt: skip
+    space = table.search_space
+    return {
+        arch: make_task(
+            network_workload(space, space.parse_architecture(arch), info.batch_size),
+            Role.NETWORK, info, protocol,
+        )
+        for arch in archs
+    }  # fmt: skip
+
+
+def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol) -> Entry:
+    outcome = journal.outcomes()[task.key]
+    if outcome.decision == FAILED:
+        raise MeasurementError(f"{task.workload.key}: {outcome.message}", reason="network_failed")
+    levels = Levels(journal, protocol)
+    return summarise(journal.blocks(task.key), levels, protocol, decision=outcome.decision)
+
+
+def _bridged(arch: str, entry: Entry, bridge: Bridge) -> NetworkEntry:
+    latency_ms = bridge.then_ms(entry.latency_ms)
+    changed: dict[str, object] = {"latency_ms": latency_ms}
+    if entry.ci95_ms is not None:
+        low, high = entry.ci95_ms
+        changed["ci95_ms"] = (bridge.then_ms(low), bridge.then_ms(high))
+    if abs(entry.latency_ms / latency_ms - 1) > SHIFT_FLAG:
+        changed["flags"] = (*entry.flags, "session_shift")
+    return NetworkEntry(arch=arch, **(entry.model_dump() | changed))

@@ -1,0 +1,73 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.devices.base import Workload
+from profiler.devices.fake import FakeDevice, Scenario
+from profiler.draw import draw_networks
+from profiler.journal import Journal, journal_path
+from profiler.profiling import Campaign, ProfileRequest
+from profiler.protocol import QUICK
+from profiler.remeasure import Bridge, measure_networks
+from profiler.space import MobileNetV3Space
+from profiler.terminal import Terminal
+
+SPACE = MobileNetV3Space()
+FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
+SILENT = Terminal(quiet=True)
+
+
+@given(
+    st.floats(0.8, 1.5),
+    st.floats(0.0, 1.0),
+    st.lists(st.floats(1, 100), min_size=6, max_size=30, unique_by=lambda v: round(v, 1)),
+)
+def test_a_bridge_undoes_a_slower_core_and_a_smaller_cache(slope, offset_ms, then_ms):
+    bridge = Bridge.fit(then_ms, [slope * ms + offset_ms for ms in then_ms])
+    for ms in then_ms:
+        assert bridge.then_ms(slope * ms + offset_ms) == pytest.approx(ms, rel=1e-4)
+
+
+def test_few_networks_fix_a_factor_only_and_one_nothing():
+    assert Bridge.fit([2.0, 4.0, 8.0], [2.2, 4.4, 9.6]) == Bridge(slope=pytest.approx(1.1))
+    assert Bridge.fit([2.0], [4.0]) == Bridge.fit([], []) == Bridge(1.0, 0.0)
+
+
+def test_noise_of_the_bridge_averages_out():
+    rng = np.random.default_rng(0)
+    then = np.linspace(3, 14, 12)
+    now = (1.01 * then + 0.2) * (1 + 0.005 * rng.standard_normal((200, 12)))
+    read = [Bridge.fit(then, row).then_ms(1.01 * 8 + 0.2) for row in now]
+    assert np.std(read) / 8 < 0.002
+    assert np.mean(read) == pytest.approx(8, rel=0.001)
+
+
+@pytest.mark.parametrize("n_networks", [3, 8])
+def test_networks_are_read_on_the_scale_of_the_table(tmp_path, n_networks):
+    slow, out = FakeDevice(0, scenario=Scenario(slowdown=1.3)), tmp_path / "t.json"
+    request = ProfileRequest("fake", SPACE, out, FAST, n_networks=n_networks)
+    with Journal(journal_path(out)) as journal:
+        table = Campaign(request, slow, journal, SILENT).run()
+    chosen = draw_networks(SPACE, 3, seed=9)
+    for arch, entry in zip(chosen, measure_networks(table, chosen, SILENT), strict=True):
+        true_ms = 1.3 * FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+        assert entry.arch == str(arch)
+        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+        assert "session_shift" not in entry.flags
+
+
+def test_without_canaries_only_the_bridge_knows_the_session(tmp_path):
+    out = tmp_path / "t.json"
+    slow = FakeDevice(0, scenario=Scenario(slowdown=1.3))
+    request = ProfileRequest("fake", SPACE, out, FAST, n_networks=8)
+    with Journal(journal_path(out)) as journal:
+        table = Campaign(request, slow, journal, SILENT).run()
+    table = table.model_copy(update={"protocol": {}})
+    [arch] = draw_networks(SPACE, 1, seed=9)
+    [entry] = measure_networks(table, [arch], SILENT)
+    true_ms = 1.3 * FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+    assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+    assert "session_shift" in entry.flags
