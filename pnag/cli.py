@@ -16,10 +16,10 @@ EXIT_INTERRUPTED = 130
 
 # Each registers its commands; none imports anything heavy before a command runs.
 COMMAND_MODULES = (
-    "profiler.cli",
     "profiler.cli_space",
     "profiler.cli_table",
     "predictors.cli",
+    "pnag.cli_profile",
     "pnag.cli_train",
     "pnag.cli_generate",
     "pnag.cli_supernet",

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pnag.cli_profile import calibrate_file
 from pnag.frontier import Frontier, FrontierPoint
 from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
-from predictors.lookup import calibrated
 from profiler.atomic import write_text_atomic
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK
@@ -75,7 +75,7 @@ def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> Latency
         terminal.note(f"Profiling {device}: all ops of {space.name} and {N_NETWORKS} networks")
         request = ProfileRequest(device, space, path, QUICK, n_networks=N_NETWORKS, seed=seed)
         profile_device(request, terminal)
-        calibrated(load_table(path)).save(path)
+        calibrate_file(path)
     return load_table(path)
 
 

@@ -64,7 +64,7 @@ def profile(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
-) -> None:
+) -> list[Path]:
     """Measure every op of a space, and some whole networks, into a latency table."""
     from profiler.profiling import ProfileRequest, default_out
     from profiler.protocol import FULL, QUICK
@@ -98,6 +98,7 @@ def profile(
     ]
     paths = profile_devices(requests, terminal)
     terminal.result(*describe_tables(paths))
+    return paths
 
 
 def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:

@@ -1,0 +1,41 @@
+"""Measure networks that a table has not seen, on the table's scale: what predictors are judged on.
+
+    python -m benchmarks.held_out TABLE.json --networks 50 --seed 1 --out HELD_OUT.json
+
+The file written is the table with these networks in place of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from profiler.draw import draw_networks
+from profiler.protocol import FULL
+from profiler.remeasure import measure_networks
+from profiler.table import load_table
+from profiler.terminal import Terminal
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--networks", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    table = load_table(arguments.table)
+    seen = {network.arch for network in table.networks}
+    drawn = draw_networks(table.search_space, arguments.networks + 2, seed=arguments.seed)
+    fresh = [arch for arch in drawn if str(arch) not in seen][: arguments.networks]
+    entries = measure_networks(table, fresh, Terminal(), protocol=FULL, seed=arguments.seed)
+    update = {"networks": tuple(entries), "calibration": None}
+    table.model_copy(update=update).save(arguments.out)
+    spread = [entry.latency_ms for entry in entries]
+    print(f"{len(entries)} networks, {np.min(spread):.2f} to {np.max(spread):.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
