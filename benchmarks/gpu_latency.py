@@ -1,0 +1,232 @@
+"""Whole-network latency of a GPU from few networks: the launch model, and what noise forbids.
+
+    python -m benchmarks.gpu_latency help_2080ti.csv --seeds 5 --out FILE.json
+
+The CSV is HELP's (Lee et al., NeurIPS 2021; github.com/HayeonLee/HELP): 5,000 random
+Once-for-All MobileNetV3 networks at 25 resolutions, measured on a 2080 Ti at batch 1, 32 and 64.
+Each seed trains on 400 networks and predicts 1,000 others; compared is the plain additive fit of
+blocks, ridge regression on (fixed + per-pixel) costs of every kind of block.
+
+Every error is MAPE, mean |predicted / measured - 1|. The floors need no model of the noise:
+
+- *replicates*: the smallest feature maps are launch-bound at batch 1 and at batch 32 alike, so
+  that both columns measure one quantity, up to a common factor. Whatever single value s is
+  predicted for y1 and y2, |s / y1 - 1| + |s / y2 - 1| >= 1 - min(y1, y2) / max(y1, y2). The
+  factor is the one that makes the bound lowest.
+- *depths*: the best prediction that any function of the five depths could make, its 243 values
+  chosen with all 5,000 latencies in sight. At batch 1 depths decide which kernels are launched;
+  whether kernels, expands and resolution add anything is asked of boosted trees on 4,000 networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.launch import LaunchModel
+from profiler.ops import OpConfig, OpKind
+from profiler.space import MobileNetV3Space, Tokens
+
+Floats = NDArray[np.float64]
+BATCH_SIZES = (1, 32, 64)
+N_TRAIN, N_HELD_OUT = 400, 1000
+LAUNCH_BOUND_PX = 140  # up to here batch 32 is launch-bound in most networks
+RIDGES = np.logspace(-6, 2, 17)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Networks [n], their tokens [n, 45], resolutions [n] and latencies in ms by batch size."""
+
+    ops: dict[int, list[tuple[OpConfig, ...]]]
+    tokens: Tokens
+    resolution_px: NDArray[np.int64]
+    latency_ms: dict[int, Floats]
+
+    @property
+    def depths(self) -> NDArray[np.int8]:
+        return self.tokens[:, ::9]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    data = read(arguments.csv)
+    document: dict[str, Any] = {"n_train": N_TRAIN, "n_held_out": N_HELD_OUT}
+    document["errors"] = {
+        batch_size: errors(data, batch_size, arguments.seeds) for batch_size in BATCH_SIZES
+    }
+    document["floors"] = floors(data)
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+    report(document)
+
+
+def read(path: Path) -> Data:
+    """Networks of HELP's CSV: inactive blocks of its fixed-length lists are dropped."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ops: dict[int, list[tuple[OpConfig, ...]]] = {batch_size: [] for batch_size in BATCH_SIZES}
+    tokens = []
+    for row in rows:
+        space = MobileNetV3Space(resolution_px=int(row["r"]))
+        lists = {name: [int(v) for v in row[name].split(",")] for name in ("d", "ks", "e")}
+        arch = space.parse_architecture(json.dumps(lists))
+        tokens.append(space.encode([arch])[0])
+        for batch_size, networks in ops.items():
+            networks.append(tuple(space.ops(arch, batch_size=batch_size)))
+    return Data(
+        ops,
+        np.array(tokens),
+        np.array([int(row["r"]) for row in rows]),
+        {b: np.array([float(row[f"lat_2080ti_{b}"]) for row in rows]) for b in BATCH_SIZES},
+    )
+
+
+def errors(data: Data, batch_size: int, n_seeds: int) -> dict[str, list[dict[str, float]]]:
+    """Errors on held-out networks by method, one row per seed."""
+    networks, latency_ms = data.ops[batch_size], data.latency_ms[batch_size]
+    counts = block_counts(networks)
+    rows: dict[str, list[dict[str, float]]] = {"launch model": [], "additive blocks": []}
+    for seed in range(n_seeds):
+        order = np.random.default_rng(seed).permutation(len(networks))
+        held_out, train = order[:N_HELD_OUT], order[N_HELD_OUT : N_HELD_OUT + N_TRAIN]
+        model = LaunchModel.fit([networks[i] for i in train], latency_ms[train], seed=seed)
+        unseen = [networks[i] for i in held_out]
+        predicted = model.predict_ms(unseen)
+        row = score(predicted, latency_ms[held_out])
+        row["launch_bound"] = float((model.launch_ms(unseen) > model.work_ms(unseen)).mean())
+        row["cross_validated_mape_pct"] = model.cross_validated_mape_pct
+        rows["launch model"].append(row)
+        additive = additive_blocks(counts[train], latency_ms[train], counts[held_out])
+        rows["additive blocks"].append(score(additive, latency_ms[held_out]))
+    return rows
+
+
+def score(predicted_ms: Floats, latency_ms: Floats) -> dict[str, float]:
+    error_pct = 100 * np.abs(predicted_ms / latency_ms - 1)
+    return {
+        "mape_pct": float(error_pct.mean()),
+        "median_error_pct": float(np.median(error_pct)),
+        "above_10_pct": float((error_pct > 10).mean()),
+    }
+
+
+def block_counts(networks: Sequence[Sequence[OpConfig]]) -> Floats:
+    """[n, kinds of block, and pixels of each]: what a table of blocks would be added up from."""
+    rows = []
+    for ops in networks:
+        fixed: Counter[str] = Counter()
+        for op in ops:
+            kind = str(op.kind)
+            if op.kind is OpKind.MBCONV:
+                kind += f" {op.in_channels}-{op.mid_channels}-{op.out_channels} k{op.kernel}"
+            fixed[kind] += 1
+            fixed[f"{kind} pixels"] += op.out_height_px * op.out_width_px
+        rows.append(fixed)
+    names = sorted(set().union(*rows))
+    return np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
+
+
+def additive_blocks(train: Floats, train_ms: Floats, test: Floats) -> Floats:
+    """Ridge regression on relative errors, its strength by leave-one-out error."""
+    from sklearn.linear_model import RidgeCV
+
+    scale = np.maximum(train.max(axis=0), 1)
+    ridge = RidgeCV(alphas=RIDGES).fit(train / scale, train_ms, sample_weight=1 / train_ms**2)
+    predicted: Floats = ridge.predict(test / scale)
+    return predicted
+
+
+def floors(data: Data) -> dict[str, float]:
+    """Lower bounds of the error at batch 1, in percent, and the checks of their assumptions."""
+    first, second = data.latency_ms[1], data.latency_ms[32]
+    small = data.resolution_px <= LAUNCH_BOUND_PX
+    by_depths = within_depths(data.depths, first)
+    deviation = np.log(first / by_depths)
+    deviation_32 = np.log(second[small] / within_depths(data.depths[small], second[small]))
+    return {
+        "replicates_n": int(small.sum()),
+        "replicates_pct": replicate_floor_pct(first[small], second[small]),
+        "replicates_rank_correlation": rank_correlation(deviation[small], deviation_32),
+        "depths_pct": score(by_depths, first)["mape_pct"],
+        "trees_on_4000_pct": trees_mape_pct(data, first),
+        "above_depths_by_10_pct": float((first > 1.1 * by_depths).mean()),
+        "below_depths_by_10_pct": float((first < 0.9 * by_depths).mean()),
+    }
+
+
+def replicate_floor_pct(first_ms: Floats, second_ms: Floats) -> float:
+    """Least mean error, over both columns, of one value per network, by the best factor."""
+    factors = np.quantile(second_ms / first_ms, np.linspace(0.05, 0.95, 181))
+    return min(
+        50 * float(np.mean(1 - np.minimum(ratio, 1 / ratio)))
+        for ratio in (second_ms / first_ms / factor for factor in factors)
+    )
+
+
+def within_depths(depths: NDArray[np.int8], latency_ms: Floats) -> Floats:
+    """[n] the value per depths of least mean relative error: a weighted median."""
+    best = np.empty_like(latency_ms)
+    _, group = np.unique(depths, axis=0, return_inverse=True)
+    for index in range(group.max() + 1):
+        members = np.sort(latency_ms[group == index])
+        share = np.cumsum(1 / members) / np.sum(1 / members)
+        best[group == index] = members[np.searchsorted(share, 0.5)]
+    return best
+
+
+def rank_correlation(first: Floats, second: Floats) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second).statistic)
+
+
+def trees_mape_pct(data: Data, latency_ms: Floats) -> float:
+    """Error on 1,000 networks of trees that saw all tokens and resolutions of the other 4,000."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    features = np.c_[data.tokens, data.depths.sum(axis=1), data.resolution_px]
+    order = np.random.default_rng(0).permutation(len(latency_ms))
+    held_out, train = order[:N_HELD_OUT], order[N_HELD_OUT:]
+    trees = HistGradientBoostingRegressor(
+        loss="absolute_error", learning_rate=0.05, max_iter=200, min_samples_leaf=30, random_state=0
+    ).fit(features[train], np.log(latency_ms[train]))
+    predicted = np.exp(trees.predict(features[held_out]))
+    return score(predicted, latency_ms[held_out])["mape_pct"]
+
+
+def report(document: dict[str, Any]) -> None:
+    print(f"{'batch':>5}  {'method':16} {'MAPE %: median (range)':>26} {'median error %':>15}")
+    for batch_size, methods in document["errors"].items():
+        for name, rows in methods.items():
+            mape = [row["mape_pct"] for row in rows]
+            middle = np.median([row["median_error_pct"] for row in rows])
+            spread = f"{np.median(mape):.2f} ({min(mape):.2f} to {max(mape):.2f})"
+            print(f"{batch_size:>5}  {name:16} {spread:>26} {middle:>15.2f}")
+    floor = document["floors"]
+    print(
+        f"\nbatch 1, floors in %: replicates {floor['replicates_pct']:.2f} "
+        f"(mean of batch 1 and 32, {floor['replicates_n']} launch-bound networks; their "
+        f"deviations' rank correlation is {floor['replicates_rank_correlation']:+.2f}), "
+        f"any function of depths {floor['depths_pct']:.2f}; "
+        f"trees on 4,000 networks reach {floor['trees_on_4000_pct']:.2f}\n"
+        f"more than 10 % above the value of their depths: "
+        f"{100 * floor['above_depths_by_10_pct']:.0f} % of the networks, below: "
+        f"{100 * floor['below_depths_by_10_pct']:.0f} %"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+"""Whole-network latency on a GPU: the longer of what the host launches and what the GPU computes.
+
+A framework queues kernels while the GPU works through earlier ones, so that a network takes
+
+    T(α) = max(launch(α), work(α)),   launch = a + Σ launches,   work = b + Σ GPU time,
+
+both additive over ops with non-negative costs. At batch 1 the launches are longer and depth
+decides; at a large batch the work is. These are the two ends of the queue's recursion
+finish_i = max(finish_{i-1}, issued_i) + work_i. Within work, a kernel that covers 32 pixels with
+a warp pays for whole warps, and sites of the network (a stage's first or later blocks) may
+differ from the shared law.
+
+Fitted by iteratively reweighted non-negative least squares on relative absolute error, which
+contended measurements cannot pull away; the assignment of networks to the two ends is
+alternated with it, as in max-affine regression (Magnani & Boyd 2009).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.base import Floats
+from predictors.cost import AdditiveCost, additive_cost
+from predictors.intervals import conformal_quantiles
+from profiler.atomic import write_bytes_atomic
+from profiler.errors import InvalidInputError
+from profiler.ops import Activation, OpConfig, OpKind
+from profiler.space import MobileNetV3Space, Tokens
+
+SCHEMA = "pnag.launch-model/1"
+WARP = 32
+FOLDS = 5
+STARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the networks that begin as launch-bound
+ITERATIONS = 25
+RIDGE = 1e-6
+RELATIVE_RESOLUTION = 0.003  # residuals below it weigh as this one: Huber's corner
+MIN_NETWORKS = 40
+
+Ops = Sequence[OpConfig]
+Terms = dict[str, float]
+
+
+@cache
+def launch_terms(op: OpConfig) -> Terms:
+    """Kernels that the host launches for one op, by kind; the ends of a network are constant."""
+    if op.kind is not OpKind.MBCONV or not op.has_expansion:
+        return {}
+    return {
+        "block": 1.0,
+        "excitation": float(op.se),
+        "hard_swish": float(op.activation is Activation.HARD_SWISH),
+    }
+
+
+@cache
+def work_terms(op: OpConfig, *, per_site: bool) -> Terms:
+    """Amounts of GPU work of one op, of the whole batch: elements, multiply-adds, kernels."""
+    n, mid = float(op.batch_size), op.mid_channels
+    in_px, out_px = op.height_px * op.width_px, op.out_height_px * op.out_width_px
+    if op.kind is not OpKind.MBCONV or not op.has_expansion:
+        return {f"{op.kind} pixels": n * in_px}
+    hard_swish = op.activation is Activation.HARD_SWISH
+    shared = {
+        "block": 1.0,
+        "excitation": float(op.se),
+        "expanded": n * in_px * mid,
+        "expanded hard_swish": n * in_px * mid * hard_swish,
+        "filtered": n * out_px * mid,
+        "filtered hard_swish": n * out_px * mid * hard_swish,
+        "filtered excitation": n * out_px * mid * op.se,
+        "input": n * in_px * op.in_channels,
+        "output": n * out_px * op.out_channels,
+        "expand madds": n * in_px * op.in_channels * mid,
+        "project madds": n * out_px * mid * op.out_channels,
+        "expand warps": n * _whole_warps(in_px) * op.in_channels * mid,
+        "project warps": n * _whole_warps(out_px) * mid * op.out_channels,
+        "expanded rows": n * op.height_px * mid,
+        "filtered rows": n * op.out_height_px * mid,
+        f"depthwise k{op.kernel} s{op.stride}": n * out_px * mid,
+        f"depthwise k{op.kernel} warps": n * _whole_warps(out_px) * mid,
+    }
+    if not per_site:
+        return shared
+    site = f"{op.in_channels}-{op.out_channels} s{op.stride}"
+    return shared | {
+        f"{site} pixels": n * out_px,
+        f"{site} filtered": n * out_px * mid,
+        f"{site} filtered k{op.kernel}": n * out_px * mid,
+    }
+
+
+def _whole_warps(pixels: int) -> int:
+    return -(-pixels // WARP) * WARP
+
+
+@dataclass(frozen=True)
+class Law:
+    """fixed + Σ over ops of cost · amount, in ms, by the names of the terms."""
+
+    fixed_ms: float
+    costs: Mapping[str, float]
+
+    def op_ms(self, terms: Terms) -> float:
+        """What one op adds.
+
+        Raises:
+            InvalidInputError: the fit has not seen such an op.
+        """
+        unknown = [name for name, amount in terms.items() if amount and name not in self.costs]
+        if unknown:
+            raise InvalidInputError(
+                f"the launch model has not seen {unknown[0]!r}; fit it on networks of this space"
+            )
+        return sum(self.costs[name] * amount for name, amount in terms.items() if amount)
+
+
+@dataclass(frozen=True)
+class LaunchCost:
+    """c(α) = max(launch(α), work(α)) over the tokens of one space.
+
+    c(α) ≤ B exactly if both additive parts are ≤ B: a budget on it is two additive budgets.
+    """
+
+    launch: AdditiveCost
+    work: AdditiveCost
+    relative_quantiles: Mapping[float, float] = field(default_factory=dict)
+    unit: str = "ms"
+
+    def __call__(self, tokens: Tokens) -> Floats:
+        return np.maximum(self.launch(tokens), self.work(tokens))
+
+    def relative_interval(self, confidence: float) -> float:
+        return replace(self.work, relative_quantiles=self.relative_quantiles).relative_interval(
+            confidence
+        )
+
+
+@dataclass(frozen=True)
+class LaunchModel:
+    """T(α) = max(launch(α), work(α)), fitted on measured networks of one batch size.
+
+    Which end is which can be told only if networks of both kinds were measured.
+
+    Attributes:
+        per_site: whether sites have terms of their own; chosen by cross-validation.
+        relative_quantiles: conformal half-widths by coverage, from cross-validation.
+        cross_validated_mape_pct: mean absolute error of the folds left out, in percent.
+    """
+
+    batch_size: int
+    launch: Law
+    work: Law
+    per_site: bool
+    relative_quantiles: Mapping[float, float]
+    cross_validated_mape_pct: float
+
+    @classmethod
+    def fit(cls, networks: Sequence[Ops], latency_ms: Floats, *, seed: int = 0) -> LaunchModel:
+        """Fit on networks (their ops, all of one batch size) and their latencies in ms [n].
+
+        Raises:
+            InvalidInputError: too few networks, several batch sizes, a latency not positive.
+        """
+        latency_ms = np.asarray(latency_ms, np.float64)
+        batch_size = _batch_size(networks, latency_ms)
+        folds = np.random.default_rng(seed).permutation(len(networks)) % FOLDS
+        designs = {per_site: _designs(networks, per_site=per_site) for per_site in (False, True)}
+        left_out = {
+            per_site: _left_out(*design, latency_ms, folds) for per_site, design in designs.items()
+        }
+        errors = {
+            per_site: float(np.mean(np.abs(predicted / latency_ms - 1)))
+            for per_site, predicted in left_out.items()
+        }
+        per_site = errors[True] < errors[False]
+        launch, work = designs[per_site]
+        costs = _fit(launch.amounts, work.amounts, latency_ms)
+        predicted = left_out[per_site]
+        return cls(
+            batch_size=batch_size,
+            launch=launch.law(costs[: launch.n_terms]),
+            work=work.law(costs[launch.n_terms :]),
+            per_site=per_site,
+            relative_quantiles=conformal_quantiles(latency_ms / predicted - 1),
+            cross_validated_mape_pct=100 * errors[per_site],
+        )
+
+    def predict_ms(self, networks: Sequence[Ops]) -> Floats:
+        """[n] latencies in ms.
+
+        Raises:
+            InvalidInputError: of another batch size or with ops unlike those of the fit.
+        """
+        return np.maximum(self.launch_ms(networks), self.work_ms(networks))
+
+    def launch_ms(self, networks: Sequence[Ops]) -> Floats:
+        """[n] times in ms that the host needs to launch the networks."""
+        return self._sum(networks, self.launch.fixed_ms, self._op_launch_ms)
+
+    def work_ms(self, networks: Sequence[Ops]) -> Floats:
+        """[n] times in ms that the GPU needs to compute the networks."""
+        return self._sum(networks, self.work.fixed_ms, self._op_work_ms)
+
+    def cost(self, space: MobileNetV3Space) -> LaunchCost:
+        """The model as a cost function over the tokens of a space."""
+
+        def tabulate(law: Law, op_ms: Callable[[OpConfig], float]) -> AdditiveCost:
+            return additive_cost(space, op_ms, intercept=law.fixed_ms, batch_size=self.batch_size)
+
+        return LaunchCost(
+            tabulate(self.launch, self._op_launch_ms),
+            tabulate(self.work, self._op_work_ms),
+            self.relative_quantiles,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, atomically; the same model gives the same bytes."""
+        from safetensors.numpy import save
+
+        coverages = sorted(self.relative_quantiles)
+        arrays = {
+            "launch": _values(self.launch),
+            "work": _values(self.work),
+            "coverages": np.array(coverages),
+            "half_widths": np.array([self.relative_quantiles[c] for c in coverages]),
+        }
+        description = {
+            "schema": SCHEMA,
+            "batch_size": self.batch_size,
+            "per_site": self.per_site,
+            "cross_validated_mape_pct": self.cross_validated_mape_pct,
+            "launch": list(self.launch.costs),
+            "work": list(self.work.costs),
+        }
+        write_bytes_atomic(path, save(arrays, {"launch_model": json.dumps(description)}))
+
+    @classmethod
+    def load(cls, path: Path) -> LaunchModel:
+        """Read a model back.
+
+        Raises:
+            InvalidInputError: unreadable, of another schema, or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                description = json.loads((file.metadata() or {})["launch_model"])
+                if description["schema"] != SCHEMA:
+                    raise InvalidInputError(
+                        f"{path} has schema {description['schema']!r}, expected {SCHEMA!r}"
+                    )
+                laws = [
+                    _law(file.get_tensor(part), description[part]) for part in ("launch", "work")
+                ]
+                coverages, widths = file.get_tensor("coverages"), file.get_tensor("half_widths")
+            quantiles = {float(c): float(width) for c, width in zip(coverages, widths, strict=True)}
+            return cls(
+                int(description["batch_size"]), laws[0], laws[1], bool(description["per_site"]),
+                quantiles, float(description["cross_validated_mape_pct"]),
+            )  # fmt: skip
+        except OSError as error:
+            raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+        except (SafetensorError, LookupError, ValueError, TypeError) as error:
+            raise InvalidInputError(f"{path} is damaged or no launch model: {error}") from None
+
+    def _op_launch_ms(self, op: OpConfig) -> float:
+        return self.launch.op_ms(launch_terms(op))
+
+    def _op_work_ms(self, op: OpConfig) -> float:
+        return self.work.op_ms(work_terms(op, per_site=self.per_site))
+
+    def _sum(
+        self, networks: Sequence[Ops], fixed_ms: float, op_ms: Callable[[OpConfig], float]
+    ) -> Floats:
+        other = {op.batch_size for ops in networks for op in ops} - {self.batch_size}
+        if other:
+            raise InvalidInputError(
+                f"a launch model of batch size {self.batch_size} cannot predict batch size "
+                f"{min(other)}"
+            )
+        known = {op: op_ms(op) for ops in networks for op in ops}
+        return np.array([fixed_ms + sum(known[op] for op in ops) for ops in networks])
+
+
+# --- fitting ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Design:
+    """Amounts [n, 1 + terms] of networks, each column of mean 1; the first is constant."""
+
+    names: tuple[str, ...]
+    amounts: Floats
+    scale: Floats
+
+    @property
+    def n_terms(self) -> int:
+        return len(self.scale)
+
+    def law(self, costs: Floats) -> Law:
+        fixed, *rest = (costs / self.scale).tolist()
+        return Law(fixed, dict(zip(self.names, rest, strict=True)))
+
+
+def _design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> _Design:
+    by_op = {op: terms(op) for ops in networks for op in ops}
+    names = sorted({name for found in by_op.values() for name, n in found.items() if n})
+    column = {name: index + 1 for index, name in enumerate(names)}
+    vectors = {}
+    for op, found in by_op.items():
+        vectors[op] = np.zeros(1 + len(names))
+        for name, amount in found.items():
+            if amount:
+                vectors[op][column[name]] = amount
+    amounts = np.array([np.sum([vectors[op] for op in ops], axis=0) for ops in networks])
+    amounts[:, 0] = 1.0
+    scale = amounts.mean(axis=0)
+    return _Design(tuple(names), amounts / scale, scale)
+
+
+def _designs(networks: Sequence[Ops], *, per_site: bool) -> tuple[_Design, _Design]:
+    work = _design(networks, lambda op: work_terms(op, per_site=per_site))
+    return _design(networks, launch_terms), work
+
+
+def _fit(launch: Floats, work: Floats, latency_ms: Floats) -> Floats:
+    """[launch terms + work terms] non-negative costs of least relative absolute error."""
+    by_work = np.argsort(np.argsort(work.sum(axis=1))) / len(latency_ms)
+    best_error, best = np.inf, np.zeros(launch.shape[1] + work.shape[1])
+    for share in STARTS:
+        launch_bound = by_work < share
+        weight = 1 / latency_ms**2
+        for _ in range(ITERATIONS):
+            active = np.hstack([launch * launch_bound[:, None], work * ~launch_bound[:, None]])
+            costs = _weighted_nnls(active, latency_ms, weight / weight.sum())
+            launched = launch @ costs[: launch.shape[1]]
+            computed = work @ costs[launch.shape[1] :]
+            residual = np.abs(np.maximum(launched, computed) / latency_ms - 1)
+            if residual.mean() < best_error:
+                best_error, best = float(residual.mean()), costs
+            launch_bound = launched > computed
+            weight = 1 / latency_ms**2 / np.maximum(residual, RELATIVE_RESOLUTION)
+    return best
+
+
+def _weighted_nnls(amounts: Floats, latency_ms: Floats, weight: Floats) -> Floats:
+    """argmin over costs ≥ 0 of Σ weight · (amounts · costs - latency)² + RIDGE · |costs|²."""
+    from scipy.optimize import nnls
+
+    root = np.sqrt(weight)
+    n_terms = amounts.shape[1]
+    rows = np.vstack([amounts * root[:, None], np.sqrt(RIDGE) * np.eye(n_terms)])
+    costs: Floats = nnls(rows, np.concatenate([latency_ms * root, np.zeros(n_terms)]))[0]
+    return costs
+
+
+def _left_out(
+    launch: _Design, work: _Design, latency_ms: Floats, folds: NDArray[np.int64]
+) -> Floats:
+    """[n] predictions in ms, each by a fit that had not seen the network."""
+    predicted = np.empty_like(latency_ms)
+    for fold in range(FOLDS):
+        kept, left = folds != fold, folds == fold
+        costs = _fit(launch.amounts[kept], work.amounts[kept], latency_ms[kept])
+        predicted[left] = np.maximum(
+            launch.amounts[left] @ costs[: launch.n_terms],
+            work.amounts[left] @ costs[launch.n_terms :],
+        )
+    return predicted
+
+
+def _batch_size(networks: Sequence[Ops], latency_ms: Floats) -> int:
+    sizes = sorted({op.batch_size for ops in networks for op in ops})
+    if len(networks) < MIN_NETWORKS or len(networks) != len(latency_ms):
+        raise InvalidInputError(
+            f"a launch model needs at least {MIN_NETWORKS} measured networks, not {len(networks)} "
+            f"networks with {len(latency_ms)} latencies"
+        )
+    if len(sizes) != 1:
+        raise InvalidInputError(f"networks of several batch sizes: {', '.join(map(str, sizes))}")
+    if not (np.isfinite(latency_ms).all() and (latency_ms > 0).all()):
+        raise InvalidInputError("latencies must be positive")
+    return sizes[0]
+
+
+def _values(law: Law) -> Floats:
+    return np.array([law.fixed_ms, *law.costs.values()])
+
+
+def _law(values: Floats, names: Sequence[str]) -> Law:
+    return Law(float(values[0]), dict(zip(names, values[1:].tolist(), strict=True)))
