@@ -143,7 +143,9 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
         )
     settings = TrainSettings.from_json(config["settings"])
     problem = problem or inputs_of_run(folder).problem
-    return Run(problem, settings, load_finished(folder, problem, settings), folder)
+    run = Run(problem, settings, load_finished(folder, problem, settings), folder)
+    run.generate([run.reachable_ms[1]])  # the first use builds tables and imports modules
+    return run
 
 
 def settings_of_run(folder: Path) -> TrainSettings:
@@ -219,7 +221,14 @@ def _finish(run: Run, folder: Path) -> None:
     save_finished(folder, run.learners)
     frontier = run.frontier()
     points = [{"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier.points]
-    document = {"schema": "pnag.frontier/1", "space": run.problem.space.name, "points": points}
+    worst_ms, worst_top1 = run.problem.reference_point
+    document = {
+        "schema": "pnag.frontier/1",
+        "space": run.problem.space.name,
+        "reference_point": {"latency_ms": worst_ms, "top1": worst_top1},
+        "hypervolume": frontier.hypervolume(worst_latency_ms=worst_ms, worst_top1=worst_top1),
+        "points": points,
+    }
     write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
     text = io.StringIO()
     writer = csv.DictWriter(text, ["arch", "latency_ms", "top1"], lineterminator="\n")

@@ -41,7 +41,8 @@ def read_onnx_ops(path: Path, *, batch_size: int = 1) -> list[OpConfig]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        model = onnx.load(path, load_external_data=False)
+        # from bytes: by path, onnx takes a name's suffix for the format
+        model = onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
     except DecodeError:

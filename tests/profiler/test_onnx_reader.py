@@ -250,3 +250,11 @@ def test_an_image_of_open_size_is_refused():
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     with pytest.raises(InvalidInputError, match="expected a batch of images of fixed size"):
         split_model(model)
+
+
+@pytest.mark.parametrize("suffix", ["json", "textproto", "onnxtxt", "onnx"])
+def test_a_file_that_is_no_model_is_refused_whatever_its_suffix(tmp_path, suffix):
+    path = tmp_path / f"net.{suffix}"
+    path.write_text('{"truncated": ')
+    with pytest.raises(InvalidInputError, match="is not an ONNX model"):
+        read_onnx_ops(path)
