@@ -35,27 +35,15 @@ class Landscape:
         low, high = self.problem.reachable_ms
         return low + (high - low) * (np.arange(BUDGETS) + 0.5) / BUDGETS
 
-    @property
-    def worst_ms(self) -> float:
-        """The reference point's latency: that of the dearest architecture."""
-        return self.problem.reachable_ms[1]
-
-    @cached_property
-    def worst_top1(self) -> float:
-        """The reference point's accuracy: that of the cheapest architecture."""
-        low = np.array([self.problem.reachable_ms[0]])
-        cheapest = self.problem.sample_within(low, np.random.default_rng(0))
-        return float(self.problem.accuracy.top1(cheapest)[0])
-
     def best_top1(self, *archives: Archive) -> Floats:
         """[25] best accuracy within each budget, the cheapest architecture's where none is."""
         cost_ms = np.concatenate([archive.cost_ms for archive in archives])
         top1 = np.concatenate([archive.top1 for archive in archives])
-        return np.maximum(best_within(cost_ms, top1, self.budgets), self.worst_top1)
+        return np.maximum(best_within(cost_ms, top1, self.budgets), self.problem.reference_point[1])
 
     def volume(self, top1: Floats) -> float:
         """Hypervolume in ms · points of one accuracy per budget, at the budget's latency."""
-        return 100 * hypervolume(self.budgets, top1, self.worst_ms, self.worst_top1)
+        return 100 * hypervolume(self.budgets, top1, *self.problem.reference_point)
 
     def hypervolume(self, *archives: Archive) -> float:
         """Hypervolume of the best architectures that archives hold for the 25 budgets."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.landscape import Landscape, write_json
-from pnag.frontier import hypervolume
+from pnag.frontier import budget_use, hypervolume, regret, violation_rate
 from pnag.run import Run
 from predictors.base import Floats
 
@@ -111,7 +111,7 @@ def quality(landscape: Landscape, top1: Floats, best_known: BestKnown) -> Figure
     """Hypervolume and regret of one accuracy for each of the 25 budgets."""
     return {
         "hypervolume_pct": 100 * landscape.volume(top1) / landscape.volume(best_known.top1),
-        "regret_points": float(100 * np.mean(best_known.top1 - top1)),
+        "regret_points": 100 * regret(top1, best_known.top1),
     }
 
 
@@ -124,14 +124,14 @@ def generated_quality(landscape: Landscape, run: Run, best_known: BestKnown) -> 
     made = run.generate(landscape.budgets.tolist())
     top1 = np.array([m.top1 for m in made])
     latency_ms = np.array([m.latency_ms for m in made])
-    corner = (landscape.worst_ms, landscape.worst_top1)
+    corner = landscape.problem.reference_point
     own = hypervolume(latency_ms, top1, *corner)
     own_best = hypervolume(best_known.latency_ms, best_known.top1, *corner)
     # the frontier still rises up to the first budget whose best is the best of all
     rising = best_known.top1 < best_known.top1.max()
     return quality(landscape, top1, best_known) | {
         "own_latency_hypervolume_pct": 100 * own / own_best,
-        "budget_use_pct": float(100 * (latency_ms / landscape.budgets)[rising].mean()),
-        "violations": float((latency_ms > landscape.budgets).sum()),
+        "budget_use_pct": 100 * budget_use(latency_ms[rising], landscape.budgets[rising]),
+        "violations_pct": 100 * violation_rate(latency_ms, landscape.budgets),
         "top1": top1.tolist(),
     }

@@ -1,4 +1,4 @@
-"""Frontiers of accuracy against cost: non-dominated sets, hypervolume, regret."""
+"""Frontiers of accuracy against cost: non-dominated sets, hypervolume, use of budgets, regret."""
 
 from __future__ import annotations
 
@@ -86,3 +86,18 @@ def best_within(costs: Floats, accuracies: Floats, budgets: Floats) -> Floats:
     best = np.concatenate([[-np.inf], np.maximum.accumulate(accuracies[order])])
     found: Floats = best[np.searchsorted(costs[order], budgets, side="right")]
     return found
+
+
+def budget_use(costs: Floats, budgets: Floats) -> float:
+    """Mean of c(α) / B over architectures and their budgets [n]."""
+    return float(np.mean(costs / budgets))
+
+
+def violation_rate(costs: Floats, budgets: Floats) -> float:
+    """Share of [n] architectures that exceed their budgets."""
+    return float(np.mean(costs > budgets))
+
+
+def regret(accuracies: Floats, best_known: Floats) -> float:
+    """Mean shortfall of [n] accuracies, one per budget, from the best known."""
+    return float(np.mean(best_known - accuracies))

@@ -54,10 +54,22 @@ class Problem:
     @cached_property
     def reachable_ms(self) -> tuple[float, float]:
         """Cost of the cheapest and of the dearest architecture."""
-        low, high = self.constraints.reachable[0]
         # by the cost function itself, which may round otherwise than the sum along a path
-        cheapest = self.sample_within(np.array([low]), np.random.default_rng(0))
-        return float(self.cost(cheapest)[0]), float(high)
+        return float(self.cost(self._cheapest)[0]), float(self.constraints.reachable[0, 1])
+
+    @cached_property
+    def reference_point(self) -> tuple[float, float]:
+        """Cost of the dearest and accuracy of the cheapest architecture.
+
+        Where hypervolumes are measured from: fixed by the problem, whatever a search finds.
+        """
+        return self.reachable_ms[1], float(self.accuracy.top1(self._cheapest)[0])
+
+    @cached_property
+    def _cheapest(self) -> Tokens:
+        """[1, L]"""
+        lowest = self.constraints.reachable[0, :1]
+        return self.sample_within(lowest, np.random.default_rng(0))
 
     def sample_within(self, budgets_ms: Floats, rng: np.random.Generator) -> Tokens:
         """[n, L] architectures, one below each budget: open choices drawn uniformly."""

@@ -101,8 +101,14 @@ def test_the_run_directory_holds_what_the_contract_says(mobilenet_run):
         "config.json", "metrics.jsonl", "evaluator.safetensors", "generator.safetensors",
         "archive.safetensors", "frontier.json", "frontier.csv", "frontier.svg", "frontier.png",
     }  # fmt: skip
-    points = json.loads((folder / "frontier.json").read_text())["points"]
+    document = json.loads((folder / "frontier.json").read_text())
+    points = document["points"]
     assert all(a["top1"] < b["top1"] for a, b in pairwise(points))
+    low, high = mobilenet_run.reachable_ms
+    (cheapest,) = mobilenet_run.generate([low])
+    assert document["reference_point"] == {"latency_ms": high, "top1": cheapest.top1}
+    costs, top1 = np.array([[point["latency_ms"], point["top1"]] for point in points]).T
+    assert document["hypervolume"] == hypervolume(costs, top1, high, cheapest.top1)
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [entry["evaluations"] for entry in metrics] == [400, 800, 1200]
 
