@@ -16,7 +16,7 @@ from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 from profiler.atomic import write_text_atomic
 from profiler.profiling import ProfileRequest, profile_device
-from profiler.protocol import QUICK
+from profiler.protocol import protocol_for
 from profiler.remeasure import measure_networks
 from profiler.space import MobileNetV3Space
 from profiler.table import LatencyTable, load_table
@@ -73,7 +73,14 @@ def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> Latency
     if not path.exists():
         space = MobileNetV3Space()
         terminal.note(f"Profiling {device}: all ops of {space.name} and {N_NETWORKS} networks")
-        request = ProfileRequest(device, space, path, QUICK, n_networks=N_NETWORKS, seed=seed)
+        request = ProfileRequest(
+            device,
+            space,
+            path,
+            protocol_for(device, quick=True),
+            n_networks=N_NETWORKS,
+            seed=seed,
+        )
         profile_device(request, terminal)
         calibrate_file(path)
     return load_table(path)

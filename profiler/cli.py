@@ -67,7 +67,7 @@ def profile(
 ) -> list[Path]:
     """Measure every op of a space, and some whole networks, into a latency table."""
     from profiler.profiling import ProfileRequest, default_out
-    from profiler.protocol import FULL, QUICK
+    from profiler.protocol import protocol_for
     from profiler.side_by_side import profile_devices
     from profiler.space import open_space
 
@@ -84,7 +84,7 @@ def profile(
             spec=spec,
             space=chosen,
             out=out or default_out(spec, chosen, quick=quick),
-            protocol=QUICK if quick else FULL,
+            protocol=protocol_for(spec, quick=quick),
             n_networks=networks,
             threads=threads,
             batch_size=batch_size,

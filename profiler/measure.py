@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -210,7 +211,8 @@ class Sweep:
     def _prepare(self, task: Task) -> _Active | None:
         try:
             prepared = _retried(lambda: self._device.prepare(task.workload))
-            runs = [prepared.sample_ms(1) for _ in range(self._protocol.warm_up.min_runs)]
+            first = partial(_retried, partial(prepared.sample_ms, 1))
+            runs = [first() for _ in range(self._protocol.warm_up.min_runs)]
         except MeasurementError as error:
             self._fail(task, error)
             return None

@@ -150,3 +150,35 @@ QUICK = replace(
     ),
     gate=replace(FULL.gate, wait_s=1.0, max_wait_s=5.0),
 )
+
+# On a phone a sample is a process of benchmark_model, about a second long, whose result is
+# already a mean over its runs: few samples, one per block, and their median.
+PHONE = replace(
+    FULL,
+    name="phone",
+    sampling=replace(FULL.sampling, op_samples_per_block=1, network_samples_per_block=1),
+    estimator=Estimator(quantile=0.5),
+    warm_up=replace(FULL.warm_up, min_runs=1),
+    stopping=replace(FULL.stopping, min_blocks=10, check_every=5),
+)
+
+PHONE_QUICK = replace(
+    PHONE,
+    name="phone quick",
+    default_networks=QUICK.default_networks,
+    stopping=replace(
+        PHONE.stopping, min_blocks=5, op_half_width=0.03, network_half_width=0.02,
+        op_cap_s=15.0, network_cap_s=30.0,
+    ),
+)  # fmt: skip
+
+
+def protocol_for(spec: str, *, quick: bool) -> MeasuringProtocol:
+    """The protocol of a device, by its spec.
+
+    >>> [protocol_for(spec, quick=True).name for spec in ("cpu", "adb:0123")]
+    ['quick', 'phone quick']
+    """
+    if spec.startswith("adb"):
+        return PHONE_QUICK if quick else PHONE
+    return QUICK if quick else FULL

@@ -23,7 +23,7 @@ from profiler.journal import FAILED, Journal, epoch_of
 from profiler.lock import device_lock
 from profiler.measure import Role, Sweep, Task, make_task
 from profiler.profiling import lock_name, network_workload, now
-from profiler.protocol import QUICK, MeasuringProtocol
+from profiler.protocol import MeasuringProtocol, protocol_for
 from profiler.space import Architecture
 from profiler.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
@@ -68,7 +68,7 @@ def measure_networks(
     terminal: Terminal,
     *,
     spec: str | None = None,
-    protocol: MeasuringProtocol = QUICK,
+    protocol: MeasuringProtocol | None = None,
     seed: int = 0,
 ) -> list[NetworkEntry]:
     """Measure networks as the table's own were: same settings, canaries, and scale.
@@ -79,14 +79,17 @@ def measure_networks(
 
     Args:
         spec: device; by default that of the table.
+        protocol: by default the quick one of the device.
 
     Raises:
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         MeasurementError: a network could not be measured.
     """
     recorded = table.device
+    spec = spec or recorded.spec
+    protocol = protocol or protocol_for(spec, quick=True)
     device = open_device(
-        spec or recorded.spec,
+        spec,
         threads=recorded.threads,
         batch_size=recorded.batch_size,
         precision=recorded.precision,

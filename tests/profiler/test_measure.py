@@ -182,11 +182,13 @@ class Flaky:
 
 
 @pytest.mark.parametrize(("failures", "outcome"), [(2, Decision.CONVERGED), (3, FAILED)])
-def test_transient_failures_are_tried_again_but_not_for_ever(monkeypatch, failures, outcome):
+@pytest.mark.parametrize("n_before", [0, 1, 3])  # the warm-up has three runs
+def test_transient_failures_are_tried_again_but_not_for_ever(
+    monkeypatch, failures, outcome, n_before
+):
     device, journal = FakeDevice(1), Journal(None)
     monkeypatch.setattr(type(device), "uses_canary", False)
-    # the three runs of the warm-up succeed
-    plan = [True] * failures + [False] * 3
+    plan = [True] * failures + [False] * n_before
     prepare = device.prepare
     monkeypatch.setattr(device, "prepare", lambda w: Flaky(prepare(w), plan))
     measured(device, journal, workloads=WORKLOADS[:1])
