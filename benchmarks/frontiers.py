@@ -114,18 +114,20 @@ def search_variant(
 def plot(
     landscape: Landscape, best_known: BestKnown, rows: dict[str, list[Figures]], folder: Path
 ) -> None:
-    """Frontiers and regrets of the first seed; latencies of samples for two budgets."""
-    curves = {"best known": best_known.top1} | {
-        name: np.array(found[0]["top1"]) for name, found in rows.items() if found
+    """Frontiers and regrets, medians over seeds; latencies of samples for two budgets."""
+    medians = {
+        name: np.median([figures["top1"] for figures in found], axis=0)
+        for name, found in rows.items()
+        if found
     }
-    gaps = {
-        name: 100 * (best_known.top1 - top1) for name, top1 in curves.items() if name != "random"
-    }
+    gaps = {name: 100 * (best_known.top1 - top1) for name, top1 in medians.items()}
     paths = [folder / "frontiers.svg", folder / "frontiers.png"]
-    percent = {name: 100 * top1 for name, top1 in curves.items()}
+    percent = {"best known": 100 * best_known.top1}
+    percent |= {name: 100 * top1 for name, top1 in medians.items()}
     curves_plot(paths, landscape.budgets, percent, ("budget (ms)", "top-1 (%)"))
     paths = [folder / "regret.svg", folder / "regret.png"]
-    curves_plot(paths, landscape.budgets, gaps, ("budget (ms)", "below the best known (points)"))
+    labels = ("budget (ms)", "below the best known (points)")
+    curves_plot(paths, landscape.budgets, gaps, labels, linear_below=0.01)
     if not rows["PNAG"]:
         return
     latencies = np.array(rows["PNAG"][0]["latencies_ms"]).reshape(2, -1)
@@ -134,7 +136,7 @@ def plot(
     uniform = landscape.problem.space.sample(2000, np.random.default_rng(0))
     histogram_plot(
         [folder / "latencies.svg", folder / "latencies.png"],
-        {f"{b:.1f} ms": values for b, values in zip(budgets, latencies, strict=True)}
+        {f"generated for {b:.1f} ms": values for b, values in zip(budgets, latencies, strict=True)}
         | {"uniform samples": landscape.problem.cost(uniform)},
         budgets,
     )

@@ -46,13 +46,24 @@ def frontier_plot(
 
 
 def curves_plot(
-    paths: Sequence[Path], x: Floats, curves: Mapping[str, Floats], labels: tuple[str, str]
+    paths: Sequence[Path],
+    x: Floats,
+    curves: Mapping[str, Floats],
+    labels: tuple[str, str],
+    *,
+    linear_below: float | None = None,
 ) -> None:
-    """Named curves over the same [n] x; `labels` name the axes."""
+    """Named curves over the same [n] x; `labels` name the axes.
+
+    With `linear_below` y is logarithmic down to there, and linear from there to zero.
+    """
     figure = _figure()
     axes = figure.subplots()
     for marker, (name, y) in zip(MARKERS, curves.items(), strict=False):
         axes.plot(x, y, marker=marker, markersize=4, linewidth=1, label=name)
+    if linear_below is not None:
+        axes.set_yscale("symlog", linthresh=linear_below)
+        axes.set_ylim(bottom=0)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(alpha=0.3)
     axes.legend()
@@ -62,14 +73,17 @@ def curves_plot(
 def histogram_plot(
     paths: Sequence[Path], latencies_ms: Mapping[str, Floats], budgets_ms: Sequence[float]
 ) -> None:
-    """Latencies of named sets of architectures, with budgets as vertical lines."""
+    """Latencies of named sets of architectures in the same bins, with budgets as vertical lines."""
     figure = _figure()
     axes = figure.subplots()
+    every = [latency for values in latencies_ms.values() for latency in values]
+    limits = (min(every), max(every))
     for name, values in latencies_ms.items():
-        axes.hist(values, bins=40, density=True, alpha=0.6, label=name)
+        weights = [100 / len(values)] * len(values)
+        axes.hist(values, 60, limits, weights=weights, alpha=0.6, label=name)
     for budget in budgets_ms:
         axes.axvline(budget, color="0.3", linestyle="--", linewidth=1)
-    axes.set(xlabel="latency (ms)", ylabel="density")
+    axes.set(xlabel="latency (ms)", ylabel="share (%)")
     axes.legend()
     save_figure(figure, paths)
 
