@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,8 @@ DeviceOption = Annotated[
         "replay:TABLE; repeat it for several devices.",
     ),
 ]
+
+CUDA_DEFAULTS = {"launch": "graph", "l2": "hot", "channels_last": False, "lock_clocks_mhz": None}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +44,17 @@ def profile(
         typer.Option(
             "--benchmark-binary", help="TFLite's benchmark_model for the phone (docs/android.md)."
         ),
+    ] = None,
+    launch: Annotated[
+        str, typer.Option("--launch", help="cuda: graph (the GPU's time) or eager (torch's).")
+    ] = "graph",
+    l2: Annotated[str, typer.Option("--l2", help="cuda: L2 cache hot or cold.")] = "hot",
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="cuda: tensors as NHWC.")
+    ] = False,
+    lock_clocks: Annotated[
+        int | None,
+        typer.Option("--lock-clocks", help="cuda: hold the SM clock at MHz meanwhile (root)."),
     ] = None,
     fleet: Annotated[
         str | None,
@@ -79,6 +92,20 @@ def profile(
     chosen = open_space(space, width_mult, resolution)
     if benchmark_binary is not None and not any(spec.startswith("adb") for spec in device):
         raise InvalidInputError("--benchmark-binary is for adb devices only")
+    cuda_options = {
+        "launch": launch,
+        "l2": l2,
+        "channels_last": channels_last,
+        "lock_clocks_mhz": lock_clocks,
+    }
+    if cuda_options != CUDA_DEFAULTS and not any(spec.startswith("cuda") for spec in device):
+        raise InvalidInputError(
+            "--launch, --l2, --channels-last and --lock-clocks are for cuda devices only"
+        )
+    backend_options: dict[str, dict[str, Any]] = {
+        "adb": {"benchmark_binary": benchmark_binary},
+        "cuda": cuda_options,
+    }
     requests = [
         ProfileRequest(
             spec=spec,
@@ -92,7 +119,7 @@ def profile(
             seed=seed,
             resume=resume,
             fleet=fleet,
-            device_options={"benchmark_binary": benchmark_binary} if spec.startswith("adb") else {},
+            device_options=backend_options.get(spec.partition(":")[0], {}),
         )
         for spec in device
     ]

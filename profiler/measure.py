@@ -30,7 +30,7 @@ from profiler.canary import (
 )
 from profiler.devices import host
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
-from profiler.errors import MeasurementError
+from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.journal import FAILED, Block, Journal, Outcome, epoch_of
 from profiler.protocol import MeasuringProtocol
 from profiler.stopping import Decision
@@ -39,6 +39,7 @@ from profiler.terminal import Progress, SilentProgress
 MAX_TRIES = 3  # of a transient failure
 PREEMPTED_PCT = 5.0  # waiting for a core, above which a block is flagged
 STEAL_PCT = 1.0
+MAX_DISCARDS = 20  # throttled blocks in a row
 LOADED_BYTES_PER_WEIGHT_BYTE = 3  # the model, the runtime's copy, its packed copy
 
 
@@ -140,6 +141,7 @@ class Sweep:
         self._keeper = GateKeeper(protocol.gate, getattr(device, "sleep", time.sleep))
         self._canaries: dict[Canary, PreparedCanary] = {}
         self._start_s = self._now()
+        self._discards = 0
         self.report = SweepReport()
 
     def run(self, tasks: Sequence[Task]) -> None:
@@ -257,8 +259,19 @@ class Sweep:
         one.count(block)
         self.report.measuring_s += block.spent_s
         self.report.n_blocks += 1
+        self._refuse_throttling(block)
         if one.n_blocks <= self._protocol.stopping.min_blocks:
             self._progress.advance(1 / self._protocol.stopping.min_blocks)
+
+    def _refuse_throttling(self, block: Block) -> None:
+        """Discarding goes on for a while only: then there would be nothing left."""
+        self._discards = self._discards + 1 if block.throttled else 0
+        if self._discards >= MAX_DISCARDS:
+            reasons = [flag.partition(":")[2] for flag in block.flags if "throttled" in flag]
+            raise DeviceUnavailableError(
+                f"{self._device.info.spec} throttled ({', '.join(reasons)}) during "
+                f"{self._discards} blocks in a row; let it cool, then go on with --resume"
+            )
 
     def _flags(self, state: DeviceState) -> tuple[str, ...]:
         flags = list(state.warnings)

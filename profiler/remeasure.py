@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.devices.base import DeviceInfo
-from profiler.devices.registry import open_device
+from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.estimate import Levels, summarise
 from profiler.journal import FAILED, Journal, epoch_of
@@ -93,6 +93,7 @@ def measure_networks(
         threads=recorded.threads,
         batch_size=recorded.batch_size,
         precision=recorded.precision,
+        **recorded_options(recorded, spec),
     )
     with device, device_lock(lock_name(device.info, Path())), Journal(None) as journal:
         same = _same_device(device.info, recorded)

@@ -28,6 +28,7 @@ class Scenario:
         drift_per_s: relative slowdown per second.
         preempted_share: share of samples that take `preempted_factor` times as long.
         throttle_at_s: from then on everything takes `throttle_factor` times as long.
+        throttle_for_s: how long it goes on.
         throttle_visible: whether the state names the throttling.
         step_keys: keys that take 1.2 times as long from `step_at_s` on.
         failing_keys: keys that cannot be prepared.
@@ -39,6 +40,7 @@ class Scenario:
     preempted_share: float = 0.0
     preempted_factor: float = 3.0
     throttle_at_s: float = float("inf")
+    throttle_for_s: float = float("inf")
     throttle_factor: float = 1.5
     throttle_visible: bool = True
     step_keys: tuple[str, ...] = ()
@@ -110,7 +112,7 @@ class FakeDevice:
 
     @property
     def throttled(self) -> bool:
-        return self._now_s >= self.scenario.throttle_at_s
+        return 0 <= self._now_s - self.scenario.throttle_at_s < self.scenario.throttle_for_s
 
     def draw_ms(self, workload: Workload, runs: int) -> float:
         """One sample; advances the clock by the time it takes."""

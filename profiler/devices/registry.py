@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from profiler.devices.base import Device
+from profiler.devices.base import Device, DeviceInfo
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 
 FORMS = "cpu | cuda[:I] | tflite | adb:SERIAL | adb://HOST:PORT/SERIAL | fake[:SEED] | replay:TABLE"
@@ -45,6 +45,15 @@ def open_device(
         case "adb" if argument or not colon:
             return _backend("android", "AndroidDevice")(spec, **settings)
     raise InvalidInputError(f"unknown device {spec!r}; known forms: {FORMS}")
+
+
+def recorded_options(info: DeviceInfo, spec: str) -> dict[str, Any]:
+    """Options with which `spec` measures as the device of a table did; {} on another platform."""
+    if info.platform != "cuda" or spec.partition(":")[0] != "cuda":
+        return {}
+    from profiler.devices import cuda
+
+    return cuda.recorded_options(info)
 
 
 def _index(spec: str, text: str, colon: str) -> int:

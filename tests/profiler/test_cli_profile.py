@@ -63,6 +63,8 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         (["--device", "fake", "--resolution", 64], "resolution 64 px is outside"),
         (["--device", "fake", "--threads", 0], "at least 1"),
         (["--device", "fake", "--space", "resnet"], "unknown space"),
+        (["--device", "fake", "--launch", "eager"], "are for cuda devices only"),
+        (["--device", "cuda", "--l2", "warm"], "unknown l2 mode 'warm'; known: hot, cold"),
         (["--device", "fake:1", "--device", "fake:2", "--out", "one.json"], "--out names one"),
     ],
 )

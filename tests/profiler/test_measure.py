@@ -128,20 +128,37 @@ def journal_like(first):
 
 
 def test_throttled_blocks_are_discarded_and_counted():
-    hot = Scenario(throttle_at_s=2.0)
-    protocol = replace(
-        PROTOCOL, stopping=replace(PROTOCOL.stopping, op_cap_s=2.0, network_cap_s=2.0)
-    )
-    device = FakeDevice(1, scenario=hot)
-    entries, _ = measured(device, protocol=protocol)
-    assert all("throttled" in entry.flags for entry in entries.values())
-    assert {entry.verdict for entry in entries.values()} <= {
-        Verdict.UNCONVERGED,
-        Verdict.THROTTLED,
-    }
-    cool = {key: entry for key, entry in entries.items() if entry.verdict is Verdict.UNCONVERGED}
-    assert cool
-    assert_close(cool, {key: truth(device)[key] for key in cool}, 0.02)
+    hot = Scenario(throttle_at_s=2.0, throttle_for_s=0.2)
+    device, journal = FakeDevice(1, scenario=hot), Journal(None)
+    entries, _ = measured(device, journal)
+    tasks = [
+        make_task(w, Role.NETWORK if len(w.ops) > 1 else Role.OP, device.info, PROTOCOL)
+        for w in WORKLOADS
+    ]
+    blocks = {task.workload.key: journal.blocks(task.key) for task in tasks}
+    hit = {key for key, of_key in blocks.items() if any(block.throttled for block in of_key)}
+    assert len(hit) > 3
+    assert {key for key, entry in entries.items() if "throttled" in entry.flags} == hit
+    for key in hit:
+        kept = [block for block in blocks[key] if not block.throttled]
+        assert entries[key].n_samples == sum(len(block.samples_ms) for block in kept)
+        assert len(kept) >= 30
+    low_decile = np.exp(-1.2815515 * hot.noise)
+    assert_close(entries, {k: v * low_decile for k, v in truth(device).items()}, 0.01)
+
+
+def test_twenty_discards_in_a_row_refuse_and_keep_what_was_measured():
+    device = FakeDevice(1, scenario=Scenario(throttle_at_s=2.0))
+    journal = Journal(None)
+    with pytest.raises(DeviceUnavailableError, match=r"\(thermal\) during 20 blocks in a row"):
+        measured(device, journal)
+    tasks = [
+        make_task(w, Role.NETWORK if len(w.ops) > 1 else Role.OP, device.info, PROTOCOL)
+        for w in WORKLOADS
+    ]
+    throttled = [block.throttled for task in tasks for block in journal.blocks(task.key)]
+    assert sum(throttled) == 20
+    assert not all(throttled)
 
 
 def test_a_step_in_one_op_is_flagged_there_only():

@@ -1,0 +1,31 @@
+"""Tests marked `gpu` run where an NVIDIA GPU can be used, and are named where it cannot."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from profiler.devices.cuda import discover
+from profiler.errors import DeviceUnavailableError
+
+
+@cache
+def why_no_gpu() -> str:
+    """Empty where a GPU can be used."""
+    try:
+        return "" if discover() else "CUDA shows no GPU"
+    except DeviceUnavailableError as error:
+        return str(error)
+
+
+def pytest_report_header() -> str:
+    reason = why_no_gpu()
+    return f"tests marked gpu: {f'deselected, {reason}' if reason else 'run'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and why_no_gpu():
+        items[:] = [item for item in items if item not in marked]
+        config.hook.pytest_deselected(items=marked)
