@@ -80,7 +80,7 @@ def histogram_plot(
     limits = (min(every), max(every))
     for name, values in latencies_ms.items():
         weights = [100 / len(values)] * len(values)
-        axes.hist(values, 60, limits, weights=weights, alpha=0.6, label=name)
+        axes.hist(values, bins=60, range=limits, weights=weights, alpha=0.6, label=name)
     for budget in budgets_ms:
         axes.axvline(budget, color="0.3", linestyle="--", linewidth=1)
     axes.set(xlabel="latency (ms)", ylabel="share (%)")

@@ -1,0 +1,281 @@
+"""What a report shows of a run, gathered once for the page and for the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnag.archive import Archive
+from pnag.baselines.evolution import regularised_evolution
+from pnag.baselines.random_search import random_search
+from pnag.frontier import Frontier, FrontierPoint
+from pnag.inputs import LATENCY_FILE
+from pnag.report.measured import MeasuredNetwork, read_measured
+from pnag.report.published import (
+    Published,
+    PublishedArchitecture,
+    PublishedNetwork,
+    read_published,
+)
+from pnag.report.samples import Trace, read_traces
+from pnag.run import Run, load_run
+from predictors.base import Floats
+from predictors.lookup import calibration_of, table_latency
+from profiler.errors import InvalidInputError
+from profiler.journal import journal_path
+from profiler.ops import OpConfig
+from profiler.space import Tokens
+from profiler.table import Calibration, LatencyTable, load_table
+from profiler.terminal import Terminal
+
+N_BUDGETS = 60
+N_SAMPLED = 2500  # of the archive, in the cloud
+INTERVAL_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The architecture that one budget gets."""
+
+    budget_ms: float
+    arch: str
+    tokens: Tokens
+    latency_ms: float
+    interval_ms: tuple[float, float] | None
+    top1: float
+    measured: MeasuredNetwork | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One network measured and predicted; `fitted` if the calibration has seen it."""
+
+    arch: str
+    predicted_ms: float
+    measured_ms: float
+    ci95_ms: tuple[float, float] | None
+    verdict: str
+    fitted: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files beside the run, where there are any; None lets the report look for a journal."""
+
+    measured: Sequence[Path] = ()
+    published: Sequence[Path] = ()
+    journal: Path | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run and everything known about it.
+
+    Attributes:
+        sampled: (latency_ms, top1) of architectures that training evaluated, [n] each.
+        baselines: frontiers of other searches at as many evaluations, by name.
+        published: on this device, or of this space and predicted here.
+        elsewhere: published networks by the device that they were measured on.
+        traces: raw samples by op key or architecture; empty without a journal.
+    """
+
+    run: Run
+    config: dict[str, Any]
+    table: LatencyTable | None
+    choices: tuple[Choice, ...]
+    sampled: tuple[Floats, Floats]
+    baselines: dict[str, Frontier]
+    published: tuple[PublishedNetwork, ...] = ()
+    elsewhere: dict[str, tuple[PublishedNetwork, ...]] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    traces: dict[str, list[Trace]] = field(default_factory=dict)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        return calibration_of(self.table) if self.table else None
+
+    @property
+    def generated(self) -> Frontier:
+        return Frontier.of(FrontierPoint(c.arch, c.latency_ms, c.top1) for c in self.choices)
+
+    @property
+    def title(self) -> str:
+        return f"{self.table.space} on {self.table.device.model}" if self.table else self._name
+
+    @property
+    def _name(self) -> str:
+        return self.run.problem.space.name
+
+
+def gather(
+    folder: Path, sources: Sources, terminal: Terminal, *, n_budgets: int = N_BUDGETS, seed: int = 0
+) -> Contents:
+    """Everything a report of the run in `folder` shows.
+
+    Raises:
+        InvalidInputError: no finished run, or a file in `sources` that does not go with it.
+    """
+    run = load_run(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    path = folder / LATENCY_FILE
+    table = load_table(path) if path.exists() else None
+    if table is None and (sources.measured or sources.journal):
+        raise InvalidInputError(f"{folder} has no latency table; nothing was measured for it")
+    measured = (
+        [n for f in sources.measured for n in read_measured(f, table.device)] if table else []
+    )
+    space = run.problem.space
+    published = [entry for f in sources.published for entry in read_published(f, space)]
+    here, elsewhere = _placed(run, published, table)
+    return Contents(
+        run=run,
+        config=config,
+        table=table,
+        choices=tuple(_choices(run, measured, n_budgets, seed)),
+        sampled=_sampled(run, seed),
+        baselines=_baselines(run, seed),
+        published=here,
+        elsewhere=elsewhere,
+        checks=tuple(_checks(run, table, measured)),
+        traces=_traces(table, config, sources.journal, terminal),
+    )
+
+
+def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dict[str, float]:
+    """What each op of the table's space adds to c(α), by key."""
+    from predictors.calibration import op_factor
+
+    latency_ms = table_latency(table)
+
+    def added_ms(op: OpConfig) -> float:
+        return latency_ms(op) * (op_factor(calibration, op) if calibration else 1.0)
+
+    ops = table.search_space.distinct_ops(batch_size=table.device.batch_size)
+    return {key: added_ms(op) for key, op in ops.items()}
+
+
+# --- Parts ---------------------------------------------------------------------------------
+
+
+def _choices(
+    run: Run, measured: Sequence[MeasuredNetwork], n_budgets: int, seed: int
+) -> Iterable[Choice]:
+    """Generated for evenly spread budgets, and what was measured for its own budget."""
+    low, high = run.reachable_ms
+    spread = np.linspace(low, high, n_budgets)
+    digits = max(0, 1 - int(np.floor(np.log10((high - low) / n_budgets))))
+    budgets_ms = np.unique(np.clip(spread.round(digits), low, high)).tolist()
+    known = {network.arch: network for network in measured}
+    asked = {n.budget_ms: n for n in measured if n.budget_ms is not None}
+    made = {m.budget_ms: m.tokens for m in run.generate(budgets_ms, seed=seed)}
+    made |= {b: run.problem.space.parse(n.arch) for b, n in asked.items()}
+    budgets = sorted(made)
+    tokens = np.stack([made[budget] for budget in budgets])
+    cost_ms, top1 = run.problem.cost(tokens), run.problem.accuracy.top1(tokens)
+    half = _relative_interval(run)
+    for budget, row, latency, accuracy in zip(budgets, tokens, cost_ms, top1, strict=True):
+        arch = run.problem.space.format(row)
+        yield Choice(
+            budget_ms=budget,
+            arch=arch,
+            tokens=row,
+            latency_ms=float(latency),
+            interval_ms=(latency * (1 - half), latency * (1 + half)) if half else None,
+            top1=float(accuracy),
+            measured=known.get(arch),
+        )
+
+
+def _relative_interval(run: Run) -> float | None:
+    try:
+        return run.problem.cost.relative_interval(INTERVAL_CONFIDENCE)
+    except InvalidInputError:
+        return None
+
+
+def _sampled(run: Run, seed: int) -> tuple[Floats, Floats]:
+    cost_ms = np.concatenate([learner.archive.cost_ms for learner in run.learners])
+    top1 = np.concatenate([learner.archive.top1 for learner in run.learners])
+    kept = np.random.default_rng(seed).permutation(len(cost_ms))[:N_SAMPLED]
+    return cost_ms[kept], top1[kept]
+
+
+def _baselines(run: Run, seed: int) -> dict[str, Frontier]:
+    """Searches that get as many evaluations as the run had."""
+    n, rng = run.settings.n_evaluations, np.random.default_rng(seed)
+    low, high = run.reachable_ms
+    n_budgets = run.settings.n_budgets
+    budgets_ms = low + (high - low) * (np.arange(n_budgets) + 1) / n_budgets
+    return {
+        "random search": _frontier(run, random_search(run.problem, n, rng)),
+        "evolution per budget": _frontier(
+            run, regularised_evolution(run.problem, budgets_ms, n, rng)
+        ),
+    }
+
+
+def _frontier(run: Run, archive: Archive) -> Frontier:
+    (first,) = archive.fronts(1)
+    return Frontier.of(
+        FrontierPoint(run.problem.space.format(tokens), float(latency), float(top1))
+        for tokens, latency, top1 in zip(
+            archive.tokens[first], archive.cost_ms[first], archive.top1[first], strict=True
+        )
+    )
+
+
+def _placed(
+    run: Run, published: Sequence[Published], table: LatencyTable | None
+) -> tuple[tuple[PublishedNetwork, ...], dict[str, tuple[PublishedNetwork, ...]]]:
+    """Published networks that this device's latencies can stand beside, and the others."""
+    model = table.device.model if table else None
+    here: list[PublishedNetwork] = []
+    elsewhere: dict[str, list[PublishedNetwork]] = {}
+    for entry in published:
+        if isinstance(entry, PublishedArchitecture):
+            latency_ms = float(run.problem.cost(run.problem.space.parse(entry.arch)[None])[0])
+            here.append(PublishedNetwork(entry.arch, latency_ms, entry.top1, "predicted here"))
+        elif entry.device == model:
+            here.append(entry)
+        else:
+            elsewhere.setdefault(entry.device, []).append(entry)
+    return tuple(here), {device: tuple(networks) for device, networks in elsewhere.items()}
+
+
+def _checks(
+    run: Run, table: LatencyTable | None, measured: Sequence[MeasuredNetwork]
+) -> Iterable[Check]:
+    """Networks that were measured after the run, and those of its table."""
+    if table is None:
+        return
+    rows = [(n.arch, n.latency_ms, n.ci95_ms, n.verdict, False) for n in measured]
+    rows += [(n.arch, n.latency_ms, n.ci95_ms, n.verdict.value, True) for n in table.networks]
+    space = run.problem.space
+    for arch, latency_ms, ci95_ms, verdict, fitted in rows:
+        predicted_ms = float(run.problem.cost(space.parse(arch)[None])[0])
+        yield Check(arch, predicted_ms, latency_ms, ci95_ms, verdict, fitted)
+
+
+def _traces(
+    table: LatencyTable | None, config: dict[str, Any], given: Path | None, terminal: Terminal
+) -> dict[str, list[Trace]]:
+    """Of the journal given, else of the one beside the table that the run was trained from."""
+    if table is None:
+        return {}
+    if given is not None:
+        return read_traces(given, table.device)
+    path = journal_path(Path(config["inputs"][LATENCY_FILE]["source"]))
+    if not path.is_file():
+        terminal.note(f"no journal at {path}: the report has no raw samples (--journal FILE)")
+        return {}
+    try:
+        return read_traces(path, table.device)
+    except InvalidInputError as error:
+        terminal.note(f"the report has no raw samples: {error}")
+        return {}

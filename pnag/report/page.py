@@ -1,0 +1,270 @@
+"""The report page: one HTML file that needs no network, no server and no other file."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from pnag.frontier import Frontier
+from pnag.report.contents import Choice, Contents, op_latencies_ms
+from pnag.report.published import PublishedNetwork
+from pnag.report.samples import Trace
+from profiler.ops import OpConfig, OpKind, parse_key
+from profiler.space import MobileNetV3Space
+from profiler.table import LatencyTable
+
+SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")
+SIGNIFICANT = 6  # digits of an embedded number
+OP_NAMES = {
+    OpKind.CONV: "first convolution",
+    OpKind.MBCONV: "block",
+    OpKind.CONV_1: "1×1 expansion",
+    OpKind.AVG_POOL: "global pooling",
+    OpKind.CONV_2: "1×1 feature mixing",
+    OpKind.LOGITS: "classifier",
+}
+
+
+def render_page(contents: Contents) -> str:
+    """The whole page as text."""
+    from plotly.offline import get_plotlyjs
+
+    parts = {
+        "title": html.escape(contents.title),
+        "style": _part("page.css"),
+        "plotly": get_plotlyjs(),
+        "data": embedded_json(page_data(contents)),
+        "script": "\n".join(_part(name) for name in SCRIPTS),
+    }
+    # one pass, so that nothing inside a part is taken for a place to fill
+    return re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], _part("page.html"))
+
+
+def embedded_json(document: dict[str, Any]) -> str:
+    """JSON that is inert inside a script element, whatever strings it holds.
+
+    >>> embedded_json({"name": "</script><!-- &"})
+    '{"name":"\\\\u003c/script\\\\u003e\\\\u003c!-- \\\\u0026"}'
+    """
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    return re.sub(r"[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def page_data(contents: Contents) -> dict[str, Any]:
+    """What the page's script reads."""
+    table, run = contents.table, contents.run
+    ops = _ops(contents, table) if table else []
+    index = {op["key"]: i for i, op in enumerate(ops)}
+    document = {
+        "title": contents.title,
+        "device_line": _device_line(table),
+        "frontier_note": _frontier_note(contents),
+        "facts": _facts(contents),
+        "provenance": _provenance(contents),
+        "reachable_ms": list(run.reachable_ms),
+        "intercept_ms": contents.calibration.intercept_ms if contents.calibration else 0.0,
+        "positions": [position.name for position in run.problem.space.positions],
+        "choices": [_choice(contents, choice, index) for choice in contents.choices],
+        "sampled": [values.tolist() for values in contents.sampled],
+        "baselines": {name: _frontier(f) for name, f in contents.baselines.items()},
+        "published": [_published(network) for network in contents.published],
+        "elsewhere": {
+            device: [_published(network) for network in networks]
+            for device, networks in contents.elsewhere.items()
+        },
+        "checks": [vars(check) for check in contents.checks],
+        "ops": ops,
+        "noise_floor": table.noise_floor.model_dump() if table and table.noise_floor else None,
+        "failures": table.failures if table else {},
+        "traces": {
+            name: [_trace(trace) for trace in traces] for name, traces in contents.traces.items()
+        },
+    }
+    rounded: dict[str, Any] = _rounded(document)
+    return rounded
+
+
+def _part(name: str) -> str:
+    return files("pnag.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+# --- Parts of the data ---------------------------------------------------------------------
+
+
+def _ops(contents: Contents, table: LatencyTable) -> list[dict[str, Any]]:
+    """One entry an op of the table, in order of the network."""
+    added_ms = op_latencies_ms(table, contents.calibration)
+    batch_size = table.device.batch_size
+    order = {key: i for i, key in enumerate(table.search_space.distinct_ops(batch_size=batch_size))}
+    keys = sorted(table.ops, key=lambda key: (order.get(key, len(order)), key))
+    return [
+        _shape(parse_key(key, batch_size=batch_size))
+        | table.ops[key].model_dump(mode="json", exclude={"variance_ms2", "std_ms"})
+        | {"key": key, "added_ms": added_ms.get(key)}
+        for key in keys
+    ]
+
+
+def _shape(op: OpConfig) -> dict[str, Any]:
+    return {
+        "kind": op.kind.value,
+        "name": OP_NAMES[op.kind],
+        "input": [op.height_px, op.width_px, op.in_channels],
+        "output": [op.out_height_px, op.out_width_px, op.out_channels],
+        "mid": op.mid_channels,
+        "kernel": op.kernel,
+        "stride": op.stride,
+        "se": op.se,
+        "activation": op.activation.value.replace("_", "-"),
+        "madds": op.madds,
+    }
+
+
+def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[str, Any]:
+    space = contents.run.problem.space
+    document: dict[str, Any] = {
+        "budget_ms": choice.budget_ms,
+        "arch": choice.arch,
+        "latency_ms": choice.latency_ms,
+        "interval_ms": choice.interval_ms,
+        "top1": choice.top1,
+        "measured": vars(choice.measured) if choice.measured else None,
+    }
+    if isinstance(space, MobileNetV3Space) and contents.table:
+        arch, batch_size = space.decode(choice.tokens), contents.table.device.batch_size
+        return document | {
+            "depths": arch.depths,
+            "expands": arch.expand_ratios,
+            "ops": [index[op.key] for op in space.ops(arch, batch_size=batch_size)],
+            "madds": space.madds(arch),
+            "params": space.params(arch),
+        }
+    values = [
+        position.choices[token] if token >= 0 else None
+        for position, token in zip(space.positions, choice.tokens, strict=True)
+    ]
+    return document | {"values": values}
+
+
+def _frontier(frontier: Frontier) -> dict[str, list[Any]]:
+    return {
+        "latency_ms": [point.latency_ms for point in frontier],
+        "top1": [point.top1 for point in frontier],
+    }
+
+
+def _published(network: PublishedNetwork) -> dict[str, Any]:
+    return {"name": network.name, "latency_ms": network.latency_ms, "top1": network.top1}
+
+
+def _trace(trace: Trace) -> dict[str, Any]:
+    return {
+        "n_blocks": trace.n_blocks,
+        "blocks": [
+            [block.time_s, block.canary_ratio, int(block.throttled), *block.samples_ms]
+            for block in trace.blocks
+        ],
+    }
+
+
+def _device_line(table: LatencyTable | None) -> str:
+    if table is None:
+        return "a tabular space: latencies and accuracies are those of its file"
+    device = table.device
+    threads = f"{device.threads} thread{'s' * (device.threads > 1)}"
+    runtime = f"{device.runtime} {device.runtime_version}"
+    return f"{runtime}, {threads}, batch {device.batch_size}, {device.precision}"
+
+
+def _frontier_note(contents: Contents) -> str:
+    """How the curves came about, so that nobody compares what is not comparable."""
+    run = contents.run
+    n_evaluations = f"{run.settings.n_evaluations:,} evaluated architectures each"
+    shown = f"{len(contents.sampled[0]):,} of those of training are shown"
+    note = f"All searches had {n_evaluations}; {shown}. Latencies are predicted by the same c(α)"
+    return f"{note}, except where it says measured."
+
+
+def _facts(contents: Contents) -> list[tuple[str, str]]:
+    """The few numbers that a reader wants first."""
+    low, high = contents.run.reachable_ms
+    facts = [("Reachable latency", f"{low:.4g} – {high:.4g} ms")]
+    calibration, table = contents.calibration, contents.table
+    if calibration:
+        facts.append(("Prediction error", f"{calibration.residual_mape_pct:.2g} % (leave-one-out)"))
+    if table and table.noise_floor:
+        facts.append(("A/A noise floor", f"{table.noise_floor.p95_pct:.2g} % (95th percentile)"))
+    if "evaluator_kendall_tau" in contents.config:
+        facts.append(
+            ("Evaluator’s Kendall τ", f"≥ {min(contents.config['evaluator_kendall_tau']):.3f}")
+        )
+    return facts
+
+
+def _provenance(contents: Contents) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Groups of (what, value), as read; nothing that is unknown."""
+    config, table = contents.config, contents.table
+    groups: list[tuple[str, Iterable[tuple[str, Any]]]] = []
+    if table:
+        device = {name: getattr(table.device, name) for name in table.device.__slots__}
+        device |= dict(device.pop("options"))
+        groups.append(("Device", device.items()))
+        groups.append(("Latency table", _table_rows(contents, table)))
+    groups.append(("Training", config["settings"].items()))
+    groups.append(("Inputs (SHA-256)", [(k, v["sha256"]) for k, v in config["inputs"].items()]))
+    written = datetime.now(UTC).isoformat(timespec="seconds")
+    versions = {"run finished": config["finished"], **config["versions"], "report written": written}
+    groups.append(("Versions", (versions | {"report's pnag": version("pnag")}).items()))
+    return [
+        (
+            title,
+            [(name.replace("_", " "), _text(value)) for name, value in rows if value is not None],
+        )
+        for title, rows in groups
+    ]
+
+
+def _table_rows(contents: Contents, table: LatencyTable) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = [
+        ("space", str(table.space)),
+        ("measured", table.created),
+        ("tool", table.tool),
+        ("protocol", table.protocol.get("name")),
+        ("ops", len(table.ops)),
+        ("networks", len(table.networks)),
+        ("failures", len(table.failures)),
+    ]
+    if table.noise_floor:
+        floor = table.noise_floor
+        rows.append(("A/A repeats", floor.n_repeats))
+        rows.append(("A/A spread", f"median {floor.median_pct:.2g} %, p95 {floor.p95_pct:.2g} %"))
+    if contents.calibration:
+        rows.append(("calibrated on", f"{contents.calibration.n_networks} networks"))
+        for coverage, half in sorted(contents.calibration.relative_quantiles.items()):
+            rows.append((f"{coverage:.0%} interval", f"± {100 * half:.2g} %"))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _rounded(value: Any) -> Any:
+    """Plain JSON values with floats of `SIGNIFICANT` digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT}g}")
+    if isinstance(value, dict):
+        return {str(key): _rounded(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(one) for one in value]
+    return value

@@ -1,0 +1,155 @@
+// The architecture as a picture: up (or left) how wide each op is, down (or right) what it costs.
+
+const WIDE_PX = 760;
+const KERNEL_COLOURS = { 3: "k3", 5: "k5", 7: "k7" };
+const STAGE_NAMES = ["Stem", "Stage 1", "Stage 2", "Stage 3", "Stage 4", "Stage 5", "Head"];
+
+const fillOf = (layer) => (layer.expand ? `var(--${KERNEL_COLOURS[layer.kernel]})` : "var(--fixed)");
+
+const widthOf = (layer) => layer.mid || layer.output[2];
+
+/** Slots in order, with those that the architecture leaves empty. */
+function slotsOf(choice) {
+  const slots = [];
+  for (const layer of layers(choice)) {
+    const depth = layer.stage >= 1 && layer.stage <= 5 ? choice.depths[layer.stage - 1] : null;
+    slots.push({ stage: layer.stage, layer });
+    if (depth !== null && layer.slot === depth - 1) {
+      for (let empty = depth; empty < 4; empty += 1) slots.push({ stage: layer.stage, layer: null });
+    }
+  }
+  return slots;
+}
+
+function describe(layer) {
+  const shape = layer.expand ? `kernel ${layer.kernel}, expand ${layer.expand}, ${layer.mid} channels inside` : `${layer.output[2]} channels`;
+  return `${layer.place}: ${shape}, ${layer.output[0]}×${layer.output[1]} px, ${ms(layer.added_ms)} ms`;
+}
+
+/** The widest and the dearest op of any choice, so that pictures share one scale. */
+const SCALE = {
+  width: Math.max(...REPORT.choices.flatMap((one) => layers(one).map(widthOf))),
+  cost: Math.max(...REPORT.choices.flatMap((one) => layers(one).map((layer) => layer.added_ms))),
+};
+
+function drawPicture(choice) {
+  const box = byId("picture");
+  if (!choice.ops) {
+    drawTokens(box, choice);
+    return;
+  }
+  const width = Math.max(box.clientWidth, 280);
+  const slots = slotsOf(choice);
+  const summary = choice.depths.map((depth, stage) => {
+    const own = layers(choice).filter((layer) => layer.stage === stage + 1);
+    return `stage ${stage + 1}: ${depth} blocks, kernels ${own.map((l) => l.kernel).join(" ")}, expand ratios ${own.map((l) => l.expand).join(" ")}`;
+  });
+  const drawing = (width >= WIDE_PX ? wideDrawing : narrowDrawing)(slots, width);
+  drawing.setAttribute("role", "img");
+  drawing.setAttribute("aria-label", `Architecture; ${summary.join("; ")}. Costs are in the table below.`);
+  box.replaceChildren(drawing);
+}
+
+/** Left to right, as data flows. */
+function wideDrawing(slots, width) {
+  const [top, up, middle, down, gap] = [54, 130, 40, 84, 14];
+  const step = (width - 6 * gap) / slots.length;
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${top + up + middle + down + 18}` });
+  const base = top + up;
+  let x = 0, stage = 0, begin = 0;
+  slots.forEach((slot, index) => {
+    if (slot.stage !== stage) { x += gap; stage = slot.stage; }
+    if (index === 0 || slots[index - 1].stage !== slot.stage) begin = x;
+    const last = index === slots.length - 1 || slots[index + 1].stage !== slot.stage;
+    const bar = { x: x + 1.5, width: step - 3, rx: 3 };
+    const centre = { x: x + step / 2, "text-anchor": "middle" };
+    if (slot.layer) {
+      const { layer } = slot;
+      const height = 8 + (up - 8) * Math.sqrt(widthOf(layer) / SCALE.width);
+      const cost = Math.max(1.5, (down * layer.added_ms) / SCALE.cost);
+      const group = svgElement("g");
+      group.append(svgElement("title", {}, describe(layer)));
+      group.append(svgElement("rect", { ...bar, y: base - height, height, fill: fillOf(layer) }));
+      group.append(svgElement("text", { ...centre, y: base - height - 4, class: "faint" }, widthOf(layer)));
+      if (layer.expand) {
+        group.append(svgElement("text", { ...centre, y: base + 15, class: "strong" }, `k${layer.kernel}`));
+        group.append(svgElement("text", { ...centre, y: base + 29 }, `e${layer.expand}`));
+      }
+      group.append(svgElement("rect", { ...bar, y: base + middle, height: cost, fill: "var(--cost)" }));
+      svg.append(group);
+    } else {
+      svg.append(svgElement("rect", { ...bar, y: base - 22, height: 21, fill: "none", stroke: "var(--line)", "stroke-dasharray": "3 3" }));
+    }
+    x += step;
+    if (last) svg.append(...stageLabel(slots, slot.stage, begin, x));
+  });
+  svg.append(svgElement("text", { x: 0, y: base + middle + down + 14, class: "faint" }, "↑ channels   ↓ ms"));
+  return svg;
+}
+
+function stageLabel(slots, stage, begin, end) {
+  const own = slots.filter((slot) => slot.stage === stage && slot.layer).map((slot) => slot.layer);
+  const output = own[own.length - 1].output;
+  const detail = stage === 6 ? `${output[2]} classes` : `${output[0]} px, ${output[2]} ch`;
+  return [
+    svgElement("line", { x1: begin + 1.5, x2: end - 1.5, y1: 34, y2: 34, stroke: "var(--line)", "stroke-width": 2 }),
+    svgElement("text", { x: begin + 1.5, y: 12, class: "strong" }, STAGE_NAMES[stage]),
+    svgElement("text", { x: begin + 1.5, y: 26, class: "faint" }, detail),
+  ];
+}
+
+/** Top to bottom, for narrow screens. */
+function narrowDrawing(slots, width) {
+  const [row, label] = [18, 48];
+  const half = (width - label) / 2;
+  const rows = [];
+  let stage = -1;
+  for (const slot of slots) {
+    if (slot.stage !== stage) { stage = slot.stage; rows.push({ heading: stage }); }
+    if (slot.layer) rows.push(slot);
+  }
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${rows.length * row + 22}` });
+  svg.append(svgElement("text", { x: 0, y: 12, class: "faint" }, "← channels"));
+  svg.append(svgElement("text", { x: width, y: 12, class: "faint", "text-anchor": "end" }, "ms →"));
+  rows.forEach((one, index) => {
+    const y = 20 + index * row;
+    if (one.heading !== undefined) {
+      const [line, name, detail] = stageLabel(slots, one.heading, 0, width);
+      for (const part of [name, detail]) { part.setAttribute("y", y + 13); svg.append(part); }
+      detail.setAttribute("x", width - 2);
+      detail.setAttribute("text-anchor", "end");
+      line.remove();
+      return;
+    }
+    const { layer } = one;
+    const extent = 6 + (half - 40) * Math.sqrt(widthOf(layer) / SCALE.width);
+    const cost = Math.max(1.5, ((half - 44) * layer.added_ms) / SCALE.cost);
+    const group = svgElement("g");
+    const bar = { y: y + 1.5, height: row - 3, rx: 3 };
+    group.append(svgElement("title", {}, describe(layer)));
+    group.append(svgElement("rect", { ...bar, x: half - extent, width: extent, fill: fillOf(layer) }));
+    group.append(svgElement("text", { x: half - extent - 4, y: y + 13, class: "faint", "text-anchor": "end" }, widthOf(layer)));
+    if (layer.expand) group.append(svgElement("text", { x: half + label / 2, y: y + 13, "text-anchor": "middle" }, `k${layer.kernel} e${layer.expand}`));
+    group.append(svgElement("rect", { ...bar, x: half + label, width: cost, fill: "var(--cost)" }));
+    group.append(svgElement("text", { x: half + label + cost + 4, y: y + 13, class: "faint" }, layer.added_ms.toFixed(2)));
+    svg.append(group);
+  });
+  return svg;
+}
+
+/** Spaces without ops: one decision a row. */
+function drawTokens(box, choice) {
+  const body = element("tbody");
+  choice.values.forEach((value, position) => {
+    if (value === null) return;
+    body.append(element("tr", {}, element("th", { scope: "row" }, REPORT.positions[position]), element("td", {}, value)));
+  });
+  box.replaceChildren(element("table", { "aria-label": "Choices of the architecture" }, body));
+}
+
+function drawLegend() {
+  if (!REPORT.choices[0].ops) return;
+  const items = [["k3", "3×3 kernel"], ["k5", "5×5 kernel"], ["k7", "7×7 kernel"], ["fixed", "fixed parts"], ["cost", "predicted ms"]];
+  byId("legend").replaceChildren(...items.map(([name, text]) =>
+    element("span", {}, element("i", { style: `background: var(--${name})` }), text)));
+}
