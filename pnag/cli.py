@@ -24,6 +24,8 @@ COMMAND_MODULES = (
     "pnag.cli_generate",
     "pnag.cli_supernet",
     "pnag.cli_demo",
+    "pnag.cli_report",
+    "pnag.cli_serve",
 )
 
 

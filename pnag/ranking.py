@@ -133,7 +133,7 @@ class _MeanPairwiseHinge(torch.autograd.Function):
         for k in range(n_budgets):
             loss, gradients[k] = pairwise_hinge(values[k], ranks[k])
             total += loss
-        n_pairs = n_budgets * m * (m - 1)
+        n_pairs = max(1, n_budgets * m * (m - 1))  # one architecture alone makes no pair
         ctx.save_for_backward(torch.from_numpy(gradients / n_pairs).to(scores.dtype))
         return scores.new_tensor(total / n_pairs)
 

@@ -69,6 +69,12 @@ def test_mean_loss_and_autograd_equal_the_equations():
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=1e-15)
 
 
+def test_one_architecture_alone_costs_nothing():
+    scores = torch.ones(2, 1, requires_grad=True)
+    mean_pairwise_hinge(scores, np.zeros((2, 1), np.int64)).backward()
+    assert scores.grad.tolist() == [[0.0], [0.0]]
+
+
 def test_a_perfect_order_with_margin_costs_nothing():
     ranks = np.arange(50)[None]
     scores = torch.arange(50, 0, -1, dtype=torch.float64)[None] * 2

@@ -1,0 +1,66 @@
+"""`pnag serve`: a trained run as an HTTP service."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.terminal import Terminal
+
+
+def register(parent: typer.Typer) -> None:
+    parent.command(
+        epilog="Example: pnag serve --run runs/cpu, then "
+        "curl -X POST http://127.0.0.1:8000/generate -H 'Content-Type: application/json' "
+        "-d '{\"budgets_ms\": [12]}'"
+    )(serve)
+
+
+def serve(
+    run: Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; loopback by default.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 8000,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Answer budgets with architectures over HTTP, until Ctrl-C."""
+    try:
+        from pnag import serve as service
+    except ImportError as error:
+        raise InvalidInputError(
+            f"pnag serve needs the package {error.name}: pip install 'pnag[serve]'"
+        ) from None
+    from pnag.run import load_run
+
+    terminal = Terminal(json_output, quiet)
+    trained = load_run(run)
+    with service.listen(host, port) as listener:
+        address = f"[{host}]" if ":" in host else host
+        url = f"http://{address}:{listener.getsockname()[1]}"
+        if not _is_loopback(host):
+            terminal.note(f"{host} can be reached from outside; there is no authentication")
+        low, high = trained.reachable_ms
+        document = {"url": url, "run": str(run), "reachable_ms": [low, high]}
+        text = (
+            f"{run} at {url}, budgets from {low:.4g} ms; Ctrl-C stops\n"
+            f"  POST {url}/generate   GET {url}/health   GET {url}/openapi.json"
+        )
+        terminal.result(document, text)
+        service.serve(trained, listener, seed=seed)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
