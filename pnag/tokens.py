@@ -30,6 +30,7 @@ from profiler.tabular import TabularSpace
 
 Ints = NDArray[np.int64]
 ROOT = 0
+FIT_SAMPLES = 4000
 
 
 class NotAdditiveError(InvalidInputError):
@@ -111,16 +112,16 @@ class TokenGraph:
 
 
 def token_graph(space: SearchSpace) -> TokenGraph:
-    """The graph of a known space.
+    """The graph of a space; one unknown here is a chain: every position is decided, freely.
 
     Raises:
-        InvalidInputError: a space without a graph.
+        InvalidInputError: an unknown space with dead positions.
     """
     if isinstance(space, MobileNetV3Space):
         return _mobilenet_graph(space)
     if isinstance(space, TabularSpace):
         return _trie(space)
-    raise InvalidInputError(f"no token graph for the space {space.name!r}")
+    return _chain(space)
 
 
 # --- MobileNetV3: 37 nodes a stage ------------------------------------------------------
@@ -231,3 +232,40 @@ def _trie(space: TabularSpace) -> TokenGraph:
         rows.shape[1],
         _SpreadRows(rows, prefix),
     )
+
+
+# --- Any other space: a chain -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _SpreadPositions:
+    """The sum over positions nearest to a cost: itself if it is such a sum, else its best fit.
+
+    Decoding under a fit aims well, and `generate` checks each architecture by the cost itself.
+    """
+
+    tokens: Tokens  # [n, L]
+
+    def __call__(self, graph: TokenGraph, cost: CostFunction) -> Floats:
+        n, n_positions = self.tokens.shape
+        one_hot = np.eye(graph.n_choices)[self.tokens].reshape(n, -1)
+        design = np.concatenate([np.ones((n, 1)), one_hot], axis=1)
+        solution = np.linalg.lstsq(design, cost(self.tokens), rcond=None)[0]
+        edges = np.zeros(graph.successor.shape)
+        edges[:-1] = solution[1:].reshape(n_positions, -1)
+        edges[ROOT] += solution[0]
+        return edges
+
+
+def _chain(space: SearchSpace) -> TokenGraph:
+    tokens = space.sample(FIT_SAMPLES, np.random.default_rng(0))
+    if (tokens < 0).any():
+        raise InvalidInputError(
+            f"{space.name} has dead positions: list its architectures as a tabular space"
+        )
+    n_positions = len(space.positions)
+    n_choices = [len(position.choices) for position in space.positions]
+    successor = np.full((n_positions + 1, max(n_choices)), -1, dtype=np.int64)
+    for at, n in enumerate(n_choices):
+        successor[at, :n] = at + 1
+    return TokenGraph(np.arange(n_positions + 1), successor, n_positions, _SpreadPositions(tokens))

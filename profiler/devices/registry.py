@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from profiler.devices.base import Device, DeviceInfo
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 
+PLUGINS = "pnag.devices"  # entry points: kind of spec -> class, called with the whole spec
 FORMS = "cpu | cuda[:I] | tflite | adb:SERIAL | adb://HOST:PORT/SERIAL | fake[:SEED] | replay:TABLE"
 
 
@@ -44,6 +46,8 @@ def open_device(
             return _backend("replay", "ReplayDevice")(Path(argument), **settings)
         case "adb" if argument or not colon:
             return _backend("android", "AndroidDevice")(spec, **settings)
+    for plugin in entry_points(group=PLUGINS, name=kind):
+        return cast(Device, plugin.load()(spec, **settings))
     raise InvalidInputError(f"unknown device {spec!r}; known forms: {FORMS}")
 
 

@@ -1,0 +1,93 @@
+"""Token graphs of spaces that are neither MobileNetV3 nor a table: chains."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from pnag.problem import Problem
+from pnag.run import train_run
+from pnag.settings import TrainSettings
+from pnag.tokens import token_graph
+from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.space import DEAD, TokenPosition
+
+CHOICES = (3, 2, 4, 3)
+PRICE_MS = [np.array([1.0, 2.0, 4.0]), np.array([0.5, 3.0]), np.arange(4.0), np.array([5, 1, 2.0])]
+VALUE = [np.array([0.0, 0.1, 0.12]), np.array([0.0, 0.2]), np.arange(4) / 20, np.arange(3) / 30]
+EVERY = np.array(list(itertools.product(*map(range, CHOICES))), np.int8)
+SMALL = TrainSettings(
+    n_evaluations=72, rounds=2, evaluator_steps=20, evaluator_full_steps=1, generator_steps=20,
+    evaluator_hidden=16, generator_hidden=16, n_budgets=2,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FreeSpace:
+    """Four free decisions."""
+
+    name: str = "free"
+    positions: tuple = tuple(TokenPosition(f"p{i}", tuple(range(n))) for i, n in enumerate(CHOICES))
+
+    def sample(self, n, rng):
+        return rng.integers(CHOICES, size=(n, len(CHOICES)), dtype=np.int8)
+
+    def parse(self, text):
+        return np.array(list(map(int, text.split("-"))), np.int8)
+
+    def format(self, tokens):
+        return "-".join(map(str, tokens))
+
+
+@dataclass(frozen=True)
+class Price:
+    """Additive; with `coupling` not."""
+
+    coupling: float = 0.0
+    unit: str = "ms"
+
+    def __call__(self, tokens):
+        total = 0.7 + sum(PRICE_MS[at][tokens[:, at]] for at in range(len(CHOICES)))
+        return total + self.coupling * tokens[:, 0] * tokens[:, 2]
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("no interval")
+
+
+class Value:
+    def top1(self, tokens):
+        return 0.3 + sum(VALUE[at][tokens[:, at]] for at in range(len(CHOICES)))
+
+
+def test_an_additive_cost_lies_exactly_on_the_chain():
+    problem = Problem(FreeSpace(), Price(), Value())
+    np.testing.assert_allclose(
+        problem.constraints.path_costs(EVERY)[:, 0], problem.cost(EVERY), rtol=1e-12
+    )
+    assert problem.reachable_ms == pytest.approx((0.7 + 1 + 0.5 + 0 + 1, 0.7 + 4 + 3 + 3 + 5))
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.4])
+def test_no_budget_is_exceeded_and_the_optimum_is_near(coupling):
+    problem = Problem(FreeSpace(), Price(coupling), Value())
+    run = train_run(problem, SMALL)
+    cost, top1 = problem.cost(EVERY), problem.accuracy.top1(EVERY)
+    budgets = [4.0, 6.0, 8.0, 10.0, 14.0]
+    for made in run.generate(budgets, n_samples=64):
+        best = top1[cost <= made.budget_ms].max()
+        assert made.latency_ms <= made.budget_ms
+        assert made.top1 >= best - 0.05
+    with pytest.raises(InfeasibleBudgetError, match="reachable"):
+        run.generate([1.0])
+
+
+def test_dead_positions_need_a_table():
+    class Dying(FreeSpace):
+        def sample(self, n, rng):
+            tokens = super().sample(n, rng)
+            tokens[:, -1] = DEAD
+            return tokens
+
+    with pytest.raises(InvalidInputError, match="as a tabular space"):
+        token_graph(Dying())
