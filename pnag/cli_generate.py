@@ -14,7 +14,9 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
+    from pnag.verify import Verification, VerifiedArchitecture
     from profiler.space import MobileNetV3Space, SearchSpace
+    from profiler.table import Calibration, NetworkEntry
 
 
 def register(parent: typer.Typer) -> None:
@@ -41,8 +43,11 @@ def generate(
     ] = None,
     verify_on: Annotated[
         str | None,
-        typer.Option("--verify-on", help="Measure the networks on this device, e.g. cpu."),
+        typer.Option("--verify-on", help="Measure, recalibrate, pick again; a device, e.g. cpu."),
     ] = None,
+    candidates: Annotated[
+        int, typer.Option("--candidates", min=1, help="Measured per budget, for --verify-on.")
+    ] = 3,
     export: Annotated[
         str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
     ] = None,
@@ -73,37 +78,66 @@ def generate(
     space = trained.problem.space
     if (verify_on or formats) and not isinstance(space, MobileNetV3Space):
         raise InvalidInputError(f"{space.name} has no networks to measure or to export")
-    made = trained.generate(
-        budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
-    )
-    rows = [to_json(row, space) for row in made]
-    if isinstance(space, MobileNetV3Space):
-        if verify_on:
-            _measure(rows, made, run, space, verify_on, terminal)
-        if out is not None:
-            _export(rows, made, space, formats, out, seed)
-    terminal.result({"results": rows}, _table(rows))
+    document: dict[str, Any] = {}
+    if verify_on:
+        from pnag.inputs import LATENCY_FILE
+        from pnag.verify import Request, generate_verified
+        from profiler.table import load_table
+
+        request = Request(budgets_ms, candidates, samples, confidence, limits, seed)
+        table = load_table(run / LATENCY_FILE)
+        verification = generate_verified(trained, table, verify_on, request, terminal)
+        made = [row.picked for row in verification.rows]
+        rows = [to_json(row.picked, space) | _measured(row) for row in verification.rows]
+        document["verification"] = _summary(verification)
+    else:
+        made = trained.generate(
+            budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
+        )
+        rows = [to_json(row, space) for row in made]
+    if out is not None and isinstance(space, MobileNetV3Space):
+        _export(rows, made, space, formats, out, seed)
+    terminal.result({"results": rows} | document, _text(rows, document.get("verification")))
 
 
-def _measure(
-    rows: list[dict[str, Any]],
-    made: Sequence[GeneratedArchitecture],
-    run: Path,
-    space: MobileNetV3Space,
-    spec: str,
-    terminal: Terminal,
-) -> None:
-    """Add `measured_ms` to the rows: measured as the networks of the run's table were."""
-    from pnag.inputs import LATENCY_FILE
-    from profiler.remeasure import measure_networks
-    from profiler.table import load_table
+def _measured(row: VerifiedArchitecture) -> dict[str, Any]:
+    """What `--verify-on` adds to a result."""
+    candidates = [
+        {
+            "arch": candidate.arch,
+            "top1": candidate.top1,
+            "predicted_before_ms": candidate.predicted_before_ms,
+            "predicted_ms": candidate.predicted_ms,
+            **_measurement(candidate.measured),
+        }
+        for candidate in row.candidates
+    ]
+    return _measurement(row.measured) | {"changed": row.changed, "candidates": candidates}
 
-    table = load_table(run / LATENCY_FILE)
-    distinct = {m.arch: space.decode(m.tokens) for m in made}
-    entries = measure_networks(table, list(distinct.values()), terminal, spec=spec)
-    measured_ms = {entry.arch: entry.latency_ms for entry in entries}
-    for row in rows:
-        row["measured_ms"] = measured_ms[row["arch"]]
+
+def _measurement(entry: NetworkEntry) -> dict[str, Any]:
+    return {
+        "measured_ms": entry.latency_ms,
+        "measured_ci95_ms": list(entry.ci95_ms) if entry.ci95_ms else None,
+        "verdict": entry.verdict.value,
+    }
+
+
+def _summary(verification: Verification) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def described(calibration: Calibration | None) -> dict[str, Any] | None:
+        names = {"n_networks", "residual_mape_pct", "intercept_ms"}
+        return calibration.model_dump(include=names) if calibration else None
+
+    return {
+        "device": asdict(verification.device),
+        "same_device": verification.same_device,
+        "n_measured": verification.n_measured,
+        "error_before_pct": verification.error_before_pct,
+        "calibration_before": described(verification.before),
+        "calibration_after": described(verification.after),
+    }
 
 
 def _export(
@@ -144,9 +178,9 @@ def to_json(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Plain text; `measured_ms` and the files where there are any."""
-    measured = "measured_ms" in rows[0]
+def _text(rows: list[dict[str, Any]], verification: dict[str, Any] | None) -> str:
+    """Plain text; measured latencies, what changed, and files where there are any."""
+    measured = verification is not None
     lines = ["budget ms  latency ms  " + "measured ms  " * measured + "top-1 %  architecture"]
     for row in rows:
         lines.append(
@@ -154,5 +188,31 @@ def _table(rows: list[dict[str, Any]]) -> str:
             + (f"{row['measured_ms']:11.3f}  " if measured else "")
             + f"{100 * row['top1']:7.2f}  {row['arch']}"
         )
+    if verification is not None:
+        lines += _changes(rows, verification)
     lines += [file for row in rows for file in row.get("files", ())]
     return "\n".join(lines)
+
+
+def _changes(rows: list[dict[str, Any]], verification: dict[str, Any]) -> list[str]:
+    """What measuring showed, and which picks it changed."""
+    before, after = verification["calibration_before"], verification["calibration_after"]
+    lines = [
+        f"{verification['n_measured']} networks measured on {verification['device']['model']}; "
+        f"predictions were off by {verification['error_before_pct']:.2f} % on average"
+    ]
+    if after:
+        was = f"{before['residual_mape_pct']:.2f} %" if before else "none"
+        lines.append(
+            f"calibration: {after['n_networks']} networks, leave-one-out error "
+            f"{after['residual_mape_pct']:.2f} % (was {was})"
+        )
+    for row in rows:
+        first = row["candidates"][0]
+        was = (
+            f"{first['predicted_before_ms']:.3f} ms predicted, {first['measured_ms']:.3f} measured"
+        )
+        state = "" if row["feasible"] else "; nothing measured was within the budget"
+        change = f"was {first['arch']} ({was})" if row["changed"] else f"the pick stays ({was})"
+        lines.append(f"{row['budget_ms']:g} ms: {change}{state}")
+    return lines

@@ -103,7 +103,7 @@ def generate(
         if len(mine):
             tokens[mine] = request.best(learner, budgets[mine], rng)
     elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, len(budgets))
-    return _described(problem, budgets, tokens, margin, elapsed_ms)
+    return described(problem, budgets, tokens, margin, elapsed_ms)
 
 
 def _nearest(learners: Sequence[Learner], budget_ms: float) -> int:
@@ -204,9 +204,14 @@ class _Request:
         )
 
 
-def _described(
-    problem: Problem, budgets: Floats, tokens: Tokens, margin: float, elapsed_ms: float
+def described(
+    problem: Problem,
+    budgets: Floats,
+    tokens: Tokens,
+    margin: float = 0.0,
+    elapsed_ms: float = 0.0,
 ) -> list[GeneratedArchitecture]:
+    """What a problem says of [n, L] architectures for [n] budgets, however they were found."""
     cost_ms, top1 = problem.cost(tokens), problem.accuracy.top1(tokens)
     half = margin or _default_margin(problem)
     return [

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.devices.base import DeviceInfo
+from profiler.devices.base import Device, DeviceInfo
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.estimate import Levels, summarise
@@ -88,15 +88,9 @@ def measure_networks(
     recorded = table.device
     spec = spec or recorded.spec
     protocol = protocol or protocol_for(spec, quick=True)
-    device = open_device(
-        spec,
-        threads=recorded.threads,
-        batch_size=recorded.batch_size,
-        precision=recorded.precision,
-        **recorded_options(recorded, spec),
-    )
+    device = open_as_measured(table, spec)
     with device, device_lock(lock_name(device.info, Path())), Journal(None) as journal:
-        same = _same_device(device.info, recorded)
+        same = same_device(device.info, recorded)
         epoch = epoch_of(device.info)
         if same and epoch == epoch_of(recorded):
             for canary, reference_ms in table.protocol.get("references_ms", {}).items():
@@ -117,7 +111,20 @@ def measure_networks(
     return [_bridged(arch, entries[arch], bridge) for arch in wanted]
 
 
-def _same_device(one: DeviceInfo, other: DeviceInfo) -> bool:
+def open_as_measured(table: LatencyTable, spec: str) -> Device:
+    """Open a device with the settings that the table was measured with."""
+    recorded = table.device
+    return open_device(
+        spec,
+        threads=recorded.threads,
+        batch_size=recorded.batch_size,
+        precision=recorded.precision,
+        **recorded_options(recorded, spec),
+    )
+
+
+def same_device(one: DeviceInfo, other: DeviceInfo) -> bool:
+    """Whether latencies of the two belong on one scale."""
     return (one.platform, one.model, one.runtime) == (other.platform, other.model, other.runtime)
 
 

@@ -15,6 +15,7 @@ from pnag.archive import Archive
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
 from pnag.frontier import Frontier, FrontierPoint
+from pnag.generate import GeneratedArchitecture, described
 from pnag.inputs import LATENCY_FILE
 from pnag.report.measured import MeasuredNetwork, read_measured
 from pnag.report.published import (
@@ -30,25 +31,18 @@ from predictors.lookup import calibration_of, table_latency
 from profiler.errors import InvalidInputError
 from profiler.journal import journal_path
 from profiler.ops import OpConfig
-from profiler.space import Tokens
 from profiler.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 
 N_BUDGETS = 60
 N_SAMPLED = 2500  # of the archive, in the cloud
-INTERVAL_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Choice:
     """The architecture that one budget gets."""
 
-    budget_ms: float
-    arch: str
-    tokens: Tokens
-    latency_ms: float
-    interval_ms: tuple[float, float] | None
-    top1: float
+    made: GeneratedArchitecture
     measured: MeasuredNetwork | None
 
 
@@ -102,7 +96,9 @@ class Contents:
 
     @property
     def generated(self) -> Frontier:
-        return Frontier.of(FrontierPoint(c.arch, c.latency_ms, c.top1) for c in self.choices)
+        return Frontier.of(
+            FrontierPoint(c.made.arch, c.made.latency_ms, c.made.top1) for c in self.choices
+        )
 
     @property
     def title(self) -> str:
@@ -177,26 +173,8 @@ def _choices(
     made |= {b: run.problem.space.parse(n.arch) for b, n in asked.items()}
     budgets = sorted(made)
     tokens = np.stack([made[budget] for budget in budgets])
-    cost_ms, top1 = run.problem.cost(tokens), run.problem.accuracy.top1(tokens)
-    half = _relative_interval(run)
-    for budget, row, latency, accuracy in zip(budgets, tokens, cost_ms, top1, strict=True):
-        arch = run.problem.space.format(row)
-        yield Choice(
-            budget_ms=budget,
-            arch=arch,
-            tokens=row,
-            latency_ms=float(latency),
-            interval_ms=(latency * (1 - half), latency * (1 + half)) if half else None,
-            top1=float(accuracy),
-            measured=known.get(arch),
-        )
-
-
-def _relative_interval(run: Run) -> float | None:
-    try:
-        return run.problem.cost.relative_interval(INTERVAL_CONFIDENCE)
-    except InvalidInputError:
-        return None
+    for one in described(run.problem, np.array(budgets), tokens):
+        yield Choice(one, known.get(one.arch))
 
 
 def _sampled(run: Run, seed: int) -> tuple[Floats, Floats]:
@@ -214,9 +192,7 @@ def _baselines(run: Run, seed: int) -> dict[str, Frontier]:
     budgets_ms = low + (high - low) * (np.arange(n_budgets) + 1) / n_budgets
     return {
         "random search": _frontier(run, random_search(run.problem, n, rng)),
-        "evolution per budget": _frontier(
-            run, regularised_evolution(run.problem, budgets_ms, n, rng)
-        ),
+        "evolution": _frontier(run, regularised_evolution(run.problem, budgets_ms, n, rng)),
     }
 
 
@@ -254,7 +230,8 @@ def _checks(
     """Networks that were measured after the run, and those of its table."""
     if table is None:
         return
-    rows = [(n.arch, n.latency_ms, n.ci95_ms, n.verdict, False) for n in measured]
+    once = {network.arch: network for network in measured}.values()
+    rows = [(n.arch, n.latency_ms, n.ci95_ms, n.verdict, False) for n in once]
     rows += [(n.arch, n.latency_ms, n.ci95_ms, n.verdict.value, True) for n in table.networks]
     space = run.problem.space
     for arch, latency_ms, ci95_ms, verdict, fitted in rows:

@@ -44,15 +44,13 @@ def read_measured(path: Path, device: DeviceInfo) -> list[MeasuredNetwork]:
         raise InvalidInputError(f"{path} holds nothing measured (pnag generate --verify-on)")
     if recorded is not None:
         _check_device(path, recorded, device)
-    return list({network.arch: network for network in found}.values())
+    return list({(network.arch, network.budget_ms): network for network in found}.values())
 
 
 def _networks(row: Mapping[str, Any]) -> list[MeasuredNetwork]:
-    """The network of one budget last, after the candidates that it was picked from."""
-    measured = [_network(candidate) for candidate in row.get("candidates", ())]
-    if row.get("measured_ms") is not None:
-        measured.append(_network(row))
-    return measured
+    """The network of one budget, and those that it was picked from."""
+    measured = [_network(row)] if row.get("measured_ms") is not None else []
+    return measured + [_network(candidate) for candidate in row.get("candidates", ())]
 
 
 def _network(row: Mapping[str, Any]) -> MeasuredNetwork:

@@ -127,17 +127,17 @@ def _shape(op: OpConfig) -> dict[str, Any]:
 
 
 def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[str, Any]:
-    space = contents.run.problem.space
+    space, made = contents.run.problem.space, choice.made
     document: dict[str, Any] = {
-        "budget_ms": choice.budget_ms,
-        "arch": choice.arch,
-        "latency_ms": choice.latency_ms,
-        "interval_ms": choice.interval_ms,
-        "top1": choice.top1,
+        "budget_ms": made.budget_ms,
+        "arch": made.arch,
+        "latency_ms": made.latency_ms,
+        "interval_ms": made.interval_ms,
+        "top1": made.top1,
         "measured": vars(choice.measured) if choice.measured else None,
     }
     if isinstance(space, MobileNetV3Space) and contents.table:
-        arch, batch_size = space.decode(choice.tokens), contents.table.device.batch_size
+        arch, batch_size = space.decode(made.tokens), contents.table.device.batch_size
         return document | {
             "depths": arch.depths,
             "expands": arch.expand_ratios,
@@ -147,7 +147,7 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         }
     values = [
         position.choices[token] if token >= 0 else None
-        for position, token in zip(space.positions, choice.tokens, strict=True)
+        for position, token in zip(space.positions, made.tokens, strict=True)
     ]
     return document | {"values": values}
 
@@ -185,10 +185,12 @@ def _device_line(table: LatencyTable | None) -> str:
 def _frontier_note(contents: Contents) -> str:
     """How the curves came about, so that nobody compares what is not comparable."""
     run = contents.run
-    n_evaluations = f"{run.settings.n_evaluations:,} evaluated architectures each"
-    shown = f"{len(contents.sampled[0]):,} of those of training are shown"
-    note = f"All searches had {n_evaluations}; {shown}. Latencies are predicted by the same c(α)"
-    return f"{note}, except where it says measured."
+    n_shown = len(contents.sampled[0])
+    return (
+        f"The run, random search and regularised evolution (for each budget alone) evaluated "
+        f"{run.settings.n_evaluations:,} architectures each; sampled are {n_shown:,} of "
+        "the run's. Latencies are predicted by one c(α), except where it says measured."
+    )
 
 
 def _facts(contents: Contents) -> list[tuple[str, str]]:

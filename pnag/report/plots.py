@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,13 @@ def frontier_plot(
     frontiers: Mapping[str, Frontier],
     *,
     cloud: tuple[Floats, Floats] | None = None,
+    points: Mapping[str, tuple[Floats, Floats]] | None = None,
     title: str = "",
 ) -> None:
     """Accuracy against latency of named frontiers, over a cloud of (latency_ms, top1).
 
-    One file per path; its suffix (svg, png) gives the format.
+    `points` are named networks without a line. One file per path; its suffix (svg, png)
+    gives the format.
     """
     figure = _figure()
     axes = figure.subplots()
@@ -39,9 +42,29 @@ def frontier_plot(
         latencies = [point.latency_ms for point in frontier]
         accuracies = [100 * point.top1 for point in frontier]
         axes.plot(latencies, accuracies, marker=marker, markersize=4, linewidth=1, label=name)
+    for i, (name, (latency_ms, top1)) in enumerate((points or {}).items(), start=len(frontiers)):
+        axes.scatter(
+            latency_ms, 100 * top1, s=30, marker=MARKERS[i % len(MARKERS)], color=f"C{i}",
+            zorder=3, label=name,
+        )  # fmt: skip
     axes.set(xlabel="latency (ms)", ylabel="top-1 (%)", title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    save_figure(figure, paths)
+
+
+def networks_plot(
+    paths: Sequence[Path], names: Sequence[str], latency_ms: Floats, top1: Floats, *, title: str
+) -> None:
+    """[n] single networks with their names beside them."""
+    figure = _figure()
+    axes = figure.subplots()
+    axes.scatter(latency_ms, 100 * top1, s=16)
+    for name, x, y in zip(names, latency_ms, 100 * top1, strict=True):
+        text = name.replace("$", r"\$")  # no mathematics
+        axes.annotate(text, (x, y), (3, 3), textcoords="offset points", fontsize=6)
+    axes.set(xlabel="latency (ms)", ylabel="top-1 (%)", title=title.replace("$", r"\$"))
+    axes.grid(alpha=0.3)
     save_figure(figure, paths)
 
 
@@ -88,6 +111,64 @@ def histogram_plot(
     save_figure(figure, paths)
 
 
+def errors_plot(
+    paths: Sequence[Path], groups: Mapping[str, Errors], *, band_pct: float | None = None
+) -> None:
+    """Relative errors of predictions, in percent, over a conformal band of ± `band_pct`."""
+    figure = _figure()
+    axes = figure.subplots()
+    if band_pct is not None:
+        axes.axhspan(-band_pct, band_pct, color="C0", alpha=0.12, label="95 % interval")
+    axes.axhline(0, color="0.4", linewidth=0.8)
+    for marker, (name, errors) in zip(MARKERS, groups.items(), strict=False):
+        axes.errorbar(
+            errors.predicted_ms, errors.error_pct, errors.whiskers_pct, fmt=marker,
+            markersize=4, elinewidth=0.8, label=name,
+        )  # fmt: skip
+    axes.set(xlabel="predicted latency (ms)", ylabel="measured - predicted (%)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, paths)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """[n] predictions, what measuring added to each, and [2, n] whiskers of that."""
+
+    predicted_ms: Floats
+    error_pct: Floats
+    whiskers_pct: Floats
+
+
+@dataclass(frozen=True)
+class NoiseTrace:
+    """[n] samples of one op over its latency, and [m] canaries over theirs, with their times."""
+
+    name: str
+    time_s: Floats
+    ratio: Floats
+    canary_time_s: Floats
+    canary_ratio: Floats
+
+
+def noise_plot(paths: Sequence[Path], traces: Sequence[NoiseTrace]) -> None:
+    """Samples in order of time, one panel an op, each relative to the latency reported."""
+    figure = _figure(height_in=1.1 + 1.5 * len(traces))
+    panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, trace in zip(panels, traces, strict=True):
+        axes.plot(
+            trace.canary_time_s, trace.canary_ratio, color="C1", linewidth=0.8, label="canary"
+        )
+        axes.scatter(trace.time_s, trace.ratio, s=5, label="samples")
+        axes.axhline(1, color="0.4", linestyle="--", linewidth=0.8)
+        axes.set_title(trace.name, fontsize=7, loc="left")
+        axes.set_ylabel("relative")
+        axes.grid(alpha=0.3)
+    panels[0].legend(loc="upper right", fontsize=7)
+    panels[-1].set_xlabel("time since the sweep began (s)")
+    save_figure(figure, paths)
+
+
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a figure in the format of each path's suffix."""
     for path in paths:
@@ -97,7 +178,7 @@ def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
             figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
 
 
-def _figure() -> Figure:
+def _figure(height_in: float = 4.2) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
+    return Figure(figsize=(6.4, height_in), dpi=150, layout="constrained")

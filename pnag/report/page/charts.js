@@ -24,7 +24,7 @@ const hover = "%{x:.4g} ms, %{y:.2f} %";
 
 function frontierTraces() {
   const cloud = {
-    name: "sampled in training", x: REPORT.sampled[0], y: percents(REPORT.sampled[1]), mode: "markers",
+    name: "sampled", x: REPORT.sampled[0], y: percents(REPORT.sampled[1]), mode: "markers",
     marker: { size: 3, color: colour("sampled") }, hoverinfo: "skip",
   };
   const dashes = ["dot", "dash", "dashdot"];

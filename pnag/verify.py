@@ -1,0 +1,243 @@
+"""Closed loop: measure the top candidates, correct the calibration, pick again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, described, generate
+from pnag.problem import Problem
+from pnag.run import Run
+from predictors.base import Floats
+from predictors.calibration import MIN_NETWORKS, usable_networks
+from predictors.lookup import calibrated, calibration_of, cost_from_table
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.remeasure import measure_networks, open_as_measured, same_device
+from profiler.table import Calibration, LatencyTable, NetworkEntry
+from profiler.terminal import Terminal
+
+DRAWS_PER_CANDIDATE = 4  # since many draws of one budget end at the same architecture
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, as of `Run.generate`, and how many candidates a budget gets."""
+
+    budgets_ms: Sequence[float]
+    n_candidates: int = 3
+    n_samples: int | None = None
+    confidence: float | None = None
+    limits: Limits = NO_LIMITS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One measured architecture, as it was predicted before and after the correction."""
+
+    arch: str
+    top1: float
+    predicted_before_ms: float
+    predicted_ms: float
+    measured: NetworkEntry
+
+
+@dataclass(frozen=True)
+class VerifiedArchitecture:
+    """The pick of one budget.
+
+    Attributes:
+        picked: by the corrected cost; feasible if cost and measurement are in the budget.
+        first: what was picked before anything was measured.
+        candidates: what was measured for this budget, `first` at the head.
+    """
+
+    picked: GeneratedArchitecture
+    measured: NetworkEntry
+    first: GeneratedArchitecture
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def changed(self) -> bool:
+        return self.picked.arch != self.first.arch
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All budgets, and what measuring did to the calibration.
+
+    Attributes:
+        same_device: whether it is the table's; if not, the table's networks play no part.
+        error_before_pct: mean |measured / predicted - 1| of the candidates, before.
+        before, after: calibrations; `after` is None with too few networks to fit one.
+    """
+
+    device: DeviceInfo
+    same_device: bool
+    rows: tuple[VerifiedArchitecture, ...]
+    n_measured: int
+    error_before_pct: float
+    before: Calibration | None
+    after: Calibration | None
+
+
+def generate_verified(
+    run: Run, table: LatencyTable, spec: str, request: Request, terminal: Terminal
+) -> Verification:
+    """Measure the candidates of each budget on `spec`, refit c(α), and pick among what holds.
+
+    The corrected cost proposes once more; what it proposes is measured too. A pick then is
+    the most accurate architecture measured within the budget and within it by the corrected
+    cost: choosing by the measurement alone would favour those that happened to read low.
+
+    Raises:
+        InfeasibleBudgetError: nothing fits a budget by the cost that the run was trained on.
+        DeviceUnavailableError: the device is absent, locked, or not quiescent.
+        MeasurementError: a network could not be measured.
+    """
+    with open_as_measured(table, spec) as device:
+        info = device.info
+    loop = _Loop(run, table, spec, request, terminal, same_device(info, table.device))
+    shortlists = loop.shortlists()
+    loop.measure(made.arch for shortlist in shortlists for made in shortlist)
+    error_pct = loop.error_pct(run.problem)
+    corrected = loop.corrected()
+    problem = run.problem
+    if corrected is not None:
+        problem = replace(problem, cost=cost_from_table(corrected))
+        for shortlist, again in zip(shortlists, loop.propose(problem), strict=True):
+            shortlist += [made for made in again if made.arch not in {m.arch for m in shortlist}]
+        loop.measure(made.arch for shortlist in shortlists for made in shortlist)
+    else:
+        terminal.note(f"fewer than {MIN_NETWORKS} networks; the calibration stays as it was")
+    return Verification(
+        device=info,
+        same_device=loop.same,
+        rows=tuple(loop.verified(problem, shortlist) for shortlist in shortlists),
+        n_measured=len(loop.entries),
+        error_before_pct=error_pct,
+        before=calibration_of(table),
+        after=corrected.calibration if corrected else None,
+    )
+
+
+class _Loop:
+    """One verification while it goes on; `entries` holds what was measured, by architecture."""
+
+    def __init__(
+        self, run: Run, table: LatencyTable, spec: str, request: Request, terminal: Terminal,
+        same: bool,
+    ) -> None:  # fmt: skip
+        self.same, self.entries = same, dict[str, NetworkEntry]()
+        self._run, self._table, self._spec = run, table, spec
+        self._request, self._terminal = request, terminal
+
+    def shortlists(self) -> list[list[GeneratedArchitecture]]:
+        """By budget: the pick of `Run.generate`, then the most accurate of further draws."""
+        request = self._request
+        firsts = self._generate(self._run.problem, request.budgets_ms, request.seed)
+        n_draws = DRAWS_PER_CANDIDATE * (request.n_candidates - 1)
+        shortlists = []
+        for first in firsts:
+            draws = self._generate(self._run.problem, [first.budget_ms] * n_draws, request.seed + 1)
+            others = {made.arch: made for made in draws if made.arch != first.arch}
+            best = sorted(others.values(), key=lambda made: -made.top1)
+            shortlists.append([first, *best[: request.n_candidates - 1]])
+        return shortlists
+
+    def propose(self, problem: Problem) -> list[list[GeneratedArchitecture]]:
+        """By budget, the pick of another cost, if anything fits by it."""
+        proposals = []
+        for budget_ms in self._request.budgets_ms:
+            try:
+                proposals.append(self._generate(problem, [budget_ms], self._request.seed))
+            except (InfeasibleBudgetError, InvalidInputError) as error:
+                self._terminal.note(f"by the corrected cost, {error}")
+                proposals.append([])
+        return proposals
+
+    def _generate(
+        self, problem: Problem, budgets_ms: Sequence[float], seed: int
+    ) -> list[GeneratedArchitecture]:
+        request = self._request
+        options = {} if request.n_samples is None else {"n_samples": request.n_samples}
+        return generate(
+            problem, self._run.learners, budgets_ms,
+            confidence=request.confidence, limits=request.limits, seed=seed, **options,
+        )  # fmt: skip
+
+    def measure(self, archs: Iterable[str]) -> None:
+        """Measure what is new among the architectures."""
+        space = self._table.search_space
+        new = [arch for arch in dict.fromkeys(archs) if arch not in self.entries]
+        if not new:
+            return
+        parsed = [space.parse_architecture(arch) for arch in new]
+        measured = measure_networks(
+            self._table, parsed, self._terminal, spec=self._spec, seed=self._request.seed
+        )
+        self.entries |= {entry.arch: entry for entry in measured}
+
+    def error_pct(self, problem: Problem) -> float:
+        """Mean absolute error of a cost on what was measured."""
+        predicted = self._costs_ms(problem, list(self.entries))
+        measured = np.array([entry.latency_ms for entry in self.entries.values()])
+        return float(100 * np.mean(np.abs(measured / predicted - 1)))
+
+    def corrected(self) -> LatencyTable | None:
+        """The table, calibrated with what was measured; None with too few networks."""
+        known = self._table.networks if self.same else ()
+        kept = [entry for entry in known if entry.arch not in self.entries]
+        table = self._table.model_copy(update={"networks": (*kept, *self.entries.values())})
+        return calibrated(table) if len(usable_networks(table)) >= MIN_NETWORKS else None
+
+    def verified(
+        self, problem: Problem, shortlist: Sequence[GeneratedArchitecture]
+    ) -> VerifiedArchitecture:
+        """The pick among all that was measured, for whichever budget."""
+        first, archs = shortlist[0], [made.arch for made in shortlist]
+        every = self._described(problem, first.budget_ms, list(self.entries))
+        fitting = [made for made in every if made.feasible]
+        if fitting:
+            picked = max(fitting, key=lambda made: made.top1)
+        else:
+            own = [made for made in every if made.arch in archs]
+            picked = min(own, key=lambda made: self.entries[made.arch].latency_ms)
+        before, after = self._costs_ms(self._run.problem, archs), self._costs_ms(problem, archs)
+        candidates = tuple(
+            Candidate(made.arch, made.top1, float(then), float(now), self.entries[made.arch])
+            for made, then, now in zip(shortlist, before, after, strict=True)
+        )
+        picked = replace(picked, generation_ms=first.generation_ms)
+        return VerifiedArchitecture(picked, self.entries[picked.arch], first, candidates)
+
+    def _described(
+        self, problem: Problem, budget_ms: float, archs: Sequence[str]
+    ) -> list[GeneratedArchitecture]:
+        """Feasible by cost and measurement."""
+        tokens = np.stack([problem.space.parse(arch) for arch in archs])
+        return [
+            replace(
+                made,
+                feasible=made.feasible and self.entries[made.arch].latency_ms <= budget_ms,
+            )
+            for made in described(
+                problem, np.full(len(archs), budget_ms), tokens, self._margin(problem)
+            )
+        ]
+
+    def _margin(self, problem: Problem) -> float:
+        """The interval asked for; with too few networks for one, that of the run's own cost."""
+        confidence = self._request.confidence
+        if confidence is None:
+            return 0.0
+        try:
+            return problem.cost.relative_interval(confidence)
+        except InvalidInputError:
+            return self._run.problem.cost.relative_interval(confidence)
+
+    def _costs_ms(self, problem: Problem, archs: Sequence[str]) -> Floats:
+        return problem.cost(np.stack([problem.space.parse(arch) for arch in archs]))
