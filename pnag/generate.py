@@ -10,6 +10,7 @@ import numpy as np
 
 from pnag.decode import ROUNDING, Bools, Constraints, decode
 from pnag.problem import Problem
+from pnag.threads import one_thread
 from pnag.train import Learner
 from predictors.base import CostFunction, Floats
 from predictors.cost import madds_cost, params_cost
@@ -69,6 +70,7 @@ class GeneratedArchitecture:
     generation_ms: float
 
 
+@one_thread()
 def generate(
     problem: Problem,
     learners: Sequence[Learner],

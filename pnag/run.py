@@ -23,6 +23,7 @@ from pnag.learner_files import load_checkpoint, load_finished, save_checkpoint, 
 from pnag.problem import Problem
 from pnag.rewards import reward_named
 from pnag.settings import TrainSettings
+from pnag.threads import one_thread
 from pnag.train import Learner, new_learners, round_work, run_round
 from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
@@ -86,6 +87,7 @@ class Run:
         ]
 
 
+@one_thread()
 def train_run(
     inputs: Inputs | Problem,
     settings: TrainSettings | None = None,

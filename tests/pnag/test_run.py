@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -224,3 +225,31 @@ def test_a_cost_that_is_not_additive_is_never_exceeded_either():
     assert (problem.cost(tokens) <= budgets).all()
     with pytest.raises(InfeasibleBudgetError):
         run.generate([0.5 * low])
+
+
+def test_training_and_generating_use_one_thread_and_give_the_others_back(mobilenet_run):
+    import torch
+
+    seen: list[int] = []
+    problem = replace(mobilenet_run.problem, accuracy=WatchedAccuracy(seen, mobilenet_run))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train_run(problem, replace(QUICK, n_evaluations=60, rounds=1, evaluator_steps=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+
+
+class WatchedAccuracy:
+    """Notes how many threads torch has whenever accuracies are asked for."""
+
+    def __init__(self, seen, run):
+        self._seen, self._accuracy = seen, run.problem.accuracy
+
+    def top1(self, tokens):
+        import torch
+
+        self._seen.append(torch.get_num_threads())
+        return self._accuracy.top1(tokens)
