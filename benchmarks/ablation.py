@@ -1,4 +1,4 @@
-"""What brings the generator to the frontier? Each part taken away, with 3,000 evaluations."""
+"""What brings the generator to the frontier? Each part taken away, with 2,000 evaluations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "all": {},
     "no proposals: random evaluations": {"active": False},
     "one round of proposals": {
-        "rounds": 2, "evaluator_steps": 300, "evaluator_full_steps": 24, "generator_steps": 150,
+        "rounds": 2, "evaluator_steps": 200, "evaluator_full_steps": 16, "generator_steps": 100,
     },
     "no local search": {"refine_steps": 0},
     "no imitation": {"imitation": 0.0},
@@ -55,7 +55,7 @@ def variant_of(
     landscape: Landscape, best_known: BestKnown, changes: dict[str, Any], *, quick: bool
 ) -> Variant:
     def figures(seed: int) -> Figures:
-        base: dict[str, Any] = {"n_evaluations": 3000, "rounds": 6, "seed": seed}
+        base: dict[str, Any] = {"n_evaluations": 2000, "rounds": 4, "seed": seed}
         base |= changes
         if quick:
             base |= {"n_evaluations": 400, "rounds": 2, "evaluator_steps": 10}

@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from benchmarks.study import (
 )
 from pnag.archive import Archive
 from pnag.baselines.evolution import regularised_evolution
-from pnag.baselines.nas_mo import nas_mo
+from pnag.baselines.nas_mo import HARD, nas_mo
 from pnag.baselines.nsga2 import nsga2
 from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
@@ -36,7 +37,7 @@ from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 
 N_EVALUATIONS = 16_000
-QUICK = {"rounds": 2, "evaluator_steps": 20, "generator_steps": 10}
+QUICK: dict[str, Any] = {"rounds": 2, "evaluator_steps": 20, "generator_steps": 10}
 HISTOGRAM_SHARES = (0.35, 0.65)  # two budgets, as shares of the reachable range
 
 
@@ -52,6 +53,7 @@ def main() -> None:
         "NSGA-II": lambda seed: nsga2(problem, n, seed, population_size=50),
         "EVO": lambda seed: regularised_evolution(problem, budgets, n, rng(seed), n_mutated=4),
         "NAS-MO": lambda seed: nas_mo(problem, budgets, n, rng(seed)),
+        "NAS-MO, hard": lambda seed: nas_mo(problem, budgets, n, rng(seed), exponents=HARD),
         "random": lambda seed: random_search(problem, n, rng(seed)),
     }
     variants: dict[str, Variant] = {"PNAG": pnag_variant(landscape, best_known, n, arguments)}

@@ -46,10 +46,10 @@ def variant_of(
         # an independent search makes a tenth of the joint one's steps, ten times
         part = 10 if strategy == "independent" else 1
         settings = TrainSettings(
-            n_evaluations=400 if quick else 4000, rounds=2 if quick else 8, strategy=strategy,
-            evaluator_steps=(50 if quick else 200) // part,
+            n_evaluations=400 if quick else 4000, rounds=2 if quick else 4, strategy=strategy,
+            evaluator_steps=(50 if quick else 100) // part,
             evaluator_full_steps=0,
-            generator_steps=(20 if quick else 100) // part, seed=seed,
+            generator_steps=(20 if quick else 50) // part, seed=seed,
         )  # fmt: skip
         begun = time.perf_counter()
         run = train_run(landscape.problem, settings)

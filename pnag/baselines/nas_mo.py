@@ -1,6 +1,6 @@
-"""NAS-MO: a recurrent controller for each budget alone, with MnasNet's soft reward.
+"""NAS-MO: a recurrent controller for each budget alone, with MnasNet's reward.
 
-Tan et al. 2019: REINFORCE on top1 · (cost / B)^-0.07. Nothing constrains its samples.
+Tan et al. 2019: REINFORCE on top1 · (cost / B)^w. Nothing constrains its samples.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pnag.problem import Problem
 from pnag.rewards import COST_EXPONENT
 from predictors.base import Floats
 
+SOFT = (COST_EXPONENT, COST_EXPONENT)
+HARD = (0.0, -1.0)
+
 
 def nas_mo(
     problem: Problem,
@@ -25,8 +28,14 @@ def nas_mo(
     batch_size: int = 16,
     rate: float = 2e-2,
     entropy: float = 0.1,
+    exponents: tuple[float, float] = SOFT,
 ) -> Archive:
-    """The evaluations are shared equally between the budgets."""
+    """The evaluations are shared equally between the budgets.
+
+    Args:
+        exponents: w within the budget and beyond it; `SOFT` and `HARD` are those of the paper's
+            section 3.1. Under `SOFT` the budget only scales the reward, and orders nothing.
+    """
     share = n_evaluations // len(budgets_ms)
     archive = Archive.empty(len(problem.space.positions))
     for budget_ms in budgets_ms:
@@ -42,7 +51,8 @@ def nas_mo(
             known = len(archive)
             archive = archive.extended(tokens, problem)
             top1, cost_ms = archive.top1[known:], archive.cost_ms[known:]
-            reward = top1 * (cost_ms / budget_ms) ** COST_EXPONENT
+            exponent = np.where(cost_ms <= budget_ms, *exponents)
+            reward = top1 * (cost_ms / budget_ms) ** exponent
             advantage = (reward - reward.mean()) / (reward.std() + 1e-9)
             trajectory = replay(problem.constraints, tokens, bounds)
             log_p = controller.log_probabilities(trajectory, torch.from_numpy(mixing))

@@ -4,7 +4,7 @@ import pytest
 from pnag.baselines.annealing import anneal
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.local_search import local_optimum, neighbours, to_blocks, to_tokens
-from pnag.baselines.nas_mo import nas_mo
+from pnag.baselines.nas_mo import HARD, SOFT, nas_mo
 from pnag.baselines.nsga2 import nsga2, without_dead
 from pnag.baselines.random_search import random_search
 from pnag.frontier import best_within
@@ -52,9 +52,10 @@ def test_a_local_optimum_is_within_the_budget_and_no_neighbour_is_better():
         lambda: nsga2(PROBLEM, 800, 0, population_size=40),
         lambda: regularised_evolution(PROBLEM, BUDGETS, 800, np.random.default_rng(0)),
         lambda: nas_mo(PROBLEM, BUDGETS, 800, np.random.default_rng(0)),
+        lambda: nas_mo(PROBLEM, BUDGETS, 800, np.random.default_rng(0), exponents=HARD),
         lambda: random_search(PROBLEM, 800, np.random.default_rng(0)),
     ],
-    ids=["nsga2", "evolution", "nas_mo", "random"],
+    ids=["nsga2", "evolution", "nas_mo", "nas_mo_hard", "random"],
 )
 def test_a_search_spends_its_evaluations_and_states_the_truth(search):
     archive = search()
@@ -82,3 +83,18 @@ def test_evolution_finds_the_best_rows_of_a_small_table():
     )
     exact = best_within(space.latency_ms, space.top1, budgets)
     assert best_within(archive.cost_ms, archive.top1, budgets) == pytest.approx(exact)
+
+
+def test_only_the_hard_reward_of_nas_mo_depends_on_the_budget():
+    """Under the soft one the budget is a factor, which normalised rewards do not feel."""
+
+    def spread(exponents):
+        per_budget = []
+        for budget in LOW + (HIGH - LOW) * np.array([0.15, 0.85]):
+            rng = np.random.default_rng(0)
+            archive = nas_mo(PROBLEM, np.array([budget]), 640, rng, exponents=exponents)
+            per_budget.append(archive.cost_ms[-160:].mean())
+        return per_budget[1] - per_budget[0]
+
+    assert spread(SOFT) == pytest.approx(0, abs=1e-6)
+    assert spread(HARD) > 0.1 * (HIGH - LOW)
