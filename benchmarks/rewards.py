@@ -80,7 +80,8 @@ def favourites(run: Run, budgets: Floats, *, constrained: bool) -> Tokens:
     drawn = decode(run.problem.constraints, bounds, start, np.random.default_rng(0))
     scores = learner.evaluator.score_pairs(drawn, run.problem.cost(drawn), repeated)
     best = scores.reshape(-1, SAMPLES).argmax(axis=1)
-    return drawn.reshape(len(budgets), SAMPLES, -1)[np.arange(len(budgets)), best]
+    chosen: Tokens = drawn.reshape(len(budgets), SAMPLES, -1)[np.arange(len(budgets)), best]
+    return chosen
 
 
 if __name__ == "__main__":
