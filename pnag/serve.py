@@ -220,13 +220,19 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InvalidInputError: the address is not one of this machine, or the port is taken.
     """
+    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named
+    listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=_family(host))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
     except OSError as error:
+        listener.close()
         raise InvalidInputError(
             f"cannot listen on {host} port {port}: {error.strerror or error}; "
             "choose another --host or --port"
         ) from None
+    return listener
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -1,7 +1,9 @@
 """`pnag serve`: the same answers as `generate --json`, and nothing that breaks it."""
 
+import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +18,7 @@ from starlette.testclient import TestClient
 from pnag.cli import run as run_command
 from pnag.inputs import tabular_inputs
 from pnag.run import train_run
-from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app
+from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from pnag.settings import TrainSettings
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
@@ -202,9 +204,28 @@ def test_the_command_serves_on_loopback_until_interrupted(tabular_run):
     assert "Traceback" not in errors
 
 
-def test_a_port_in_use_is_one_line(tabular_run, capsys):
-    from pnag.serve import listen
+def test_small_answers_are_sent_at_once():
+    """Without TCP_NODELAY an answer waits 40 ms for the reader's delayed acknowledgement."""
 
+    async def nodelay(listener):
+        accepted = asyncio.get_running_loop().create_future()
+
+        class Accepted(asyncio.Protocol):
+            def connection_made(self, transport):
+                connection = transport.get_extra_info("socket")
+                accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.close()
+
+        async with await asyncio.get_running_loop().create_server(Accepted, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            set_option = await accepted
+            writer.close()
+            return set_option
+
+    assert asyncio.run(nodelay(listen("127.0.0.1", 0)))
+
+
+def test_a_port_in_use_is_one_line(tabular_run, capsys):
     with listen("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
         assert run_command(["serve", "--run", str(tabular_run), "--port", port]) == 2
