@@ -24,16 +24,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "all": {},
     "no proposals: random evaluations": {"active": False},
     "one round of proposals": {
-        "rounds": 2, "evaluator_steps": 200, "evaluator_full_steps": 16, "generator_steps": 100,
+        "rounds": 2, "evaluator_steps": 120, "evaluator_full_steps": 16, "generator_steps": 80,
     },
     "no local search": {"refine_steps": 0},
     "no imitation": {"imitation": 0.0},
     "no policy gradient": {"policy_gradient": 0.0},
     "rewards not normalised": {"normalise_reward": False},
-    "population of 2": {"samples_per_budget": 2, "budgets_per_step": 64},
+    "population of 2": {"samples_per_budget": 2, "budgets_per_step": 32},
     "no entropy bonus": {"entropy": 0.0},
     "remaining budget unseen": {"sees_tightness": False},
-    "evaluator: batches only": {"evaluator_steps": 116, "evaluator_full_steps": 0},
+    "evaluator: batches only": {"evaluator_steps": 68, "evaluator_full_steps": 0},
 }  # fmt: skip
 
 
@@ -55,7 +55,10 @@ def variant_of(
     landscape: Landscape, best_known: BestKnown, changes: dict[str, Any], *, quick: bool
 ) -> Variant:
     def figures(seed: int) -> Figures:
-        base: dict[str, Any] = {"n_evaluations": 2000, "rounds": 4, "seed": seed}
+        base: dict[str, Any] = {
+            "n_evaluations": 2000, "rounds": 4, "evaluator_steps": 60, "generator_steps": 40,
+            "budgets_per_step": 8, "seed": seed,
+        }  # fmt: skip
         base |= changes
         if quick:
             base |= {"n_evaluations": 400, "rounds": 2, "evaluator_steps": 10}

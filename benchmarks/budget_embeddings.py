@@ -45,8 +45,9 @@ def variant_of(
     def figures(seed: int) -> Figures:
         settings = TrainSettings(
             n_evaluations=400 if quick else 2000, rounds=2, n_budgets=count,
-            evaluator_steps=20 if quick else 100, generator_steps=10 if quick else 75, seed=seed,
-            sees_tightness=not plain, active=not plain, imitation=0.0 if plain else 1.0,
+            evaluator_steps=20 if quick else 100, generator_steps=10 if quick else 60,
+            budgets_per_step=8, seed=seed, sees_tightness=not plain, active=not plain,
+            imitation=0.0 if plain else 1.0,
         )  # fmt: skip
         return generated_quality(landscape, train_run(landscape.problem, settings), best_known)
 

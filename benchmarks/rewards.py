@@ -54,7 +54,7 @@ def variant_of(
         settings = TrainSettings(
             n_evaluations=400 if quick else 4000, rounds=1, reward=reward, active=False,
             imitation=0.0, constrained=constrained, evaluator_steps=20 if quick else 400,
-            generator_steps=10 if quick else 200, seed=seed,
+            generator_steps=10 if quick else 200, budgets_per_step=8, seed=seed,
         )  # fmt: skip
         run = train_run(landscape.problem, settings)
         tokens = favourites(run, landscape.budgets, constrained=constrained)

@@ -49,7 +49,7 @@ def variant_of(
             n_evaluations=400 if quick else 4000, rounds=2 if quick else 4, strategy=strategy,
             evaluator_steps=(50 if quick else 100) // part,
             evaluator_full_steps=0,
-            generator_steps=(20 if quick else 50) // part, seed=seed,
+            generator_steps=(20 if quick else 50) // part, budgets_per_step=8, seed=seed,
         )  # fmt: skip
         begun = time.perf_counter()
         run = train_run(landscape.problem, settings)
