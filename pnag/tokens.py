@@ -108,6 +108,8 @@ class TokenGraph:
             node = np.where(node == self.terminal, node, after)
             if (node < 0).any():
                 raise InvalidInputError("tokens are not an architecture of this space")
+        if not n:
+            return np.empty((0, 0), np.int64), np.empty((0, 0), np.int64)
         return np.stack(nodes, axis=1), np.stack(choices, axis=1)
 
 

@@ -198,6 +198,17 @@ def test_independent_searches_share_the_evaluations():
     assert all(m.feasible for m in run.generate([low, (low + high) / 2, high]))
 
 
+def test_a_search_for_the_cheapest_architecture_alone_begins_without_an_elite():
+    settings = TrainSettings(
+        n_evaluations=24, n_budgets=2, rounds=2, strategy="independent", evaluator_steps=2,
+        generator_steps=2,
+    )  # fmt: skip
+    run = train_run(mobilenet_problem(), settings)
+    low, _ = run.reachable_ms
+    (made,) = run.generate([low])
+    assert made.latency_ms == low
+
+
 class CurvedCost:
     """No sum over blocks: 10 % of the latency depends on how blocks meet."""
 
