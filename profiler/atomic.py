@@ -8,11 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from profiler.errors import InvalidInputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; it becomes `path` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path in the same folder; it becomes `path` if the block succeeds.
+
+    Raises:
+        InvalidInputError: `path` cannot be written.
+    """
+    refuse_unwritable(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
@@ -24,6 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Make the folder of `path`, and raise InvalidInputError unless a file can be written there.
+
+    Called before long work, so that its result has a place.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a directory")
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -85,6 +85,7 @@ class PreparedCanary:
     runs: int
     window: int
     reference_ms: float = 0.0
+    off_since_s: float | None = None  # when it was first found far above its reference
     recent_ms: deque[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +133,6 @@ class GateKeeper:
     gate: QuiescenceGate
     sleep: Callable[[float], None]
     waited_s: float = 0.0
-    _off_since_s: float | None = None
 
     def wait(self, canary: PreparedCanary, now_s: Callable[[], float]) -> None:
         """Wait while the machine is disturbed, within limits.
@@ -142,15 +142,16 @@ class GateKeeper:
         """
         while canary.excess > self.gate.tolerance:
             if canary.excess > self.gate.refuse_above:
-                self._off_since_s = self._off_since_s or now_s()
-                if now_s() - self._off_since_s > self.gate.refuse_after_s:
+                if canary.off_since_s is None:
+                    canary.off_since_s = now_s()
+                if now_s() - canary.off_since_s > self.gate.refuse_after_s:
                     raise DeviceUnavailableError(
                         f"not quiescent: the reference op has been {100 * canary.excess:.0f} % "
                         "slower than at the start for too long; stop other work "
                         "(pnag devices names it) and go on with --resume"
                     )
             else:
-                self._off_since_s = None
+                canary.off_since_s = None
             if self.waited_s >= self.gate.max_wait_s:
                 return
             pause_s = min(self.gate.wait_s, self.gate.max_wait_s - self.waited_s)
@@ -158,4 +159,4 @@ class GateKeeper:
             self.waited_s += pause_s
             for _ in range(self.gate.window):
                 canary.sample_ms()
-        self._off_since_s = None
+        canary.off_since_s = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class PnagError(Exception):
     """Base of all expected errors; `exit_code` is what the command line returns."""
@@ -39,3 +42,8 @@ class MeasurementError(PnagError):
         super().__init__(message)
         self.reason = reason
         self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes back whole from a worker process."""
+        rebuild = partial(type(self), reason=self.reason, transient=self.transient)
+        return rebuild, self.args

@@ -114,8 +114,9 @@ def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol)
     outliers = tag_outliers(normal, protocol.outliers.iqr_multiple)
     if outliers.mean() > protocol.outliers.contended_share:
         flags.append("contended")
+    # a few samples far off would take one of the two parts for themselves
     modes = two_modes(
-        normal, separation=protocol.modes.separation, min_share=protocol.modes.min_share
+        normal[~outliers], separation=protocol.modes.separation, min_share=protocol.modes.min_share
     )
     if modes is not None:
         flags.append(f"multimodal:{modes[0]:.4g},{modes[1]:.4g}ms")

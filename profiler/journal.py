@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from profiler.atomic import refuse_unwritable
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.stats import Floats
@@ -23,7 +24,7 @@ from profiler.stats import Floats
 JOURNAL_VERSION = 1
 
 _SCHEMA = """
-CREATE TABLE launch (          -- one run of the measuring process
+CREATE TABLE launch (          -- one sweep of a measuring process
     id INTEGER PRIMARY KEY,
     epoch TEXT NOT NULL,       -- boot and runtime version: results within one are comparable
     started TEXT NOT NULL,
@@ -96,10 +97,10 @@ FAILED = "failed"
 def journal_path(table: Path) -> Path:
     """Where the journal of a table lies.
 
-    >>> journal_path(Path("tables/cpu.json")).name
-    'cpu.journal.sqlite'
+    >>> journal_path(Path("tables/cpu.json")).name, journal_path(Path("w1.0")).name
+    ('cpu.journal.sqlite', 'w1.0.journal.sqlite')
     """
-    return table.with_suffix(".journal.sqlite")
+    return table.with_name(f"{table.name.removesuffix('.json')}.journal.sqlite")
 
 
 def epoch_of(info: DeviceInfo) -> str:
@@ -111,34 +112,44 @@ class Journal:
     """Append-only record of a sweep; in memory only, with no path.
 
     Raises:
-        InvalidInputError: the file is not a journal of this version.
+        InvalidInputError: the file is not a journal of this version, or cannot be written.
     """
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_unwritable(path)
         if path is not None and fresh:
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         try:
-            # WAL survives a killed process; NORMAL may lose the last rows only with the power
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._db.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;"
-                )
+            version = self._prepare()
+        except sqlite3.OperationalError as error:  # locked, or a disk that fails: not --fresh
+            self.close()
+            raise InvalidInputError(f"cannot open {path}: {error}") from None
         except sqlite3.DatabaseError as error:
+            self.close()
             raise InvalidInputError(
                 f"{path} is not a journal ({error}); begin anew with --fresh"
             ) from None
-        if version not in (0, JOURNAL_VERSION):
+        if version != JOURNAL_VERSION:
+            self.close()
             raise InvalidInputError(
                 f"{path} is a journal of version {version}, this tool reads {JOURNAL_VERSION}; "
                 "begin anew with --fresh"
             )
+
+    def _prepare(self) -> int:
+        """Set up the connection and a new file; the version of its schema."""
+        # WAL survives a killed process; NORMAL may lose the last rows only with the power
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version == 0:
+            self._db.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;"
+            )
+        return version or JOURNAL_VERSION
 
     def begin_launch(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
         """Record that a measuring process starts; its id."""

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from profiler.errors import DeviceUnavailableError
 
+MAX_NAME = 200  # file names end at 255 bytes; the end of a path tells more than its beginning
 HOST_CPU = "host cpu"  # backends that run on this machine's cores share it
 
 
 def lock_directory() -> Path:
-    """Per user: ``$XDG_RUNTIME_DIR/pnag``, else a folder of the temporary directory."""
+    """Per user: ``$XDG_RUNTIME_DIR/pnag`` where it may be written, else a temporary folder."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.access(runtime, os.W_OK):
+        return Path(runtime) / "pnag"
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(runtime) / "pnag" if runtime else Path(tempfile.gettempdir()) / f"pnag-{user}"
+    return Path(tempfile.gettempdir()) / f"pnag-{user}"
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def device_lock(name: str, directory: Path | None = None) -> Iterator[None]:
 
     folder = directory or lock_directory()
     folder.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", name)
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-MAX_NAME:]
     holder = folder / f"{slug}.pid"
     lock = FileLock(folder / f"{slug}.lock")
     try:

@@ -33,6 +33,7 @@ from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkl
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.journal import FAILED, Block, Journal, Outcome, epoch_of
 from profiler.protocol import MeasuringProtocol
+from profiler.stats import Floats
 from profiler.stopping import Decision
 from profiler.terminal import Progress, SilentProgress
 
@@ -200,8 +201,12 @@ class Sweep:
             yield group
 
     def _run_group(self, tasks: Sequence[Task]) -> None:
-        active = [ready for task in tasks if (ready := self._prepare(task)) is not None]
+        active: list[_Active] = []
         try:
+            for task in tasks:
+                ready = self._prepare(task)
+                if ready is not None:
+                    active.append(ready)
             while active:
                 for index in self._rng.permutation(len(active)):
                     self._measure(active[index])
@@ -211,11 +216,14 @@ class Sweep:
                 one.prepared.close()
 
     def _prepare(self, task: Task) -> _Active | None:
+        prepared: PreparedWorkload | None = None
         try:
             prepared = _retried(lambda: self._device.prepare(task.workload))
             first = partial(_retried, partial(prepared.sample_ms, 1))
             runs = [first() for _ in range(self._protocol.warm_up.min_runs)]
         except MeasurementError as error:
+            if prepared is not None:
+                prepared.close()
             self._fail(task, error)
             return None
         count = max(1, int(np.ceil(self._device.min_sample_ms / max(min(runs), 1e-6))))
@@ -291,7 +299,7 @@ class Sweep:
         if one.failed:
             return True
         decision = self._protocol.stopping.decide(
-            [np.array(samples) for samples in one.samples_ms.values()],
+            self._on_one_scale(one),
             one.spent_s,
             self._protocol.estimator,
             is_network=one.task.is_network,
@@ -303,6 +311,17 @@ class Sweep:
         self._journal.add_outcome(one.task.key, outcome)
         one.prepared.close()
         return True
+
+    def _on_one_scale(self, one: _Active) -> list[Floats]:
+        """Samples of each launch; of several, over the canary's level, as the estimate will be:
+        a machine that is slower after a resumption would keep every interval wide."""
+        launches = {launch: np.array(samples) for launch, samples in one.samples_ms.items()}
+        if len(launches) == 1 or one.canary not in self._canaries:
+            return list(launches.values())
+        return [
+            samples / self._protocol.estimator(self._journal.canary_series(launch, one.canary)[1])
+            for launch, samples in launches.items()
+        ]
 
     def _fail(self, task: Task, error: MeasurementError) -> None:
         outcome = Outcome(self._launch, task.workload.key, FAILED, f"{error.reason}: {error}")

@@ -14,6 +14,7 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.draw import draw_networks
+from profiler.errors import InvalidInputError
 from profiler.estimate import Levels, noise_floor, summarise
 from profiler.journal import FAILED, Journal, epoch_of, journal_path
 from profiler.lock import HOST_CPU, device_lock
@@ -46,20 +47,27 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
     """Measure all ops of the space and some whole networks; the table's path.
 
     Raises:
-        DeviceUnavailableError: the device is absent, locked, or not quiescent.
-        InvalidInputError: an unknown device, or a setting that it lacks.
+        DeviceUnavailableError: the device is absent, locked, or not quiescent, or another process
+            measures for the same table.
+        InvalidInputError: an unknown device, a setting that it lacks, or no place for the table.
         KeyboardInterrupt: what was measured is in the journal beside the table.
     """
+    if request.out.is_dir():
+        raise InvalidInputError(f"cannot write {request.out}: it is a directory")
     with (
         _opened(request) as device,
         device_lock(lock_name(device.info, request.out)),
+        device_lock(f"table {request.out.resolve()}"),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
         try:
             table = Campaign(request, device, journal, terminal).run()
         except KeyboardInterrupt:
-            done = len(journal.outcomes())
-            terminal.note(f"{done} configurations are done; the same command goes on from there")
+            done = sum(outcome.decision != FAILED for outcome in journal.outcomes().values())
+            terminal.note(
+                f"what was measured is kept ({done} configurations are done); "
+                "the same command with --resume goes on from there"
+            )
             raise
     table.save(request.out)
     if table.failures:
@@ -117,17 +125,15 @@ class Campaign:
 
     def run(self) -> LatencyTable:
         tasks = self._tasks()
-        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), now())
         start_s = time.monotonic()
         for blocker in self._device.blockers():
             self._terminal.note(f"unsteady now: {blocker} (pnag devices says what to do)")
-        pending = self._bridge(tasks, launch)
+        pending = self._bridge(tasks)
         if pending:
             skipped = len(tasks) - len(pending)
             if skipped:
                 self._terminal.note(f"going on: {skipped} of {len(tasks)} configurations are done")
-            self._sweep(pending, launch)
-        self._levels.fix_references(self._epoch)
+            self._sweep(pending)
         wall_s = time.monotonic() - start_s
         return self._table(tasks, wall_s)
 
@@ -158,7 +164,9 @@ class Campaign:
             make_task(firsts[i].workload, Role.REPEAT, info, self._protocol) for i in sorted(hidden)
         ]
 
-    def _sweep(self, tasks: Sequence[Task], launch: int) -> None:
+    def _sweep(self, tasks: Sequence[Task]) -> None:
+        """A launch of its own: times in the journal, and the canary's level, are of one sweep."""
+        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), now())
         what = f"{self._device.info.spec}: {len(tasks)} configurations"
         with self._terminal.progress(what, len(tasks)) as progress:
             sweep = Sweep(
@@ -169,8 +177,9 @@ class Campaign:
                 sweep.run(tasks)
             finally:
                 self.report.add(sweep.report)
+        self._levels.fix_references(self._epoch)
 
-    def _bridge(self, tasks: Sequence[Task], launch: int) -> list[Task]:
+    def _bridge(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks still to measure, after linking results of an earlier epoch to this one.
 
         A few configurations done in the last epoch are measured again. If their ratios agree,
@@ -186,17 +195,22 @@ class Campaign:
         earlier = {outcome.epoch for outcome in done.values()} - {self._epoch}
         rule = self._protocol.epochs
         for epoch in sorted(earlier):
+            self._levels.fix_references(epoch)  # its first sweep may have been cut off
             members = [task for task in tasks if task.key in done and done[task.key].epoch == epoch]
             chosen = np.random.default_rng(self._request.seed).permutation(len(members))
             bridge = [members[i] for i in chosen[: rule.bridge_configs]]
-            old = np.array([self._entry(task, epoch).latency_ms for task in bridge])
+            old = {task.key: self._entry(task, epoch).latency_ms for task in bridge}
             self._terminal.note(
                 f"new boot or runtime: measuring {len(bridge)} configurations again"
             )
-            self._sweep(bridge, launch)
-            new = np.array([self._entry(task, self._epoch).latency_ms for task in bridge])
-            ratios = new / old
-            if ratios.max() / ratios.min() - 1 <= rule.max_spread:
+            self._sweep(bridge)
+            outcomes = self._journal.outcomes()
+            ratios = [
+                self._entry(task, self._epoch).latency_ms / old[task.key]
+                for task in bridge
+                if outcomes[task.key].decision != FAILED
+            ]
+            if ratios and max(ratios) / min(ratios) - 1 <= rule.max_spread:
                 self._bridges[epoch] = float(np.median(ratios))
             else:
                 self._terminal.note("the earlier results do not carry over; measuring all again")
@@ -227,7 +241,8 @@ class Campaign:
             outcome = outcomes[task.key]
             name = task.workload.key
             if outcome.decision == FAILED:
-                failures[name] = outcome.message
+                failed = f"{name} (repeat)" if task.role is Role.REPEAT else name
+                failures[failed] = outcome.message
             else:
                 entries[task.role, name] = self._entry(task, outcome.epoch)
         repeats = [name for role, name in entries if role is Role.REPEAT]

@@ -103,12 +103,15 @@ def two_modes(values: Floats, *, separation: float, min_share: float) -> tuple[f
 def change_point(values: Floats, *, p_value: float) -> int | None:
     """Index where the level of a series changes, or None (Pettitt 1979, on ranks).
 
+    Equal values share their mean rank: in order of time they would look like a trend.
+
     U_t = 2·Σ_{i<=t} rank_i - t·(n + 1); p ~ 2·exp(-6·max|U|² / (n³ + n²)).
     """
     n = len(values)
     if n < 8:
         return None
-    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable") + 1
+    _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[value]
     t = np.arange(1, n)
     u = np.abs(2 * np.cumsum(ranks)[:-1] - t * (n + 1))
     at = int(np.argmax(u))

@@ -110,6 +110,12 @@ class DeviceConformance:
             first.close()
             second.close()
 
+    def test_a_workload_may_be_closed_twice(self, device: Device) -> None:
+        """Ctrl-C between two closings must not end in another error."""
+        prepared = device.prepare(op_workload(SMALL))
+        prepared.close()
+        prepared.close()
+
     def test_state_says_none_for_what_it_cannot_read(self, device: Device) -> None:
         device.state()
         state = device.state()

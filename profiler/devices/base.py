@@ -75,7 +75,9 @@ class PreparedWorkload(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free it; harmless when repeated."""
+        ...
 
 
 class Device(Protocol):

@@ -108,4 +108,5 @@ class CpuWorkload:
         return self._result.numpy()
 
     def close(self) -> None:
-        del self._binding, self._session
+        for name in ("_binding", "_session"):
+            self.__dict__.pop(name, None)

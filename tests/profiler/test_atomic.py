@@ -1,6 +1,7 @@
 import pytest
 
 from profiler.atomic import replacing, write_text_atomic
+from profiler.errors import InvalidInputError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
@@ -11,6 +12,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["table.json"]
+
+
+def test_what_cannot_be_written_is_bad_input(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "t.json"):
+        with pytest.raises(InvalidInputError, match=f"cannot write {path}"):
+            write_text_atomic(path, "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_written_file_can_be_read_by_others(tmp_path):

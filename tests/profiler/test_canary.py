@@ -106,7 +106,16 @@ def test_the_gate_waits_no_longer_than_its_budget_over_the_sweep():
 
 def test_far_off_for_long_is_refused():
     now = iter(range(0, 10_000, 200))
-    keeper = GateKeeper(GATE, sleep=lambda _: None)
+    keeper, slow = GateKeeper(GATE, sleep=lambda _: None), disturbed(1.3)
     with pytest.raises(DeviceUnavailableError, match=r"not quiescent.*30 % slower.*--resume"):
         for _ in range(10):
-            keeper.wait(disturbed(1.3), now_s=lambda: float(next(now)))
+            keeper.wait(slow, now_s=lambda: float(next(now)))
+
+
+def test_one_canary_far_off_is_refused_though_the_other_is_not():
+    now = iter(range(0, 10_000, 50))
+    keeper, slow, quiet = GateKeeper(GATE, sleep=lambda _: None), disturbed(1.3), disturbed(1.0)
+    with pytest.raises(DeviceUnavailableError, match="not quiescent"):
+        for _ in range(100):
+            for canary in (slow, quiet):
+                keeper.wait(canary, now_s=lambda: float(next(now)))

@@ -1,3 +1,4 @@
+import functools
 import sqlite3
 from dataclasses import replace
 
@@ -85,6 +86,26 @@ def test_a_foreign_file_is_refused(tmp_path):
     path.write_text("not a database, and long enough to be read as one" * 10)
     with pytest.raises(InvalidInputError, match=r"not a journal.*--fresh"):
         Journal(path)
+
+
+def test_a_locked_journal_is_not_to_be_thrown_away(tmp_path, monkeypatch):
+    path = tmp_path / "t.sqlite"
+    connect = sqlite3.connect
+    other = connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, timeout=0))
+    with pytest.raises(InvalidInputError, match=r"cannot open .*locked") as refusal:
+        Journal(path)
+    assert "--fresh" not in str(refusal.value)
+    other.close()
+
+
+@pytest.mark.parametrize("place", ["file/t.sqlite", "folder"])
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInputError, match="cannot write"):
+        Journal(tmp_path / place)
 
 
 def test_another_version_is_refused(tmp_path):

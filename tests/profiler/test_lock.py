@@ -53,5 +53,7 @@ def test_a_killed_holder_leaves_no_lock(holder, tmp_path):
 def test_the_directory_is_per_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert lock_directory() == tmp_path / "pnag"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "of-another-user"))
+    assert lock_directory().name.startswith("pnag-")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert lock_directory().name.startswith("pnag-")

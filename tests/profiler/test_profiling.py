@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -17,8 +18,9 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.draw import draw_networks
-from profiler.errors import InvalidInputError
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.journal import Journal, journal_path
+from profiler.lock import device_lock
 from profiler.profiling import (
     Campaign,
     ProfileRequest,
@@ -28,7 +30,7 @@ from profiler.profiling import (
 )
 from profiler.protocol import QUICK
 from profiler.space import MobileNetV3Space
-from profiler.table import load_table
+from profiler.table import Verdict, load_table
 from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()
@@ -166,10 +168,16 @@ def test_a_new_boot_is_bridged_by_three_configurations(tmp_path):
         assert len(journal.epochs()) == 2
     ratios = [latencies(second)[key] / value for key, value in latencies(first).items()]
     np.testing.assert_allclose(ratios, 1.25, rtol=0.01)
+    assert keys_measured(out, launch=2) == 3
+
+
+def keys_measured(out: Path, *, launch: int) -> int:
     with sqlite3.connect(journal_path(out)) as journal:
-        names = journal.execute("SELECT COUNT(DISTINCT key) FROM block WHERE launch = 2")
-        assert names.fetchone()[0] == 3
+        count = journal.execute(
+            "SELECT COUNT(DISTINCT key) FROM block WHERE launch = ?", (launch,)
+        ).fetchone()[0]
     journal.close()
+    return int(count)
 
 
 def test_a_runtime_that_changed_single_ops_is_measured_anew(tmp_path, capsys):
@@ -183,6 +191,92 @@ def test_a_runtime_that_changed_single_ops_is_measured_anew(tmp_path, capsys):
     for index, (key, workload) in enumerate(workloads().items()):
         true_ms = device.latency_ms(workload) * (1.2 if index % 2 == 0 else 1.0)
         assert table.ops[key].latency_ms == pytest.approx(true_ms, rel=0.02)
+
+
+def test_what_is_measured_after_a_bridge_is_on_its_scale(tmp_path):
+    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
+    campaign(out, FakeDevice(0))
+    slower_later = Scenario(
+        step_keys=keys[::2], throttle_at_s=1.5, throttle_factor=1.08, throttle_visible=False
+    )
+    device = FakeDevice(0, runtime_version="2", scenario=slower_later)
+    table = campaign(out, device, seed=1)
+    assert device.now() > 10  # the bridge was measured before the machine got slower
+    truth = {
+        key: device.latency_ms(workload) * (1.2 if key in keys[::2] else 1.0)
+        for key, workload in workloads().items()
+    }
+    ratios = [table.ops[key].latency_ms / true_ms for key, true_ms in truth.items()]
+    np.testing.assert_allclose(ratios, 1.0, rtol=0.02)
+
+
+def test_a_bridge_that_fails_carries_nothing_over(tmp_path, capsys):
+    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
+    campaign(out, FakeDevice(0))
+    failing = Scenario(failing_keys=keys)
+    table = campaign(out, FakeDevice(0, boot_id="b", scenario=failing), Terminal(), n_networks=0)
+    assert "do not carry over" in capsys.readouterr().err
+    assert table.ops == {}
+    assert set(keys) <= table.failures.keys()
+
+
+def test_an_epoch_that_was_cut_off_is_bridged_on_one_scale(tmp_path):
+    """Killed before the canaries of its first sweep were made the reference."""
+    out = tmp_path / "t.json"
+    campaign(out, FakeDevice(0))
+    campaign(out, FakeDevice(0, scenario=Scenario(slowdown=1.08)), n_networks=8)
+    with sqlite3.connect(journal_path(out)) as journal:
+        journal.execute("DELETE FROM reference")
+    journal.close()
+    table = campaign(out, FakeDevice(0, boot_id="another"), n_networks=8)
+    assert keys_measured(out, launch=3) == 3
+    device = FakeDevice(0)
+    for entry in table.networks:
+        workload = tuple(SPACE.ops(SPACE.parse_architecture(entry.arch)))
+        true_ms = device.latency_ms(Workload(entry.arch, workload))
+        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+
+
+def interrupting(device, at_sample):
+    """Ctrl-C at a sample of the device."""
+    draw, count = device.draw_ms, itertools.count(1)
+
+    def draw_ms(workload, runs):
+        if next(count) == at_sample:
+            raise KeyboardInterrupt
+        return draw(workload, runs)
+
+    device.draw_ms = draw_ms
+    return device
+
+
+def test_a_slower_machine_after_an_interruption_still_converges(tmp_path):
+    out, whole = tmp_path / "t.json", FakeDevice(0)
+    campaign(tmp_path / "whole.json", whole)
+    with pytest.raises(KeyboardInterrupt):
+        campaign(out, interrupting(FakeDevice(0), 1500))
+    slower = FakeDevice(0, scenario=Scenario(slowdown=1.08))
+    table = campaign(out, slower)
+    assert slower.now() < 2 * whole.now()
+    assert all(entry.verdict is Verdict.STABLE for entry in table.ops.values())
+
+
+def test_a_failed_repeat_does_not_make_its_op_a_failure(tmp_path, monkeypatch):
+    out = tmp_path / "t.json"
+    prepare, seen = FakeDevice.prepare, set()
+
+    def second_time_fails(self, workload):
+        if workload.key in seen:
+            raise MeasurementError("lost", reason="link")
+        if not workload.key.startswith("canary"):
+            seen.add(workload.key)
+        return prepare(self, workload)
+
+    monkeypatch.setattr(FakeDevice, "prepare", second_time_fails)
+    table = campaign(out, FakeDevice(0), n_networks=0)
+    assert len(table.failures) == 5  # in random order, so that some are of an op's first time
+    assert 0 < sum(name.endswith(" (repeat)") for name in table.failures) < 5
+    assert table.failures.keys().isdisjoint(table.ops)
 
 
 def test_failures_are_listed_and_tried_again(tmp_path):
@@ -203,6 +297,16 @@ def test_fresh_forgets_the_journal(tmp_path):
     profile_device(request(out, resume=False, seed=3), SILENT)
     with Journal(journal_path(out)) as journal:
         assert journal.launches(journal.epochs()[0]) == [1]
+
+
+def test_two_processes_do_not_write_one_table(tmp_path):
+    out = tmp_path / "t.json"
+    with (
+        device_lock(f"table {out}"),
+        pytest.raises(DeviceUnavailableError, match=r"is measuring on table .*t\.json"),
+    ):
+        profile_device(request(out), SILENT)
+    assert not journal_path(out).exists()
 
 
 def test_networks_are_spread_over_the_range_and_follow_the_seed():

@@ -97,6 +97,13 @@ def test_no_change_point_in_steady_values(n):
     assert change_point(np.random.default_rng(6).normal(1, 0.01, n), p_value=0.001) is None
 
 
+def test_equal_values_have_no_change_point():
+    assert change_point(np.ones(200), p_value=0.001) is None
+    coarse = np.random.default_rng(7).normal(1, 0.01, 400).round(1)  # a clock of few digits
+    assert len(np.unique(coarse)) <= 3
+    assert change_point(coarse, p_value=0.001) is None
+
+
 def test_windows_agree_within_tolerance_only():
     values = [1.0] * 8 + [1.015] * 8 + [1.0] * 8
     assert windows_agree(values, window=8, count=3, tolerance=0.02)
