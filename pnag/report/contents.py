@@ -35,7 +35,7 @@ from profiler.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 
 N_BUDGETS = 60
-N_SAMPLED = 2500  # of the archive, in the cloud
+N_SAMPLED = 1000  # of the archive, in the cloud; the slider redraws them at every step
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _choices(
     low, high = run.reachable_ms
     spread = np.linspace(low, high, n_budgets)
     digits = max(0, 1 - int(np.floor(np.log10((high - low) / n_budgets))))
-    budgets_ms = np.unique(np.clip(spread.round(digits), low, high)).tolist()
+    budgets_ms = np.unique([low, *spread[1:-1].round(digits), high]).tolist()
     known = {network.arch: network for network in measured}
     asked = {n.budget_ms: n for n in measured if n.budget_ms is not None}
     made = {m.budget_ms: m.tokens for m in run.generate(budgets_ms, seed=seed)}

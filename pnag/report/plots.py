@@ -171,9 +171,11 @@ def noise_plot(paths: Sequence[Path], traces: Sequence[NoiseTrace]) -> None:
 
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a figure in the format of each path's suffix."""
+    from matplotlib import rc_context
+
     for path in paths:
-        with replacing(path) as temporary:
-            # without a date, the same data gives the same file
+        # without a date and with a fixed salt of names, the same data gives the same file
+        with replacing(path) as temporary, rc_context({"svg.hashsalt": "pnag"}):
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
 

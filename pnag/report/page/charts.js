@@ -64,8 +64,8 @@ function publishedTrace(networks, name) {
   };
 }
 
-/** Plotly reads a few tags in text; names from files must not be read so. */
-const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+/** Plotly reads a few tags and formulas in text; names from files must not be read so. */
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;");
 
 function selection(choice) {
   return {
@@ -83,10 +83,20 @@ function drawFrontier(choice) {
   const room = 0.12 * (high - low) || 0.01;
   const chart = layout("latency (ms)", "top-1 (%)", selection(choice));
   chart.yaxis.range = [100 * (low - room), 100 * (high + room)];
+  chart.xaxis.range = latencyRange(); // fixed, so that moving the selection redraws only that
   Plotly.react("frontier", frontierTraces(), chart, CONFIG);
 }
 
-const moveSelection = (choice) => Plotly.relayout("frontier", selection(choice));
+function latencyRange() {
+  const every = [...REPORT.reachable_ms, ...REPORT.published.map((n) => n.latency_ms), ...REPORT.checks.map((c) => c.measured_ms)];
+  const [low, high] = [Math.min(...every), Math.max(...every)];
+  return [low - 0.04 * (high - low), high + 0.04 * (high - low)];
+}
+
+const moveSelection = (choice) => Plotly.relayout("frontier", {
+  "shapes[0].x0": choice.budget_ms, "shapes[0].x1": choice.budget_ms,
+  "annotations[0].x": choice.latency_ms, "annotations[0].y": 100 * choice.top1, "annotations[0].text": percent(choice.top1, 2),
+});
 
 function drawChecks() {
   if (!REPORT.checks.length) return;

@@ -11,7 +11,7 @@ function fillCost(choice) {
   const cells = (name, what, value, fill) => {
     const bar = element("td", { class: "bar-column" });
     if (value > 0) bar.append(element("span", { class: "bar", style: `width: ${(100 * value) / dearest}%; background: ${fill}` }));
-    return element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, what),
+    return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "shape" }, what),
       element("td", { class: "number" }, value.toFixed(3)), element("td", { class: "number" }, percent(value / total)), bar);
   };
   const body = rows.map((row) => cells(row.place, row.expand ? `k${row.kernel} e${row.expand} · ${shape(row)}` : shape(row), row.added_ms, fillOf(row)));
@@ -19,7 +19,7 @@ function fillCost(choice) {
   const table = byId("cost");
   table.tBodies[0].replaceChildren(...body);
   table.tFoot?.remove();
-  table.append(element("tfoot", {}, element("tr", {}, element("td", {}, "Sum"), element("td"), element("td", { class: "number" }, total.toFixed(3)), element("td"), element("td"))));
+  table.append(element("tfoot", {}, element("tr", {}, element("td", {}, "Sum"), element("td", { class: "shape" }), element("td", { class: "number" }, total.toFixed(3)), element("td"), element("td"))));
 }
 
 /**
@@ -97,7 +97,7 @@ function fillOps() {
     number("Stride", (op) => op.stride, (op) => op.stride),
     { title: "Activation", value: (op) => op.activation, show: (op) => op.activation + (op.se ? " + SE" : "") },
     number("ms", (op) => op.latency_ms),
-    number("±", halfWidth, (op) => (op.ci95_ms ? percent(halfWidth(op)) : "")),
+    number("95 % ±", halfWidth, (op) => (op.ci95_ms ? percent(halfWidth(op)) : "")),
     number("In network", (op) => op.added_ms),
     number("Min", (op) => op.min_ms), number("p10", (op) => op.p10_ms), number("Median", (op) => op.median_ms), number("p90", (op) => op.p90_ms),
     number("Samples", (op) => op.n_samples, (op) => op.n_samples),
@@ -143,6 +143,6 @@ function fillChecks() {
   ], REPORT.checks, "Measured networks; headers sort");
   const band = REPORT.choices[0].interval_ms ? "The band is the 95 % conformal interval of predictions. " : "";
   const after = REPORT.checks.filter((check) => !check.fitted).map((check) => Math.abs(error(check)));
-  const mean = after.length ? `Measured afterwards: ${after.length} networks, mean absolute error ${percent(after.reduce((a, b) => a + b) / after.length, 2)}. ` : "";
+  const mean = after.length ? `Measured afterwards: ${after.length} ${after.length === 1 ? "network" : "networks"}, mean absolute error ${percent(after.reduce((a, b) => a + b) / after.length, 2)}. ` : "";
   byId("checks-note").textContent = `${band}${mean}Networks of the table were used to fit the calibration, so they lie nearer to zero than new ones will.`;
 }

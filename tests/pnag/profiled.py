@@ -1,0 +1,31 @@
+"""A run as users have it: the fake device profiled, calibrated, and trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pnag.cli_profile import calibrate_file
+from pnag.inputs import table_inputs
+from pnag.run import train_run
+from pnag.settings import TrainSettings
+from profiler.profiling import ProfileRequest, profile_device
+from profiler.protocol import QUICK
+from profiler.space import MobileNetV3Space
+from profiler.terminal import Terminal
+
+SILENT = Terminal(quiet=True)
+FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
+SMALL = TrainSettings(
+    n_evaluations=600, n_budgets=4, rounds=2, evaluator_steps=20, evaluator_full_steps=2,
+    generator_steps=10, evaluator_hidden=32, generator_hidden=32,
+)  # fmt: skip
+DEVICE = "fake:1"
+
+
+def profiled_run(folder: Path) -> Path:
+    """`table.json` with its journal, and the run directory `run`, which is returned."""
+    table = folder / "table.json"
+    request = ProfileRequest(DEVICE, MobileNetV3Space(), table, FAST, n_networks=20)
+    profile_device(request, SILENT)
+    calibrate_file(table)
+    train_run(table_inputs(table), SMALL, folder / "run")
+    return folder / "run"

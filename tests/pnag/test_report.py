@@ -1,0 +1,284 @@
+"""What a report holds: every number against an independent reading of the run's files."""
+
+import json
+import sqlite3
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from pnag.cli import run as pnag
+from pnag.frontier import best_within
+from pnag.inputs import tabular_inputs
+from pnag.report.contents import Sources, gather
+from pnag.report.figures import draw_figures
+from pnag.report.page import page_data, render_page
+from pnag.report.plots import curves_plot
+from pnag.report.published import PublishedNetwork
+from pnag.report.samples import MAX_BLOCKS, read_traces
+from pnag.run import train_run
+from profiler.errors import InvalidInputError
+from profiler.space import MobileNetV3Space
+from profiler.table import load_table
+from tests.pnag.landscapes import grid_space
+from tests.pnag.profiled import SILENT, SMALL
+
+SPACE = MobileNetV3Space()
+HOSTILE = '</script><script>alert("1")</script><!-- & {{data}} $x$'
+SMALLEST = str(SPACE.extremes()[0])
+
+
+@pytest.fixture(scope="module")
+def folder(profiled_folder):
+    return profiled_folder
+
+
+@pytest.fixture(scope="module")
+def files(folder, tmp_path_factory):
+    """Measured and published networks beside the run."""
+    table = load_table(folder / "latency_table.json")
+    low, high = json.loads((folder / "config.json").read_text())["reachable_ms"]
+    beside = tmp_path_factory.mktemp("files")
+    row = {"arch": SMALLEST, "budget_ms": (low + high) / 2, "measured_ms": 1.01 * low}
+    row |= {"measured_ci95_ms": [low, 1.02 * low], "verdict": "stable"}
+    device = {"platform": "fake", "model": "fake 1", "runtime": "fake", "threads": 1}
+    device |= {"batch_size": 1, "precision": "float32"}
+    measured = beside / "measured.json"
+    measured.write_text(json.dumps({"rows": [row], "device": device}))
+    networks = beside / "networks.csv"
+    networks.write_text(
+        "name,latency_ms,top1_pct,device\n"
+        f"here,20,75.5,{table.device.model}\n"
+        '"' + HOSTILE.replace('"', '""') + '",90,76,phone\n'
+        "unknown latency,,77,phone\n"
+    )
+    accuracies = beside / "accuracies.csv"
+    accuracies.write_text(f'arch,top1\n"{SMALLEST}",0.7\n')
+    return Sources([measured], [networks, accuracies])
+
+
+@pytest.fixture(scope="module")
+def contents(folder, files):
+    return gather(folder, files, SILENT)
+
+
+@pytest.fixture(scope="module")
+def data(contents):
+    return page_data(contents)
+
+
+def test_every_choice_is_within_its_budget_and_budgets_span_what_is_reachable(contents):
+    made = [choice.made for choice in contents.choices]
+    budgets = [one.budget_ms for one in made]
+    assert len(made) == 61  # 60 budgets, and that of the measured network
+    assert budgets == sorted(set(budgets))
+    assert (budgets[0], budgets[-1]) == contents.run.reachable_ms
+    assert all(one.latency_ms <= one.budget_ms and one.feasible for one in made)
+
+
+def test_the_cost_of_the_ops_adds_up_to_the_prediction(contents, data):
+    table = contents.table
+    for choice in data["choices"]:
+        keys = [data["ops"][index]["key"] for index in choice["ops"]]
+        arch = SPACE.parse_architecture(choice["arch"])
+        assert keys == [op.key for op in SPACE.ops(arch)]
+        parts = sum(data["ops"][index]["added_ms"] for index in choice["ops"])
+        assert parts + data["intercept_ms"] == pytest.approx(choice["latency_ms"], rel=1e-4)
+        assert choice["madds"] == SPACE.madds(arch)
+    by_key = {op["key"]: op["latency_ms"] for op in data["ops"]}
+    assert by_key == pytest.approx({k: e.latency_ms for k, e in table.ops.items()}, rel=1e-5)
+
+
+def test_a_measured_network_stands_at_its_own_budget(contents, data):
+    low, high = contents.run.reachable_ms
+    (choice,) = [choice for choice in data["choices"] if choice["measured"] is not None][-1:]
+    assert choice["arch"] == SMALLEST
+    assert choice["budget_ms"] == pytest.approx((low + high) / 2, rel=1e-5)
+    assert choice["measured"]["latency_ms"] == pytest.approx(1.01 * low, rel=1e-5)
+    checks = contents.checks
+    assert [check.fitted for check in checks] == [False] + [True] * 20
+    assert checks[0].measured_ms / checks[0].predicted_ms == pytest.approx(1.01, rel=1e-6)
+
+
+def test_baselines_have_as_many_evaluations_and_are_beaten_nowhere_by_themselves(contents):
+    assert set(contents.baselines) == {"random search", "evolution"}
+    problem = contents.run.problem
+    archive = problem.space.sample(SMALL.n_evaluations, np.random.default_rng(0))
+    costs, top1 = problem.cost(archive), problem.accuracy.top1(archive)
+    frontier = contents.baselines["random search"]
+    latencies = np.array([point.latency_ms for point in frontier])
+    assert [p.top1 for p in frontier] == pytest.approx(best_within(costs, top1, latencies))
+    sampled = {round(value, 9) for value in contents.sampled[0]}
+    assert sampled == {round(v, 9) for v in contents.run.learners[0].archive.cost_ms}
+
+
+def test_latencies_of_other_devices_are_kept_apart(contents):
+    smallest_ms = contents.run.reachable_ms[0]
+    assert contents.published == (
+        PublishedNetwork("here", 20.0, 0.755, "fake 1"),
+        PublishedNetwork(SMALLEST, pytest.approx(smallest_ms), 0.7, "predicted here"),
+    )
+    assert contents.elsewhere == {"phone": (PublishedNetwork(HOSTILE, 90.0, 0.76, "phone"),)}
+
+
+def test_without_a_device_a_file_of_latencies_is_of_another_one(folder, tmp_path):
+    path = tmp_path / "sd821.csv"
+    path.write_text("architecture,latency_ms,top1_pct,top5_pct\nPNAG-80,79.9,78.3,94.0\n")
+    contents = gather(folder, Sources(published=[path]), SILENT, n_budgets=3)
+    assert contents.published == ()
+    assert [network.name for network in contents.elsewhere["sd821"]] == ["PNAG-80"]
+
+
+def test_traces_are_the_samples_of_the_journal(contents):
+    table = contents.table
+    database = sqlite3.connect(contents.run.folder.parent / "table.journal.sqlite")
+    assert contents.traces.keys() == table.ops.keys() | {n.arch for n in table.networks}
+    repeated = [name for name, traces in contents.traces.items() if len(traces) == 2]
+    assert len(repeated) == table.noise_floor.n_repeats
+    name = next(key for key in table.ops if key not in repeated)
+    rows = database.execute("SELECT samples_ms FROM block WHERE name = ? ORDER BY id", (name,))
+    expected = [sample for (text,) in rows for sample in json.loads(text)]
+    (trace,) = contents.traces[name]
+    assert [sample for block in trace.blocks for sample in block.samples_ms] == expected
+    times = [block.time_s for block in trace.blocks]
+    assert times == sorted(times)
+
+
+def test_what_is_embedded_is_bounded(contents, monkeypatch):
+    monkeypatch.setattr("pnag.report.samples.MAX_BLOCKS", 4)
+    path = contents.run.folder.parent / "table.journal.sqlite"
+    for traces in read_traces(path, contents.table.device).values():
+        for trace in traces:
+            assert len(trace.blocks) == 4 < trace.n_blocks <= MAX_BLOCKS
+
+
+class _Page(HTMLParser):
+    """Scripts with their text, and every address that the page refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.addresses, self.ids = [], [], []
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
+        if tag == "script":
+            self._in_script = True
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._in_script = False
+
+    def handle_data(self, data):
+        if self._in_script:
+            self.scripts[-1] += data
+
+
+def test_the_page_is_one_file_and_its_data_stays_data(contents, data):
+    text = render_page(contents)
+    page = _Page(text)
+    assert page.addresses == ["data:,", "#budget-section"]
+    assert len(page.ids) == len(set(page.ids))
+    plotly, embedded, script = page.scripts
+    assert plotly.lstrip().startswith("/**\n* plotly.js")
+    document = json.loads(embedded)
+    assert document["elsewhere"]["phone"][0]["name"] == HOSTILE
+    assert document["choices"] == json.loads(json.dumps(data["choices"]))
+    assert script.lstrip().startswith('"use strict"') and "{{" not in script
+    assert len(text.encode()) < 6e6
+
+
+def test_every_figure_is_drawn_as_svg_and_png(contents, tmp_path):
+    written = draw_figures(contents, tmp_path)
+    names = ["frontier", "budgets", "errors", "noise", "published-1"]
+    assert written == [tmp_path / f"{n}.{suffix}" for n in names for suffix in ("svg", "png")]
+    for path in written:
+        if path.suffix == ".png":
+            assert path.read_bytes().startswith(b"\x89PNG\r\n")
+        else:
+            assert ET.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    texts = (tmp_path / "frontier.svg").read_text()
+    for name in ("generated", "random search", "evolution", "measured", "published"):
+        assert f"<!-- {name} -->" in texts
+
+
+def test_the_same_data_gives_the_same_file(tmp_path):
+    x = np.arange(3.0)
+    paths = [tmp_path / f"{name}.svg" for name in "ab"]
+    for path in paths:
+        curves_plot([path], x, {"squares": x**2}, ("x", "y"))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_tabular_run_has_choices_and_no_table(tmp_path, capsys):
+    space = grid_space(n_positions=3, n_choices=3)
+    lines = ["a,b,c,top1,latency_ms"]
+    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
+        lines.append(",".join(map(str, [*row, top1, latency_ms])))
+    (tmp_path / "bench.csv").write_text("\n".join(lines) + "\n")
+    folder, page = tmp_path / "run", tmp_path / "report.html"
+    settings = replace(SMALL, n_evaluations=20, n_budgets=3)
+    train_run(tabular_inputs(tmp_path / "bench.csv"), settings, folder)
+    assert pnag(["report", "--run", str(folder), "--out", str(page), "--quiet"]) == 0
+    document = json.loads(_Page(page.read_text()).scripts[1])
+    assert (document["ops"], document["checks"], document["traces"]) == ([], [], {})
+    for choice in document["choices"]:
+        assert choice["arch"] == ",".join(choice["values"])
+        assert choice["latency_ms"] <= choice["budget_ms"]
+    with pytest.raises(InvalidInputError, match="no latency table"):
+        gather(folder, Sources(measured=[page]), SILENT)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--measured", '{"rows": []}', "holds nothing measured"),
+        ("--measured", '{"results": [{"arch": "x"}]}', "holds nothing measured"),
+        ("--measured", "{", "no output of pnag generate --verify-on"),
+        ("--measured", "[1]", "no output of pnag generate --verify-on"),
+        (
+            "--measured",
+            '{"rows": [{"arch": "x", "measured_ms": 1}], "device": {"platform": "cpu"}}',
+            "measured with platform cpu, the run's table with fake",
+        ),
+        ("--published", "latency_ms,top1_pct\n1,70\n", "needs the columns name"),
+        ("--published", "name,latency_ms,top1_pct,top1\na,1,70,0.7\n", "needs the columns name"),
+        ("--published", "name,latency_ms,top1\na,1,70\n", "top-1 70"),
+        ("--published", "name,latency_ms,top1\na,-1,0.7\n", "-1 ms"),
+        ("--published", "name,latency_ms,top1\na,fast,0.7\n", "'fast' is not a number"),
+        ("--journal", "not a database, certainly not one of ours", "is not a journal"),
+    ],
+)
+def test_a_wrong_file_is_one_line_and_writes_nothing(
+    folder, option, text, message, tmp_path, capsys
+):
+    path, page = tmp_path / "file.csv", tmp_path / "report.html"
+    path.write_text(text)
+    arguments = ["report", "--run", str(folder), "--out", str(page), option, str(path)]
+    assert pnag(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("pnag: ") and message in error
+    assert not page.exists()
+
+
+def test_a_journal_of_another_device_is_refused(folder, tmp_path, capsys):
+    from profiler.devices.fake import FakeDevice
+    from profiler.journal import Journal
+
+    path = tmp_path / "other.journal.sqlite"
+    with Journal(path) as journal:
+        journal.begin_launch(replace(FakeDevice().info, boot_id="another boot"), {}, "2026-01-01")
+    page = str(tmp_path / "report.html")
+    assert pnag(["report", "--run", str(folder), "--out", page, "--journal", str(path)]) == 2
+    assert "is not the journal of the run's table" in capsys.readouterr().err
+
+
+def test_something_must_be_asked_for(folder, capsys):
+    assert pnag(["report", "--run", str(folder)]) == 2
+    assert "--out report.html" in capsys.readouterr().err
