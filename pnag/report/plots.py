@@ -107,7 +107,7 @@ def histogram_plot(
     for budget in budgets_ms:
         axes.axvline(budget, color="0.3", linestyle="--", linewidth=1)
     axes.set(xlabel="latency (ms)", ylabel="share (%)")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8)
     save_figure(figure, paths)
 
 
@@ -127,7 +127,7 @@ def errors_plot(
         )  # fmt: skip
     axes.set(xlabel="predicted latency (ms)", ylabel="measured - predicted (%)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     save_figure(figure, paths)
 
 
