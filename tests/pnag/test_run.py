@@ -261,6 +261,7 @@ class WatchedAccuracy:
 
     def top1(self, tokens):
         import torch
+        from threadpoolctl import threadpool_info
 
-        self._seen.append(torch.get_num_threads())
+        self._seen += [torch.get_num_threads(), *(p["num_threads"] for p in threadpool_info())]
         return self._accuracy.top1(tokens)
