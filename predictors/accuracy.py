@@ -196,13 +196,17 @@ def _build(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> FittedAccu
         raise ValueError(f"weights {weights.shape} for {d} features")
     if not all(np.isfinite(array).all() for array in (ceiling, bias, weights)):
         raise ValueError("weights that are not finite")
+    rows = arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8))
+    rows_top1 = arrays.get("rows_top1", np.empty(0))
+    if rows.shape != (len(rows_top1), len(encoding.n_choices)) or rows_top1.ndim != 1:
+        raise ValueError(f"{rows_top1.shape} accuracies for {rows.shape} architectures")
     return FittedAccuracy(
         space,
         QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),
         Provenance(**json.loads(metadata["provenance"])),
         HeldOut(**json.loads(metadata["held_out"])),
-        arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8)),
-        arrays.get("rows_top1", np.empty(0)),
+        rows,
+        rows_top1,
     )
 
 

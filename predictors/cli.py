@@ -107,7 +107,7 @@ def read_architectures(path: Path) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             items = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{path} is not JSON: {error}") from None
         written = [item if isinstance(item, str) else json.dumps(item) for item in items]
     else:

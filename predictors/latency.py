@@ -10,7 +10,7 @@ from functools import cached_property
 
 from predictors.calibration import op_factor
 from predictors.lookup import calibration_of, table_latency
-from predictors.regression import OpRegression, fit_regression
+from predictors.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
 from profiler.ops import OpConfig
 from profiler.table import LatencyTable
@@ -52,9 +52,14 @@ class Prediction:
 
 
 class LatencyPredictor:
-    """Predicts networks on the device of one table; further tables of it widen the regression."""
+    """Predicts networks on the device of one table; further tables of it widen the regression.
+
+    Raises:
+        InvalidInputError: tables of different devices, runtimes or precisions.
+    """
 
     def __init__(self, table: LatencyTable, *others: LatencyTable) -> None:
+        check_one_device((table, *others))
         self.table = table
         self.calibration = calibration_of(table)
         self._tables = (table, *others)

@@ -130,7 +130,7 @@ def fit_regression(
     Raises:
         InvalidInputError: no ops, or tables of different devices, runtimes or precisions.
     """
-    _check_one_device(tables)
+    check_one_device(tables)
     ops, threads, latencies = [], [], []
     for table in tables:
         for key, entry in table.ops.items():
@@ -164,7 +164,9 @@ def _range_features(op: OpConfig, threads: float) -> list[float]:
     ]  # fmt: skip
 
 
-def _check_one_device(tables: Sequence[LatencyTable]) -> None:
+def check_one_device(tables: Sequence[LatencyTable]) -> None:
+    """Raise InvalidInputError for tables of different devices, runtimes or precisions."""
+
     def identity(table: LatencyTable) -> tuple[str, str, str]:
         return table.device.model, table.device.runtime, table.device.precision
 

@@ -118,7 +118,7 @@ def load_accuracy_table(path: Path, space: MobileNetV3Space) -> AccuracyTable:
         InvalidInputError: unreadable, malformed, of another space, or of unclear units.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets mark their CSV
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +63,10 @@ def profile(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Table to write; by default tables/DEVICE_SPACE_....json."),
+        typer.Option(
+            "--out",
+            help="Table to write; by default tables/DEVICE_SPACE_SETTINGS.json.",
+        ),
     ] = None,
     networks: Annotated[
         int | None,
@@ -110,7 +114,15 @@ def profile(
         ProfileRequest(
             spec=spec,
             space=chosen,
-            out=out or default_out(spec, chosen, quick=quick),
+            out=out
+            or default_out(
+                spec,
+                chosen,
+                quick=quick,
+                settings=_unusual(
+                    threads, batch_size, precision, cuda_options if spec.startswith("cuda") else {}
+                ),
+            ),
             protocol=protocol_for(spec, quick=quick),
             n_networks=networks,
             threads=threads,
@@ -126,6 +138,18 @@ def profile(
     paths = profile_devices(requests, terminal)
     terminal.result(*describe_tables(paths))
     return paths
+
+
+def _unusual(
+    threads: int, batch_size: int, precision: str, cuda_options: Mapping[str, object]
+) -> list[str]:
+    """Settings other than the defaults: part of a table's default name, so that tables measured
+    under different ones do not replace each other."""
+    found = [f"t{threads}"] * (threads != 1) + [f"b{batch_size}"] * (batch_size != 1)
+    found += [precision] * (precision != "float32")
+    return found + [
+        f"{name}-{value}" for name, value in cuda_options.items() if value != CUDA_DEFAULTS[name]
+    ]
 
 
 def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
@@ -166,7 +190,9 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
     return {"tables": tables}, "\n".join(lines)
 
 
-def devices(json_output: JsonOption = False, quiet: QuietOption = False) -> None:
+def devices(
+    json_output: JsonOption = False, quiet: QuietOption = False, seed: SeedOption = 0
+) -> None:
     """List what is attached, whether it can be measured now, and what would disturb it."""
     from dataclasses import asdict
 

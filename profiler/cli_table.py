@@ -14,6 +14,7 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     from profiler.interop import TableFormat
     from profiler.table import LatencyTable
@@ -155,7 +156,9 @@ def validate(
 
 
 @app.command()
-def schema(json_output: JsonOption = False, quiet: QuietOption = False) -> None:
+def schema(
+    json_output: JsonOption = False, quiet: QuietOption = False, seed: SeedOption = 0
+) -> None:
     """Print the JSON Schema of latency tables."""
     import json
 
@@ -180,12 +183,14 @@ def _rendered(table: LatencyTable) -> RenderableType:
     return Group(_heading(table), _op_rows(table), _footer(table))
 
 
-def _heading(table: LatencyTable) -> str:
+def _heading(table: LatencyTable) -> Text:
+    from rich.text import Text
+
     device = table.device
-    return (
+    return Text(
         f"{table.space}\n"
         f"{device.model}, {device.runtime} {device.runtime_version}, {device.threads} "
-        f"thread{'s' * (device.threads > 1)}, batch {device.batch_size}, {device.precision}\n"
+        f"thread{'s' * (device.threads != 1)}, batch {device.batch_size}, {device.precision}\n"
         f"{table.created} by {table.tool}"
     )
 
@@ -194,6 +199,7 @@ def _op_rows(table: LatencyTable) -> RichTable:
     """One row an op, by kind; keys of any project have the form kind-name:value-name:value."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from profiler.table_checks import kind_of
 
@@ -206,27 +212,40 @@ def _op_rows(table: LatencyTable) -> RichTable:
     previous = ""
     for key in sorted(table.ops, key=lambda key: (kind_of(key), _sizes(key), key)):
         entry, kind = table.ops[key], kind_of(key)
-        fields = dict(part.split(":") for part in key.split("-")[1:])
+        fields = _fields(key)
         half = (entry.ci95_ms[1] - entry.ci95_ms[0]) / 2 if entry.ci95_ms else None
         verdict = f"{entry.verdict}{': ' if entry.flags else ''}{', '.join(entry.flags)}"
         style = VERDICT_STYLES.get(entry.verdict, "yellow")
         shape = (fields.get(name, "") for name in ("expand", "kernel", "stride", "se", "hs"))
         rows.add_row(
-            kind if kind != previous else "", fields["input"], fields["output"], *shape,
+            Text("" if kind == previous else kind), fields.get("input"), fields.get("output"),
+            *shape,
             f"{entry.latency_ms:.4g}", f"{100 * half / entry.latency_ms:.1f}" if half else "",
-            f"[{style}]{verdict}[/]",
+            Text(verdict, style),
         )  # fmt: skip
         previous = kind
     return rows
 
 
+def _fields(key: str) -> dict[str, str]:
+    """What a key says by name; nothing where it has another form, which `validate` tells."""
+    parts = (part.partition(":") for part in key.split("-")[1:])
+    return {name: value for name, _, value in parts}
+
+
 def _sizes(key: str) -> list[int]:
     """Sort key: large feature maps first."""
-    return [-int(size) for size in key.split("-input:")[1].split("-")[0].split("x")]
+    sizes = _fields(key).get("input", "").split("x")
+    return [-int(size) for size in sizes if size.isdecimal()]
 
 
-def _footer(table: LatencyTable) -> str:
-    lines = [f"[red]failed[/] {key}: {why}" for key, why in sorted(table.failures.items())]
+def _footer(table: LatencyTable) -> Text:
+    from rich.text import Text  # as it is: a message may hold what markup takes for a tag
+
+    failures = Text()
+    for key, why in sorted(table.failures.items()):
+        failures.append("failed", "red").append(f" {key}: {why}\n")
+    lines = []
     if table.networks:
         latencies = [network.latency_ms for network in table.networks]
         lines.append(
@@ -243,7 +262,7 @@ def _footer(table: LatencyTable) -> str:
             f"calibrated on {table.calibration.n_networks} networks, leave-one-out error "
             f"{table.calibration.residual_mape_pct:.2g} %"
         )
-    return "\n".join(lines)
+    return failures.append("\n".join(lines))
 
 
 def _difference_text(document: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from profiler.ops import parse_key
 from profiler.space import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
 
+MAX_NUMBER = 1e300  # beyond floating point, or not a number
 PROXYLESS = "proxyless"
 
 
@@ -122,7 +123,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a mapping that gives one key twice, where YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise yaml.constructor.ConstructorError(
@@ -136,8 +137,10 @@ def _read_entries(path: Path, spread_field: str) -> dict[str, Entry]:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        problem = getattr(error, "problem", None) or "not text"
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not text") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise InvalidInputError(f"{path} is not YAML: {problem}{where}") from None
@@ -156,7 +159,7 @@ def _entry(where: str, fields: Any, spread_field: str) -> Entry:
         raise InvalidInputError(f"{where}: unknown field {unknown[0]!r}; it would be lost")
     for name, value in fields.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0 or (name == "mean" and value == 0):
+        if not number or not 0 <= value < MAX_NUMBER or (name == "mean" and value == 0):
             raise InvalidInputError(f"{where}: {name} is {value!r}, not a latency statistic")
     count = fields.get("count", 0)
     if not isinstance(count, int):

@@ -98,15 +98,23 @@ def lock_name(info: DeviceInfo, out: Path) -> str:
     return info.spec
 
 
-def default_out(spec: str, space: MobileNetV3Space, *, quick: bool) -> Path:
-    """Where a table goes unless told.
+def default_out(
+    spec: str, space: MobileNetV3Space, *, quick: bool, settings: Sequence[str] = ()
+) -> Path:
+    """Where a table goes unless told; `settings` are those that are not the defaults.
 
     >>> default_out("cpu", MobileNetV3Space(), quick=True).as_posix()
     'tables/cpu_mbv3_w1.0_224_quick.json'
+    >>> default_out("cpu", MobileNetV3Space(), quick=False, settings=["t2", "b8"]).as_posix()
+    'tables/cpu_mbv3_w1.0_224_t2_b8.json'
     """
-    device = "".join(c if c.isalnum() or c in ".-" else "-" for c in spec).strip("-")
-    name = f"{device}_{space.name}_w{space.width_mult:.1f}_{space.resolution_px}"
-    return Path("tables") / f"{name}{'_quick' if quick else ''}.json"
+    place = (spec, space.name, f"w{space.width_mult:.1f}", str(space.resolution_px))
+    parts = [*place, *settings, *(["quick"] if quick else [])]
+    return Path("tables") / f"{'_'.join(map(_file_name, parts))}.json"
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "-" for c in text).strip("-")
 
 
 class Campaign:

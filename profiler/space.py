@@ -239,10 +239,10 @@ class MobileNetV3Space:
     def _read_ofa(self, text: str) -> tuple[list[int], list[int], list[int]]:
         try:
             data = json.loads(text)
-            lists = [[int(value) for value in data[name]] for name in ("d", "ks", "e")]
+            lists = [[_whole(value) for value in data[name]] for name in ("d", "ks", "e")]
             resolution = data.get("r", self.resolution_px)
             resolution = resolution[0] if isinstance(resolution, list) else resolution
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             raise InvalidInputError(
                 "malformed architecture: expected a dict with d, ks, e (and r)"
             ) from None
@@ -381,6 +381,13 @@ class MobileNetV3Space:
         for stride in self.backbone.stage_strides:
             sizes.append(-(-sizes[-1] // stride))
         return tuple(sizes)
+
+
+def _whole(value: object) -> int:
+    """A number of a JSON file or its digits; never rounded."""
+    if isinstance(value, (int, str)):
+        return int(value)
+    raise TypeError(value)
 
 
 def open_space(

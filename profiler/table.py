@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from profiler.atomic import write_text_atomic
 from profiler.devices.base import DeviceInfo
@@ -78,11 +78,18 @@ class Calibration(_Strict):
     """
 
     intercept_ms: float
-    factors: dict[str, float]
+    factors: dict[str, float]  # "all" is always among them
     n_networks: int = Field(ge=3)
     residual_mape_pct: float = Field(ge=0)  # leave-one-out
     # coverage -> half-width of the conformal interval as a fraction of c(α)
     relative_quantiles: dict[float, float] = {}
+
+    @field_validator("factors")
+    @classmethod
+    def _has_common(cls, factors: dict[str, float]) -> dict[str, float]:
+        if "all" not in factors:
+            raise ValueError('the factor "all" is missing')
+        return factors
 
 
 class LatencyTable(_Strict):
@@ -106,6 +113,13 @@ class LatencyTable(_Strict):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
     )
+
+    @field_validator("device")
+    @classmethod
+    def _has_threads_and_images(cls, device: DeviceInfo) -> DeviceInfo:
+        if device.threads < 1 or device.batch_size < 1:
+            raise ValueError("threads and batch_size must be at least 1")
+        return device
 
     @property
     def search_space(self) -> MobileNetV3Space:

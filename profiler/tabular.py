@@ -103,7 +103,7 @@ def load_tabular_space(path: Path) -> TabularSpace:
         InvalidInputError: unreadable, malformed, duplicate rows, or values out of range.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"cannot read {path}: {error}") from None

@@ -49,12 +49,12 @@ def export_network(
     *,
     stem: str,
 ) -> list[Path]:
-    """Write `directory/stem.{onnx,tflite,safetensors}`; the paths written.
+    """Write `directory/stem.{onnx,tflite,safetensors}`, all or none; the paths written.
 
     The torch file holds the state dict of `profiler.network.Network` (Once-for-All names),
     with the architecture and the space in its metadata.
     """
-    paths = []
+    contents: dict[Path, bytes] = {}
     for name in formats:
         if name == "onnx":
             from profiler.export.onnx import export_onnx
@@ -75,7 +75,7 @@ def export_network(
                 "resolution_px": str(space.resolution_px),
             }
             suffix, data = "safetensors", save(network.state_dict(), metadata)
-        path = directory / f"{stem}.{suffix}"
+        contents[directory / f"{stem}.{suffix}"] = data
+    for path, data in contents.items():
         write_bytes_atomic(path, data)
-        paths.append(path)
-    return paths
+    return list(contents)

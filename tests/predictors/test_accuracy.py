@@ -151,6 +151,10 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
     save_accuracy_model(path, replace(embedded, model=replace(embedded.model, weights=nan)))
     with pytest.raises(InvalidInputError, match="not finite"):
         load_accuracy_model(path, SPACE)
+    rows = {"rows": np.zeros((2, 44), np.int8), "rows_top1": np.zeros(2)}
+    save_accuracy_model(path, replace(embedded, **rows))
+    with pytest.raises(InvalidInputError, match=r"malformed: .*\(2, 44\) architectures"):
+        load_accuracy_model(path, SPACE)
     header = json.dumps({"__metadata__": {}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(InvalidInputError, match="schema None"):

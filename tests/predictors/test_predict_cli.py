@@ -1,6 +1,7 @@
 """`pnag predict` and `pnag table` from outside."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,11 +100,14 @@ def test_without_networks_there_is_no_interval_and_a_note(pnag, tmp_path):
     assert "pnag profile --networks 30" in notes
 
 
-def test_bad_input_is_one_line_and_exit_code_2(table_file, tmp_path, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "list.json").write_text("[1, ")
     (tmp_path / "garbage.onnx").write_bytes(b"\xff\xff")
     (tmp_path / "cut.json").write_text("{")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    elsewhere = replace(table.device, model="another CPU")
+    table.model_copy(update={"device": elsewhere}).save(tmp_path / "elsewhere.json")
     arch = ["--arch", str(ARCHS[0])]
     for arguments, message in [
         ([], "say what to predict"),
@@ -111,6 +115,10 @@ def test_bad_input_is_one_line_and_exit_code_2(table_file, tmp_path, capsys):
         (["--arch-file", str(tmp_path / "empty.txt")], "holds no architectures"),
         (["--arch-file", str(tmp_path / "list.json")], "is not JSON"),
         (["--arch-file", str(tmp_path / "absent")], "No such file"),
+        (["--arch-file", str(tmp_path / "deep.json")], "is not JSON"),
+        (["--arch-file", str(tmp_path)], "Is a directory"),
+        ([*arch, "--latency-table", str(tmp_path / "elsewhere.json")], "of different devices"),
+        ([*arch, "--seed", "-1"], "--seed"),
         (["--model", str(tmp_path / "garbage.onnx")], "is not an ONNX model"),
         ([*arch, "--confidence", "1"], "confidence 1 is not between 0 and 1"),
         ([*arch, "--resolution", "300"], "outside 128-224 px"),
@@ -150,6 +158,18 @@ def test_tables_are_shown_to_people_and_to_programs(pnag, table, tmp_path, capsy
     assert "30 whole networks" in shown
     assert "calibrated on 30 networks" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_what_cannot_be_trusted_is_shown_too(table, tmp_path, capsys):
+    """Messages of runtimes hold brackets, which are not ours to interpret; keys may be foreign."""
+    path = tmp_path / "t.json"
+    message = "load_failed: [ONNXRuntimeError] : 9 : [/usr/lib] is missing"
+    ops = {"strange": next(iter(table.ops.values())), **table.ops}
+    table.model_copy(update={"failures": {"some op": message}, "ops": ops}).save(path)
+    assert run(["table", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"failed some op: {message}" in " ".join(shown.split())
+    assert "strange" in shown
 
 
 def test_validation_fails_with_the_first_fault_and_lists_them(table, tmp_path, pnag, capsys):

@@ -75,6 +75,12 @@ def test_csv_declares_its_unit(tmp_path: Path, column: str, factor: float) -> No
     assert loaded.tokens.tolist() == TOKENS.tolist()
 
 
+def test_csv_may_begin_with_a_spreadsheets_byte_order_mark(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", ["arch", "top1"], [[ARCHS[0], 0.75]])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_accuracy_table(path, SPACE).top1.tolist() == [0.75]
+
+
 def test_csv_takes_ofa_dicts(tmp_path: Path) -> None:
     rows = [[json.dumps(SPACE.decode(row).to_ofa()), 0.75] for row in TOKENS[:5]]
     loaded = load_accuracy_table(write_csv(tmp_path / "t.csv", ["arch", "top1"], rows), SPACE)

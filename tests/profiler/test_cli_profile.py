@@ -66,6 +66,7 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         (["--device", "fake", "--launch", "eager"], "are for cuda devices only"),
         (["--device", "cuda", "--l2", "warm"], "unknown l2 mode 'warm'; known: hot, cold"),
         (["--device", "fake:1", "--device", "fake:2", "--out", "one.json"], "--out names one"),
+        (["--device", "fake", "--out", "."], "cannot write .: it is a directory"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(tmp_path, monkeypatch, arguments, message):
@@ -74,6 +75,18 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path, monkeypatch, argu
     assert isinstance(result.exception, InvalidInputError)
     assert message in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_other_settings_have_other_default_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for options in ([], ["--threads", 2], ["--threads", 2, "--batch-size", 8]):
+        result = invoke("profile", "--device", "fake", "--quick", "--networks", 0, "-q", *options)
+        assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "tables").glob("*.json")) == [
+        "fake_mbv3_w1.0_224_quick.json",
+        "fake_mbv3_w1.0_224_t2_b8_quick.json",
+        "fake_mbv3_w1.0_224_t2_quick.json",
+    ]
 
 
 def test_devices_names_problems_and_remedies(monkeypatch):

@@ -150,6 +150,10 @@ def test_what_is_wrong_with_a_table_is_said(file, change, message):
         (f"{KEY}: {{mean: 1.0}}\n{KEY}: {{mean: 2.0}}\n", "is given twice"),
         ("\x00", "is not YAML"),
         ("[" * 1500, "is not YAML"),
+        ("? [a]\n: {mean: 1.0}\n", "is not YAML"),
+        (f"{KEY}: {{mean: 2001-13-45}}\n", "is not YAML"),
+        (f"{KEY}: {{mean: {'9' * 400}}}\n", "not a latency statistic"),
+        (f"{KEY}: {{mean: {'9' * 5000}}}\n", "is not YAML"),
     ],
 )
 def test_files_that_are_no_tables_are_refused(file, text, message):

@@ -11,7 +11,7 @@ from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.estimate import Levels, summarise
-from profiler.journal import FAILED, Journal, epoch_of
+from profiler.journal import FAILED, Block, Journal, epoch_of
 from profiler.measure import Role, Sweep, make_task
 from profiler.protocol import FULL
 from profiler.space import MobileNetV3Space
@@ -172,6 +172,22 @@ def test_a_step_in_one_op_is_flagged_there_only():
     }
     assert flagged == {key}
     assert entries[key].verdict is Verdict.NOISY
+
+
+def test_two_modes_are_seen_behind_a_few_samples_far_off():
+    rng, journal = np.random.default_rng(2), Journal(None)
+    samples = np.where(np.arange(300) % 5 < 2, 1.1, 1.0) * rng.normal(1, 0.003, 300)
+    samples[::30] = 3.0
+    blocks = [
+        Block("op", float(i), 0.0, 1, tuple(row), launch=1)
+        for i, row in enumerate(rng.permutation(samples).reshape(100, 3).tolist())
+    ]
+    entry = summarise(blocks, Levels(journal, PROTOCOL), PROTOCOL, decision=Decision.CONVERGED)
+    assert entry.verdict is Verdict.NOISY
+    (modes,) = (flag for flag in entry.flags if flag.startswith("multimodal:"))
+    low, high = map(float, modes.removeprefix("multimodal:").removesuffix("ms").split(","))
+    assert (low, high) == pytest.approx((1.0, 1.1), rel=0.005)
+    assert entry.n_samples == 300  # they are kept in every other statistic
 
 
 def test_a_workload_that_cannot_be_prepared_is_a_failure_never_a_number():

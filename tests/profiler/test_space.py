@@ -129,6 +129,9 @@ def test_samples_are_uniform_over_active_tokens():
         "[1]",
         '{"d": 3, "ks": [], "e": []}',
         json.dumps({"d": [2] * 5, "ks": [3] * 20, "e": [3] * 20, "r": 192}),
+        json.dumps({"d": [2.9] * 5, "ks": [3] * 20, "e": [3] * 20}),  # never rounded
+        json.dumps({"d": [float("inf")] * 5, "ks": [3] * 20, "e": [3] * 20}),
+        '{"d": ' + "[" * 100_000,
     ],
 )
 def test_malformed_architectures_are_refused(text):

@@ -53,13 +53,24 @@ def damaged(document, how):
             document["unit"] = "s"
         case "missing_op":
             document["ops"].popitem()
+        case "no_common_factor":
+            factors = {"kernel=3": 0.1}
+            document["calibration"] = {
+                "intercept_ms": 0.0, "factors": factors, "n_networks": 3, "residual_mape_pct": 1.0,
+            }  # fmt: skip
+        case "no_threads":
+            document["device"]["threads"] = 0
         case "list":
             return [document]
     return document
 
 
 @pytest.mark.parametrize(
-    "how", ["schema", "zero", "nan", "unknown_field", "unit", "missing_op", "list"]
+    "how",
+    [
+        *("schema", "zero", "nan", "unknown_field", "unit", "missing_op", "list"),
+        *("no_common_factor", "no_threads"),
+    ],
 )
 def test_damaged_tables_are_refused(table, tmp_path, how):
     path = tmp_path / "t.json"

@@ -34,6 +34,12 @@ def test_columns_become_tokens_and_values_are_looked_up(write):
     assert space.values(tokens[1]) == ["3", "mb"]
 
 
+def test_a_spreadsheets_byte_order_mark_is_no_name(write):
+    assert load_tabular_space(write("\ufeff" + CSV)).positions == (
+        load_tabular_space(write(CSV)).positions
+    )
+
+
 def test_samples_are_rows(write):
     space = load_tabular_space(write(CSV))
     drawn = space.sample(100, np.random.default_rng(0))
