@@ -102,11 +102,10 @@ class Contents:
 
     @property
     def title(self) -> str:
-        return f"{self.table.space} on {self.table.device.model}" if self.table else self._name
-
-    @property
-    def _name(self) -> str:
-        return self.run.problem.space.name
+        if self.table:
+            return f"{self.table.space} on {self.table.device.model}"
+        (source,) = self.config["inputs"].values()
+        return Path(source["source"]).name
 
 
 def gather(

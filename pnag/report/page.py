@@ -71,6 +71,7 @@ def page_data(contents: Contents) -> dict[str, Any]:
         "intercept_ms": contents.calibration.intercept_ms if contents.calibration else 0.0,
         "positions": [position.name for position in run.problem.space.positions],
         "choices": [_choice(contents, choice, index) for choice in contents.choices],
+        "generated": _frontier(contents.generated),
         "sampled": [values.tolist() for values in contents.sampled],
         "baselines": {name: _frontier(f) for name, f in contents.baselines.items()},
         "published": [_published(network) for network in contents.published],

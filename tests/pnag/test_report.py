@@ -76,6 +76,11 @@ def test_every_choice_is_within_its_budget_and_budgets_span_what_is_reachable(co
     assert budgets == sorted(set(budgets))
     assert (budgets[0], budgets[-1]) == contents.run.reachable_ms
     assert all(one.latency_ms <= one.budget_ms and one.feasible for one in made)
+    best = best_within(
+        np.array([one.latency_ms for one in made]), np.array([one.top1 for one in made]),
+        np.array([point.latency_ms for point in contents.generated]),
+    )  # fmt: skip
+    assert [point.top1 for point in contents.generated] == best.tolist()
 
 
 def test_the_cost_of_the_ops_adds_up_to_the_prediction(contents, data):
@@ -226,6 +231,7 @@ def test_a_tabular_run_has_choices_and_no_table(tmp_path, capsys):
     train_run(tabular_inputs(tmp_path / "bench.csv"), settings, folder)
     assert pnag(["report", "--run", str(folder), "--out", str(page), "--quiet"]) == 0
     document = json.loads(_Page(page.read_text()).scripts[1])
+    assert document["title"] == "bench.csv"
     assert (document["ops"], document["checks"], document["traces"]) == ([], [], {})
     for choice in document["choices"]:
         assert choice["arch"] == ",".join(choice["values"])

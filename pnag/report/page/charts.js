@@ -35,10 +35,14 @@ function frontierTraces() {
   const choices = REPORT.choices;
   const generated = {
     name: "generated", x: choices.map((c) => c.latency_ms), y: choices.map((c) => 100 * c.top1),
-    mode: "lines+markers", line: { color: colour("accent"), width: 2 }, marker: { size: 6 },
+    mode: "markers", marker: { size: 6, color: colour("accent") },
     customdata: choices.map((_, i) => i), hovertemplate: hover,
   };
-  const traces = [cloud, ...baselines, generated];
+  const best = {
+    x: REPORT.generated.latency_ms, y: percents(REPORT.generated.top1), mode: "lines",
+    line: { color: colour("accent"), width: 2 }, showlegend: false, hoverinfo: "skip",
+  };
+  const traces = [cloud, ...baselines, best, generated];
   const measured = choices.filter((c) => c.measured);
   if (measured.length) {
     const ends = measured.map((c) => c.measured.ci95_ms);
