@@ -14,7 +14,7 @@ from profiler.devices.adb_syntax import parse_spec
 from profiler.devices.android import AndroidDevice, AndroidTiming
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
-from tests.phone import REPOSITORY, executable_of
+from tests.phone import executable_of
 
 FAST = AndroidTiming(
     sample_s=0.01, warmup_s=0.01, deadline_s=20, reconnect_s=10, backoff_s=0.05
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
 def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A native program that behaves like benchmark_model."""
     path = tmp_path_factory.mktemp("binary") / "benchmark_model"
-    path.write_bytes(executable_of(REPOSITORY / "tests/benchmark_model_standin.py"))
+    path.write_bytes(executable_of(Path(__file__).with_name("benchmark_model_standin.py")))
     return path
 
 

@@ -17,7 +17,7 @@ from profiler.devices.benchmark_output import (
 )
 from profiler.devices.benchmark_profile import parse_profile_csv
 from profiler.errors import MeasurementError
-from tests.benchmark_model_standin import (
+from tests.profiler.android.benchmark_model_standin import (
     phase_lines,
     profile_csv,
     result_proto,
