@@ -99,7 +99,7 @@ def read_architectures(path: Path) -> list[str]:
         InvalidInputError: unreadable or empty.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

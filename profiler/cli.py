@@ -22,6 +22,7 @@ DeviceOption = Annotated[
     ),
 ]
 
+MAX_NETWORKS = 10_000
 CUDA_DEFAULTS = {"launch": "graph", "l2": "hot", "channels_last": False, "lock_clocks_mhz": None}
 
 
@@ -90,8 +91,8 @@ def profile(
 
     if out is not None and len(device) > 1:
         raise InvalidInputError("--out names one table; leave it out with several devices")
-    if networks is not None and networks < 0:
-        raise InvalidInputError(f"--networks must not be negative, got {networks}")
+    if networks is not None and not 0 <= networks <= MAX_NETWORKS:
+        raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
     terminal = Terminal(json_output, quiet)
     chosen = open_space(space, width_mult, resolution)
     if benchmark_binary is not None and not any(spec.startswith("adb") for spec in device):
@@ -109,6 +110,7 @@ def profile(
     backend_options: dict[str, dict[str, Any]] = {
         "adb": {"benchmark_binary": benchmark_binary},
         "cuda": cuda_options,
+        "replay": {"space": chosen},
     }
     requests = [
         ProfileRequest(

@@ -51,6 +51,8 @@ def read_onnx_ops(path: Path, *, batch_size: int = 1) -> list[OpConfig]:
         return split_model(model, batch_size=batch_size)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
+    except (TypeError, ValueError, LookupError) as error:  # of a file that is damaged inside
+        raise InvalidInputError(f"{path} is not a sound ONNX model: {error}") from None
 
 
 def split_model(model: ModelProto, *, batch_size: int = 1) -> list[OpConfig]:

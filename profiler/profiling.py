@@ -14,7 +14,7 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.draw import draw_networks
-from profiler.errors import InvalidInputError
+from profiler.errors import InvalidInputError, MeasurementError
 from profiler.estimate import Levels, noise_floor, summarise
 from profiler.journal import FAILED, Journal, epoch_of, journal_path
 from profiler.lock import HOST_CPU, device_lock
@@ -50,6 +50,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
         DeviceUnavailableError: the device is absent, locked, or not quiescent, or another process
             measures for the same table.
         InvalidInputError: an unknown device, a setting that it lacks, or no place for the table.
+        MeasurementError: no op could be measured at all.
         KeyboardInterrupt: what was measured is in the journal beside the table.
     """
     if request.out.is_dir():
@@ -62,6 +63,12 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
     ):
         try:
             table = Campaign(request, device, journal, terminal).run()
+            if not table.ops:
+                raise MeasurementError(
+                    f"no op could be measured on {request.spec}, first "
+                    f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
+                    reason="all_failed",
+                )
         except KeyboardInterrupt:
             done = sum(outcome.decision != FAILED for outcome in journal.outcomes().values())
             terminal.note(
@@ -286,7 +293,9 @@ class Campaign:
             "seed": self._request.seed,
             "references_ms": self._journal.references_ms(self._epoch),
             "wall_s": round(wall_s, 3),
-            "measuring_share": round(report.measuring_s / wall_s, 4) if report.n_blocks else None,
+            "measuring_share": round(report.measuring_s / report.wall_s, 4)
+            if report.n_blocks
+            else None,
             "waited_s": round(report.waited_s, 3),
             "steady_state": report.steady,
         }

@@ -35,10 +35,11 @@ class WarmUp:
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """The latency is a low quantile of the samples' CPU time.
+    """The latency is a quantile of the samples: a low one where they are single runs.
 
     Disturbances only ever add time, so that the low end of the samples is what stays put
     when the machine gets busy; the minimum itself would go on falling with every sample.
+    Where a sample is itself a mean of many runs (phones), it is their median.
     """
 
     quantile: float

@@ -10,6 +10,7 @@ from typing import Self
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
+from profiler.space import MobileNetV3Space
 from profiler.table import load_table
 
 
@@ -17,16 +18,23 @@ class ReplayDevice:
     """Measured networks come back as measured; others as the sum of their ops.
 
     Raises:
-        InvalidInputError: the table is unreadable, or of other threads, batch or precision.
+        InvalidInputError: the table is unreadable, or of other threads, batch or precision,
+            or of another space than `space` if that is given.
     """
 
     min_sample_ms = 0.0
     uses_canary = False
 
     def __init__(
-        self, path: Path, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        batch_size: int = 1,
+        precision: str = "float32",
+        space: MobileNetV3Space | None = None,
     ) -> None:
-        table = load_table(path)
+        table = load_table(path, space=space)
         asked = {"threads": threads, "batch_size": batch_size, "precision": precision}
         for name, value in asked.items():
             recorded = getattr(table.device, name)

@@ -44,7 +44,7 @@ def pnag(capsys):
 
 def test_architectures_are_predicted_as_by_the_cost(pnag, table, table_file, tmp_path):
     lines = tmp_path / "archs.txt"
-    lines.write_text(f"# two architectures\n{ARCHS[1]}\n\n{json.dumps(ARCHS[2].to_ofa())}\n")
+    lines.write_text(f"\ufeff# two architectures\n{ARCHS[1]}\n\n{json.dumps(ARCHS[2].to_ofa())}\n")
     document, _ = pnag(
         "predict", "--latency-table", table_file, "--arch", str(ARCHS[0]), "--arch-file", str(lines)
     )

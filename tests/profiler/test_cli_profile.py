@@ -58,7 +58,8 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--device", "gpu"], "unknown device 'gpu'"),
-        (["--device", "fake", "--networks", -1], "--networks must not be negative"),
+        (["--device", "fake", "--networks", -1], "--networks must be from 0 to 10000"),
+        (["--device", "fake", "--networks", 10**20], "--networks must be from 0 to 10000"),
         (["--device", "fake", "--width-mult", 1.1], "width multiplier 1.1"),
         (["--device", "fake", "--resolution", 64], "resolution 64 px is outside"),
         (["--device", "fake", "--threads", 0], "at least 1"),
@@ -87,6 +88,18 @@ def test_tables_of_other_settings_have_other_default_names(tmp_path, monkeypatch
         "fake_mbv3_w1.0_224_t2_b8_quick.json",
         "fake_mbv3_w1.0_224_t2_quick.json",
     ]
+
+
+def test_a_replayed_table_of_another_resolution_is_refused(tmp_path):
+    table, out = tmp_path / "t.json", tmp_path / "out.json"
+    options = ["--quick", "--networks", 0, "-q"]
+    assert invoke("profile", "--device", "fake", "--out", table, *options).exit_code == 0
+    result = invoke(
+        "profile", "--device", f"replay:{table}", "--resolution", 192, "--out", out, *options
+    )
+    assert isinstance(result.exception, InvalidInputError)
+    assert "mbv3 width 1 at 224 px, not of mbv3 width 1 at 192 px" in str(result.exception)
+    assert not out.exists()
 
 
 def test_devices_names_problems_and_remedies(monkeypatch):

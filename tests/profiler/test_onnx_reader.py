@@ -245,6 +245,20 @@ def test_files_that_are_no_models_are_refused_in_one_line(tmp_path):
         split_model(helper.make_model(circle))
 
 
+def test_a_model_that_is_damaged_inside_is_refused(tmp_path):
+    model = build_model(*_with_weights([OpConfig(OpKind.CONV_1, 8, 8, 4, 4)]))
+    bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
+    bias.raw_data = bias.raw_data[:-4]
+    (tmp_path / "damaged.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInputError, match="not a sound ONNX model"):
+        read_onnx_ops(tmp_path / "damaged.onnx")
+
+
+def _with_weights(ops):
+    rng = np.random.default_rng(0)
+    return ops, [random_weights(op, rng) for op in ops]
+
+
 def test_an_image_of_open_size_is_refused():
     model = written(network_ops())
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"

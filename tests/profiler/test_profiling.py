@@ -61,6 +61,7 @@ def test_a_table_covers_the_space_and_says_how_it_was_made(tmp_path):
     assert table.failures == {}
     assert table.protocol["name"] == "quick"
     assert table.protocol["stopping"]["min_blocks"] == 10
+    assert 0 < table.protocol["measuring_share"] <= 1
     assert table.protocol["references_ms"].keys() == {"resident", "streaming"}
     floor = table.noise_floor
     assert floor is not None
@@ -297,6 +298,21 @@ def test_fresh_forgets_the_journal(tmp_path):
     profile_device(request(out, resume=False, seed=3), SILENT)
     with Journal(journal_path(out)) as journal:
         assert journal.launches(journal.epochs()[0]) == [1]
+
+
+def test_without_any_op_there_is_no_table(tmp_path, monkeypatch):
+    out = tmp_path / "t.json"
+
+    def refuse(self, workload):
+        if workload.key.startswith("canary"):
+            return prepare(self, workload)
+        raise MeasurementError("no such operator", reason="load_failed")
+
+    prepare = FakeDevice.prepare
+    monkeypatch.setattr(FakeDevice, "prepare", refuse)
+    with pytest.raises(MeasurementError, match=r"no op could be measured on fake, first .*oper"):
+        profile_device(request(out), SILENT)
+    assert not out.exists()
 
 
 def test_two_processes_do_not_write_one_table(tmp_path):
