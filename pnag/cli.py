@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from pnag.examples import add_examples
 from profiler.errors import PnagError
 
 EXIT_USAGE = 2
@@ -53,6 +54,7 @@ def build_app() -> typer.Typer:
 
     for name in COMMAND_MODULES:
         importlib.import_module(name).register(app)
+    add_examples(app)
     return app
 
 

@@ -14,11 +14,7 @@ from profiler.terminal import Terminal
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(
-        epilog="Example: pnag serve --run runs/cpu, then "
-        "curl -X POST http://127.0.0.1:8000/generate -H 'Content-Type: application/json' "
-        "-d '{\"budgets_ms\": [12]}'"
-    )(serve)
+    parent.command()(serve)
 
 
 def serve(

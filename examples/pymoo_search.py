@@ -1,0 +1,41 @@
+"""A measured cost c(α) inside somebody else's search, here pymoo's NSGA-II.
+
+python examples/pymoo_search.py tables/cpu.json
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.problem import Problem
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.sampling.rnd import IntegerRandomSampling
+from pymoo.optimize import minimize
+
+from pnag.baselines.nsga2 import without_dead
+from predictors.accuracy import embedded_accuracy
+from predictors.lookup import cost_from_table
+from profiler.table import load_table
+
+table = load_table(Path(sys.argv[1]))
+space, cost = table.search_space, cost_from_table(table)
+accuracy = embedded_accuracy(space)
+
+
+class Architectures(Problem):
+    def __init__(self):
+        super().__init__(n_var=len(space.positions), n_obj=2, xl=0, xu=2, vtype=int)
+
+    def _evaluate(self, genes, out, *args, **kwargs):
+        tokens = without_dead(genes.astype(np.int8))  # [n, 45], a whole population at once
+        out["F"] = np.column_stack([cost(tokens), -accuracy.top1(tokens)])
+
+
+mutation = PM(eta=3.0, vtype=float, repair=RoundingRepair())
+algorithm = NSGA2(pop_size=100, sampling=IntegerRandomSampling(), mutation=mutation)
+found = minimize(Architectures(), algorithm, ("n_gen", 40), seed=0)
+for genes in found.X[np.argsort(found.F[:, 0])]:
+    tokens = without_dead(genes[None].astype(np.int8))
+    print(f"{cost(tokens)[0]:.3f} ms  {accuracy.top1(tokens)[0]:.2%}  {space.format(tokens[0])}")

@@ -1,0 +1,352 @@
+"""Every command in the documentation: run where a CPU is enough, else parsed; every example run."""
+
+import json
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from pnag.cli import run
+from pnag.run import load_run
+from pnag.serve import create_app
+from pnag.settings import TrainSettings
+from profiler.devices.registry import open_device
+from profiler.export.files import export_network, random_network
+from profiler.space import MobileNetV3Space
+from tests.device_conformance import DeviceConformance
+from tests.docs_commands import (
+    PAGES,
+    ROOT,
+    all_commands,
+    blocks,
+    expanded,
+    option_names,
+    pnag_commands,
+    resolve,
+    shell_lines,
+)
+from tests.pnag.profiled import FAST, SMALL
+from tests.pnag.supernet_data import write_jpeg_npz
+
+# --- What stands in for the reader's device, files and patience; all else is run as written ---
+
+DEVICES = {"cpu": "fake:1", "tflite": "fake:2"}
+# the fake device needs 9.5 to 36.3 ms where the documentation's CPU needs 3.2 to 13.7
+BUDGETS = {"5ms": "14ms", "8ms": "20ms", "9ms": "22ms", "12ms": "30ms", "0.011s": "0.03s"}
+ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
+PLACEHOLDERS = {
+    "T": "tables/mine.json", "TABLE": "tables/again.json", "A": "tables/cpu.json",
+    "B": "tables/cpu.json", "R": "runs/cpu", "ARCH": ARCH, "DIR": "exported", "FILE": "table.yaml",
+}  # fmt: skip
+PHRASES = {
+    "--arch A": f"--arch {ARCH}",
+    "FILE --out T": "FILE --out tables/imported.json",
+    "proxyless-yaml FILE": "proxyless-yaml proxyless.yaml",
+    "runs/NAME": "runs/cpu",
+    "nets/mbv3-8ms.onnx": "nets/mbv3-20ms.onnx",
+}
+FEWER = {
+    "profile": "--networks 20",
+    "train": "--evaluations 300 --budgets 3",
+    "demo": "--device fake:1",
+    "supernet train": "--epochs 1 --batch-size 4 --random-subnets 0 --validate-epochs 0",
+    "supernet evaluate": "--count 2 --recalibration-images 4 --test-images 4",
+    "supernet extract": "--recalibration-images 4",
+}
+# Only parsed here.
+HARDWARE = ("adb", "cuda", "torch")  # devices that this machine may lack
+ELSEWHERE = {
+    "serve": "runs until interrupted: tests/pnag/test_serve.py",
+    "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/test_supernet_elastic.py",
+    "cifar10_jpeg_30k.npz": "hours",
+}
+# Pages that make all that they use; others find tables/cpu.json and runs/cpu.
+FROM_NOTHING = {"README.md", "tutorial.md"}
+REPEATS = {"index.md": "README.md"}  # its commands are all in the other page
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Fewer samples and training steps: the numbers are not what is tested here."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("profiler.protocol.FULL", FAST)
+    patch.setattr("profiler.protocol.QUICK", FAST)
+    defaults = {**SMALL.to_json(), "n_evaluations": 300, "n_budgets": 3}
+    names = TrainSettings.__dataclass_fields__
+    patch.setattr(TrainSettings.__init__, "__defaults__", tuple(defaults[name] for name in names))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """What a reader has who went through the tutorial, and files that the pages name."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for line in (
+            "profile --device fake:1 --networks 20 --out tables/cpu.json --quiet",
+            "train --latency-table tables/cpu.json --out runs/cpu --quiet",
+            "table export tables/cpu.json --format ofa-yaml --out table.yaml",
+        ):
+            assert run(line.split()) == 0
+        space = MobileNetV3Space()
+        network = random_network(space, space.extremes()[0], seed=0)
+        (onnx,) = export_network(network, space.extremes()[0], space, ("onnx",), folder, stem="net")
+        shutil.copy(onnx, "some_network.onnx")
+        shutil.copy("tables/cpu.json", "tables/mine.json")
+        Path("proxyless.yaml").write_text(
+            "Conv-input:224x224x3-output:112x112x32: {count: 9, mean: 4.1, var: 0.2}\n"
+        )
+        rows = [f"{a},{b},{50 + 3 * a + b},{1 + a + b / 2}" for a in range(5) for b in range(5)]
+        Path("bench.csv").write_text("\n".join(["width,depth,top1_pct,latency_ms", *rows]) + "\n")
+        write_jpeg_npz(Path("cifar10.npz"), n_train=12, n_test=4)
+    return folder
+
+
+def stand_ins(text):
+    """A command of the documentation with the substitutions above."""
+    for written, used in PHRASES.items():
+        text = re.sub(rf"{re.escape(written)}(?!\S)", used, text)
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(text)]
+    for at, word in enumerate(words[:-1]):
+        if word in ("--device", "--verify-on"):
+            words[at + 1] = DEVICES.get(words[at + 1], words[at + 1])
+        if word == "--budget":
+            words[at + 1] = BUDGETS.get(words[at + 1], words[at + 1])
+    for name, options in FEWER.items():
+        if words[: len(name.split())] == name.split():
+            words += options.split()
+    return words
+
+
+def only_parsed(arguments):
+    device = arguments[arguments.index("--device") + 1] if "--device" in arguments else ""
+    line = " ".join(arguments)
+    return device.partition(":")[0] in HARDWARE or any(word in line for word in ELSEWHERE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_exists(page):
+    for command in pnag_commands(page):
+        for arguments in expanded(command):
+            resolved, own = resolve(arguments)
+            if command in written_out(page):
+                resolved.make_context(command.text, list(own))  # raises on bad usage
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", command.text)) - option_names(resolved)
+        assert unknown - {"--no-python", "--nproc-per-node"} == set(), command
+
+
+def written_out(page):
+    """Complete command lines of a page's blocks."""
+    return [c for c in pnag_commands(page) if not c.inline and "..." not in c.text]
+
+
+RUN_PAGES = [page for page in PAGES if page.name not in REPEATS and written_out(page)]
+
+
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
+def test_commands_run_as_written(page, workspace, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "reader"
+    shutil.copytree(workspace, folder)
+    monkeypatch.chdir(folder)
+    if page.name in FROM_NOTHING:
+        shutil.rmtree("tables")
+        shutil.rmtree("runs")
+    for title, script in blocks(page, {"python"}):
+        if title:
+            Path(title).write_text(script)
+    for command in written_out(page):
+        for arguments in expanded(command):
+            if only_parsed(arguments):
+                continue
+            arguments = stand_ins(shlex.join(arguments))
+            if "tabular:digits.csv" in arguments:
+                subprocess.run([sys.executable, "digits.py"], check=True)
+            code = run(arguments)
+            expected = 3 if "1ms" in arguments else 0  # a budget that nothing can meet
+            assert code == expected, (arguments, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("page", "other"), REPEATS.items())
+def test_repeated_commands_are_the_same(page, other):
+    pages = {page.name: page for page in PAGES}
+    texts = {command.text for command in written_out(pages[other])}
+    assert {command.text for command in written_out(pages[page])} <= texts
+
+
+def benchmark_source(name):
+    """A benchmark and those that it imports: options may be declared in either."""
+    source = (ROOT / "benchmarks" / f"{name}.py").read_text()
+    imported = re.findall(r"from benchmarks\.(\w+) import", source)
+    return source + "".join((ROOT / "benchmarks" / f"{other}.py").read_text() for other in imported)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_other_commands_name_what_exists(page):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in shell_lines(page):
+        for extras in re.findall(r"(?:pnag|\.)\[([\w,-]+)\]", line):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), line
+        benchmark = re.search(r"python (?:-m benchmarks\.(\w+)|benchmarks/(\w+)\.py)(.*)", line)
+        if benchmark:
+            source = benchmark_source(benchmark[1] or benchmark[2])
+            for option in re.findall(r"--[a-z][\w-]*", benchmark[3]):
+                assert f'"{option}"' in source, line
+
+
+def test_the_service_answers_the_page(workspace):
+    with TestClient(create_app(load_run(workspace / "runs/cpu"))) as client:
+        for line in shell_lines(ROOT / "docs/files.md"):
+            if not line.startswith("curl"):
+                continue
+            words = shlex.split(line)
+            body = json.loads(words[words.index("-d") + 1])
+            body["budgets_ms"] = [20, 30]
+            path = words[words.index("POST") + 1].removeprefix("http://127.0.0.1:8000")
+            answer = client.post(path, json=body)
+            assert [row["feasible"] for row in answer.json()["results"]] == [True, True]
+
+
+def test_a_python_space_runs_as_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ((_, script),) = [b for b in blocks(ROOT / "docs/own_space.md", {"python"}) if "Perc" in b[1]]
+    Path("perceptrons.py").write_text(script)
+    found = runpy.run_path("perceptrons.py")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        budget_ms, widths, latency_ms = re.match(r"(\S+) ms: (\S+), (\S+) ms", line).groups()
+        layers = [64, *map(int, widths.split("-")), 10]
+        madds = sum(a * b for a, b in pairwise(layers))
+        assert float(latency_ms) == pytest.approx(madds / 2e6, abs=1e-4)
+        assert madds / 2e6 <= float(budget_ms)
+    space = found["Perceptrons"]()
+    tokens = space.sample(5, np.random.default_rng(0))
+    assert all((space.parse(space.format(row)) == row).all() for row in tokens)
+
+
+@pytest.fixture(scope="module")
+def torch_device(tmp_path_factory):
+    """The page's device, in a package of its own that names it by an entry point."""
+    folder = tmp_path_factory.mktemp("package")
+    page = ROOT / "docs/own_device.md"
+    (script,) = [text for title, text in blocks(page, {"python"}) if title == "torch_device.py"]
+    ((_, toml),) = blocks(page, {"toml"})
+    (folder / "torch_device.py").write_text(script)
+    points = tomllib.loads(toml)["project"]["entry-points"]
+    lines = [f"[{group}]\n{name} = {target}"
+             for group, named in points.items() for name, target in named.items()]  # fmt: skip
+    metadata = folder / "torch_device-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torch-device\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        with open_device("torch") as device:
+            yield device
+
+
+class TestDeviceOfThePage(DeviceConformance):
+    @pytest.fixture(autouse=True)
+    def of_the_page(self, torch_device):
+        self._device = torch_device
+
+    def open(self):
+        assert type(self._device).__module__ == "torch_device"
+        return nullcontext(self._device)
+
+
+def test_pymoo_finds_a_frontier_with_the_measured_cost(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pymoo_search.py", str(workspace / "tables/cpu.json")])
+    runpy.run_path(ROOT / "examples/pymoo_search.py")
+    rows = [re.match(r"(\S+) ms  (\S+)%", line) for line in capsys.readouterr().out.splitlines()]
+    points = [(float(row[1]), float(row[2])) for row in rows]
+    assert points == sorted(points) and len(points) > 20
+    cost = load_run(workspace / "runs/cpu").reachable_ms
+    assert cost[0] <= points[0][0] and points[-1][0] <= cost[1]
+
+
+def test_the_notebook_goes_from_a_device_to_a_network(tmp_path):
+    notebook = nbformat.read(ROOT / "examples/device_to_network.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('DEVICE = "cpu"', 'DEVICE = "fake:1"').replace(
+            "TrainSettings()", "TrainSettings(**SMALL)"
+        )
+    names = ("n_evaluations", "n_budgets", "rounds", "evaluator_steps", "generator_steps")
+    small = {name: SMALL.to_json()[name] for name in names}
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"SMALL = {small}"))
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    printed = "".join(
+        output.text
+        for cell in notebook.cells if cell.cell_type == "code"
+        for output in cell.outputs if output.get("name") == "stdout"
+    )  # fmt: skip
+    promised, exported = re.search(
+        r"predicted (\S+) ms, the exported file (\S+) ms", printed
+    ).groups()
+    assert float(exported) == pytest.approx(float(promised), abs=2e-3)
+    measured = float(re.search(r"measured (\S+) ms", printed)[1])
+    assert measured == pytest.approx(float(promised), rel=0.02)
+    assert (tmp_path / "device_to_network/network.tflite").stat().st_size > 1e6
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("latency-table-1", "tables/cpu.json"),
+        ("run-1", "runs/cpu/config.json"),
+        ("frontier-1", "runs/cpu/frontier.json"),
+    ],
+)
+def test_files_conform_to_their_schemas(schema, file, workspace):
+    validate(schema, json.loads((workspace / file).read_text()))
+
+
+def test_results_conform_to_their_schema(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    line = "generate --run runs/cpu --budget 20 --verify-on fake:1 --export onnx --out nets"
+    assert run([*line.split(), "--json", "--quiet"]) == 0
+    validate("generate-1", json.loads(capsys.readouterr().out))
+
+
+def validate(schema, document):
+    definition = json.loads((ROOT / f"docs/schemas/{schema}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(definition)
+    jsonschema.Draft202012Validator(definition).validate(document)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [pytest.param(*named, id=named[0]) for named in all_commands()]
+)
+def test_help_ends_with_an_example_that_parses(name, command):
+    help_text = command.get_help(command.make_context(name, [], resilient_parsing=True))
+    example = help_text[help_text.rindex("Example:\n") :].splitlines()[1].strip()
+    resolved, own = resolve(shlex.split(example)[1:])
+    assert resolved is command
+    command.make_context(name, own)
+
+
+def test_completion_is_offered(tmp_path):
+    script = "from pnag.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--show-completion", "bash"],
+        check=True, capture_output=True, text=True,
+        env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/bash"},
+    )  # fmt: skip
+    assert "_pnag_completion" in done.stdout or "complete" in done.stdout
