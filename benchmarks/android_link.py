@@ -48,7 +48,9 @@ def profile_over(
     server.adb("connect", adbd.serial)
     adbd.drop_every = drop_every
     binary = folder / "benchmark_model"
-    binary.write_bytes(executable_of(REPOSITORY / "tests/profiler/android/benchmark_model_standin.py"))
+    binary.write_bytes(
+        executable_of(REPOSITORY / "tests/profiler/android/benchmark_model_standin.py")
+    )
     request = ProfileRequest(
         spec=f"adb://127.0.0.1:{server.port}/{adbd.serial}",
         space=open_space(arguments.space, 1.0, arguments.resolution),
