@@ -6,7 +6,7 @@ Every sample is timed by the wall clock and by the CPU time of the thread, so th
 estimators see the same runs. Bias is against the estimator's own quiet value; spread is the
 standard deviation over repeats.
 
-    python benchmarks/noise.py --repeats 4 --out noise.json
+    python -m benchmarks.noise --repeats 4 --out noise.json
 """
 
 from __future__ import annotations
