@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -87,6 +88,7 @@ class AndroidDevice:
                 f"{spec} measures {' and '.join(PRECISIONS)}, not precision {precision!r}"
             )
         self._timing = timing or AndroidTiming()
+        self._model_numbers = count()
         self._link = AdbLink(
             target, reconnect_s=self._timing.reconnect_s, backoff_s=self._timing.backoff_s
         )
@@ -129,8 +131,8 @@ class AndroidDevice:
 
     def prepare(self, workload: Workload) -> AndroidWorkload:
         model = model_file(workload, cast(Precision, self.info.precision))
-        name = f"model-{hashlib.sha256(model).hexdigest()[:16]}.tflite"
-        path = f"{self._session.folder}/{name}"
+        # a file of its own: a hidden repeat is the same model, and may end first
+        path = f"{self._session.folder}/model-{next(self._model_numbers)}.tflite"
         self._link.push(model, path)
         return AndroidWorkload(self, path)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from profiler.devices.adb_errors import LinkError
@@ -93,11 +94,8 @@ def run_job(
         result = _run(link, run_folder, nonce, program, time.monotonic() + deadline_s)
     except _JobGoneError:
         raise _explain_loss(link, boot_id) from None
-    except MeasurementError:
-        link.script(KILL, run_folder)
-        raise
     finally:
-        _remove(link, run_folder)
+        _end(link, run_folder)
     if result.exit_code == _SIGKILL_STATUS:
         raise _explain_kill(link)
     return result
@@ -152,12 +150,13 @@ def _read_verdict(shown: ShellResult, nonce: str) -> JobResult:
     return JobResult(exit_code, rest[:n_stdout], shown.stderr, rest[n_stdout:])
 
 
-def _remove(link: AdbLink, run_folder: str) -> None:
-    """The folder also goes with the session's folder, so a lost link is no reason to fail."""
-    try:
-        link.shell(["rm", "-rf", run_folder])
-    except LinkError:
-        return
+def _end(link: AdbLink, run_folder: str) -> None:
+    """Stop what still runs (after a timeout, after Ctrl-C) and remove the folder.
+
+    Both also happen with the session's folder, so a lost link is no reason to fail.
+    """
+    with suppress(LinkError):
+        link.script(f'{KILL}rm -rf "$1"', run_folder)
 
 
 def _explain_loss(link: AdbLink, boot_id: str) -> MeasurementError:

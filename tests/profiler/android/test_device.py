@@ -94,6 +94,17 @@ def test_profile_is_a_run_apart(adbd: Adbd, make_device: MakeDevice) -> None:
     assert node.per_run_ms > 0
 
 
+def test_a_configuration_measured_twice_keeps_its_model(
+    adbd: Adbd, make_device: MakeDevice
+) -> None:
+    """A hidden repeat is the same model; whichever ends first must not take the other's file."""
+    with make_device(adbd) as device:
+        first, repeat = device.prepare(WORKLOAD), device.prepare(WORKLOAD)
+        first.close()
+        assert repeat.sample_ms(1) > 0
+        repeat.close()
+
+
 def test_int8(adbd: Adbd, make_device: MakeDevice) -> None:
     with make_device(adbd, precision="int8") as device:
         prepared = device.prepare(WORKLOAD)

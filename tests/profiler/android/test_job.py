@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from profiler.devices.adb_link import AdbLink
 from profiler.devices.android_job import JobResult, read_boot_id, run_job
 from profiler.errors import MeasurementError
 from tests.adbd import Adbd, Fault
+from tests.profiler.android.conftest import settled
 
 FOLDER = "/data/local/tmp/session"
 
@@ -92,6 +94,18 @@ def test_a_hanging_job_is_killed_with_its_children(run: Run, adbd: Adbd) -> None
     while adbd.processes() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert adbd.processes() == []
+
+
+def test_an_interrupted_job_is_killed(run: Run, adbd: Adbd) -> None:
+    """Ctrl-C while a benchmark runs: without its folder nothing could find it any more."""
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(["sleep", "300"])
+    timer.join()
+    assert settled(adbd.processes) == []
 
 
 def test_a_reboot_is_named(run: Run, adbd: Adbd) -> None:
