@@ -69,6 +69,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
                     f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
                     reason="all_failed",
                 )
+            table.save(request.out)  # before the device is closed, which may fail
         except KeyboardInterrupt:
             done = sum(outcome.decision != FAILED for outcome in journal.outcomes().values())
             terminal.note(
@@ -76,7 +77,6 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
                 "the same command with --resume goes on from there"
             )
             raise
-    table.save(request.out)
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")
     return request.out

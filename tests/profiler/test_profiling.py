@@ -338,6 +338,16 @@ def test_networks_are_spread_over_the_range_and_follow_the_seed():
         assert len(draw_networks(SPACE, count, seed=0)) == count
 
 
+def test_a_device_lost_while_it_is_tidied_up_does_not_take_the_table(tmp_path, monkeypatch):
+    def lost(_):
+        raise DeviceUnavailableError("the phone could not be cleaned")
+
+    monkeypatch.setattr(FakeDevice, "close", lost)
+    with pytest.raises(DeviceUnavailableError, match="could not be cleaned"):
+        profile_device(request(tmp_path / "t.json"), SILENT)
+    assert load_table(tmp_path / "t.json").ops.keys() == SPACE.distinct_ops().keys()
+
+
 def test_backends_of_one_processor_share_a_lock():
     info, out = FakeDevice(0).info, Path("t.json")
     cpu, tflite = (replace(info, platform=name, spec=name) for name in ("cpu", "tflite"))
