@@ -274,12 +274,13 @@ def conv_of(graph: OnnxGraph, tensor: str) -> ConvMatch | None:
     if (
         len(kernel) != 2
         or len({*kernel}) != 1
+        or kernel[0] % 2 == 0
         or len({*strides}) != 1
         or {*attributes.get("dilations", [1])} != {1}
         or not (same or pads == [kernel[0] // 2] * 4)
     ):
         raise InvalidInputError(
-            f"{describe(node)}: only square kernels, equal strides, no dilation and padding of "
+            f"{describe(node)}: only odd square kernels, equal strides, no dilation and padding of "
             f"half the kernel are known (kernel {kernel}, strides {strides}, pads {pads})"
         )
     groups = attributes.get("group", 1)

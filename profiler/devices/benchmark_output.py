@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from profiler.errors import MeasurementError
 
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
 _LOG_PREFIX = re.compile(r"(?:INFO|WARN|WARNING|ERROR|FATAL): ")
 _PHASE = re.compile(
     rf"Running benchmark for at least ([0-9]+) iterations and at least {_NUMBER} seconds.*"
@@ -181,7 +181,7 @@ def _stats(line: str) -> PhaseStats:
         raise _unreadable(line)
     tokens = [token.split("=") for token in line.split()]
     values = dict(tokens)
-    if len(values) < len(tokens) or "curr" not in values or not values["count"].isdecimal():
+    if len(values) < len(tokens) or "curr" not in values or not values.get("count", "").isdecimal():
         raise _failure(f"printed an unreadable line {line!r}", "garbled_output")
     count, current = int(values["count"]), float(values["curr"])
     if count == 1:  # one run is printed as an integer, its mean as a double of six digits

@@ -203,6 +203,17 @@ def test_convolutions_that_cost_otherwise_are_refused(node, attributes, message)
             split_model(model)
 
 
+def test_an_even_kernel_is_refused():
+    """Half its size as padding makes the image grow, which no op of a table does."""
+    model = written(network_ops())
+    weight = next(t for t in model.graph.initializer if t.name == "op0.conv.weight")
+    array = numpy_helper.to_array(weight)[:, :, :2, :2].copy()
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    model = altered(model, "op0.conv", pads=[1, 1, 1, 1], kernel_shape=[2, 2])
+    with pytest.raises(InvalidInputError, match="only odd square kernels"):
+        split_model(model)
+
+
 def test_a_missing_shortcut_and_another_excitation_are_refused():
     block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, True, Activation.RELU)
     model = written([block])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import string
 
@@ -182,6 +183,8 @@ def swap(old: str, new: str) -> str:
         (swap("Inference (avg): 85744.3", "Inference (avg): 85744,3"), "localized_number"),
         (swap("avg=85744.3", "avg=٨٥٧٤٤"), "localized_number"),
         (swap("avg=85744.3", "avg=nan"), "garbled_output"),
+        (re.sub(r"count=3 first=(\d+) curr", r"curr=\1 first", VALID), "garbled_output"),
+        (VALID.replace("85744.3", "1e+999").replace("91234", "1e+999"), "garbled_output"),
         (swap("avg=85744.3", "avg=-85744.3"), "garbled_output"),
         (swap("avg=85744.3", "avg=857INFO: hello"), "garbled_output"),
         (swap(" avg=85744.3", ""), "garbled_output"),
