@@ -29,21 +29,26 @@ def device_lock(name: str, directory: Path | None = None) -> Iterator[None]:
     """Hold the device `name` for the block.
 
     Raises:
-        DeviceUnavailableError: another process measures on it.
+        DeviceUnavailableError: another process measures on it, or locks cannot be kept.
     """
     from filelock import FileLock, Timeout
 
     folder = directory or lock_directory()
-    folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-MAX_NAME:]
     holder = folder / f"{slug}.pid"
     lock = FileLock(folder / f"{slug}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise DeviceUnavailableError(
             f"another process{_holder(holder)} is measuring on {name}; wait for it or stop it, "
             "two at once would disturb each other"
+        ) from None
+    except OSError as error:
+        raise DeviceUnavailableError(
+            f"cannot lock {name}: {folder} cannot be written ({error.strerror}); give another "
+            "folder in XDG_RUNTIME_DIR"
         ) from None
     try:
         holder.write_text(str(os.getpid()), encoding="ascii")

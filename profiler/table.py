@@ -161,7 +161,7 @@ def read_table(path: Path) -> LatencyTable:
         InvalidInputError: unreadable, truncated, or of an unknown schema.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -175,6 +175,10 @@ def read_table(path: Path) -> LatencyTable:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> None:

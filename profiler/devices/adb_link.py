@@ -16,7 +16,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -306,9 +306,11 @@ class AdbLink:
                     "platform-tools (Debian: apt-get install adb)",
                     reason="server_unreachable",
                 )
-            subprocess.run(
-                [adb, "-P", str(port), "start-server"], capture_output=True, timeout=20, check=False
-            )
+            with suppress(subprocess.TimeoutExpired):  # whether it answers is seen next
+                subprocess.run(
+                    [adb, "-P", str(port), "start-server"],
+                    capture_output=True, timeout=20, check=False,
+                )  # fmt: skip
         raise LinkError(
             f"no adb server at {host}:{port} ({cause}); start one: adb -P {port} start-server",
             reason="server_unreachable",

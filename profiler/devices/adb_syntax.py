@@ -46,13 +46,19 @@ def parse_spec(spec: str) -> AdbTarget:
     if serial == "" or (serial is not None and not _SERIAL.fullmatch(serial)):
         raise InvalidInputError(f"{serial!r} is not a serial that `adb devices` could show")
     if match["host"] is None:
-        port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
-        return AdbTarget(serial, "127.0.0.1", port, local_server=True)
-    if not _HOST.fullmatch(match["host"]) or not re.fullmatch(r"[0-9]{1,5}", match["port"]):
+        port = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
+        if not _is_port(port):
+            raise InvalidInputError(f"ANDROID_ADB_SERVER_PORT {port!r} is not a port")
+        return AdbTarget(serial, "127.0.0.1", int(port), local_server=True)
+    if not _HOST.fullmatch(match["host"]) or not _is_port(match["port"]):
         raise InvalidInputError(
             f"{match['host']}:{match['port']} is not HOST:PORT of an adb server"
         )
     return AdbTarget(serial, match["host"], int(match["port"]), local_server=False)
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 2**16
 
 
 def quote(arguments: Sequence[str]) -> str:

@@ -57,3 +57,10 @@ def test_the_directory_is_per_user(monkeypatch, tmp_path):
     assert lock_directory().name.startswith("pnag-")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert lock_directory().name.startswith("pnag-")
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(DeviceUnavailableError, match=r"cannot lock .*file/locks.*directory")
+    with refused, device_lock("cpu", tmp_path / "file" / "locks"):
+        pass

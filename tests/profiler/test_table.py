@@ -47,6 +47,8 @@ def damaged(document, how):
             next(iter(document["ops"].values()))["latency_ms"] = 0
         case "nan":
             next(iter(document["ops"].values()))["latency_ms"] = float("nan")
+        case "nan_in_protocol":  # where no type says that it is a number
+            document["protocol"]["wall_s"] = float("nan")
         case "unknown_field":
             document["extra"] = 1
         case "unit":
@@ -69,7 +71,7 @@ def damaged(document, how):
     "how",
     [
         *("schema", "zero", "nan", "unknown_field", "unit", "missing_op", "list"),
-        *("no_common_factor", "no_threads"),
+        *("no_common_factor", "no_threads", "nan_in_protocol"),
     ],
 )
 def test_damaged_tables_are_refused(table, tmp_path, how):

@@ -6,6 +6,7 @@ import copy
 import shlex
 import socket
 import string
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_specs() -> None:
     assert parse_spec("adb://10.0.0.7:5037").serial is None
     assert parse_spec("adb:adb-FA6AB-x1Y2._adb-tls-connect._tcp").serial is not None
     assert parse_spec("adb:[fe80::1]:5555").serial == "[fe80::1]:5555"
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "99999"])
+def test_a_port_that_is_none(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    with pytest.raises(InvalidInputError, match="is not HOST:PORT"):
+        parse_spec(f"adb://10.0.0.7:{port}")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
+    with pytest.raises(InvalidInputError, match=r"ANDROID_ADB_SERVER_PORT .* is not a port"):
+        parse_spec("adb")
 
 
 @pytest.mark.parametrize(
@@ -283,3 +293,15 @@ def test_something_else_listens_there() -> None:
         error = failure(lambda: AdbLink(spec, reconnect_s=0, backoff_s=0))
         assert error.reason == "dropped"
         other.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(unused.getsockname()[1]))
+        monkeypatch.setattr(subprocess, "run", hang)
+        error = failure(lambda: AdbLink(parse_spec("adb:X"), reconnect_s=0, backoff_s=0))
+    assert error.reason == "server_unreachable"
