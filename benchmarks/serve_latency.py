@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 50.0, 100.0])
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--out", type=Path, default=Path("serve_latency.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/serve_latency.json"))
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     rows = []

@@ -40,7 +40,7 @@ def demo(
     if fresh or (out / "report.json").exists():
         _clear(out)
     result = run_demo(out, terminal, device=device, seed=seed)
-    terminal.result(_document(result), _text(result))
+    terminal.result(_document(result), _text(result, out))
 
 
 def _clear(folder: Path) -> None:
@@ -67,7 +67,7 @@ def _document(result: DemoResult) -> dict[str, object]:
     }
 
 
-def _text(result: DemoResult) -> str:
+def _text(result: DemoResult, folder: Path) -> str:
     low, high = result.reachable_ms
     lines = [
         f"Reachable: {low:.2f} to {high:.2f} ms",
@@ -79,4 +79,7 @@ def _text(result: DemoResult) -> str:
             f"{row.error_pct:+5.1f} %  {100 * row.top1:7.2f}  {row.verdict}"
         )
     lines += [f"  {row.budget_ms:g} ms: {row.arch}" for row in result.rows]
-    return "\n".join([*lines, "Written: " + ", ".join(map(str, result.files))])
+    lines.append("Written: " + ", ".join(map(str, result.files)))
+    report, page = folder / "report.json", folder / "report.html"
+    lines.append(f"next: pnag report --run {folder / 'run'} --measured {report} --out {page}")
+    return "\n".join(lines)

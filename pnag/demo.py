@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pnag.cli_profile import calibrate_file
-from pnag.frontier import Frontier, FrontierPoint
 from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
@@ -109,13 +108,14 @@ def _write(folder: Path, rows: list[DemoRow], run: Run, table: LatencyTable) -> 
     from pnag.report.plots import frontier_plot
 
     frontier = run.frontier()
-    measured = Frontier.of(FrontierPoint(row.arch, row.measured_ms, row.top1) for row in rows)
+    measured_ms, top1 = np.array([[row.measured_ms, row.top1] for row in rows]).T
     archive = run.learners[0].archive
     plots = [folder / "frontier.png", folder / "frontier.svg"]
     frontier_plot(
         plots,
-        {"generated": frontier, "measured": measured},
+        {"generated": frontier},
         cloud=(archive.cost_ms, archive.top1),
+        points={"measured": (measured_ms, top1)},
         title=f"{table.space} on {table.device.model}",
     )
     report = folder / "report.json"

@@ -26,6 +26,7 @@ from profiler.space import MobileNetV3Space, Tokens
 
 SCHEMA: Final = "pnag.accuracy-model/1"
 EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"
+METADATA: Final = "accuracy_model"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
 
 
 def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
-    """Write the model as safetensors, atomically."""
+    """Write the model as safetensors, atomically; the same model gives the same bytes."""
     from safetensors.numpy import save
 
     arrays = {
@@ -152,12 +153,14 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
     }
     if len(model.rows):
         arrays |= {"rows": np.ascontiguousarray(model.rows), "rows_top1": model.rows_top1}
-    metadata = {
+    description = {
         "schema": SCHEMA,
-        "space": json.dumps(asdict(model.space)),
-        "provenance": json.dumps(asdict(model.provenance)),
-        "held_out": json.dumps(asdict(model.held_out)),
+        "space": asdict(model.space),
+        "provenance": asdict(model.provenance),
+        "held_out": asdict(model.held_out),
     }
+    # one entry, since safetensors orders several at random
+    metadata = {METADATA: json.dumps(description, sort_keys=True)}
     write_bytes_atomic(path, save(arrays, metadata))
 
 
@@ -172,22 +175,22 @@ def _decode(data: bytes, name: str) -> FittedAccuracy:
 
     try:
         arrays = load(data)
-        metadata = _metadata(data)
+        description = _description(data)
     except (SafetensorError, ValueError) as error:
         raise InvalidInputError(f"{name} is not a safetensors file (truncated?): {error}") from None
-    if metadata.get("schema") != SCHEMA:
+    if description.get("schema") != SCHEMA:
         raise InvalidInputError(
-            f"{name} has schema {metadata.get('schema')!r}, expected {SCHEMA!r}"
+            f"{name} has schema {description.get('schema')!r}, expected {SCHEMA!r}"
         )
     try:
-        return _build(arrays, metadata)
+        return _build(arrays, description)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"{name} is malformed: {error}") from None
 
 
-def _build(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> FittedAccuracy:
+def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedAccuracy:
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
-    space = MobileNetV3Space(**json.loads(metadata["space"]))
+    space = MobileNetV3Space(**description["space"])
     ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
     d = sum(n - 1 for n in encoding.n_choices)
     if encoding.n_choices != tuple(len(p.choices) for p in space.positions):
@@ -203,18 +206,19 @@ def _build(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> FittedAccu
     return FittedAccuracy(
         space,
         QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),
-        Provenance(**json.loads(metadata["provenance"])),
-        HeldOut(**json.loads(metadata["held_out"])),
+        Provenance(**description["provenance"]),
+        HeldOut(**description["held_out"]),
         rows,
         rows_top1,
     )
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: 8 bytes of header length, then the JSON header."""
+def _description(data: bytes) -> dict[str, Any]:
+    """What the header of a file of ours says: 8 bytes of length, then JSON."""
     length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    return metadata
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    description: dict[str, Any] = json.loads(metadata.get(METADATA, "{}"))
+    return description
 
 
 def _row_keys(tokens: Tokens) -> NDArray[np.void]:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from predictors.accuracy import (
+    EMBEDDED,
     FittedAccuracy,
     embedded_accuracy,
     load_accuracy_model,
@@ -159,3 +161,11 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(InvalidInputError, match="schema None"):
         load_accuracy_model(path, SPACE)
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path, embedded: FittedAccuracy) -> None:
+    """An interrupted training knows its inputs again by their hashes."""
+    shipped = files("predictors").joinpath("data", EMBEDDED).read_bytes()
+    for _ in range(5):
+        save_accuracy_model(tmp_path / "model.safetensors", embedded)
+        assert (tmp_path / "model.safetensors").read_bytes() == shipped

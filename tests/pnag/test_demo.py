@@ -1,0 +1,63 @@
+"""The demo on the fake device: five budgets kept, predicted, measured, and written down."""
+
+import json
+
+import pytest
+
+from pnag.cli import run
+from pnag.settings import TrainSettings
+from profiler.space import MobileNetV3Space
+from profiler.table import load_table
+from tests.pnag.profiled import FAST, SMALL
+
+SPACE = MobileNetV3Space()
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch, capsys):
+    """Run the command, with fewer samples and training steps."""
+    monkeypatch.setattr("profiler.protocol.QUICK", FAST)
+    few = {**SMALL.to_json(), "n_evaluations": 300, "n_budgets": 3}
+    names = TrainSettings.__dataclass_fields__
+    monkeypatch.setattr(TrainSettings.__init__, "__defaults__", tuple(few[n] for n in names))
+
+    def call(*options):
+        arguments = ["demo", "--device", "fake:1", "--out", str(tmp_path / "demo"), *options]
+        assert run(arguments) == 0
+        return capsys.readouterr().out
+
+    call.folder = tmp_path / "demo"
+    return call
+
+
+def test_five_budgets_are_kept_predicted_and_measured(demo):
+    printed = json.loads(demo("--json", "--quiet"))
+    low, high = printed["reachable_ms"]
+    rows = printed["results"]
+    shares = [(row["budget_ms"] - low) / (high - low) for row in rows]
+    assert shares == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9], abs=0.001)  # budgets are rounded
+    for row in rows:
+        assert row["predicted_ms"] <= row["budget_ms"]
+        assert row["error_pct"] == pytest.approx(
+            100 * (row["measured_ms"] / row["predicted_ms"] - 1)
+        )
+        assert abs(row["error_pct"]) < 5
+        assert SPACE.format(SPACE.parse(row["arch"])) == row["arch"]
+    report = json.loads((demo.folder / "report.json").read_text())
+    assert report["rows"] == rows
+    assert len(load_table(demo.folder / "table.json").ops) == 96
+
+
+def test_a_second_demo_begins_anew_and_an_interrupted_one_goes_on(demo):
+    demo("--quiet")
+    table = demo.folder / "table.json"
+    (demo.folder / "report.json").unlink()  # as if it had been interrupted while measuring
+    kept = table.read_bytes()
+    text = demo("--quiet")
+    assert table.read_bytes() == kept
+    assert text.splitlines()[-1] == (
+        f"next: pnag report --run {demo.folder}/run --measured {demo.folder}/report.json "
+        f"--out {demo.folder}/report.html"
+    )
+    demo("--quiet")
+    assert table.read_bytes() != kept
