@@ -23,6 +23,9 @@ from profiler.table import LatencyTable
 
 MIN_FOREST_OPS = 12
 N_TREES = 200
+# options of a device that do not set tables of it apart: which one it was, and what follows from
+# its threads
+UNRELATED_OPTIONS = frozenset({"clock", "serial", "uuid"})
 MAX_EXTRAPOLATION = 4.0  # madds and bytes may leave the measured range by this factor
 
 
@@ -165,10 +168,12 @@ def _range_features(op: OpConfig, threads: float) -> list[float]:
 
 
 def check_one_device(tables: Sequence[LatencyTable]) -> None:
-    """Raise InvalidInputError for tables of different devices, runtimes or precisions."""
+    """Raise InvalidInputError for tables of different devices, runtimes, precisions or modes."""
 
-    def identity(table: LatencyTable) -> tuple[str, str, str]:
-        return table.device.model, table.device.runtime, table.device.precision
+    def identity(table: LatencyTable) -> tuple[str, ...]:
+        device = table.device
+        modes = (f"{n}={value}" for n, value in device.options if n not in UNRELATED_OPTIONS)
+        return device.model, device.runtime, device.precision, *modes
 
     for table in tables[1:]:
         if identity(table) != identity(tables[0]):

@@ -111,3 +111,17 @@ def test_tables_of_different_devices_are_not_fitted_together():
         fit_regression([a, b])
     with pytest.raises(InvalidInputError, match="no measured ops"):
         fit_regression([a], keys=[])
+
+
+def test_tables_of_one_device_in_other_modes_are_not_fitted_together():
+    """A hot and a cold cache differ by more than any width; the clock follows from the threads."""
+
+    def with_options(**options):
+        device = replace(a.device, options=tuple(sorted(options.items())))
+        return a.model_copy(update={"device": device})
+
+    a = make_table()
+    hot, cold = with_options(l2="hot", clock="wall"), with_options(l2="cold", clock="wall")
+    with pytest.raises(InvalidInputError, match=r"float32 / l2=hot and .* / l2=cold"):
+        fit_regression([hot, cold])
+    fit_regression([hot, with_options(l2="hot", clock="thread_cpu")])
