@@ -52,7 +52,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What drifts; read before and after each block. None where it cannot be read."""
+    """What drifts; read after each block. None where it cannot be read."""
 
     load_1min: float | None = None
     steal_pct: float | None = None
@@ -93,7 +93,7 @@ class Device(Protocol):
 
     @property
     def uses_canary(self) -> bool:
-        """Whether blocks are bracketed by a canary op (not on phones)."""
+        """Whether each block begins with a canary (not on phones)."""
         ...
 
     def prepare(self, workload: Workload) -> PreparedWorkload:

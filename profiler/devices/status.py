@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import entry_points
 from typing import cast
 
 from profiler.devices import host
 from profiler.devices.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
+from profiler.devices.registry import PLUGINS
 from profiler.errors import DeviceUnavailableError, PnagError
 from profiler.lock import HOST_CPU, device_lock
 
@@ -18,7 +20,8 @@ BUSY_PROCESS_PCT = 20.0
 LISTED_PROCESSES = 5
 OBSERVE_S = 0.5
 
-# Modules that may offer `discover() -> Sequence[DeviceStatus]`; each answers without its SDK too.
+# Modules that may offer `discover() -> Sequence[DeviceStatus]`, as may those of other packages'
+# devices; each answers without its SDK too.
 BACKENDS = ("cpu", "tflite", "android", "cuda")
 
 
@@ -45,9 +48,11 @@ class DeviceStatus:
 def discover_all() -> list[DeviceStatus]:
     """Every device of every backend; a backend that cannot be asked is not measurable."""
     found: list[DeviceStatus] = []
-    for name in BACKENDS:
+    modules = [(name, f"profiler.devices.{name}") for name in BACKENDS]
+    modules += [(plugin.name, plugin.module) for plugin in entry_points(group=PLUGINS)]
+    for name, path in modules:
         try:
-            module = importlib.import_module(f"profiler.devices.{name}")
+            module = importlib.import_module(path)
         except ImportError as error:
             found.append(
                 DeviceStatus(name, "", "", False, f"{error.name or name} is not installed")
@@ -102,6 +107,11 @@ def host_findings() -> tuple[Finding, ...]:
                 "stop other work; entries measured meanwhile carry the flag preempted",
             )
         )
+    elif state.cpu_pressure_pct is None and (state.load_1min or 0.0) > len(cores):
+        count = f"{len(cores)} core{'s' * (len(cores) > 1)}"
+        findings.append(
+            Finding(f"load is {state.load_1min:g} on {count}", "stop other work (top names it)")
+        )
     return (*findings, *_settings(cores))
 
 
@@ -138,9 +148,19 @@ def _settings(cores: Sequence[int]) -> list[Finding]:
                 "canaries correct for it; set the governor on the host where that is yours",
             )
         )
-    if len(cores) == 1 and (os.cpu_count() or 1) == 1:
+    if len(cores) == 1:
         findings.append(
-            Finding("one core only: everything else on it preempts", "use a machine with two cores")
+            Finding(
+                "one core only: everything else on it preempts",
+                "allow this process a second core (taskset), or keep other work off this one",
+            )
+        )
+    if not hasattr(os, "sched_setaffinity"):
+        findings.append(
+            Finding(
+                "threads cannot be pinned on this system",
+                "expect samples from several cores; measure on Linux for steadier ones",
+            )
         )
     return findings
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 import typer
@@ -140,6 +143,17 @@ def test_a_backend_that_cannot_be_asked_says_why(monkeypatch):
     assert status.discover_all() == [DeviceStatus("android", "", "", False, "no server")]
 
 
+def test_a_backend_of_another_package_is_listed(monkeypatch):
+    ready = DeviceStatus("torch", "this CPU", "torch 2", True)
+    module = ModuleType("torch_device")
+    module.discover = lambda: [ready]
+    monkeypatch.setitem(sys.modules, "torch_device", module)
+    point = EntryPoint("torch", "torch_device:TorchDevice", status.PLUGINS)
+    monkeypatch.setattr(status, "entry_points", lambda group: [point])
+    monkeypatch.setattr(status, "BACKENDS", ())
+    assert status.discover_all() == [ready]
+
+
 def test_what_disturbs_the_host_is_named(monkeypatch):
     monkeypatch.setattr(status, "_busy_processes", lambda: [(42, "hog", 97.0)])
     monkeypatch.setattr(status.host, "governor", lambda core=0: "powersave")
@@ -152,3 +166,17 @@ def test_what_disturbs_the_host_is_named(monkeypatch):
     assert "frequency governor is powersave" in problems
     assert any("turbo" in problem for problem in problems)
     assert any("hyperthreading" in problem for problem in problems)
+
+
+def test_a_single_core_a_load_and_a_system_without_affinity_are_named(monkeypatch):
+    monkeypatch.setattr(status, "_busy_processes", lambda: [])
+    monkeypatch.setattr(status.host, "allowed_cores", lambda: (0,))
+    monkeypatch.setattr(status.host, "cpu_pressure_pct", lambda: None)  # a kernel without PSI
+    monkeypatch.setattr(status.os, "getloadavg", lambda: (7.5, 0.0, 0.0))
+    monkeypatch.delattr(status.os, "sched_setaffinity")
+    status.host_findings.cache_clear()
+    problems = [finding.problem for finding in status.host_findings()]
+    status.host_findings.cache_clear()
+    assert "one core only: everything else on it preempts" in problems
+    assert "load is 7.5 on 1 core" in problems
+    assert "threads cannot be pinned on this system" in problems
