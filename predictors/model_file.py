@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.features import SHAPE_FEATURES, WORK_TERMS
-from predictors.regression import Forest, KindModel, OpRegression
+from predictors.regression import RANGES, Forest, KindModel, OpRegression
 from predictors.work import WorkLaw
 from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
@@ -67,6 +67,7 @@ def load_regression(path: Path) -> OpRegression:
         if description["features"] != FEATURES:
             raise InvalidInputError(f"{path} was fitted on other features; fit it again")
         offsets = {OpKind(kind): float(v) for kind, v in description["offsets"].items()}
+        _check_numbers(arrays, offsets)
         law = WorkLaw(int(description["channel_block"]), arrays["costs"], offsets)
         kinds = {kind: _kind_model(arrays, kind) for kind in offsets}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -81,6 +82,18 @@ def _kind_model(arrays: dict[str, NDArray[np.generic]], kind: OpKind) -> KindMod
         forest = Forest(**parts)  # type: ignore[arg-type]
         _check_forest(forest)
     return KindModel(forest, arrays[f"{kind}.low"], arrays[f"{kind}.high"])  # type: ignore[arg-type]
+
+
+def _check_numbers(arrays: dict[str, NDArray[np.generic]], offsets: dict[OpKind, float]) -> None:
+    """Sizes that the law and the ranges have, and finite numbers throughout."""
+    shapes = {"costs": (2 * len(WORK_TERMS),)}
+    shapes |= {f"{kind}.{end}": (len(RANGES),) for kind in offsets for end in ("low", "high")}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} is of shape {arrays[name].shape}, not {shape}")
+    for name, values in {**arrays, "offsets": np.array(list(offsets.values()))}.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
 
 
 def _check_forest(forest: Forest) -> None:

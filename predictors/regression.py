@@ -115,7 +115,7 @@ class OpRegression:
         asked = _range_features(op, threads)
         slack = np.array([1, 1, 1, 1, MAX_EXTRAPOLATION, MAX_EXTRAPOLATION])
         for name, value, low, high in zip(
-            _RANGES, asked, model.low / slack, model.high * slack, strict=True
+            RANGES, asked, model.low / slack, model.high * slack, strict=True
         ):
             if not low <= value <= high:
                 return f"{name} {value:g} is outside {low:g} to {high:g} of the measured {op.kind}"
@@ -158,7 +158,7 @@ def fit_regression(
     return OpRegression(law, kinds)
 
 
-_RANGES = ("kernel", "stride", "batch size", "thread count", "multiply-adds", "bytes")
+RANGES = ("kernel", "stride", "batch size", "thread count", "multiply-adds", "bytes")
 
 
 def _range_features(op: OpConfig, threads: float) -> list[float]:

@@ -75,3 +75,12 @@ def test_trees_that_lead_in_circles_are_refused(saved):
     rewrite(saved, **{name: left})
     with pytest.raises(InvalidInputError, match="its trees are not trees"):
         load_regression(saved)
+
+
+@pytest.mark.parametrize("name", ["costs", "expanded_conv.low", "expanded_conv.value"])
+@pytest.mark.parametrize("damage", ["short", "nan"])
+def test_arrays_of_another_size_or_without_numbers_are_refused(saved, name, damage):
+    array = load_file(saved)[name]
+    rewrite(saved, **{name: array[:-1].copy() if damage == "short" else array * np.nan})
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        load_regression(saved)
