@@ -15,6 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +62,7 @@ class DeviceHost:
     def __init__(self, spec: str, options: dict[str, Any], program: bytes | None) -> None:
         self._spec, self._options, self._program = spec, options, program
         self._device: Device | None = None
+        self._lock = ExitStack()
         self._prepared: dict[str, PreparedWorkload] = {}
 
     def describe(self) -> tuple[DeviceInfo, float, bool] | Failure:
@@ -95,7 +97,8 @@ class DeviceHost:
             return True
 
         def shut(device: Device) -> bool:
-            device.close()
+            with self._lock:
+                device.close()
             return True
 
         return self._answer(shut)
@@ -127,13 +130,21 @@ class DeviceHost:
 
     def _try_open(self) -> Device:
         from profiler.devices.registry import open_device
+        from profiler.lock import device_lock
+        from profiler.profiling import lock_name
 
         options = dict(self._options)
         with tempfile.TemporaryDirectory(prefix="pnag-") as folder:
             if self._program is not None:
                 options["benchmark_binary"] = Path(folder) / "benchmark_model"
                 options["benchmark_binary"].write_bytes(self._program)
-            return open_device(self._spec, **options)
+            device = open_device(self._spec, **options)
+        try:
+            self._lock.enter_context(device_lock(lock_name(device.info, Path(self._spec))))
+        except DeviceUnavailableError:
+            device.close()
+            raise
+        return device
 
 
 class FleetDevice:

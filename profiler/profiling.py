@@ -57,7 +57,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
         raise InvalidInputError(f"cannot write {request.out}: it is a directory")
     with (
         _opened(request) as device,
-        device_lock(lock_name(device.info, request.out)),
+        device_lock(lock_name(device.info, request.out, fleet=request.fleet)),
         device_lock(f"table {request.out.resolve()}"),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
@@ -96,8 +96,13 @@ def _opened(request: ProfileRequest) -> Device:
     return FleetDevice(request.fleet, request.spec, **settings)
 
 
-def lock_name(info: DeviceInfo, out: Path) -> str:
-    """Backends that share a processor share a lock; simulated devices need none of it."""
+def lock_name(info: DeviceInfo, out: Path, *, fleet: str | None = None) -> str:
+    """Backends that share a processor share a lock; simulated devices need none of it.
+
+    A device of a fleet is another computer's, where its host holds its own lock.
+    """
+    if fleet is not None:
+        return f"fleet {fleet} {info.spec}"
     if info.platform in ("cpu", "tflite"):
         return HOST_CPU
     if info.platform in ("fake", "replay"):

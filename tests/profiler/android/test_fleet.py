@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from profiler.devices.base import Workload
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.fleet import Failure, FleetDevice
+from profiler.fleet import DeviceHost, Failure, FleetDevice
 from profiler.journal import Journal
-from profiler.profiling import ProfileRequest
+from profiler.lock import HOST_CPU, device_lock
+from profiler.profiling import ProfileRequest, lock_name
 from profiler.side_by_side import profile_devices
 from profiler.space import MobileNetV3Space
 from profiler.terminal import Terminal
@@ -98,6 +100,30 @@ def test_errors_of_a_device_cross_as_values() -> None:
     )
     with pytest.raises(DeviceUnavailableError, match="gone"):
         Failure.of(DeviceUnavailableError("gone")).raise_()
+
+
+def test_a_device_of_the_fleet_is_locked_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On its own computer nothing else may measure on it, and here its processor is no matter."""
+    import ray
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    first_start = SimpleNamespace(was_current_actor_reconstructed=False)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: first_start)
+    host = DeviceHost("cpu", {}, None)
+    with device_lock(HOST_CPU):
+        refused = host.describe()
+    assert isinstance(refused, Failure)
+    assert "is measuring on host cpu" in refused.message
+    described = host.describe()
+    assert not isinstance(described, Failure)
+    with pytest.raises(DeviceUnavailableError, match="host cpu"), device_lock(HOST_CPU):
+        pass
+    assert host.close() is True
+    with device_lock(HOST_CPU):
+        pass
+    assert lock_name(described[0], tmp_path, fleet="auto") == "fleet auto cpu"
 
 
 def test_no_cluster_there() -> None:
