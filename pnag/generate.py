@@ -130,7 +130,8 @@ class _Request:
         """[n, L] the best sample for each of [n] budgets."""
         best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
         missing = np.arange(len(budgets))
-        aims = budgets / (1 + self.margin)
+        # a budget beyond the dearest architecture is no limit; training saw none
+        aims = np.minimum(budgets / (1 + self.margin), self.constraints.reachable[0, 1])
         for _ in range(MAX_ATTEMPTS):
             self._check_reachable(budgets[missing], aims[missing])
             drawn = self._draw(learner, aims[missing], rng)
@@ -166,7 +167,8 @@ class _Request:
         within = cost_ms * (1 + self.margin) <= repeated
         for cost, bound in self.limited:
             within &= cost(drawn) <= bound
-        score = learner.evaluator.score_pairs(drawn, cost_ms, repeated)
+        seen = np.minimum(repeated, self.problem.reachable_ms[1])
+        score = learner.evaluator.score_pairs(drawn, cost_ms, seen)
         score = np.where(within, score, -np.inf).reshape(shape)
         short = np.argsort(-score, axis=1, kind="stable")[:, : self.n_shortlisted]
         candidates = np.take_along_axis(drawn.reshape(*shape, -1), short[:, :, None], axis=1)

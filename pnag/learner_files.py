@@ -33,9 +33,13 @@ def save_checkpoint(folder: Path, learners: Sequence[Learner]) -> None:
 
 
 def save_finished(folder: Path, learners: Sequence[Learner]) -> None:
-    """The final files; the checkpoint is dropped once they are there."""
+    """The final files; the checkpoint stays until `drop_checkpoint`."""
     for part in FINISHED:
         _save(folder / f"{part}.safetensors", _tensors(learners, part), {})
+
+
+def drop_checkpoint(folder: Path) -> None:
+    """For when the run is marked as finished: until then it is all there is to resume from."""
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

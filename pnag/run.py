@@ -19,7 +19,13 @@ from pnag.evaluator import kendall_tau
 from pnag.frontier import Frontier, FrontierPoint
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
 from pnag.inputs import Inputs, inputs_of_run
-from pnag.learner_files import load_checkpoint, load_finished, save_checkpoint, save_finished
+from pnag.learner_files import (
+    drop_checkpoint,
+    load_checkpoint,
+    load_finished,
+    save_checkpoint,
+    save_finished,
+)
 from pnag.problem import Problem
 from pnag.rewards import reward_named
 from pnag.settings import TrainSettings
@@ -49,6 +55,11 @@ class Run:
         """Cost of the cheapest and of the dearest architecture."""
         return self.problem.reachable_ms
 
+    @property
+    def n_evaluated(self) -> int:
+        """Accuracies that training asked for: fewer than allowed where a space has no more."""
+        return sum(len(learner.archive) for learner in self.learners)
+
     def generate(
         self,
         budgets_ms: Sequence[float],
@@ -71,20 +82,24 @@ class Run:
         return Frontier.of(FrontierPoint(m.arch, m.latency_ms, m.top1) for m in made)
 
     def evaluator_taus(self, *, seed: int = 1) -> list[float]:
-        """Kendall's τ of the evaluator on fresh architectures, for each embedded budget."""
+        """Kendall's τ of the evaluator on fresh architectures, for each embedded budget.
+
+        A budget under which the reward holds all of them equal has no order, and no τ.
+        """
         low, high = self.reachable_ms
         rng = np.random.default_rng([seed, self.settings.seed])
         tokens = self.problem.sample_within(low + (high - low) * rng.random(HELD_OUT), rng)
         top1, cost_ms = self.problem.accuracy.top1(tokens), self.problem.cost(tokens)
         rank = reward_named(self.settings.reward)
-        return [
-            kendall_tau(
-                learner.evaluator.score_pairs(tokens, cost_ms, np.full(len(tokens), budget)),
-                rank(top1, cost_ms, float(budget)),
-            )
-            for learner in self.learners
-            for budget in learner.grid.anchors_ms
-        ]
+        taus = []
+        for learner in self.learners:
+            for budget_ms in learner.grid.anchors_ms.tolist():
+                ranks = rank(top1, cost_ms, budget_ms)
+                if np.ptp(ranks):
+                    budgets_ms = np.full(len(tokens), budget_ms)
+                    scores = learner.evaluator.score_pairs(tokens, cost_ms, budgets_ms)
+                    taus.append(kendall_tau(scores, ranks))
+        return taus
 
 
 @one_thread()
@@ -102,10 +117,16 @@ def train_run(
     like a run that was never interrupted. A finished run is returned as it is.
 
     Raises:
-        InvalidInputError: `folder` holds a run of other settings or inputs.
+        InvalidInputError: `folder` holds a run of other settings or inputs, or all
+            architectures have the same latency.
     """
     settings = settings or TrainSettings()
     problem = inputs if isinstance(inputs, Problem) else inputs.problem
+    low_ms, high_ms = problem.reachable_ms
+    if not low_ms < high_ms:
+        raise InvalidInputError(
+            f"every architecture takes {low_ms:g} ms: no latency to trade for accuracy"
+        )
     learners = new_learners(problem, settings)
     if folder is not None:
         _begin(folder, inputs, settings, resume=resume)
@@ -136,15 +157,20 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
     """Open a finished run; `problem` only if it was trained on one without files.
 
     Raises:
-        InvalidInputError: no run, an unfinished one, or damaged files.
+        InvalidInputError: no run, an unfinished one, or damaged or changed files.
     """
     config = _read_config(folder)
     if "finished" not in config:
         raise InvalidInputError(
             f"{folder} is unfinished; go on with pnag train --resume --out {folder}"
         )
-    settings = TrainSettings.from_json(config["settings"])
-    problem = problem or inputs_of_run(folder).problem
+    settings = _settings(folder, config)
+    if problem is None:
+        inputs = inputs_of_run(folder)
+        for file in inputs.files:
+            if config["inputs"].get(file.name, {}).get("sha256") != file.to_json()["sha256"]:
+                raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
+        problem = inputs.problem
     run = Run(problem, settings, load_finished(folder, problem, settings), folder)
     run.generate([run.reachable_ms[1]])  # the first use builds tables and imports modules
     return run
@@ -152,7 +178,7 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
 
 def settings_of_run(folder: Path) -> TrainSettings:
     """Settings of a run, finished or not."""
-    return TrainSettings.from_json(_read_config(folder)["settings"])
+    return _settings(folder, _read_config(folder))
 
 
 # --- The directory -------------------------------------------------------------------------
@@ -217,7 +243,7 @@ def _begin(
 
 
 def _finish(run: Run, folder: Path) -> None:
-    """Write weights, frontier and its plot; `finished` in the config comes last."""
+    """Write weights, frontier and its plot, then `finished` in the config."""
     from pnag.report.plots import frontier_plot
 
     save_finished(folder, run.learners)
@@ -247,6 +273,7 @@ def _finish(run: Run, folder: Path) -> None:
     config["evaluator_kendall_tau"] = run.evaluator_taus()
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     _write_config(folder, config)
+    drop_checkpoint(folder)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -260,6 +287,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         raise InvalidInputError(f"{path} does not have schema {SCHEMA!r}")
     return config
+
+
+def _settings(folder: Path, config: dict[str, Any]) -> TrainSettings:
+    try:
+        return TrainSettings.from_json(config["settings"])
+    except (KeyError, TypeError, AttributeError):
+        raise InvalidInputError(f"{folder / 'config.json'} has no valid settings") from None
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:

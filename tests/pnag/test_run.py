@@ -11,6 +11,7 @@ from pnag.problem import Problem
 from pnag.run import load_run, train_run
 from pnag.settings import TrainSettings
 from predictors.cost import madds_cost, params_cost
+from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
@@ -149,6 +150,39 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, monkeypatch):
     assert metrics[0] == metrics[1]
 
 
+def test_a_run_interrupted_after_its_last_round_is_not_trained_again(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise OSError("no space left")
+
+    problem = tabular_problem()
+    settings = TrainSettings(n_evaluations=60, rounds=1, evaluator_steps=2, generator_steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("pnag.report.plots.frontier_plot", interrupted)
+        with pytest.raises(OSError, match="no space"):
+            train_run(problem, settings, tmp_path / "cut")
+    monkeypatch.setattr("pnag.run.run_round", interrupted)
+    train_run(problem, settings, tmp_path / "cut", resume=True)
+    assert load_run(tmp_path / "cut", problem).learners[0].rounds_done == 1
+    assert not (tmp_path / "cut" / "checkpoint.safetensors").exists()
+
+
+def test_a_space_of_one_latency_is_refused_before_anything_is_written(tmp_path):
+    space = replace(tabular_problem().space, latency_ms=np.full(4**5, 2.0))
+    problem = Problem(space, TabularCost(space), TabularAccuracy(space))
+    with pytest.raises(InvalidInputError, match="every architecture takes 2 ms"):
+        train_run(problem, QUICK, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_all_are_equally_accurate_loose_budgets_have_no_order_to_judge(tmp_path):
+    space = replace(tabular_problem().space, top1=np.full(4**5, 0.5))
+    problem = Problem(space, TabularCost(space), TabularAccuracy(space))
+    run = train_run(problem, replace(QUICK, n_evaluations=60, rounds=1), tmp_path / "run")
+    assert len(run.evaluator_taus()) == QUICK.n_budgets - 1
+    config = (tmp_path / "run" / "config.json").read_text()
+    assert json.loads(config, parse_constant=pytest.fail)["evaluator_kendall_tau"]
+
+
 def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_run):
     with pytest.raises(InvalidInputError, match=r"no config.json"):
         load_run(tmp_path)
@@ -161,6 +195,18 @@ def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_ru
     (tmp_path / "config.json").write_text((mobilenet_run.folder / "config.json").read_text())
     with pytest.raises(InvalidInputError, match="is missing"):
         load_run(tmp_path, mobilenet_run.problem)
+    for settings in ("null", "[]", '{"n_budgets": "many"}'):
+        (tmp_path / "config.json").write_text(
+            f'{{"schema": "pnag.run/1", "finished": "now", "settings": {settings}}}'
+        )
+        with pytest.raises(InvalidInputError, match="settings"):
+            load_run(tmp_path, mobilenet_run.problem)
+
+
+def test_a_budget_beyond_the_dearest_architecture_is_no_limit(mobilenet_run):
+    _, high = mobilenet_run.reachable_ms
+    made = {mobilenet_run.generate([budget])[0].arch for budget in (2 * high, 1e6, 1e300)}
+    assert len(made) == 1
 
 
 def test_a_tabular_space_is_solved_to_its_exact_frontier():
