@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
 
-_BUDGET = re.compile(r"(?P<number>[-+]?[\w.+-]*?)\s*(?P<unit>ms|us|µs|s)?", re.IGNORECASE)
-_MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3, "µs": 1e-3}
+_BUDGET = re.compile(r"(?P<number>[-+]?[\w.+-]*?)\s*(?P<unit>ms|us|s)?", re.IGNORECASE | re.ASCII)
+_MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3}
+_MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})  # look alike
 _COUNT_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -26,7 +27,7 @@ def parse_budget_ms(text: str) -> float:
     Raises:
         InvalidInputError: not a positive, finite number with a known unit.
     """
-    match = _BUDGET.fullmatch(text.strip())
+    match = _BUDGET.fullmatch(text.strip().translate(_MICRO))
     try:
         value = float(match["number"]) if match else math.nan
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,10 +152,14 @@ def _export(
     """Write each network with random weights; add the `files` to the rows."""
     from profiler.export.files import export_network, random_network
 
+    n_named: Counter[str] = Counter()
     for row, architecture in zip(rows, made, strict=True):
         arch = space.decode(architecture.tokens)
         network = random_network(space, arch, seed=seed)
         stem = f"{space.name}-{architecture.budget_ms:g}ms"
+        n_named[stem] += 1
+        if n_named[stem] > 1:  # a budget given twice gets two architectures
+            stem = f"{stem}-{n_named[stem]}"
         files = export_network(network, arch, space, formats, out, stem=stem)
         row["files"] = [str(path) for path in files]
 

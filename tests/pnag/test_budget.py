@@ -8,7 +8,8 @@ from profiler.errors import InvalidInputError
 @pytest.mark.parametrize(
     ("text", "budget_ms"),
     [("35", 35), ("35ms", 35), ("35 ms", 35), ("0.035s", 35), ("35s", 35_000), ("35MS", 35),
-     ("2.5e1", 25), ("900us", 0.9), ("1e-2s", 10)],
+     ("2.5e1", 25), ("900us", 0.9),
+     ("900\N{MICRO SIGN}s", 0.9), ("900\N{GREEK SMALL LETTER MU}s", 0.9), ("1e-2s", 10)],
 )  # fmt: skip
 def test_budgets_are_read_in_ms(text, budget_ms):
     assert parse_budget_ms(text) == pytest.approx(budget_ms, rel=1e-12)

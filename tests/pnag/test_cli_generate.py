@@ -1,6 +1,7 @@
 """`pnag train` and `pnag generate` as users meet them: files in, JSON and exit codes out."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -133,6 +134,29 @@ def test_exports_are_the_networks(run, call, tmp_path):
 
     with safe_open(tmp_path / "mbv3-15ms.safetensors", "pt") as file:
         assert file.metadata()["arch"] == row["arch"]
+
+
+def test_a_run_whose_table_was_changed_is_refused(run, call, tmp_path):
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    document = json.loads((changed / "latency_table.json").read_text())
+    next(iter(document["ops"].values()))["latency_ms"] *= 0.5
+    (changed / "latency_table.json").write_text(json.dumps(document))
+    with pytest.raises(InvalidInputError, match=r"latency_table\.json is not the file"):
+        call("generate", "--run", changed, "--budget", "30ms")
+
+
+def test_a_budget_given_twice_is_exported_twice(run, call, tmp_path):
+    rows = call(
+        "generate", "--run", run, "--budget", "15", "--budget", "15ms", "--export", "torch",
+        "--out", tmp_path, "--json",
+    )["results"]  # fmt: skip
+    from safetensors import safe_open
+
+    for row in rows:
+        with safe_open(row["files"][0], "pt") as file:
+            assert file.metadata()["arch"] == row["arch"]
+    assert rows[0]["files"] != rows[1]["files"]
 
 
 def test_networks_are_measured_where_asked(run, call):
