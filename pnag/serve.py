@@ -62,7 +62,7 @@ class GenerateRequest(_Document):
     seed: Seed | None = Field(default=None, description="By default the service's.")
 
 
-class _Result(_Document):
+class ArchitectureResult(_Document):
     budget_ms: float
     arch: str
     latency_ms: float
@@ -72,16 +72,16 @@ class _Result(_Document):
     generation_ms: float
 
 
-class NetworkResult(_Result):
+class NetworkResult(ArchitectureResult):
     ofa: dict[str, Any] = Field(description="Once-for-All's dict: d, ks, e, r.")
 
 
-class RowResult(_Result):
+class RowResult(ArchitectureResult):
     tokens: list[str] = Field(description="Values of a tabular space's row.")
 
 
 class GenerateResponse(_Document):
-    results: list[NetworkResult | RowResult]
+    results: list[NetworkResult | RowResult | ArchitectureResult]
 
 
 class Refusal(_Document):

@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections import Counter
 
+import numpy as np
 import pytest
 import schemathesis
 from schemathesis import engine
@@ -17,9 +18,12 @@ from starlette.testclient import TestClient
 
 from pnag.cli import run as run_command
 from pnag.inputs import tabular_inputs
+from pnag.problem import Problem
 from pnag.run import train_run
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from pnag.settings import TrainSettings
+from profiler.errors import InvalidInputError
+from profiler.space import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 SMALL = TrainSettings(
@@ -76,6 +80,46 @@ def test_a_tabular_space_answers_with_tokens():
     assert row["arch"] == ",".join(row["tokens"]) and row["interval_ms"] is None
     assert refused.status_code == 409
     assert "neither MAdds nor parameters" in refused.json()["detail"]
+
+
+class PythonSpace:
+    """A space that is neither MobileNetV3 nor a table: two tokens of three choices."""
+
+    name = "python"
+    positions = (TokenPosition("a", (0, 1, 2)), TokenPosition("b", (0, 1, 2)))
+
+    def sample(self, n, rng):
+        return rng.integers(3, size=(n, 2), dtype=np.int8)
+
+    def parse(self, text):
+        return np.array([int(token) for token in text.split("-")], np.int8)
+
+    def format(self, tokens):
+        return "-".join(map(str, tokens))
+
+
+class SumCost:
+    unit = "ms"
+
+    def __call__(self, tokens):
+        return 1.0 + tokens.sum(axis=1)
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("not calibrated")
+
+
+class SumAccuracy:
+    def top1(self, tokens):
+        return 0.5 + tokens.sum(axis=1) / 10
+
+
+def test_a_space_in_python_answers_with_its_text():
+    run = train_run(Problem(PythonSpace(), SumCost(), SumAccuracy()), SMALL)
+    with TestClient(create_app(run)) as client:
+        answer = client.post("/generate", json={"budgets_ms": [5.5]})
+    (row,) = answer.json()["results"]
+    assert (row["arch"], row["latency_ms"], row["top1"]) == ("2-2", 5.0, 0.9)
+    assert "ofa" not in row and "tokens" not in row
 
 
 def test_bounds_and_confidence_are_kept(client, trained):
