@@ -185,9 +185,9 @@ def _sampled(run: Run, seed: int) -> tuple[Floats, Floats]:
 
 def _baselines(run: Run, seed: int) -> dict[str, Frontier]:
     """Searches that get as many evaluations as the run had."""
-    n, rng = run.settings.n_evaluations, np.random.default_rng(seed)
+    n, rng = run.n_evaluated, np.random.default_rng(seed)
     low, high = run.reachable_ms
-    n_budgets = run.settings.n_budgets
+    n_budgets = min(run.settings.n_budgets, n)
     budgets_ms = low + (high - low) * (np.arange(n_budgets) + 1) / n_budgets
     return {
         "random search": _frontier(run, random_search(run.problem, n, rng)),

@@ -79,7 +79,7 @@ def _draw_budgets(contents: Contents, paths: list[Path], seed: int) -> None:
 
 
 def _draw_errors(contents: Contents, paths: list[Path]) -> None:
-    names = {True: "of the table (fitted)", False: "measured afterwards"}
+    names = {True: "fitted", False: "measured later"}
     groups = {
         name: _errors([check for check in contents.checks if check.fitted is fitted])
         for fitted, name in names.items()

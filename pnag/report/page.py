@@ -189,7 +189,7 @@ def _frontier_note(contents: Contents) -> str:
     n_shown = len(contents.sampled[0])
     return (
         f"The run, random search and regularised evolution (for each budget alone) evaluated "
-        f"{run.settings.n_evaluations:,} architectures each; sampled are {n_shown:,} of "
+        f"{run.n_evaluated:,} architectures each; sampled are {n_shown:,} of "
         "the run's. Latencies are predicted by one c(α), except where it says measured."
     )
 
@@ -249,8 +249,10 @@ def _table_rows(contents: Contents, table: LatencyTable) -> list[tuple[str, Any]
         rows.append(("A/A spread", f"median {floor.median_pct:.2g} %, p95 {floor.p95_pct:.2g} %"))
     if contents.calibration:
         rows.append(("calibrated on", f"{contents.calibration.n_networks} networks"))
-        for coverage, half in sorted(contents.calibration.relative_quantiles.items()):
-            rows.append((f"{coverage:.0%} interval", f"± {100 * half:.2g} %"))
+        made = contents.choices[0].made
+        if made.interval_ms:
+            half = made.interval_ms[1] / made.latency_ms - 1
+            rows.append(("95 % interval", f"± {100 * half:.2g} %"))
     return rows
 
 

@@ -227,12 +227,15 @@ def test_a_tabular_run_has_choices_and_no_table(tmp_path, capsys):
         lines.append(",".join(map(str, [*row, top1, latency_ms])))
     (tmp_path / "bench.csv").write_text("\n".join(lines) + "\n")
     folder, page = tmp_path / "run", tmp_path / "report.html"
-    settings = replace(SMALL, n_evaluations=20, n_budgets=3)
-    train_run(tabular_inputs(tmp_path / "bench.csv"), settings, folder)
+    settings = replace(SMALL, n_evaluations=200, n_budgets=3)  # more than the 27 rows
+    run = train_run(tabular_inputs(tmp_path / "bench.csv"), settings, folder)
     assert pnag(["report", "--run", str(folder), "--out", str(page), "--quiet"]) == 0
     document = json.loads(_Page(page.read_text()).scripts[1])
     assert document["title"] == "bench.csv"
     assert (document["ops"], document["checks"], document["traces"]) == ([], [], {})
+    n_evaluated = len(run.learners[0].archive)
+    assert n_evaluated <= 27
+    assert f"evaluated {n_evaluated} architectures each" in document["frontier_note"]
     for choice in document["choices"]:
         assert choice["arch"] == ",".join(choice["values"])
         assert choice["latency_ms"] <= choice["budget_ms"]

@@ -121,8 +121,8 @@ function drawChecks() {
   const band = half === null ? [] : [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -half, y1: half, fillcolor: colour("accent"), opacity: 0.12, line: { width: 0 }, layer: "below" }];
   const zero = { type: "line", xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: colour("quiet"), width: 1 } };
   const traces = [
-    group(true, "of the table (fitted)", { symbol: "circle-open", size: 8, color: colour("quiet") }),
-    group(false, "measured afterwards", { symbol: "diamond", size: 9, color: colour("measured") }),
+    group(true, "fitted", { symbol: "circle-open", size: 8, color: colour("quiet") }),
+    group(false, "measured later", { symbol: "diamond", size: 9, color: colour("measured") }),
   ].filter((trace) => trace.x.length);
   Plotly.react("checks", traces, layout("predicted latency (ms)", "measured – predicted (%)", { shapes: [...band, zero], showlegend: true }), CONFIG);
 }

@@ -95,13 +95,13 @@ function fillOps() {
     number("Mid", (op) => op.mid, (op) => op.mid || ""),
     number("Kernel", (op) => op.kernel, (op) => op.kernel),
     number("Stride", (op) => op.stride, (op) => op.stride),
-    { title: "Activation", value: (op) => op.activation, show: (op) => op.activation + (op.se ? " + SE" : "") },
     number("ms", (op) => op.latency_ms),
     number("95 % ±", halfWidth, (op) => (op.ci95_ms ? percent(halfWidth(op)) : "")),
+    { title: "Verdict", value: (op) => op.verdict, show: verdict },
     number("In network", (op) => op.added_ms),
+    { title: "Activation", value: (op) => op.activation, show: (op) => op.activation + (op.se ? " + SE" : "") },
     number("Min", (op) => op.min_ms), number("p10", (op) => op.p10_ms), number("Median", (op) => op.median_ms), number("p90", (op) => op.p90_ms),
     number("Samples", (op) => op.n_samples, (op) => op.n_samples),
-    { title: "Verdict", value: (op) => op.verdict, show: verdict },
     { title: "Raw samples", show: sampleButton },
   ];
   const made = sortableTable(byId("ops"), columns, REPORT.ops, "Ops of the latency table; headers sort");
