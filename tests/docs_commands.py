@@ -52,7 +52,9 @@ def pnag_commands(page: Path) -> list[Command]:
     found = []
     name = page.name
     for line in shell_lines(page):
-        start = re.search(r"(?:^|&& |--no-python |\.venv/bin/)(pnag(?:-profile|-train)? .*)", line)
+        start = re.search(
+            r"(?:^|&& |--no-python |taskset -c \d |\.venv/bin/)(pnag(?:-profile|-train)? .*)", line
+        )
         if start:
             found.append(Command(name, start[1].split(" #")[0].strip(), inline=False))
     outside = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
