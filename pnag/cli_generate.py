@@ -30,7 +30,7 @@ def generate(
         list[str], typer.Option("--budget", help="Latency budget, e.g. 35ms; repeatable.")
     ],
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Architectures drawn per budget.")
+        int, typer.Option("--samples", min=1, max=10_000, help="Architectures drawn per budget.")
     ] = 32,
     confidence: Annotated[
         float | None,
