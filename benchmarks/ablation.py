@@ -33,6 +33,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "population of 2": {"samples_per_budget": 2, "budgets_per_step": 32},
     "no entropy bonus": {"entropy": 0.0},
     "remaining budget unseen": {"sees_tightness": False},
+    "TuNAS's reward": {"reward": "tunas"},
+    "MnasNet's reward": {"reward": "mnasnet"},
     "evaluator: batches only": {"evaluator_steps": 68, "evaluator_full_steps": 0},
 }  # fmt: skip
 
