@@ -7,6 +7,11 @@ Once-for-All MobileNetV3 networks at 25 resolutions, measured on a 2080 Ti at ba
 Each seed trains on 400 networks and predicts 1,000 others; compared is the plain additive fit of
 blocks, ridge regression on (fixed + per-pixel) costs of every kind of block.
 
+*Few networks* is what `pnag profile` does for a GPU: a table of ops, and its calibration on 30, 60
+or 100 networks of one resolution, additive and with launches, judged on the other networks of that
+resolution. HELP measured no ops; in their place stands the law of GPU work at batch 64, fitted to
+other resolutions' networks.
+
 Every error is MAPE, mean |predicted / measured - 1|. The floors need no model of the noise:
 
 - *replicates*: the smallest feature maps are launch-bound at batch 1 and at batch 32 alike, so
@@ -31,15 +36,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.launch import LaunchModel
+from predictors.launch import LaunchModel, work_terms
+from predictors.lookup import calibrated, cost_from_table
+from profiler.devices.base import DeviceInfo
 from profiler.ops import OpConfig, OpKind
 from profiler.space import MobileNetV3Space, Tokens
+from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 Floats = NDArray[np.float64]
 BATCH_SIZES = (1, 32, 64)
@@ -47,6 +56,8 @@ N_TRAIN, N_HELD_OUT = 400, 1000
 LAUNCH_BOUND_PX = 140  # up to here batch 32 is launch-bound in most networks
 TARGET_PCT = 4.0  # at batch 1
 N_SHUFFLES = 200
+FEW = (30, 60, 100)
+FEW_RESOLUTIONS_PX = (128, 160, 192, 224)
 RIDGES = np.logspace(-6, 2, 17)
 
 
@@ -75,6 +86,7 @@ def main() -> None:
     document["errors"] = {
         batch_size: errors(data, batch_size, arguments.seeds) for batch_size in BATCH_SIZES
     }
+    document["few_networks"] = few_networks(data, arguments.seeds)
     document["floors"] = floors(data)
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")
     report(document)
@@ -119,6 +131,59 @@ def errors(data: Data, batch_size: int, n_seeds: int) -> dict[str, list[dict[str
         additive = additive_blocks(counts[train], latency_ms[train], counts[held_out])
         rows["additive blocks"].append(score(additive, latency_ms[held_out]))
     return rows
+
+
+def few_networks(data: Data, n_seeds: int) -> list[dict[str, float]]:
+    """Errors of a table's calibration, a row by batch size, resolution, seed and networks."""
+    rng = np.random.default_rng(0)
+    elsewhere = np.flatnonzero(~np.isin(data.resolution_px, FEW_RESOLUTIONS_PX))
+    chosen = rng.permutation(elsewhere)[:N_TRAIN]
+    law = LaunchModel.fit([data.ops[64][i] for i in chosen], data.latency_ms[64][chosen])
+    rows = []
+    for batch_size, resolution_px in product((1, 64), FEW_RESOLUTIONS_PX):
+        here = np.flatnonzero(data.resolution_px == resolution_px)
+        for seed, n in product(range(n_seeds), FEW):
+            order = np.random.default_rng(seed).permutation(here)
+            unseen = order[max(FEW) :]
+            row = {"batch_size": batch_size, "resolution_px": resolution_px, "seed": seed, "n": n}
+            for name, platform in (("additive", "cpu"), ("with launches", "cuda")):
+                table = calibrated(as_table(data, order[:n], law, batch_size, platform))
+                assert table.calibration is not None
+                predicted = cost_from_table(table)(data.tokens[unseen])
+                row[name] = score(predicted, data.latency_ms[batch_size][unseen])["mape_pct"]
+                row["selected"] = float(table.calibration.launch is not None)
+            rows.append(row)
+    return rows
+
+
+def as_table(
+    data: Data, chosen: NDArray[np.int64], law: LaunchModel, batch_size: int, platform: str
+) -> LatencyTable:
+    """Ops by a law of work, and networks as HELP measured them."""
+    space = MobileNetV3Space(resolution_px=int(data.resolution_px[chosen[0]]))
+    ops = space.distinct_ops(batch_size=batch_size)
+    work_ms = {
+        key: law.work.op_ms(work_terms(op, per_site=law.per_site)) for key, op in ops.items()
+    }
+    return LatencyTable(
+        space=SpaceRef(name=space.name, width_mult=1.0, resolution_px=space.resolution_px),
+        device=DeviceInfo(platform, platform, "2080 Ti", "HELP", "1", 1, "float32", batch_size),
+        protocol={},
+        ops={
+            key: Entry(latency_ms=max(ms, 1e-6), verdict=Verdict.IMPORTED)
+            for key, ms in work_ms.items()
+        },
+        networks=tuple(
+            NetworkEntry(
+                arch=space.format(data.tokens[i]),
+                latency_ms=data.latency_ms[batch_size][i],
+                verdict=Verdict.IMPORTED,
+            )
+            for i in chosen
+        ),
+        created="2021-12-06T00:00:00+00:00",
+        tool="HELP",
+    )
 
 
 def score(predicted_ms: Floats, latency_ms: Floats) -> dict[str, float]:
@@ -239,6 +304,16 @@ def report(document: dict[str, Any]) -> None:
             middle = np.median([row["median_error_pct"] for row in rows])
             spread = f"{np.median(mape):.2f} ({min(mape):.2f} to {max(mape):.2f})"
             print(f"{batch_size:>5}  {name:16} {spread:>26} {middle:>15.2f}")
+    print("\na table's calibration, MAPE %: median (range)")
+    for batch_size, n in product((1, 64), FEW):
+        few = [r for r in document["few_networks"] if (r["batch_size"], r["n"]) == (batch_size, n)]
+        texts = [
+            f"{name} {np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+            for name in ("additive", "with launches")
+            for values in [[row[name] for row in few]]
+        ]
+        selected = f"selected in {sum(row['selected'] for row in few):.0f} of {len(few)}"
+        print(f"batch {batch_size:>2}, {n:>3} networks: {'; '.join(texts)}; {selected}")
     floor = document["floors"]
     print(
         f"\nbatch 1, floors in %: any function of depths {floor['depths_pct']:.2f}; replicates "

@@ -67,6 +67,11 @@ class Constraints:
         """[n, 2] cheapest and dearest architecture by each cost."""
         return np.stack([self.low[ROOT], self.high[ROOT]], axis=1)
 
+    @property
+    def lowest_bound(self) -> Floats:
+        """[] the least that can be set on all costs at once."""
+        return np.asarray(np.nanmin(self.completion[ROOT].max(axis=-1)))
+
     def path_costs(self, tokens: Tokens) -> Floats:
         """[n, n_bounds] costs of [n, L] tokens as decoding adds them up."""
         nodes, choices = self.graph.walk(tokens)
@@ -146,7 +151,7 @@ class Trajectory:
 
 
 def replay(constraints: Constraints, tokens: Tokens, bounds: Floats) -> Trajectory:
-    """The decisions that give [n, L] tokens under [n, n_bounds] bounds."""
+    """The decisions that give [n, L] tokens under [n, n_bounds] bounds, or [n, 1] for all."""
     nodes, choices = constraints.graph.walk(tokens)
     spent = np.cumsum(constraints.edges[nodes, choices], axis=1)
     spent = np.concatenate([np.zeros_like(spent[:, :1]), spent[:, :-1]], axis=1)
@@ -157,6 +162,20 @@ def replay(constraints: Constraints, tokens: Tokens, bounds: Floats) -> Trajecto
         constraints.open_choices(nodes, slack),
         constraints.tightness(nodes, slack),
     )
+
+
+def producible(constraints: Constraints, tokens: Tokens, bounds: Floats) -> Bools:
+    """[n] whether decoding under the bounds can make [n, L] tokens.
+
+    Under one bound it can if they are within it; under several a few that are may be closed.
+    """
+    within = np.asarray((constraints.path_costs(tokens) <= bounds).all(axis=1))
+    if constraints.n_bounds == 1 or not len(tokens):
+        return within
+    trajectory = replay(constraints, tokens, bounds)
+    opened = np.take_along_axis(trajectory.opened, trajectory.choices[:, :, None], axis=2)
+    finished = trajectory.positions == constraints.graph.n_positions
+    return np.asarray(within & (opened[:, :, 0] | finished).all(axis=1))
 
 
 class Policy(Protocol):
@@ -180,7 +199,8 @@ def decode(
 ) -> Tokens:
     """[n, L] architectures drawn from softmax(logits), none beyond [n, n_bounds] bounds.
 
-    Without `rng` the most preferred choice is taken. Every row must have a feasible completion.
+    Bounds of [n, 1] hold for all costs. Without `rng` the most preferred choice is taken. Every
+    row must have a feasible completion.
     """
     graph = constraints.graph
     n, start = len(bounds), graph.n_positions * graph.n_choices

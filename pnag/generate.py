@@ -151,7 +151,8 @@ class _Request:
 
     def _bounds(self, aims: Floats) -> Floats:
         limits = [bound for _, bound in self.limited]
-        return np.column_stack([aims, np.tile(limits, (len(aims), 1))])
+        ends = self.constraints.n_bounds - len(limits)
+        return np.column_stack([np.tile(aims[:, None], ends), np.tile(limits, (len(aims), 1))])
 
     def _choose(
         self, learner: Learner, drawn: Tokens, budgets: Floats
@@ -196,7 +197,7 @@ class _Request:
             ranges = ", ".join(
                 f"{bottom:.4g} to {top:.4g} {cost.unit}"
                 for (cost, _), (bottom, top) in zip(
-                    self.limited, self.constraints.reachable[1:], strict=True
+                    self.limited, self.constraints.reachable[-len(self.limited) :], strict=True
                 )
             )
             return InfeasibleBudgetError(

@@ -12,6 +12,7 @@ from pnag.decode import Constraints, UniformPolicy, decode
 from pnag.tokens import NotAdditiveError, TokenGraph, token_graph
 from predictors.additive_fit import fit_additive
 from predictors.base import AccuracyModel, CostFunction, Floats
+from predictors.cost import LaunchCost
 from profiler.space import SearchSpace, Tokens
 
 FIT_SAMPLES = 4000
@@ -31,31 +32,40 @@ class Problem:
 
     @cached_property
     def constraints(self) -> Constraints:
-        """The budget alone; exact for an additive cost, else by its best additive fit."""
-        return Constraints.of(self.graph, [self._edges])
+        """The budget alone: one bound, or on a queued device the same one on both ends.
+
+        Exact for an additive cost and the longer of two, else by the best additive fit.
+        """
+        return Constraints.of(self.graph, self._edges)
 
     def constraints_with(self, others: Sequence[CostFunction]) -> Constraints:
         """Bounds on the cost and on others beside it."""
         if not others:
             return self.constraints
         edges = [self.graph.edge_costs(cost) for cost in others]
-        return Constraints.of(self.graph, [self._edges, *edges])
+        return Constraints.of(self.graph, [*self._edges, *edges])
 
     @cached_property
-    def _edges(self) -> Floats:
-        """[N, C] edge costs of the cost, or of its additive fit: decoding under a fit aims
-        well, and `generate` checks every architecture by the cost itself."""
+    def _edges(self) -> list[Floats]:
+        """[N, C] edge costs of the cost, of its two ends, or of its additive fit: decoding under
+        a fit aims well, and `generate` checks every architecture by the cost itself."""
+        if isinstance(self.cost, LaunchCost):
+            return [self.graph.edge_costs(part) for part in self.cost.parts]
         try:
-            return self.graph.edge_costs(self.cost)
+            return [self.graph.edge_costs(self.cost)]
         except NotAdditiveError:
             tokens = self.space.sample(FIT_SAMPLES, np.random.default_rng(0))
-            return self.graph.edge_costs(fit_additive(tokens, self.cost(tokens), self.cost.unit))
+            fit = fit_additive(tokens, self.cost(tokens), self.cost.unit)
+            return [self.graph.edge_costs(fit)]
 
     @cached_property
     def reachable_ms(self) -> tuple[float, float]:
         """Cost of the cheapest and of the dearest architecture."""
         # by the cost function itself, which may round otherwise than the sum along a path
-        return float(self.cost(self._cheapest)[0]), float(self.constraints.reachable[0, 1])
+        low_ms = float(self.cost(self._cheapest)[0])
+        if self.constraints.n_bounds > 1:  # decoding must be able to end within it
+            low_ms = max(low_ms, float(self.constraints.lowest_bound))
+        return low_ms, float(self.constraints.reachable[:, 1].max())
 
     @cached_property
     def reference_point(self) -> tuple[float, float]:
@@ -68,8 +78,7 @@ class Problem:
     @cached_property
     def _cheapest(self) -> Tokens:
         """[1, L]"""
-        lowest = self.constraints.reachable[0, :1]
-        return self.sample_within(lowest, np.random.default_rng(0))
+        return self.sample_within(self.constraints.lowest_bound[None], np.random.default_rng(0))
 
     def sample_within(self, budgets_ms: Floats, rng: np.random.Generator) -> Tokens:
         """[n, L] architectures, one below each budget: open choices drawn uniformly."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pnag.archive import Archive
 from pnag.budget import BudgetGrid
-from pnag.decode import LstmPolicy, MutationPolicy, decode, replay
+from pnag.decode import LstmPolicy, MutationPolicy, decode, producible, replay
 from pnag.evaluator import Evaluator
 from pnag.generator import Generator, log_likelihood, mean_entropy
 from pnag.problem import Problem
@@ -234,7 +234,7 @@ def imitation(problem: Problem, learner: Learner, settings: TrainSettings) -> Te
     chosen, owner = learner.archive.elites(budgets, settings.n_elites)
     tokens, budgets = learner.archive.tokens[chosen], budgets[owner]
     # where decoding only approximates the cost, it may not be able to make an elite
-    possible = problem.constraints.path_costs(tokens)[:, 0] <= budgets
+    possible = producible(problem.constraints, tokens, budgets[:, None])
     tokens, budgets = tokens[possible], budgets[possible]
     if not len(tokens):
         return torch.zeros(())

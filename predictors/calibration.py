@@ -9,6 +9,9 @@ around zero: generalised ridge regression towards the table (Hoerl & Kennard 197
 priors of groups are is chosen by leave-one-out error, and may be nothing. A further part moves
 all ops from the table towards the law that the table follows (predictors/work.py): what one op
 alone deviates from it, a network often does not show.
+
+A device that works through a queue takes no less than the host needs to fill it: there
+c(α) = max(sum, launches) where that predicts networks clearly better (predictors/launch_fit.py).
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
+from predictors.launch import design, launch_terms
+from predictors.launch_fit import Rows, fit_ends, left_out_ms
 from predictors.work import fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.ops import OpConfig, OpKind
-from profiler.table import Calibration, LatencyTable, NetworkEntry, Verdict
+from profiler.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
 
 MIN_NETWORKS = 3
 COMMON = "all"
@@ -39,9 +43,10 @@ LAW_WIDTH = 1.0
 LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "op": 0.02}
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
+QUEUED_PLATFORMS = frozenset({"cuda"})  # where the host launches ahead of the device
+CLEAR_GAIN = 2.0  # standard errors by which launches must lower the leave-one-out error
 
 OpLatency = Callable[[OpConfig], float]
-Rows = NDArray[np.intp]  # which networks
 
 
 def op_groups(op: OpConfig) -> dict[str, str]:
@@ -92,27 +97,69 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
             f"the table has {len(measured)} usable measured networks; calibration needs at least "
             f"{MIN_NETWORKS} (pnag profile --networks 30)"
         )
+    space, batch_size = table.search_space, table.device.batch_size
+    ops = [space.ops(space.parse_architecture(n.arch), batch_size=batch_size) for n in measured]
     law_ms = _law(table, op_latency_ms)
-    networks = _Networks.of(table, measured, op_latency_ms, law_ms)
-    rows = np.arange(len(measured))
+    networks = _Networks.of(measured, ops, op_latency_ms, law_ms)
+    law_ratios = {op: latency_ms / op_latency_ms(op) for op, latency_ms in law_ms.items()}
+    left_out = networks.left_out_predictions_ms()
+    additive = _calibration(networks, np.arange(len(measured)), law_ratios, left_out)
+    if table.device.platform not in QUEUED_PLATFORMS:
+        return additive
+    return _launch_aware(networks, ops, law_ratios, left_out) or additive
+
+
+def _launch_aware(
+    networks: _Networks,
+    ops: Sequence[Sequence[OpConfig]],
+    law_ratios: Mapping[OpConfig, float],
+    additive_left_out_ms: Floats,
+) -> Calibration | None:
+    """The calibration with launches; None where they do not clearly predict better."""
+    launches = design(ops, launch_terms)
+    ends = fit_ends(networks, launches.amounts, np.arange(len(ops)))
+    left_out = left_out_ms(networks, launches.amounts) if ends else None
+    if ends is None or left_out is None:
+        return None
+    before, after = (
+        np.abs(predicted / networks.latency_ms - 1)
+        for predicted in (additive_left_out_ms, left_out)
+    )
+    gain = before - after
+    if gain.mean() <= CLEAR_GAIN * gain.std(ddof=1) / math.sqrt(len(gain)):
+        return None
+    law = launches.law(ends.launch_costs)
+    launch = Launches(fixed_ms=law.fixed_ms, kernels_ms=dict(law.costs))
+    return _calibration(networks, ends.work_bound, law_ratios, left_out, launch)
+
+
+def _calibration(
+    networks: _Networks,
+    rows: Rows,
+    law_ratios: Mapping[OpConfig, float],
+    left_out: Floats,
+    launch: Launches | None = None,
+) -> Calibration:
+    """Fitted to the networks `rows`, with its errors from left-out predictions [n] in ms."""
     scale = networks.best_scale(rows)
     dual = networks.solve(scale, rows)
-    factors = {COMMON: 1 + COMMON_WIDTH**2 * float(networks.table_ms @ dual)}
+    factors = {COMMON: 1 + COMMON_WIDTH**2 * float(networks.table_ms[rows] @ dual)}
     for level, columns in networks.levels.items() if scale else ():
         variance = (scale * LEVEL_WIDTHS[level]) ** 2
-        factors |= {group: variance * float(column @ dual) for group, column in columns.items()}
-    law_share = LAW_WIDTH**2 * float(networks.law_gap_ms @ dual)
-    for op, latency_ms in law_ms.items():
-        moved = law_share * (latency_ms / op_latency_ms(op) - 1)
-        factors[op.key] = factors.get(op.key, 0.0) + moved
-    left_out = networks.left_out_predictions_ms()
+        factors |= {
+            group: variance * float(column[rows] @ dual) for group, column in columns.items()
+        }
+    law_share = LAW_WIDTH**2 * float(networks.law_gap_ms[rows] @ dual)
+    for op, ratio in law_ratios.items():
+        factors[op.key] = factors.get(op.key, 0.0) + law_share * (ratio - 1)
     error = np.abs(networks.latency_ms - left_out)
     return Calibration(
         intercept_ms=networks.intercept_variance * float(dual.sum()),
         factors=factors,
-        n_networks=len(measured),
+        n_networks=len(left_out),
         residual_mape_pct=float(100 * np.mean(error / networks.latency_ms)),
         relative_quantiles=conformal_quantiles(error / left_out),
+        launch=launch,
     )
 
 
@@ -144,18 +191,17 @@ class _Networks:
     @classmethod
     def of(
         cls,
-        table: LatencyTable,
         measured: Sequence[NetworkEntry],
+        ops: Sequence[Sequence[OpConfig]],
         op_latency_ms: OpLatency,
         law_ms: Mapping[OpConfig, float],
     ) -> _Networks:
-        space, batch_size = table.search_space, table.device.batch_size
         total, law_gap = np.zeros(len(measured)), np.zeros(len(measured))
         levels: dict[str, dict[str, Floats]] = {
             level: defaultdict(lambda: np.zeros(len(measured))) for level in LEVEL_WIDTHS
         }
-        for i, network in enumerate(measured):
-            for op in space.ops(space.parse_architecture(network.arch), batch_size=batch_size):
+        for i, network in enumerate(ops):
+            for op in network:
                 latency_ms = op_latency_ms(op)
                 total[i] += latency_ms
                 law_gap[i] += law_ms.get(op, latency_ms) - latency_ms
@@ -192,10 +238,11 @@ class _Networks:
         The errors have the closed form of Gaussian process regression (Rasmussen & Williams
         2006, eq. 5.12).
         """
+        if not len(rows):
+            return 0.0
         errors = {}
         for scale in SCALES:
-            inverse = np.linalg.inv(self._noisy_covariance(scale, rows))
-            residual = inverse @ self.gap_ms[rows] / np.diag(inverse)
+            residual = self._residuals_ms(scale, rows)
             errors[scale] = float(np.mean((residual / self.latency_ms[rows]) ** 2))
         return min(SCALES, key=lambda scale: errors[scale])
 
@@ -209,10 +256,22 @@ class _Networks:
         predictions = self.table_ms.copy()
         for left_out in range(len(predictions)):
             rows = np.delete(np.arange(len(predictions)), left_out)
-            scale = self.best_scale(rows)
-            dual = self.solve(scale, rows)
-            predictions[left_out] += self.covariances[scale][left_out, rows] @ dual
+            predictions[left_out] = self.predict_ms(rows, np.array([left_out]))[0]
         return predictions
+
+    def predict_ms(self, rows: Rows, targets: Rows) -> Floats:
+        """[m] networks `targets` by the fit to `rows`; by the table alone if these are none."""
+        scale = self.best_scale(rows)
+        learnt = self.covariances[scale][np.ix_(targets, rows)] @ self.solve(scale, rows)
+        return np.asarray(self.table_ms[targets] + learnt, np.float64)
+
+    def left_out_residuals_ms(self, rows: Rows) -> Floats:
+        """[m] what each of `rows` deviates from the fit to the others, by the scale of all."""
+        return self._residuals_ms(self.best_scale(rows), rows)
+
+    def _residuals_ms(self, scale: float, rows: Rows) -> Floats:
+        inverse = np.linalg.inv(self._noisy_covariance(scale, rows))
+        return np.asarray(inverse @ self.gap_ms[rows] / np.diag(inverse), np.float64)
 
     def _noisy_covariance(self, scale: float, rows: Rows) -> Floats:
         prior = self.covariances[scale][np.ix_(rows, rows)]

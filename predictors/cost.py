@@ -1,4 +1,4 @@
-"""c(α) as a sum over ops: a fixed part plus one term per active block, vectorised."""
+"""c(α) as a sum over ops, or as the longer of two, vectorised."""
 
 from __future__ import annotations
 
@@ -54,13 +54,40 @@ class AdditiveCost:
         return total
 
     def relative_interval(self, confidence: float) -> float:
-        known = sorted(c for c in self.relative_quantiles if c >= confidence)
-        if not known:
-            raise InvalidInputError(
-                f"no interval for confidence {confidence:g}: the table was not calibrated on "
-                "enough measured networks (pnag profile --networks 30)"
-            )
-        return self.relative_quantiles[known[0]]
+        return _half_width(self.relative_quantiles, confidence)
+
+
+@dataclass(frozen=True)
+class LaunchCost:
+    """c(α) = max(launch(α), work(α)) over the tokens of one space.
+
+    c(α) ≤ B exactly if both additive parts are ≤ B: a budget on it is two additive budgets.
+    """
+
+    launch: AdditiveCost
+    work: AdditiveCost
+    relative_quantiles: Mapping[float, float] = field(default_factory=dict)
+    unit: str = "ms"
+
+    @property
+    def parts(self) -> tuple[AdditiveCost, AdditiveCost]:
+        return self.launch, self.work
+
+    def __call__(self, tokens: Tokens) -> Floats:
+        return np.maximum(self.launch(tokens), self.work(tokens))
+
+    def relative_interval(self, confidence: float) -> float:
+        return _half_width(self.relative_quantiles, confidence)
+
+
+def _half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:
+    known = sorted(c for c in relative_quantiles if c >= confidence)
+    if not known:
+        raise InvalidInputError(
+            f"no interval for confidence {confidence:g}: the table was not calibrated on "
+            "enough measured networks (pnag profile --networks 30)"
+        )
+    return relative_quantiles[known[0]]
 
 
 def additive_cost(

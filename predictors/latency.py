@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from predictors.calibration import op_factor
+from predictors.launch import launch_law, launch_terms
 from predictors.lookup import calibration_of, table_latency
 from predictors.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
@@ -95,6 +96,10 @@ class LatencyPredictor:
         latency_ms = self.calibration.intercept_ms + sum(
             op_factor(self.calibration, part.op) * part.latency_ms for part in parts
         )
+        law = launch_law(self.calibration)
+        if law is not None:
+            launch_ms = law.fixed_ms + sum(law.op_ms(launch_terms(part.op)) for part in parts)
+            latency_ms = max(latency_ms, launch_ms)
         half = self.half_width(confidence)
         measured = all(part.source is Source.TABLE for part in parts)
         interval = None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -27,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from predictors.cost import AdditiveCost, additive_cost
+from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.intervals import conformal_quantiles
 from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.ops import Activation, OpConfig, OpKind
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.space import MobileNetV3Space
+from profiler.table import Calibration
 
 SCHEMA = "pnag.launch-model/1"
 WARP = 32
@@ -121,25 +122,10 @@ class Law:
         return sum(self.costs[name] * amount for name, amount in terms.items() if amount)
 
 
-@dataclass(frozen=True)
-class LaunchCost:
-    """c(α) = max(launch(α), work(α)) over the tokens of one space.
-
-    c(α) ≤ B exactly if both additive parts are ≤ B: a budget on it is two additive budgets.
-    """
-
-    launch: AdditiveCost
-    work: AdditiveCost
-    relative_quantiles: Mapping[float, float] = field(default_factory=dict)
-    unit: str = "ms"
-
-    def __call__(self, tokens: Tokens) -> Floats:
-        return np.maximum(self.launch(tokens), self.work(tokens))
-
-    def relative_interval(self, confidence: float) -> float:
-        return replace(self.work, relative_quantiles=self.relative_quantiles).relative_interval(
-            confidence
-        )
+def launch_law(calibration: Calibration) -> Law | None:
+    """The launches of a calibration, if it has any."""
+    launch = calibration.launch
+    return None if launch is None else Law(launch.fixed_ms, launch.kernels_ms)
 
 
 @dataclass(frozen=True)
@@ -294,7 +280,7 @@ class LaunchModel:
 
 
 @dataclass(frozen=True)
-class _Design:
+class Design:
     """Amounts [n, 1 + terms] of networks, each column of mean 1; the first is constant."""
 
     names: tuple[str, ...]
@@ -310,7 +296,7 @@ class _Design:
         return Law(fixed, dict(zip(self.names, rest, strict=True)))
 
 
-def _design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> _Design:
+def design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> Design:
     by_op = {op: terms(op) for ops in networks for op in ops}
     names = sorted({name for found in by_op.values() for name, n in found.items() if n})
     column = {name: index + 1 for index, name in enumerate(names)}
@@ -323,12 +309,12 @@ def _design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> _Des
     amounts = np.array([np.sum([vectors[op] for op in ops], axis=0) for ops in networks])
     amounts[:, 0] = 1.0
     scale = amounts.mean(axis=0)
-    return _Design(tuple(names), amounts / scale, scale)
+    return Design(tuple(names), amounts / scale, scale)
 
 
-def _designs(networks: Sequence[Ops], *, per_site: bool) -> tuple[_Design, _Design]:
-    work = _design(networks, lambda op: work_terms(op, per_site=per_site))
-    return _design(networks, launch_terms), work
+def _designs(networks: Sequence[Ops], *, per_site: bool) -> tuple[Design, Design]:
+    work = design(networks, lambda op: work_terms(op, per_site=per_site))
+    return design(networks, launch_terms), work
 
 
 def _fit(launch: Floats, work: Floats, latency_ms: Floats) -> Floats:
@@ -340,7 +326,7 @@ def _fit(launch: Floats, work: Floats, latency_ms: Floats) -> Floats:
         weight = 1 / latency_ms**2
         for _ in range(ITERATIONS):
             active = np.hstack([launch * launch_bound[:, None], work * ~launch_bound[:, None]])
-            costs = _weighted_nnls(active, latency_ms, weight / weight.sum())
+            costs = weighted_nnls(active, latency_ms, weight / weight.sum())
             launched = launch @ costs[: launch.shape[1]]
             computed = work @ costs[launch.shape[1] :]
             residual = np.abs(np.maximum(launched, computed) / latency_ms - 1)
@@ -351,7 +337,7 @@ def _fit(launch: Floats, work: Floats, latency_ms: Floats) -> Floats:
     return best
 
 
-def _weighted_nnls(amounts: Floats, latency_ms: Floats, weight: Floats) -> Floats:
+def weighted_nnls(amounts: Floats, latency_ms: Floats, weight: Floats) -> Floats:
     """argmin over costs ≥ 0 of Σ weight · (amounts · costs - latency)² + RIDGE · |costs|²."""
     from scipy.optimize import nnls
 
@@ -362,9 +348,7 @@ def _weighted_nnls(amounts: Floats, latency_ms: Floats, weight: Floats) -> Float
     return costs
 
 
-def _left_out(
-    launch: _Design, work: _Design, latency_ms: Floats, folds: NDArray[np.int64]
-) -> Floats:
+def _left_out(launch: Design, work: Design, latency_ms: Floats, folds: NDArray[np.int64]) -> Floats:
     """[n] predictions in ms, each by a fit that had not seen the network."""
     predicted = np.empty_like(latency_ms)
     for fold in range(FOLDS):

@@ -1,4 +1,4 @@
-"""c(α) from a latency table: the sum of its ops, calibrated on its measured networks."""
+"""c(α) from a latency table: its ops' sum, calibrated on measured networks, or the launches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from predictors.calibration import (
     op_factor,
     usable_networks,
 )
-from predictors.cost import AdditiveCost, additive_cost
+from predictors.cost import AdditiveCost, LaunchCost, additive_cost
+from predictors.launch import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.ops import OpConfig, parse_key
 from profiler.space import MobileNetV3Space
@@ -53,7 +54,7 @@ def calibrated(table: LatencyTable) -> LatencyTable:
     return table.model_copy(update={"calibration": fit_calibration(table, table_latency(table))})
 
 
-def cost_from_table(table: LatencyTable) -> AdditiveCost:
+def cost_from_table(table: LatencyTable) -> AdditiveCost | LaunchCost:
     """c(α) over the table's space, calibrated where the table has the networks for it."""
     return calibrated_cost(
         table.search_space, table_latency(table), calibration_of(table), table.device.batch_size
@@ -65,14 +66,24 @@ def calibrated_cost(
     op_latency_ms: OpLatency,
     calibration: Calibration | None,
     batch_size: int = 1,
-) -> AdditiveCost:
+) -> AdditiveCost | LaunchCost:
     """Tabulate per-op latencies, measured or predicted, with a calibration (or without)."""
     if calibration is None:
         return additive_cost(space, op_latency_ms, batch_size=batch_size)
-    return additive_cost(
+    work = additive_cost(
         space,
         lambda op: op_factor(calibration, op) * op_latency_ms(op),
         intercept=calibration.intercept_ms,
         relative_quantiles=calibration.relative_quantiles,
         batch_size=batch_size,
     )
+    law = launch_law(calibration)
+    if law is None:
+        return work
+    launch = additive_cost(
+        space,
+        lambda op: law.op_ms(launch_terms(op)),
+        intercept=law.fixed_ms,
+        batch_size=batch_size,
+    )
+    return LaunchCost(launch, work, calibration.relative_quantiles)

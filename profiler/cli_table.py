@@ -258,9 +258,10 @@ def _footer(table: LatencyTable) -> Text:
             f"{floor.p95_pct:.2g} % (p95)"
         )
     if table.calibration is not None:
+        launches = ", launches included" if table.calibration.launch else ""
         lines.append(
-            f"calibrated on {table.calibration.n_networks} networks, leave-one-out error "
-            f"{table.calibration.residual_mape_pct:.2g} %"
+            f"calibrated on {table.calibration.n_networks} networks{launches}, leave-one-out "
+            f"error {table.calibration.residual_mape_pct:.2g} %"
         )
     return failures.append("\n".join(lines))
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from profiler.atomic import write_text_atomic
 from profiler.devices.base import DeviceInfo
@@ -71,10 +79,21 @@ class NoiseFloor(_Strict):
     publishable: bool
 
 
-class Calibration(_Strict):
-    """c(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g].
+class Launches(_Strict):
+    """launch(α) = fixed_ms + Σ_ops Σ kernels_ms[kind]: the host's time to queue a network.
 
-    Groups are those of predictors/calibration.py: "all", sizes, kernels, single op keys.
+    Kinds of kernels are those of predictors/launch.py: block, excitation, hard_swish.
+    """
+
+    fixed_ms: float = Field(ge=0)
+    kernels_ms: dict[str, Annotated[float, Field(ge=0)]]
+
+
+class Calibration(_Strict):
+    """c(α) = max(work(α), launch(α)), or work(α) alone where `launch` is None.
+
+    work(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g]; groups are those
+    of predictors/calibration.py: "all", sizes, kernels, single op keys.
     """
 
     intercept_ms: float
@@ -83,6 +102,15 @@ class Calibration(_Strict):
     residual_mape_pct: float = Field(ge=0)  # leave-one-out
     # coverage -> half-width of the conformal interval as a fraction of c(α)
     relative_quantiles: dict[float, float] = {}
+    launch: Launches | None = None  # where the host's launches bound some networks
+
+    @model_serializer(mode="wrap")
+    def _without_no_launch(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No `launch` in the file where there is none: also readers before it read it."""
+        document: dict[str, Any] = fields(self)
+        if self.launch is None:
+            document.pop("launch", None)
+        return document
 
     @field_validator("factors")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -45,14 +45,17 @@ def make_table(
     noise: float = 0.0,
     threads: int = 1,
     batch_size: int = 1,
+    launch_ms: Callable[[Sequence[OpConfig]], float] = lambda ops: 0.0,
+    platform: str = "cpu",
 ) -> LatencyTable:
-    """Networks are intercept + Σ inside(op), times lognormal noise."""
+    """Networks are max(intercept + Σ inside(op), launch(ops)), times lognormal noise."""
     space = space or MobileNetV3Space()
     rng = np.random.default_rng(seed)
     networks = []
     for tokens in space.sample(n_networks, rng):
         arch = space.decode(tokens)
-        total = intercept_ms + sum(map(inside_ms, space.ops(arch, batch_size=batch_size)))
+        ops = space.ops(arch, batch_size=batch_size)
+        total = max(intercept_ms + sum(map(inside_ms, ops)), launch_ms(ops))
         latency_ms = total * float(np.exp(rng.normal(0, noise)))
         networks.append(NetworkEntry(arch=str(arch), latency_ms=latency_ms, verdict=Verdict.STABLE))
     return LatencyTable(
@@ -60,7 +63,14 @@ def make_table(
             name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
         ),
         device=DeviceInfo(
-            "cpu", "cpu", "Synthetic CPU", "law", "1", threads, "float32", batch_size
+            platform,
+            platform,
+            f"Synthetic {platform.upper()}",
+            "law",
+            "1",
+            threads,
+            "float32",
+            batch_size,
         ),
         protocol={"preset": "full"},
         ops={
