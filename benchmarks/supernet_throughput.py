@@ -19,7 +19,7 @@ import torch
 
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
-from pnag.supernet.train import Trainer, TrainSettings
+from pnag.supernet.train import PRECISIONS, Precision, Trainer, TrainSettings
 from pnag.supernet.workers import Workers
 from profiler.space import open_space
 
@@ -42,10 +42,10 @@ def noise_images(n: int) -> Dataset:
     return Dataset("noise", split, split, 10)
 
 
-def measure(batch_size: int, repeats: int) -> dict[str, float]:
+def measure(batch_size: int, repeats: int, precision: Precision) -> dict[str, float]:
     data, rates = noise_images(2 * batch_size), {}
     for n_random in (1, 2):
-        settings = TrainSettings(batch_size=batch_size, n_random=n_random)
+        settings = TrainSettings(batch_size=batch_size, n_random=n_random, precision=precision)
         trainer = Trainer(SPACE, data, settings, Workers())
         rates[f"train: sandwich of {n_random + 2}"] = images_per_s(
             trainer.train_step, batch_size, repeats
@@ -67,13 +67,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rates = measure(options.batch_size, options.repeats)
+    rates = measure(options.batch_size, options.repeats, options.precision)
     for name, rate in rates.items():
         print(f"{name:24} {rate:8.1f} images/s")
     if options.out is not None:
-        document = {"threads": torch.get_num_threads(), "images_per_s": rates}
+        document = {
+            "threads": torch.get_num_threads(),
+            "training_precision": options.precision,
+            "images_per_s": rates,
+        }
         options.out.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
+from pnag.supernet.depthwise import depthwise_conv2d
 from profiler.network import BN_EPS, Network, SqueezeExcite, activation, op_module
 from profiler.ops import OpConfig, make_divisible
 from profiler.space import (
@@ -84,8 +85,7 @@ class ElasticDepthwise(nn.Module):
         return weight
 
     def forward(self, x: Tensor, kernel: int) -> Tensor:
-        weight = self.weight(x.shape[1], kernel)
-        return F.conv2d(x, weight, None, self.conv.stride, kernel // 2, groups=len(weight))
+        return depthwise_conv2d(x, self.weight(x.shape[1], kernel), self.conv.stride[0])
 
 
 class ElasticSqueezeExcite(SqueezeExcite):
