@@ -44,7 +44,7 @@ LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "o
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
 QUEUED_PLATFORMS = frozenset({"cuda"})  # where the host launches ahead of the device
-CLEAR_GAIN = 2.0  # standard errors by which launches must lower the leave-one-out error
+CLEAR_GAIN = 1.0  # standard errors by which launches must lower the leave-one-out error
 
 OpLatency = Callable[[OpConfig], float]
 
