@@ -1,8 +1,8 @@
-"""Depthwise convolution that trains fast on CPUs.
+"""Depthwise convolution that trains fast in bfloat16 on CPUs.
 
 oneDNN 3.12 has a depthwise kernel for the weight gradient only up to 3 columns and at least as
-many image rows as kernel rows; beyond, it falls back to one that is several times slower. So 5x5
-and 7x7 gradients are computed as strips of at most 3 columns.
+many image rows as kernel rows; beyond, bfloat16 falls back to one that is several times slower. So
+5x5 and 7x7 gradients are computed as strips of at most 3 columns. In float32 this gains nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _BLOCK_IMAGES = 8  # at a time, so that the shifted copies stay in cache
 def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """`F.conv2d` of [n, c, h, w] with [c, 1, k, k], k odd, padded by k // 2, in the type of `x`.
 
-    On CPUs, strided ones are computed in float32: their bfloat16 gradients are several times
-    slower.
+    On CPUs, strided ones of bfloat16 are computed in float32: their own gradients are several
+    times slower.
     """
     kernel = weight.shape[-1]
-    if x.device.type == "cpu" and stride == 1 and kernel in (5, 7):
+    slow = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    if slow and stride == 1 and kernel in (5, 7):
         return cast(Tensor, _Unstrided.apply(x, weight))  # type: ignore[no-untyped-call]
-    dtype = torch.float32 if x.device.type == "cpu" and stride > 1 else x.dtype
+    dtype = torch.float32 if slow and stride > 1 else x.dtype
     with torch.autocast(x.device.type, enabled=False):
         y = F.conv2d(x.to(dtype), weight.to(dtype), None, stride, kernel // 2, groups=len(weight))
     return y.to(x.dtype)
