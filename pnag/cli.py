@@ -19,8 +19,8 @@ EXIT_INTERRUPTED = 130
 COMMAND_MODULES = (
     "profiler.cli_space",
     "profiler.cli_table",
-    "predictors.cli",
     "pnag.cli_profile",
+    "predictors.cli",
     "pnag.cli_train",
     "pnag.cli_generate",
     "pnag.cli_supernet",

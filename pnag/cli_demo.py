@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command()(demo)
+    parent.command(short_help="The whole job on this machine's CPU.")(demo)
 
 
 def demo(

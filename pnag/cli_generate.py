@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command()(generate)
+    parent.command(short_help="The best architecture within each budget.")(generate)
 
 
 def generate(

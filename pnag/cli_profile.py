@@ -12,8 +12,8 @@ from profiler import cli
 
 
 def register(app: typer.Typer) -> None:
-    app.command("profile")(profile)
-    app.command("devices")(cli.devices)
+    app.command("devices", short_help="What can be measured, and what disturbs it.")(cli.devices)
+    app.command("profile", short_help="Measure a space on a device: a latency table.")(profile)
 
 
 @functools.wraps(cli.profile)

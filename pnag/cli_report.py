@@ -13,7 +13,7 @@ from profiler.terminal import Terminal
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command()(report)
+    parent.command(short_help="One HTML page of a run; figures for papers.")(report)
 
 
 def report(

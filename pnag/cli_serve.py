@@ -14,7 +14,7 @@ from profiler.terminal import Terminal
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command()(serve)
+    parent.command(short_help="Answer budgets over HTTP.")(serve)
 
 
 def serve(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command()(train)
+    parent.command(short_help="Train evaluator and generator on a table.")(train)
 
 
 def train(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(predict)
+    app.command(short_help="Latency of architectures and ONNX networks.")(predict)
 
 
 def predict(
