@@ -1,7 +1,11 @@
-"""Tests marked `gpu` run where an NVIDIA GPU can be used, and are named where it cannot."""
+"""Tests marked `gpu` run where an NVIDIA GPU can be used, and are named where it cannot.
+
+Tests of Ctrl-C work in the background of a shell as well, which has SIGINT ignored.
+"""
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 
 import pytest
@@ -17,6 +21,11 @@ def why_no_gpu() -> str:
         return "" if discover() else "CUDA shows no GPU"
     except DeviceUnavailableError as error:
         return str(error)
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
