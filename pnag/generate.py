@@ -131,7 +131,7 @@ class _Request:
         best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
         missing = np.arange(len(budgets))
         # a budget beyond the dearest architecture is no limit; training saw none
-        aims = np.minimum(budgets / (1 + self.margin), self.constraints.reachable[0, 1])
+        aims = np.minimum(budgets / (1 + self.margin), self.problem.reachable_ms[1])
         for _ in range(MAX_ATTEMPTS):
             self._check_reachable(budgets[missing], aims[missing])
             drawn = self._draw(learner, aims[missing], rng)

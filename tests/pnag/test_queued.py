@@ -118,3 +118,14 @@ def test_generating_holds_a_confidence_and_limits_too(run_folder):
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):
         generate(run.problem, run.learners, [high], limits=Limits(max_madds=1.0))
+
+
+def test_a_generous_budget_is_used_where_work_outgrows_all_launches(run_folder):
+    """No end alone bounds a budget: the dearest architecture is that of the longer one."""
+    run = load_run(run_folder / "run")
+    few_launches = AdditiveCost(1.0, np.full((20, 3, 3), 0.1))  # 2 to 3 ms
+    problem = Problem(SPACE, LaunchCost(few_launches, WORK, {0.95: 0.03}), SaturatingAccuracy())
+    high = problem.reachable_ms[1]
+    (made,) = generate(problem, run.learners, [high], n_samples=64)
+    assert few_launches(SPACE.encode([SPACE.parse_architecture(made.arch)]))[0] < 3.1
+    assert 0.5 * high < made.latency_ms <= high
