@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from profiler.closing import Closing
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
 
@@ -147,7 +147,7 @@ class DeviceHost:
         return device
 
 
-class FleetDevice:
+class FleetDevice(Closing):
     """A device of the fleet; to the sweep it is a device like any other.
 
     Args:
@@ -208,17 +208,6 @@ class FleetDevice:
             self.ask("close")
         finally:
             self._ray.kill(self._host)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _require_offered(self, address: str) -> None:
         offered = {n: c for n, c in self._ray.cluster_resources().items() if c and ":" in n}

@@ -11,12 +11,11 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from profiler.atomic import refuse_unwritable
+from profiler.closing import Closing
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.stats import Floats
@@ -108,7 +107,7 @@ def epoch_of(info: DeviceInfo) -> str:
     return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
 
 
-class Journal:
+class Journal(Closing):
     """Append-only record of a sweep; in memory only, with no path.
 
     Raises:
@@ -234,14 +233,3 @@ class Journal:
 
     def close(self) -> None:
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

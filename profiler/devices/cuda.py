@@ -15,9 +15,9 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from types import TracebackType
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, cast, get_args
 
+from profiler.closing import Closing
 from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.devices.cuda_queue import (
@@ -100,7 +100,7 @@ def recorded_options(info: DeviceInfo) -> dict[str, Any]:
     return asdict(CudaMode.of(info))
 
 
-class CudaDevice:
+class CudaDevice(Closing):
     """GPU `index`, in CUDA's order (CUDA_VISIBLE_DEVICES counts), until `close`.
 
     `queue` and `sensors` replace torch and NVML where there are none.
@@ -197,17 +197,6 @@ class CudaDevice:
     def close(self) -> None:
         """Release the GPU; clocks that were locked are unlocked."""
         self._undo.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class CudaWorkload:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from profiler.closing import Closing
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import MeasurementError
 
@@ -51,7 +50,7 @@ class Scenario:
 QUIET = Scenario()
 
 
-class FakeDevice:
+class FakeDevice(Closing):
     """Deterministic for a seed; its clock `now` advances only by the work it does."""
 
     min_sample_ms = 2.0
@@ -131,17 +130,6 @@ class FakeDevice:
 
     def close(self) -> None:
         return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

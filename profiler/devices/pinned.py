@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from profiler.closing import Closing
 from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState
 from profiler.errors import DeviceUnavailableError
@@ -15,7 +14,7 @@ MAX_STEAL_PCT = 1.0
 MAX_PRESSURE_PCT = 5.0
 
 
-class PinnedHost:
+class PinnedHost(Closing):
     """The quietest `threads` cores: this process is pinned to them until `close`.
 
     Raises:
@@ -74,17 +73,6 @@ class PinnedHost:
 
     def close(self) -> None:
         _pin(self._allowed)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _pin(cores: tuple[int, ...]) -> None:

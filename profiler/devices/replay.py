@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from profiler.closing import Closing
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.space import MobileNetV3Space
 from profiler.table import load_table
 
 
-class ReplayDevice:
+class ReplayDevice(Closing):
     """Measured networks come back as measured; others as the sum of their ops.
 
     Raises:
@@ -62,17 +61,6 @@ class ReplayDevice:
 
     def close(self) -> None:
         return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)
