@@ -19,7 +19,8 @@ import torch
 
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
-from pnag.supernet.train import PRECISIONS, Precision, Trainer, TrainSettings
+from pnag.supernet.precision import PRECISIONS, Precision
+from pnag.supernet.train import Trainer, TrainSettings
 from pnag.supernet.workers import Workers
 from profiler.space import open_space
 

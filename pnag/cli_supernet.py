@@ -14,8 +14,8 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from pnag.supernet.data import Dataset
     from pnag.supernet.elastic import ElasticMobileNetV3
+    from pnag.supernet.precision import Precision
     from pnag.supernet.subnets import Method
-    from pnag.supernet.train import Precision
     from profiler.space import MobileNetV3Space
 
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
@@ -61,6 +61,13 @@ def train(
     resolution: ResolutionOption = None,
     epochs: Annotated[int, typer.Option("--epochs")] = 60,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Of all workers together.")] = 128,
+    micro_batch_size: Annotated[
+        int, typer.Option("--micro-batch-size", help="Images that share BatchNorm's statistics.")
+    ] = 64,
+    start_resolution: Annotated[
+        int | None,
+        typer.Option("--start-resolution", help="Let images grow from this size (px)."),
+    ] = None,
     method: Annotated[str, typer.Option("--method", help="sandwich or progressive.")] = "sandwich",
     random_subnets: Annotated[
         int, typer.Option("--random-subnets", help="Per step, beside smallest and largest.")
@@ -107,6 +114,8 @@ def train(
         settings = TrainSettings(
             epochs=epochs,
             batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            start_resolution_px=start_resolution,
             method=cast("Method", method),
             n_random=random_subnets,
             learning_rate=learning_rate,
@@ -148,6 +157,7 @@ def evaluate(
         int | None, typer.Option("--test-images", help="By default all.")
     ] = None,
     held_out: HeldOutOption = False,
+    precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")] = "float32",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
     device: DeviceOption = "auto",
     json_output: JsonOption = False,
@@ -167,12 +177,15 @@ def evaluate(
         Evaluator,
         architectures_to_evaluate,
     )
+    from pnag.supernet.shared_prefix import in_shared_order, subnet_top1
     from pnag.supernet.workers import open_workers
 
     with open_workers(device) as workers:
         supernet = _open_supernet(checkpoint, space, width_mult, resolution)
         dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
-        settings = EvaluationSettings(recalibration_images, test_images, seed=seed)
+        settings = EvaluationSettings(
+            recalibration_images, test_images, precision=cast("Precision", precision), seed=seed
+        )
         digest = file_digest(checkpoint)
         recipe = {
             "checkpoint_sha256": digest, "space": space_facts(supernet.space),
@@ -180,7 +193,7 @@ def evaluate(
         }  # fmt: skip
         source = (
             f"subnets of {checkpoint.name} (sha256 {digest[:12]}), BatchNorm recalibrated on "
-            f"{recalibration_images} training images, no fine-tuning"
+            f"{recalibration_images} training images, no fine-tuning, {precision}"
         )
         job = EvaluationJob(out, recipe, dataset.name, source)
         if fresh and workers.is_first:
@@ -192,7 +205,13 @@ def evaluate(
         terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
         with terminal.progress("evaluating", len(chosen)) as progress:
             supernet.to(workers.device)
-            table = job.run(evaluator, supernet, chosen, workers, progress)
+            table = job.run(
+                supernet.space,
+                subnet_top1(evaluator, supernet),
+                in_shared_order(supernet.space, chosen),
+                workers,
+                progress,
+            )
     if workers.is_first:
         low, high = float(table.top1.min()), float(table.top1.max())
         terminal.result(

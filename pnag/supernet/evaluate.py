@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pnag.supernet.data import Dataset, ImageSplit, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from pnag.supernet.workers import Workers
 from predictors.scores import AccuracyTable, load_accuracy_table
 from profiler.atomic import write_text_atomic
@@ -35,6 +37,7 @@ class EvaluationSettings:
     recalibration_images: int = 2000
     test_images: int | None = None
     batch_size: int = 200
+    precision: Precision = "float32"
     seed: int = 0
 
 
@@ -56,33 +59,42 @@ class Evaluator:
             raise InvalidInputError(
                 f"{settings.recalibration_images} images to recalibrate on, of {n_train}"
             )
+        if settings.precision not in PRECISIONS:
+            raise InvalidInputError(
+                f"unknown precision {settings.precision!r}; known: {', '.join(PRECISIONS)}"
+            )
         chosen = rng.permutation(n_train)[: settings.recalibration_images]
         tested = rng.permutation(n_test)[: settings.test_images]
-        self.n_test = len(tested)
+        self.n_test, self.n_images = len(tested), len(tested) + len(chosen)
         self._recalibration = _Batches(data.train, chosen, settings.batch_size)
         self._test = _Batches(data.test, np.sort(tested), settings.batch_size)
 
     def recalibrate(self, network: Network) -> None:
         """Set BatchNorm's running statistics to means over batches, as Once-for-All does."""
-        cast(Any, network).to(memory_format=torch.channels_last)
-        layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over the batches
-        network.train()
-        with torch.no_grad():
-            for images, _ in self._recalibration:
-                network(self._prepared(images))
-        network.eval()
+        with torch.no_grad(), self.autocast(), recalibrating(network):
+            for images, _ in self.recalibration_batches():
+                network(images)
 
     @torch.no_grad()
     def top1(self, network: nn.Module) -> float:
         """The share of test images whose largest logit is the label's."""
         right = 0
-        for images, labels in self._test:
-            predicted = network(self._prepared(images)).argmax(1).cpu()
-            right += int((predicted == labels).sum())
+        with self.autocast():
+            for images, labels in self.test_batches():
+                right += int((network(images).argmax(1).cpu() == labels).sum())
         return right / self.n_test
+
+    def recalibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised training images, and their labels."""
+        return ((self._prepared(images), labels) for images, labels in self._recalibration)
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised test images, and their labels."""
+        return ((self._prepared(images), labels) for images, labels in self._test)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that networks compute in."""
+        return autocast(self.settings.precision, self.device)
 
     def subnet(self, supernet: ElasticMobileNetV3, arch: Architecture) -> Network:
         """A standalone, recalibrated network of `arch`."""
@@ -92,6 +104,19 @@ class Evaluator:
 
     def _prepared(self, images: Tensor) -> Tensor:
         return normalise(images.to(self.device), self.space)
+
+
+@contextmanager
+def recalibrating(module: nn.Module) -> Iterator[None]:
+    """Within, what passes `module` sets its BatchNorm statistics: means over batches."""
+    cast(Any, module).to(memory_format=torch.channels_last)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # a plain mean over the batches
+    module.train()
+    yield
+    module.eval()
 
 
 @dataclass(frozen=True)
@@ -133,14 +158,13 @@ class EvaluationJob:
 
     def run(
         self,
-        evaluator: Evaluator,
-        supernet: ElasticMobileNetV3,
+        space: MobileNetV3Space,
+        top1_of: Callable[[Architecture], float],
         architectures: Sequence[Architecture],
         workers: Workers,
         progress: Progress,
     ) -> AccuracyTable:
         """Evaluate what no journal holds, this worker's share of it, then join all."""
-        space = evaluator.space
         done = workers.agree(self._done(space) if workers.is_first else None)
         left = [arch for arch in architectures if str(arch) not in done]
         if workers.is_first:
@@ -149,8 +173,8 @@ class EvaluationJob:
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"recipe": self.recipe}) + "\n")
-            for arch in left[workers.rank :: workers.world_size]:
-                top1 = evaluator.top1(evaluator.subnet(supernet, arch))
+            for arch in left[workers.share(len(left))]:
+                top1 = top1_of(arch)
                 file.write(json.dumps({"arch": str(arch), "top1": top1}) + "\n")
                 file.flush()
                 progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pnag.supernet.batch_norm import synchronise
 from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
 from pnag.supernet.data import N_DRAWS, Dataset, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from pnag.supernet.sorting import apply_orders, importance_orders
 from pnag.supernet.subnets import METHODS, Method, open_choices, step_subnets
 from pnag.supernet.workers import Workers
@@ -29,16 +29,22 @@ from profiler.errors import InvalidInputError, PnagError
 from profiler.space import EXPANDS, MobileNetV3Space
 
 _MODEL, _MOMENTUM = "model/", "momentum/"
+GROWING = 0.7  # share of the training over which images grow, where they do
+_STEP_PX = 4
 # independent random streams of one seed
 _ORDER, _STEP = 0, 1
-
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """Everything that decides the result. Batch size and learning rate are of the whole batch.
+
+    Attributes:
+        micro_batch_size: images that pass the network, and BatchNorm, together. A batch is made
+            of whole micro-batches on every worker, so that the number of workers does not matter.
+        start_resolution_px: images grow linearly from this size to the space's over the first
+            `GROWING` of the training (progressive learning, Tan & Le, ICML 2021, section 4);
+            None for the space's own from the start.
 
     Raises:
         InvalidInputError: a value out of range.
@@ -46,6 +52,8 @@ class TrainSettings:
 
     epochs: int = 60
     batch_size: int = 128
+    micro_batch_size: int = 64
+    start_resolution_px: int | None = None
     method: Method = "sandwich"
     n_random: int = 2
     learning_rate: float = 0.1
@@ -63,6 +71,8 @@ class TrainSettings:
         checks = {
             "epochs": self.epochs >= 1,
             "batch size": self.batch_size >= 2,
+            "micro-batch size": self.micro_batch_size >= 2,
+            "start resolution": (self.start_resolution_px or _STEP_PX) >= _STEP_PX,
             "method": self.method in METHODS,
             "random subnets": self.n_random >= 0,
             "learning rate": self.learning_rate > 0,
@@ -107,10 +117,15 @@ class Trainer:
             raise InvalidInputError(
                 f"{self.n_images} training images are less than a batch of {settings.batch_size}"
             )
-        if settings.batch_size % workers.world_size:
+        if settings.batch_size % (settings.micro_batch_size * workers.world_size):
             raise InvalidInputError(
-                f"a batch of {settings.batch_size} is not shared evenly by "
-                f"{workers.world_size} workers"
+                f"a batch of {settings.batch_size} is not made of whole micro-batches of "
+                f"{settings.micro_batch_size} on each of {workers.world_size} workers"
+            )
+        start_px = settings.start_resolution_px
+        if start_px is not None and start_px > space.resolution_px:
+            raise InvalidInputError(
+                f"images cannot grow from {start_px} px to {space.resolution_px} px"
             )
         self.n_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
@@ -120,7 +135,6 @@ class Trainer:
         self.model: ElasticMobileNetV3 = (
             cast(Any, model).to(workers.device, memory_format=torch.channels_last).train()
         )
-        synchronise(self.model, synchronised=workers.world_size > 1)
         self.average = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
         self.optimizer = self._optimizer()
 
@@ -167,18 +181,30 @@ class Trainer:
         images = self.data.train.augmented(chosen, draws[share])
         device = self.workers.device
         labels = self.data.train.labels[torch.from_numpy(chosen)]
-        return normalise(images.to(device), self.space), labels.to(device)
+        images = normalise(images.to(device), self.space)
+        size_px = resolution_px(self.settings, self.step / self.n_steps, self.space.resolution_px)
+        if size_px != self.space.resolution_px:
+            images = F.interpolate(
+                images, (size_px, size_px), mode="bilinear", align_corners=False, antialias=True
+            )
+        return images, labels.to(device)
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.settings.seed, _ORDER, epoch])
         return rng.permutation(self.n_images)
 
     def _backward(self, images: Tensor, labels: Tensor, subnets: list[Any]) -> Tensor:
-        """Accumulate the mean gradient of all subnets; their losses [n_subnets].
+        """Accumulate the mean gradient of all subnets over all micro-batches; their losses."""
+        size = self.settings.micro_batch_size
+        parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+        losses = [self._backward_micro_batch(*part, subnets, 1 / len(parts)) for part in parts]
+        return torch.stack(losses).mean(0)
 
-        The largest learns from labels; the others from its softened outputs (in-place
-        distillation).
-        """
+    def _backward_micro_batch(
+        self, images: Tensor, labels: Tensor, subnets: list[Any], weight: float
+    ) -> Tensor:
+        """Losses [n_subnets]. The largest learns from labels; the others from its softened
+        outputs (in-place distillation)."""
         losses: list[Tensor] = []
         targets = labels
         for arch in subnets:
@@ -190,13 +216,12 @@ class Trainer:
                 targets = logits.detach().softmax(1)
             else:
                 loss = F.cross_entropy(logits, targets)
-            (loss / len(subnets)).backward()  # type: ignore[no-untyped-call]
+            (loss * (weight / len(subnets))).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return torch.stack(losses)
 
     def _logits(self, images: Tensor, arch: Any) -> Tensor:
-        enabled = self.settings.precision == "bfloat16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
+        with autocast(self.settings.precision, images.device):
             logits: Tensor = self.model(images, arch)
         return logits.float()
 
@@ -311,3 +336,17 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
     total = settings.epochs * steps_per_epoch
     progress = (step - warmup) / max(1.0, total - warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def resolution_px(settings: TrainSettings, progress: float, full_px: int) -> int:
+    """Side of the images after a share `progress` of the training: a multiple of 4 px, or full.
+
+    >>> settings = TrainSettings(start_resolution_px=16)
+    >>> [resolution_px(settings, progress, 32) for progress in (0, 0.2, 0.5, 0.7, 1)]
+    [16, 20, 24, 32, 32]
+    """
+    start_px = settings.start_resolution_px
+    if start_px is None or progress >= GROWING:
+        return full_px
+    side = start_px + (full_px - start_px) * progress / GROWING
+    return int(side / _STEP_PX) * _STEP_PX

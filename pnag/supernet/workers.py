@@ -28,9 +28,9 @@ class Workers:
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """This worker's part of a batch of `n`, which `world_size` divides."""
-        size = n // self.world_size
-        return slice(self.rank * size, (self.rank + 1) * size)
+        """This worker's part of `n` things; parts differ by one at most."""
+        first, end = (rank * n // self.world_size for rank in (self.rank, self.rank + 1))
+        return slice(first, end)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors, the same on every worker but for their values, by their mean."""

@@ -1,6 +1,8 @@
 """Recalibration, accuracy tables that resume, and extraction, from Python and the command line."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import onnxruntime
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from pnag.cli_supernet import register
+from pnag.supernet import shared_prefix
 from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, load_supernet, space_facts
 from pnag.supernet.data import normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
@@ -20,8 +23,15 @@ from pnag.supernet.evaluate import (
     architectures_to_evaluate,
 )
 from pnag.supernet.extract import extract_subnet
+from pnag.supernet.precision import PRECISIONS
+from pnag.supernet.shared_prefix import (
+    N_SHARED,
+    SharedPrefixEvaluator,
+    in_shared_order,
+    subnet_top1,
+)
 from predictors.scores import load_accuracy_table
-from profiler.errors import PnagError
+from profiler.errors import InvalidInputError, PnagError
 from profiler.network import Network, randomise_
 from profiler.space import open_space
 from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
@@ -92,6 +102,72 @@ def test_architectures_to_evaluate_start_at_the_extremes_and_do_not_repeat():
     assert architectures_to_evaluate(SPACE, 50, seed=1)[2:] != chosen[2:]
 
 
+@pytest.fixture(scope="module")
+def supernet():
+    return randomise_(ElasticMobileNetV3(SPACE), seed=1)
+
+
+def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet, monkeypatch):
+    evaluator = Evaluator(coloured_dataset(20, 60), SPACE, EvaluationSettings(12, batch_size=7))
+    archs = in_shared_order(SPACE, architectures_to_evaluate(SPACE, 5, seed=0))
+    twin = replace(archs[0], depths=(2, 2, 2, 2, 2))  # the same two first blocks
+    twin = replace(twin, kernel_sizes=archs[0].kernel_sizes[:2] + (5,) * 8)
+    twin = replace(twin, expand_ratios=archs[0].expand_ratios[:2] + (4,) * 8)
+    passes = []
+    through = SharedPrefixEvaluator._through
+
+    def counted(self, module, *features):
+        passes.append(module)
+        return through(self, module, *features)
+
+    monkeypatch.setattr(SharedPrefixEvaluator, "_through", counted)
+    shared, n_passes, top1 = SharedPrefixEvaluator(evaluator, supernet), [], []
+    for arch in (archs[0], twin, *archs[1:], archs[0]):
+        passes.clear()
+        top1.append(shared.top1(arch))
+        n_passes.append(len(passes))
+        assert top1[-1] == evaluator.top1(evaluator.subnet(supernet, arch))
+    assert n_passes[:2] == [N_SHARED + 1, 1]
+    assert max(n_passes[2:]) == N_SHARED - 1  # stem and first block are all architectures'
+    assert len(set(top1)) > 1
+
+
+def test_architectures_in_shared_order_are_the_same_ones_with_equal_beginnings_together():
+    archs = architectures_to_evaluate(SPACE, 300, seed=0)
+    ordered = in_shared_order(SPACE, archs)
+    assert sorted(map(str, ordered)) == sorted(map(str, archs))
+    beginnings = [(a.kernel_sizes[:2], a.expand_ratios[:2]) for a in ordered]
+    changes = sum(a != b for a, b in pairwise(beginnings))
+    assert changes == len(set(beginnings)) - 1 <= 80
+
+
+def test_first_blocks_are_not_shared_where_they_would_fill_the_memory(supernet, monkeypatch):
+    evaluator = Evaluator(coloured_dataset(8, 8), SPACE, EvaluationSettings(8))
+    # 16 images of 32 x 32 x (16 + 16 + 24 + 24) float32 values
+    monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4)
+    assert isinstance(subnet_top1(evaluator, supernet).__self__, SharedPrefixEvaluator)
+    monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4 - 1)
+    alone = subnet_top1(evaluator, supernet)
+    assert not hasattr(alone, "__self__")
+    assert alone(SMALLEST) == evaluator.top1(evaluator.subnet(supernet, SMALLEST))
+
+
+def test_bfloat16_evaluation_is_near_float32(supernet):
+    data = coloured_dataset(40, 20)
+    logits = {}
+    for precision in PRECISIONS:
+        evaluator = Evaluator(data, SPACE, EvaluationSettings(40, precision=precision))
+        network = evaluator.subnet(supernet, SMALLEST)
+        images, _ = next(evaluator.test_batches())
+        with torch.no_grad(), evaluator.autocast():
+            logits[precision] = network(images).float()
+        assert network.first_conv.bn.running_mean.dtype == torch.float32
+    correlation = np.corrcoef(*(tensor.flatten().numpy() for tensor in logits.values()))[0, 1]
+    assert 0.99 < correlation < 1
+    with pytest.raises(InvalidInputError, match="unknown precision 'float16'"):
+        Evaluator(data, SPACE, EvaluationSettings(40, precision="float16"))
+
+
 def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, monkeypatch):
     out, data = tmp_path / "table.json", folder / "colours.npz"
     command = [
@@ -99,16 +175,16 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
         "--out", out, "--count", 4, "--device", "cpu",
     ]  # fmt: skip
     few = [*command, "--recalibration-images", 20]
-    measured = Evaluator.top1
+    measured = SharedPrefixEvaluator.top1
     calls = []
 
-    def killed_at_the_third(self, network):
-        calls.append(network)
+    def killed_at_the_third(self, arch):
+        calls.append(arch)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return measured(self, network)
+        return measured(self, arch)
 
-    monkeypatch.setattr(Evaluator, "top1", killed_at_the_third)
+    monkeypatch.setattr(SharedPrefixEvaluator, "top1", killed_at_the_third)
     with pytest.raises(AssertionError):
         pnag(*few)
     journal = tmp_path / ".table.json.0.jsonl"

@@ -1,0 +1,88 @@
+"""Accuracies of many subnets, without computing twice what their first blocks have in common.
+
+The first blocks see the largest feature maps and cost the most, but there are few of them: the
+stem and two blocks come in 81 ways in every space. BatchNorm statistics of a block depend on
+the blocks before it only, so the results are those of every subnet on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.evaluate import Evaluator, recalibrating
+from profiler.ops import OpConfig
+from profiler.space import Architecture, MobileNetV3Space
+
+N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has
+_MAX_KEPT_BYTES = 4 * 2**30
+
+
+def subnet_top1(
+    evaluator: Evaluator, supernet: ElasticMobileNetV3
+) -> Callable[[Architecture], float]:
+    """Measures subnets of `supernet`: sharing first blocks, unless memory forbids it."""
+    first_ops = supernet.space.ops(supernet.space.extremes()[1])[:N_SHARED]
+    values = sum(op.out_channels * op.out_height_px * op.out_width_px for op in first_ops)
+    if 4 * values * evaluator.n_images <= _MAX_KEPT_BYTES:
+        return SharedPrefixEvaluator(evaluator, supernet).top1
+    return lambda arch: evaluator.top1(evaluator.subnet(supernet, arch))
+
+
+def in_shared_order(space: MobileNetV3Space, archs: Sequence[Architecture]) -> list[Architecture]:
+    """Architectures with the same first ops one after another."""
+    groups: dict[tuple[OpConfig, ...], list[Architecture]] = {}
+    for arch in archs:
+        groups.setdefault(tuple(space.ops(arch)[:N_SHARED]), []).append(arch)
+    return [arch for group in groups.values() for arch in group]
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What `op` and all before it make of the images, batch by batch."""
+
+    op: OpConfig
+    recalibration: list[Tensor]
+    test: list[Tensor]
+
+
+class SharedPrefixEvaluator:
+    """Top-1 of subnets of one supernet; fast where consecutive ones begin alike."""
+
+    def __init__(self, evaluator: Evaluator, supernet: ElasticMobileNetV3) -> None:
+        self._evaluator, self._supernet = evaluator, supernet
+        self._recalibration = [images for images, _ in evaluator.recalibration_batches()]
+        self._test = [images for images, _ in evaluator.test_batches()]
+        self._labels = torch.cat([labels for _, labels in evaluator.test_batches()])
+        self._kept: list[_Features] = []
+
+    @torch.no_grad()
+    def top1(self, arch: Architecture) -> float:
+        """As `Evaluator.top1(Evaluator.subnet(supernet, arch))`, but for rounding."""
+        network = self._supernet.extract(arch)
+        shared, modules = network.ops[:N_SHARED], network.op_modules()
+        pairs = zip(self._kept, shared, strict=False)
+        self._kept = [kept for kept, _ in takewhile(lambda pair: pair[0].op == pair[1], pairs)]
+        recalibration, test = self._recalibration, self._test
+        if self._kept:
+            recalibration, test = self._kept[-1].recalibration, self._kept[-1].test
+        for index in range(len(self._kept), N_SHARED):
+            recalibration, test = self._through(modules[index], recalibration, test)
+            self._kept.append(_Features(shared[index], recalibration, test))
+        _, logits = self._through(nn.Sequential(*modules[N_SHARED:]), recalibration, test)
+        right = torch.cat(logits).argmax(1).cpu() == self._labels
+        return int(right.sum()) / len(self._labels)
+
+    def _through(
+        self, module: nn.Module, recalibration: list[Tensor], test: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        with self._evaluator.autocast():
+            with recalibrating(module):
+                recalibration = [cast(Tensor, module(images)) for images in recalibration]
+            return recalibration, [cast(Tensor, module(images)) for images in test]
