@@ -46,7 +46,10 @@ def noise_images(n: int) -> Dataset:
 def measure(batch_size: int, repeats: int, precision: Precision) -> dict[str, float]:
     data, rates = noise_images(2 * batch_size), {}
     for n_random in (1, 2):
-        settings = TrainSettings(batch_size=batch_size, n_random=n_random, precision=precision)
+        settings = TrainSettings(
+            batch_size=batch_size, micro_batch_size=batch_size, n_random=n_random,
+            precision=precision,
+        )  # fmt: skip
         trainer = Trainer(SPACE, data, settings, Workers())
         rates[f"train: sandwich of {n_random + 2}"] = images_per_s(
             trainer.train_step, batch_size, repeats

@@ -68,6 +68,10 @@ def train(
         int | None,
         typer.Option("--start-resolution", help="Let images grow from this size (px)."),
     ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="Train this subnet alone (fine-tune, with --init)."),
+    ] = None,
     method: Annotated[str, typer.Option("--method", help="sandwich or progressive.")] = "sandwich",
     random_subnets: Annotated[
         int, typer.Option("--random-subnets", help="Per step, beside smallest and largest.")
@@ -116,6 +120,7 @@ def train(
             batch_size=batch_size,
             micro_batch_size=micro_batch_size,
             start_resolution_px=start_resolution,
+            arch=arch,
             method=cast("Method", method),
             n_random=random_subnets,
             learning_rate=learning_rate,

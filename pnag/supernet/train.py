@@ -26,7 +26,7 @@ from pnag.supernet.sorting import apply_orders, importance_orders
 from pnag.supernet.subnets import METHODS, Method, open_choices, step_subnets
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
-from profiler.space import EXPANDS, MobileNetV3Space
+from profiler.space import EXPANDS, Architecture, MobileNetV3Space
 
 _MODEL, _MOMENTUM = "model/", "momentum/"
 GROWING = 0.7  # share of the training over which images grow, where they do
@@ -45,6 +45,7 @@ class TrainSettings:
         start_resolution_px: images grow linearly from this size to the space's over the first
             `GROWING` of the training (progressive learning, Tan & Le, ICML 2021, section 4);
             None for the space's own from the start.
+        arch: the only subnet that is trained (fine-tuning); None for all of them.
 
     Raises:
         InvalidInputError: a value out of range.
@@ -54,6 +55,7 @@ class TrainSettings:
     batch_size: int = 128
     micro_batch_size: int = 64
     start_resolution_px: int | None = None
+    arch: str | None = None
     method: Method = "sandwich"
     n_random: int = 2
     learning_rate: float = 0.1
@@ -127,6 +129,7 @@ class Trainer:
             raise InvalidInputError(
                 f"images cannot grow from {start_px} px to {space.resolution_px} px"
             )
+        self.only = None if settings.arch is None else space.parse_architecture(settings.arch)
         self.n_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
         with torch.random.fork_rng(devices=[]):
@@ -149,9 +152,8 @@ class Trainer:
         settings, progress = self.settings, self.step / self.n_steps
         rng = np.random.default_rng([settings.seed, _STEP, self.step])
         images, labels = self._batch(rng)
-        choices = open_choices(settings.method, progress)
         self._sort_channels_when_expands_open()
-        subnets = step_subnets(self.space, choices, settings.n_random, rng)
+        subnets = self._subnets(progress, rng)
         rate = self._set_learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(images, labels, subnets)
@@ -170,6 +172,12 @@ class Trainer:
         )  # fmt: skip
         self.step += 1
         return report
+
+    def _subnets(self, progress: float, rng: np.random.Generator) -> list[Architecture]:
+        if self.only is not None:
+            return [self.only]
+        choices = open_choices(self.settings.method, progress)
+        return step_subnets(self.space, choices, self.settings.n_random, rng)
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """This worker's share of the step's images (normalised) and labels."""
@@ -193,7 +201,7 @@ class Trainer:
         rng = np.random.default_rng([self.settings.seed, _ORDER, epoch])
         return rng.permutation(self.n_images)
 
-    def _backward(self, images: Tensor, labels: Tensor, subnets: list[Any]) -> Tensor:
+    def _backward(self, images: Tensor, labels: Tensor, subnets: list[Architecture]) -> Tensor:
         """Accumulate the mean gradient of all subnets over all micro-batches; their losses."""
         size = self.settings.micro_batch_size
         parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
@@ -201,10 +209,10 @@ class Trainer:
         return torch.stack(losses).mean(0)
 
     def _backward_micro_batch(
-        self, images: Tensor, labels: Tensor, subnets: list[Any], weight: float
+        self, images: Tensor, labels: Tensor, subnets: list[Architecture], weight: float
     ) -> Tensor:
-        """Losses [n_subnets]. The largest learns from labels; the others from its softened
-        outputs (in-place distillation)."""
+        """Losses [n_subnets]. The first (largest) learns from labels; the others from its
+        softened outputs (in-place distillation)."""
         losses: list[Tensor] = []
         targets = labels
         for arch in subnets:
@@ -220,7 +228,7 @@ class Trainer:
             losses.append(loss.detach())
         return torch.stack(losses)
 
-    def _logits(self, images: Tensor, arch: Any) -> Tensor:
+    def _logits(self, images: Tensor, arch: Architecture) -> Tensor:
         with autocast(self.settings.precision, images.device):
             logits: Tensor = self.model(images, arch)
         return logits.float()
@@ -264,7 +272,7 @@ class Trainer:
         settings = self.settings
         before = open_choices(settings.method, (self.step - 1) / self.n_steps)
         now = open_choices(settings.method, self.step / self.n_steps)
-        if before.expand == EXPANDS[-1] != now.expand:
+        if self.only is None and before.expand == EXPANDS[-1] != now.expand:
             orders = importance_orders(self.model)
             for tensors in (self.model.state_dict(), self.average, self._momentum()):
                 apply_orders(tensors, orders)

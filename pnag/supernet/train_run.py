@@ -178,14 +178,16 @@ def _validator(judged: Dataset, space: MobileNetV3Space, workers: Workers) -> Ev
 def _validate(
     trainer: Trainer, validator: Evaluator, log: _Log, *, progress_note: Terminal
 ) -> None:
+    """Top-1 of the smallest and the largest subnet, or of the only one that is trained."""
+    judged = dict(zip(("smallest", "largest"), trainer.space.extremes(), strict=True))
+    if trainer.only is not None:
+        judged = {"only": trainer.only}
     model = trainer.averaged_model()
-    smallest, largest = (
-        validator.top1(validator.subnet(model, arch)) for arch in trainer.space.extremes()
-    )
-    log.write({"step": trainer.step - 1, "top1_smallest": smallest, "top1_largest": largest})
+    top1 = {name: validator.top1(validator.subnet(model, arch)) for name, arch in judged.items()}
+    log.write({"step": trainer.step - 1, **{f"top1_{name}": t for name, t in top1.items()}})
+    parts = [f"{100 * accuracy:.1f} % ({name} subnet)" for name, accuracy in top1.items()]
     progress_note.note(
-        f"after epoch {trainer.step // trainer.steps_per_epoch}: top-1 of the smallest subnet "
-        f"{100 * smallest:.1f} %, of the largest {100 * largest:.1f} %"
+        f"after epoch {trainer.step // trainer.steps_per_epoch}: top-1 {', '.join(parts)}"
     )
 
 

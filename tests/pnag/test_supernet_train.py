@@ -173,6 +173,25 @@ def test_images_grow_to_the_resolution_of_the_space():
         Trainer(SPACE, coloured_dataset(4), replace(settings, start_resolution_px=40), Workers())
 
 
+def test_fine_tuning_trains_one_subnet_and_leaves_the_rest_as_it_was(tmp_path):
+    smallest = SPACE.extremes()[0]
+    settings = replace(SMALL, arch=str(smallest), weight_decay=0.1)
+    trainer = Trainer(SPACE, coloured_dataset(4), settings, Workers())
+    before = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    assert [report.n_subnets for report in trainer.train()] == [1, 1]
+    after = trainer.model.state_dict()
+    unused = after["blocks.3.conv.point_linear.conv.conv.weight"]  # third block of a stage
+    assert torch.equal(unused, before["blocks.3.conv.point_linear.conv.conv.weight"])
+    used = "blocks.1.conv.point_linear.conv.conv.weight"
+    mid = 16 * 3
+    assert not torch.equal(after[used][:, :mid], before[used][:, :mid])
+    options = RunOptions(tmp_path, validate_epochs=1)
+    train_supernet(SPACE, coloured_dataset(4, 4), settings, options, Workers(), QUIET)
+    assert metrics(tmp_path)[-1].keys() == {"step", "top1_only"}
+    with pytest.raises(InvalidInputError):
+        Trainer(SPACE, coloured_dataset(4), replace(settings, arch="2,2"), Workers())
+
+
 def test_other_settings_are_not_resumed_silently(uninterrupted):
     data = coloured_dataset(12, 10)
     trainer = Trainer(SPACE, data, replace(SMALL, learning_rate=0.2), Workers())

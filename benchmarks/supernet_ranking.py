@@ -1,0 +1,124 @@
+"""Do accuracies with a supernet's weights rank architectures as fine-tuned networks do?
+
+    python -m benchmarks.supernet_ranking --checkpoint runs/supernet/supernet.safetensors \\
+        --data cifar10.npz --out runs/ranking
+
+Random subnets, each measured with the supernet's weights, then trained alone for a few epochs
+from them, then measured again; Spearman's rank correlation of the two. Resumed by the same
+command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from pnag.supernet.checkpoint import file_digest, load_supernet
+from pnag.supernet.data import Dataset, open_dataset
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator, architectures_to_evaluate
+from pnag.supernet.precision import PRECISIONS
+from pnag.supernet.train import TrainSettings
+from pnag.supernet.train_run import RunOptions, train_supernet
+from pnag.supernet.workers import Workers, open_workers
+from profiler.atomic import write_text_atomic
+from profiler.space import Architecture
+from profiler.terminal import Terminal
+
+RECALIBRATION_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One supernet, and how its subnets are fine-tuned."""
+
+    checkpoint: Path
+    data: Dataset
+    folder: Path
+    settings: TrainSettings
+
+    def row(self, arch: Architecture, folder: Path, device: Workers) -> dict[str, Any]:
+        """Top-1 of `arch` on all test images before and after; measured once."""
+        path = folder / "row.json"
+        if path.exists():
+            row: dict[str, Any] = json.loads(path.read_text())
+            return row
+        supernet = load_supernet(self.checkpoint)
+        space = supernet.space
+        n_recalibrated = min(RECALIBRATION_IMAGES, len(self.data.train.labels))
+        evaluator = Evaluator(self.data, space, EvaluationSettings(n_recalibrated), device.device)
+        supernet.to(device.device)
+        options = RunOptions(folder, init=self.checkpoint, validate_epochs=0)
+        tuned = train_supernet(space, self.data, self.settings, options, device, Terminal())
+        top1 = [
+            evaluator.top1(evaluator.subnet(model, arch))
+            for model in (supernet, load_supernet(tuned).to(device.device))
+        ]
+        row = {"arch": str(arch), "supernet": top1[0], "fine_tuned": top1[1]}
+        write_text_atomic(path, json.dumps(row) + "\n")
+        return row
+
+
+def compare(options: argparse.Namespace, workers: Workers) -> None:
+    space = load_supernet(options.checkpoint).space
+    data = open_dataset(options.data, space)
+    # the first two are the extremes
+    archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
+    alone, rows = Workers(device=workers.device), []
+    for index in range(workers.rank, options.count, workers.world_size):
+        settings = TrainSettings(
+            epochs=options.epochs, batch_size=options.batch_size,
+            micro_batch_size=options.batch_size, arch=str(archs[index]),
+            learning_rate=options.learning_rate, warmup_epochs=0.0, weight_decay=5e-4,
+            precision=options.precision, seed=options.seed,
+        )  # fmt: skip
+        comparison = Comparison(options.checkpoint, data, options.out, settings)
+        row = comparison.row(archs[index], options.out / f"subnet-{index}", alone)
+        print(json.dumps(row), flush=True)
+    workers.wait()
+    if not workers.is_first:
+        return
+    for index in range(options.count):
+        rows.append(json.loads((options.out / f"subnet-{index}" / "row.json").read_text()))
+    before, after = ([row[name] for row in rows] for name in ("supernet", "fine_tuned"))
+    result = spearmanr(before, after)
+    document = {
+        "checkpoint_sha256": file_digest(options.checkpoint),
+        "data": data.name,
+        "n_test": len(data.test.labels),
+        "epochs": options.epochs,
+        "learning_rate": options.learning_rate,
+        "precision": options.precision,
+        "seed": options.seed,
+        "spearman": float(result.statistic),
+        "p_value": float(result.pvalue),
+        "rows": rows,
+    }
+    write_text_atomic(options.out / "ranking.json", json.dumps(document, indent=1) + "\n")
+    print(f"Spearman {result.statistic:.3f} (p = {result.pvalue:.2g}), n = {options.count}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with open_workers() as workers:
+        compare(options, workers)
+
+
+if __name__ == "__main__":
+    main()
