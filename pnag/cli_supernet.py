@@ -62,8 +62,9 @@ def train(
     epochs: Annotated[int, typer.Option("--epochs")] = 60,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Of all workers together.")] = 128,
     micro_batch_size: Annotated[
-        int, typer.Option("--micro-batch-size", help="Images that share BatchNorm's statistics.")
-    ] = 64,
+        int | None,
+        typer.Option("--micro-batch-size", help="Images that pass together; by default 64."),
+    ] = None,
     start_resolution: Annotated[
         int | None,
         typer.Option("--start-resolution", help="Let images grow from this size (px)."),
@@ -118,7 +119,7 @@ def train(
         settings = TrainSettings(
             epochs=epochs,
             batch_size=batch_size,
-            micro_batch_size=micro_batch_size,
+            micro_batch_size=micro_batch_size or min(64, batch_size),
             start_resolution_px=start_resolution,
             arch=arch,
             method=cast("Method", method),
@@ -162,6 +163,7 @@ def evaluate(
         int | None, typer.Option("--test-images", help="By default all.")
     ] = None,
     held_out: HeldOutOption = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 200,
     precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")] = "float32",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
     device: DeviceOption = "auto",
@@ -189,7 +191,11 @@ def evaluate(
         supernet = _open_supernet(checkpoint, space, width_mult, resolution)
         dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
         settings = EvaluationSettings(
-            recalibration_images, test_images, precision=cast("Precision", precision), seed=seed
+            recalibration_images,
+            test_images,
+            batch_size,
+            precision=cast("Precision", precision),
+            seed=seed,
         )
         digest = file_digest(checkpoint)
         recipe = {
