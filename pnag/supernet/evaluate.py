@@ -115,8 +115,10 @@ def recalibrating(module: nn.Module) -> Iterator[None]:
             layer.reset_running_stats()
             layer.momentum = None  # a plain mean over the batches
     module.train()
-    yield
-    module.eval()
+    try:
+        yield
+    finally:
+        module.eval()
 
 
 @dataclass(frozen=True)

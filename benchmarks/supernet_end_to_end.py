@@ -1,0 +1,129 @@
+"""Do networks generated from a supernet's accuracies keep their accuracy and budget in files?
+
+    pnag profile --device cpu --space mbv3-cifar --networks 30 --out cpu.json
+    pnag train --latency-table cpu.json --accuracy-table accuracy.json --out runs/cifar
+    python -m benchmarks.supernet_end_to_end --run runs/cifar --device cpu --data cifar10.npz \\
+        --checkpoint runs/supernet/supernet.safetensors --out nets
+
+For budgets over the reachable range: generate, verify the latency on the device, extract with
+weights, and classify the test images with the ONNX and the TFLite file. `supernet` is the top-1 of
+the subnet evaluated alone, `predicted` what the accuracy table says of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnag.inputs import LATENCY_FILE
+from pnag.run import load_run
+from pnag.supernet.checkpoint import file_digest, load_supernet
+from pnag.supernet.data import Dataset, open_dataset
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.extract import extract_subnet
+from pnag.verify import Request, VerifiedArchitecture, generate_verified
+from profiler.atomic import write_text_atomic
+from profiler.litert import Model
+from profiler.table import load_table
+from profiler.terminal import Terminal
+
+BUDGET_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the reachable range
+RECALIBRATION_IMAGES = 2000
+Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [1, 3, h, w] -> [1, classes]
+
+
+def onnx_classifier(path: Path) -> Classify:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def classify(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        (logits,) = session.run(None, {"input": image})
+        return np.asarray(logits)
+
+    return classify
+
+
+def tflite_classifier(path: Path) -> Classify:
+    model = Model(path.read_bytes())
+    return lambda image: model.run(image.transpose(0, 2, 3, 1))
+
+
+def file_top1(path: Path, evaluator: Evaluator) -> float:
+    """The share of test images that the file classifies rightly, one at a time."""
+    classify = onnx_classifier(path) if path.suffix == ".onnx" else tflite_classifier(path)
+    right = 0
+    for images, labels in evaluator.test_batches():
+        singles = images.contiguous().numpy()[:, None]
+        predicted = [int(classify(np.ascontiguousarray(image)).argmax()) for image in singles]
+        right += int((np.array(predicted) == labels.numpy()).sum())
+    return right / evaluator.n_test
+
+
+def end_to_end(
+    row: VerifiedArchitecture, checkpoint: Path, data: Dataset, evaluator: Evaluator, folder: Path
+) -> dict[str, Any]:
+    """One generated network: its budget, latencies, and accuracies of all its forms."""
+    supernet = load_supernet(checkpoint)
+    arch = supernet.space.decode(row.picked.tokens)
+    made = extract_subnet(supernet, arch, evaluator, ("onnx", "tflite"), folder, calibration=data)
+    files = {
+        name: file_top1(folder / f"subnet.{name}", evaluator)
+        for name in ("onnx", "tflite", "int8.tflite")
+    }
+    return {
+        "budget_ms": row.picked.budget_ms,
+        "arch": row.picked.arch,
+        "predicted_ms": row.picked.latency_ms,
+        "measured_ms": row.measured.latency_ms,
+        "verdict": row.measured.verdict.value,
+        "predicted": row.picked.top1,
+        "supernet": made.top1,
+        **files,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--device", required=True, help="cpu or tflite, as the run's table")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    run, table = load_run(options.run), load_table(options.run / LATENCY_FILE)
+    low, high = run.reachable_ms
+    budgets_ms = [round(low + share * (high - low), 3) for share in BUDGET_SHARES]
+    request = Request(budgets_ms, seed=options.seed)
+    verified = generate_verified(run, table, options.device, request, Terminal())
+    data = open_dataset(options.data, table.search_space)
+    settings = EvaluationSettings(RECALIBRATION_IMAGES, seed=options.seed)
+    evaluator = Evaluator(data, table.search_space, settings)
+    rows = []
+    for row in verified.rows:
+        folder = options.out / f"{row.picked.budget_ms:g}ms"
+        rows.append(end_to_end(row, options.checkpoint, data, evaluator, folder))
+        print(json.dumps(rows[-1]), flush=True)
+    document = {
+        "device": verified.device.model,
+        "checkpoint_sha256": file_digest(options.checkpoint),
+        "data": data.name,
+        "n_test": evaluator.n_test,
+        "rows": rows,
+    }
+    write_text_atomic(options.out / "end_to_end.json", json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
