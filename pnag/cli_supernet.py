@@ -114,12 +114,14 @@ def train(
     from profiler.space import open_space
 
     chosen = open_space(space, width_mult, resolution)
+    if micro_batch_size is None:
+        micro_batch_size = min(TrainSettings.micro_batch_size, batch_size)
     with open_workers(device) as workers:
         on_gpu = workers.device.type == "cuda"
         settings = TrainSettings(
             epochs=epochs,
             batch_size=batch_size,
-            micro_batch_size=micro_batch_size or min(64, batch_size),
+            micro_batch_size=micro_batch_size,
             start_resolution_px=start_resolution,
             arch=arch,
             method=cast("Method", method),

@@ -70,11 +70,12 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        start_px = self.start_resolution_px
         checks = {
             "epochs": self.epochs >= 1,
             "batch size": self.batch_size >= 2,
             "micro-batch size": self.micro_batch_size >= 2,
-            "start resolution": (self.start_resolution_px or _STEP_PX) >= _STEP_PX,
+            "start resolution": start_px is None or start_px >= _STEP_PX,
             "method": self.method in METHODS,
             "random subnets": self.n_random >= 0,
             "learning rate": self.learning_rate > 0,

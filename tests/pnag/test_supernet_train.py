@@ -277,6 +277,11 @@ def test_bfloat16_losses_are_near_float32_ones():
 def test_wrong_settings_and_divergence_are_one_line():
     with pytest.raises(InvalidInputError, match="method is out of range"):
         TrainSettings(method="bignas")
+    for side_px in (0, 3, -16):
+        with pytest.raises(InvalidInputError, match="start resolution is out of range"):
+            TrainSettings(start_resolution_px=side_px)
+    with pytest.raises(InvalidInputError, match="micro-batch size is out of range"):
+        TrainSettings(micro_batch_size=0)
     with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
         Trainer(SPACE, coloured_dataset(10), replace(SMALL, batch_size=12), Workers())
     with pytest.raises(InvalidInputError, match="whole micro-batches of 2 on each of 3 workers"):
