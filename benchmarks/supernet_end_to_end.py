@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pnag.budget import spread_budgets_ms
 from pnag.inputs import LATENCY_FILE
 from pnag.run import load_run
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
+from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
@@ -33,8 +37,6 @@ from profiler.litert import Model
 from profiler.table import load_table
 from profiler.terminal import Terminal
 
-BUDGET_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the reachable range
-RECALIBRATION_IMAGES = 2000
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [1, 3, h, w] -> [1, classes]
 
 
@@ -44,12 +46,7 @@ def onnx_classifier(path: Path) -> Classify:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def classify(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        (logits,) = session.run(None, {"input": image})
-        return np.asarray(logits)
-
-    return classify
+    return lambda image: session.run(None, {"input": image})[0]
 
 
 def tflite_classifier(path: Path) -> Classify:
@@ -60,19 +57,22 @@ def tflite_classifier(path: Path) -> Classify:
 def file_top1(path: Path, evaluator: Evaluator) -> float:
     """The share of test images that the file classifies rightly, one at a time."""
     classify = onnx_classifier(path) if path.suffix == ".onnx" else tflite_classifier(path)
-    right = 0
-    for images, labels in evaluator.test_batches():
-        singles = images.contiguous().numpy()[:, None]
-        predicted = [int(classify(np.ascontiguousarray(image)).argmax()) for image in singles]
-        right += int((np.array(predicted) == labels.numpy()).sum())
-    return right / evaluator.n_test
+
+    def logits(images: Tensor) -> Tensor:
+        singles = np.split(images.contiguous().numpy(), len(images))
+        return torch.from_numpy(np.concatenate([classify(image) for image in singles]))
+
+    return evaluator.top1(logits)
 
 
 def end_to_end(
-    row: VerifiedArchitecture, checkpoint: Path, data: Dataset, evaluator: Evaluator, folder: Path
+    row: VerifiedArchitecture,
+    supernet: ElasticMobileNetV3,
+    data: Dataset,
+    evaluator: Evaluator,
+    folder: Path,
 ) -> dict[str, Any]:
     """One generated network: its budget, latencies, and accuracies of all its forms."""
-    supernet = load_supernet(checkpoint)
     arch = supernet.space.decode(row.picked.tokens)
     made = extract_subnet(supernet, arch, evaluator, ("onnx", "tflite"), folder, calibration=data)
     files = {
@@ -103,17 +103,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run, table = load_run(options.run), load_table(options.run / LATENCY_FILE)
-    low, high = run.reachable_ms
-    budgets_ms = [round(low + share * (high - low), 3) for share in BUDGET_SHARES]
+    budgets_ms = [round(budget_ms, 3) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     request = Request(budgets_ms, seed=options.seed)
     verified = generate_verified(run, table, options.device, request, Terminal())
-    data = open_dataset(options.data, table.search_space)
-    settings = EvaluationSettings(RECALIBRATION_IMAGES, seed=options.seed)
-    evaluator = Evaluator(data, table.search_space, settings)
+    supernet = load_supernet(options.checkpoint, table.search_space)
+    data = open_dataset(options.data, supernet.space)
+    evaluator = Evaluator(data, supernet.space, EvaluationSettings(seed=options.seed))
     rows = []
     for row in verified.rows:
         folder = options.out / f"{row.picked.budget_ms:g}ms"
-        rows.append(end_to_end(row, options.checkpoint, data, evaluator, folder))
+        rows.append(end_to_end(row, supernet, data, evaluator, folder))
         print(json.dumps(rows[-1]), flush=True)
     document = {
         "device": verified.device.model,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
+from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator, architectures_to_evaluate
 from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.train import TrainSettings
@@ -29,61 +30,62 @@ from profiler.atomic import write_text_atomic
 from profiler.space import Architecture
 from profiler.terminal import Terminal
 
-RECALIBRATION_IMAGES = 2000
+ROW = "row.json"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One supernet, and how its subnets are fine-tuned."""
+    """One supernet, and how each of its subnets is fine-tuned by one worker alone."""
 
     checkpoint: Path
+    supernet: ElasticMobileNetV3
+    evaluator: Evaluator
     data: Dataset
-    folder: Path
     settings: TrainSettings
+    worker: Workers
 
-    def row(self, arch: Architecture, folder: Path, device: Workers) -> dict[str, Any]:
+    def row(self, arch: Architecture, folder: Path) -> dict[str, Any]:
         """Top-1 of `arch` on all test images before and after; measured once."""
-        path = folder / "row.json"
+        path = folder / ROW
         if path.exists():
             row: dict[str, Any] = json.loads(path.read_text())
             return row
-        supernet = load_supernet(self.checkpoint)
-        space = supernet.space
-        n_recalibrated = min(RECALIBRATION_IMAGES, len(self.data.train.labels))
-        evaluator = Evaluator(self.data, space, EvaluationSettings(n_recalibrated), device.device)
-        supernet.to(device.device)
+        space, settings = self.supernet.space, replace(self.settings, arch=str(arch))
         options = RunOptions(folder, init=self.checkpoint, validate_epochs=0)
-        tuned = train_supernet(space, self.data, self.settings, options, device, Terminal())
-        top1 = [
-            evaluator.top1(evaluator.subnet(model, arch))
-            for model in (supernet, load_supernet(tuned).to(device.device))
-        ]
-        row = {"arch": str(arch), "supernet": top1[0], "fine_tuned": top1[1]}
+        path_tuned = train_supernet(space, self.data, settings, options, self.worker, Terminal())
+        tuned = load_supernet(path_tuned).to(self.worker.device)
+        before, after = (
+            self.evaluator.top1(self.evaluator.subnet(model, arch))
+            for model in (self.supernet, tuned)
+        )
+        row = {"arch": str(arch), "supernet": before, "fine_tuned": after}
         write_text_atomic(path, json.dumps(row) + "\n")
         return row
 
 
 def compare(options: argparse.Namespace, workers: Workers) -> None:
-    space = load_supernet(options.checkpoint).space
+    supernet = load_supernet(options.checkpoint).to(workers.device)
+    space = supernet.space
     data = open_dataset(options.data, space)
     # the first two are the extremes
     archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
-    alone, rows = Workers(device=workers.device), []
+    folders = [options.out / f"subnet-{index}" for index in range(options.count)]
+    settings = TrainSettings(
+        epochs=options.epochs, batch_size=options.batch_size, micro_batch_size=options.batch_size,
+        learning_rate=options.learning_rate, warmup_epochs=0.0, weight_decay=5e-4,
+        precision=options.precision, seed=options.seed,
+    )  # fmt: skip
+    evaluator = Evaluator(
+        data, space, EvaluationSettings(options.recalibration_images), workers.device
+    )
+    alone = Workers(device=workers.device)
+    comparison = Comparison(options.checkpoint, supernet, evaluator, data, settings, alone)
     for index in range(workers.rank, options.count, workers.world_size):
-        settings = TrainSettings(
-            epochs=options.epochs, batch_size=options.batch_size,
-            micro_batch_size=options.batch_size, arch=str(archs[index]),
-            learning_rate=options.learning_rate, warmup_epochs=0.0, weight_decay=5e-4,
-            precision=options.precision, seed=options.seed,
-        )  # fmt: skip
-        comparison = Comparison(options.checkpoint, data, options.out, settings)
-        row = comparison.row(archs[index], options.out / f"subnet-{index}", alone)
-        print(json.dumps(row), flush=True)
+        print(json.dumps(comparison.row(archs[index], folders[index])), flush=True)
     workers.wait()
     if not workers.is_first:
         return
-    for index in range(options.count):
-        rows.append(json.loads((options.out / f"subnet-{index}" / "row.json").read_text()))
+    rows = [json.loads((folder / ROW).read_text()) for folder in folders]
     before, after = ([row[name] for row in rows] for name in ("supernet", "fine_tuned"))
     result = spearmanr(before, after)
     document = {
@@ -114,6 +116,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--recalibration-images", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with open_workers() as workers:

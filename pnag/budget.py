@@ -61,6 +61,11 @@ def parse_count(text: str, *, what: str) -> float:
     return value
 
 
+def spread_budgets_ms(low_ms: float, high_ms: float) -> list[float]:
+    """Five budgets at 10, 30, 50, 70 and 90 % of a reachable range."""
+    return [low_ms + share * (high_ms - low_ms) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+
+
 @dataclass(frozen=True)
 class BudgetGrid:
     """K budgets with an embedding each; any other budget mixes its two neighbours linearly.

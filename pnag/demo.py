@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pnag.budget import spread_budgets_ms
 from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
@@ -22,7 +23,6 @@ from profiler.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 
 SCHEMA = "pnag.demo/1"
-BUDGET_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the reachable range
 N_NETWORKS = 20
 
 
@@ -88,8 +88,7 @@ def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> Latency
 def _generated_and_measured(
     run: Run, table: LatencyTable, device: str, seed: int, terminal: Terminal
 ) -> list[DemoRow]:
-    low, high = run.reachable_ms
-    budgets_ms = [round(low + share * (high - low), 2) for share in BUDGET_SHARES]
+    budgets_ms = [round(budget_ms, 2) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     made = run.generate(budgets_ms, seed=seed)
     space = table.search_space
     terminal.note("Measuring the generated networks")

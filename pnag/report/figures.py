@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pnag.budget import spread_budgets_ms
 from pnag.report import plots
 from pnag.report.contents import Check, Contents
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from predictors.base import Floats
 
-BUDGET_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the reachable range
 N_DRAWN = 1000  # architectures of each histogram
 N_NOISE_OPS = 3
 
@@ -68,8 +68,7 @@ def _points(networks: tuple[PublishedNetwork, ...]) -> tuple[Floats, Floats]:
 def _draw_budgets(contents: Contents, paths: list[Path], seed: int) -> None:
     """One draw an architecture, so that the generator's distribution shows, not the best of 32."""
     run = contents.run
-    low, high = run.reachable_ms
-    budgets_ms = [low + share * (high - low) for share in BUDGET_SHARES]
+    budgets_ms = spread_budgets_ms(*run.reachable_ms)
     uniform = run.problem.space.sample(N_DRAWN, np.random.default_rng(seed))
     latencies_ms = {"uniform sampling": run.problem.cost(uniform)}
     for budget in budgets_ms:

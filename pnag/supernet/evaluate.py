@@ -76,8 +76,11 @@ class Evaluator:
                 network(images)
 
     @torch.no_grad()
-    def top1(self, network: nn.Module) -> float:
-        """The share of test images whose largest logit is the label's."""
+    def top1(self, network: Callable[[Tensor], Tensor]) -> float:
+        """The share of test images whose largest logit is the label's.
+
+        `network`: [n, 3, h, w] normalised images to [n, classes] logits; a torch module is one.
+        """
         right = 0
         with self.autocast():
             for images, labels in self.test_batches():

@@ -58,8 +58,9 @@ class SharedPrefixEvaluator:
     def __init__(self, evaluator: Evaluator, supernet: ElasticMobileNetV3) -> None:
         self._evaluator, self._supernet = evaluator, supernet
         self._recalibration = [images for images, _ in evaluator.recalibration_batches()]
-        self._test = [images for images, _ in evaluator.test_batches()]
-        self._labels = torch.cat([labels for _, labels in evaluator.test_batches()])
+        test = list(evaluator.test_batches())
+        self._test = [images for images, _ in test]
+        self._labels = torch.cat([labels for _, labels in test])
         self._kept: list[_Features] = []
 
     @torch.no_grad()

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 
+from profiler.closing import Closing
 from profiler.devices.adb_errors import LinkError
 from profiler.devices.adb_link import AdbLink
 from profiler.devices.adb_syntax import TEMPORARY, parse_spec
@@ -58,7 +59,7 @@ class AndroidTiming:
     max_cool_down_s: float = 900.0
 
 
-class AndroidDevice:
+class AndroidDevice(Closing):
     """A phone for the length of a `with` block; it is left as it was found.
 
     Args:
@@ -153,9 +154,6 @@ class AndroidDevice:
         """Leave the phone as it was found. Raises DeviceUnavailableError if it is gone."""
         self._undo.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -163,7 +161,7 @@ class AndroidDevice:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self.close()
+            super().__exit__(exc_type, exc, traceback)
         except DeviceUnavailableError:
             if exc is None:  # else the error that ended the block says more
                 raise
