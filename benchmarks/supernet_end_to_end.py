@@ -3,11 +3,12 @@
     pnag profile --device cpu --space mbv3-cifar --networks 30 --out cpu.json
     pnag train --latency-table cpu.json --accuracy-table accuracy.json --out runs/cifar
     python -m benchmarks.supernet_end_to_end --run runs/cifar --device cpu --data cifar10.npz \\
-        --checkpoint runs/supernet/supernet.safetensors --out nets
+        --checkpoint runs/supernet/supernet.safetensors --recipe accuracy.recipe.json --out nets
 
 For budgets over the reachable range: generate, verify the latency on the device, extract with
-weights, and classify the test images with the ONNX and the TFLite file. `supernet` is the top-1 of
-the subnet evaluated alone, `predicted` what the accuracy table says of it.
+weights, and classify test images with the ONNX and the TFLite files: the images that the accuracy
+table was made of (`table_images`), then all. `table` is the top-1 that `pnag supernet evaluate`
+gives the architecture with the table's recipe, `predicted` what the model fitted to the table says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +67,43 @@ def file_top1(path: Path, evaluator: Evaluator) -> float:
     return evaluator.top1(logits)
 
 
+@dataclass(frozen=True)
+class Protocols:
+    """How a subnet is evaluated: as the table was, and the exported files on its images or all."""
+
+    table: Evaluator
+    files: dict[str, Evaluator]
+
+    @classmethod
+    def of_recipe(cls, path: Path, data: Dataset, supernet: ElasticMobileNetV3) -> Protocols:
+        settings = EvaluationSettings(**json.loads(path.read_text())["settings"])
+        exported = replace(settings, precision="float32")  # as `pnag supernet extract` computes
+        each = {"table_images": exported, "all_images": replace(exported, test_images=None)}
+        return cls(
+            Evaluator(data, supernet.space, settings),
+            {name: Evaluator(data, supernet.space, chosen) for name, chosen in each.items()},
+        )
+
+
 def end_to_end(
     row: VerifiedArchitecture,
     supernet: ElasticMobileNetV3,
     data: Dataset,
-    evaluator: Evaluator,
+    protocols: Protocols,
     folder: Path,
 ) -> dict[str, Any]:
     """One generated network: its budget, latencies, and accuracies of all its forms."""
     arch = supernet.space.decode(row.picked.tokens)
-    made = extract_subnet(supernet, arch, evaluator, ("onnx", "tflite"), folder, calibration=data)
-    files = {
-        name: file_top1(folder / f"subnet.{name}", evaluator)
-        for name in ("onnx", "tflite", "int8.tflite")
-    }
+    table_top1 = protocols.table.top1(protocols.table.subnet(supernet, arch))
+    accuracies = {}
+    for images, evaluator in protocols.files.items():
+        made = extract_subnet(
+            supernet, arch, evaluator, ("onnx", "tflite"), folder, calibration=data
+        )
+        accuracies[images] = {"n": evaluator.n_test, "torch": made.top1} | {
+            name: file_top1(folder / f"subnet.{name}", evaluator)
+            for name in ("onnx", "tflite", "int8.tflite")
+        }
     return {
         "budget_ms": row.picked.budget_ms,
         "arch": row.picked.arch,
@@ -86,8 +111,8 @@ def end_to_end(
         "measured_ms": row.measured.latency_ms,
         "verdict": row.measured.verdict.value,
         "predicted": row.picked.top1,
-        "supernet": made.top1,
-        **files,
+        "table": table_top1,
+        **accuracies,
     }
 
 
@@ -99,6 +124,7 @@ def main() -> None:
     parser.add_argument("--device", required=True, help="cpu or tflite, as the run's table")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, required=True, help="written beside the table")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -108,17 +134,17 @@ def main() -> None:
     verified = generate_verified(run, table, options.device, request, Terminal())
     supernet = load_supernet(options.checkpoint, table.search_space)
     data = open_dataset(options.data, supernet.space)
-    evaluator = Evaluator(data, supernet.space, EvaluationSettings(seed=options.seed))
+    protocols = Protocols.of_recipe(options.recipe, data, supernet)
     rows = []
     for row in verified.rows:
         folder = options.out / f"{row.picked.budget_ms:g}ms"
-        rows.append(end_to_end(row, supernet, data, evaluator, folder))
+        rows.append(end_to_end(row, supernet, data, protocols, folder))
         print(json.dumps(rows[-1]), flush=True)
     document = {
         "device": verified.device.model,
         "checkpoint_sha256": file_digest(options.checkpoint),
         "data": data.name,
-        "n_test": evaluator.n_test,
+        "settings": asdict(protocols.table.settings),
         "rows": rows,
     }
     write_text_atomic(options.out / "end_to_end.json", json.dumps(document, indent=1) + "\n")

@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Advances one long job; the terminal shows the share done and the time left."""
+    """Advances one long job; the terminal shows the share done and the time left.
+
+    `skip` is for what an earlier run has done: part of the share, but of no rate.
+    """
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None: ...
+
+    def skip(self, steps: float) -> None: ...
 
 
 class SilentProgress:
     def advance(self, steps: float = 1.0, *, note: str = "") -> None:
+        return None
+
+    def skip(self, steps: float) -> None:
         return None
 
 
@@ -56,7 +64,7 @@ class Terminal:
             yield SilentProgress()
             return
         if not self.live or not sys.stderr.isatty():
-            yield _LineProgress(self, what, total)
+            yield LineProgress(self, what, total)
             return
         from rich import progress as rich_progress
 
@@ -70,7 +78,7 @@ class Terminal:
             rich_progress.TextColumn("{task.fields[note]}"),
         )
         with rich_progress.Progress(*columns, console=self._console(stderr=True)) as bars:
-            yield _BarProgress(bars, bars.add_task(what, total=total, note=""))
+            yield BarProgress(bars, bars.add_task(what, total=total, note=""))
 
     def _console(self, *, stderr: bool) -> Console:
         from rich.console import Console
@@ -78,15 +86,18 @@ class Terminal:
         return Console(stderr=stderr, highlight=False)
 
 
-class _BarProgress:
+class BarProgress:
     def __init__(self, bars: Any, task: Any) -> None:
         self._bars, self._task = bars, task
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None:
         self._bars.update(self._task, advance=steps, note=note)
 
+    def skip(self, steps: float) -> None:
+        self._bars.reset(self._task, completed=steps)
 
-class _LineProgress:
+
+class LineProgress:
     """Without a terminal (CI, a log file): a line every tenth of the way, with the time left."""
 
     def __init__(self, terminal: Terminal, what: str, total: float) -> None:
@@ -94,16 +105,27 @@ class _LineProgress:
 
         self._terminal, self._what, self._total = terminal, what, total
         self._clock, self._start = time.monotonic, time.monotonic()
-        self._done, self._shown = 0.0, 0
+        self._done, self._skipped, self._shown = 0.0, 0.0, 0
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None:
         self._done += steps
-        tenth = int(10 * self._done / self._total) if self._total else 10
+        self._show(note)
+
+    def skip(self, steps: float) -> None:
+        self._skipped += steps
+        self._done += steps
+        self._shown = self._tenth()
+
+    def _tenth(self) -> int:
+        return int(10 * self._done / self._total) if self._total else 10
+
+    def _show(self, note: str) -> None:
+        tenth = self._tenth()
         if tenth <= self._shown:
             return
         self._shown = tenth
         elapsed = self._clock() - self._start
-        left = elapsed / self._done * max(0.0, self._total - self._done)
+        left = elapsed / (self._done - self._skipped) * max(0.0, self._total - self._done)
         self._terminal.note(
             f"{self._what}: {10 * tenth} % after {elapsed:.0f} s, about {left:.0f} s left {note}"
         )

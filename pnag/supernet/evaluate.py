@@ -173,7 +173,7 @@ class EvaluationJob:
         done = workers.agree(self._done(space) if workers.is_first else None)
         left = [arch for arch in architectures if str(arch) not in done]
         if workers.is_first:
-            progress.advance(len(architectures) - len(left))
+            progress.skip(len(architectures) - len(left))
         journal = self._journal(workers.rank)
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as file:

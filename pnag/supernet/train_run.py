@@ -88,7 +88,7 @@ def train_supernet(
         _open_log(options, workers, trainer.step) as log,
         terminal.progress(f"training {space.name}", trainer.n_steps) as progress,
     ):
-        progress.advance(trainer.step)
+        progress.skip(trainer.step)
         before = time.monotonic()
         for report in trainer.train():
             now = time.monotonic()
