@@ -318,6 +318,11 @@ def test_files_conform_to_their_schemas(schema, file, workspace):
     validate(schema, json.loads((workspace / file).read_text()))
 
 
+def test_the_shipped_accuracies_conform_to_their_schema():
+    path = ROOT / "tables/mbv3-cifar.accuracy.json"
+    validate("accuracy-table-1", json.loads(path.read_text()))
+
+
 def test_results_conform_to_their_schema(workspace, monkeypatch, capsys):
     monkeypatch.chdir(workspace)
     line = "generate --run runs/cpu --budget 20 --verify-on fake:1 --export onnx --out nets"

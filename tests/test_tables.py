@@ -1,0 +1,58 @@
+"""What is shipped under tables/ is what its recipe says it is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pnag.supernet.evaluate import architectures_to_evaluate
+from predictors.scores import load_accuracy_table
+from profiler.space import open_space
+
+TABLES = Path(__file__).parent.parent / "tables"
+PATH = TABLES / "mbv3-cifar.accuracy.json"
+README = TABLES / "README.md"
+
+
+@pytest.fixture(scope="module")
+def space():
+    return open_space("mbv3-cifar")
+
+
+@pytest.fixture(scope="module")
+def table(space):
+    return load_accuracy_table(PATH, space)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return json.loads(PATH.with_suffix(".recipe.json").read_text())
+
+
+def test_the_table_holds_the_architectures_of_its_seed(table, space, recipe):
+    drawn = architectures_to_evaluate(space, 2002, seed=recipe["settings"]["seed"])
+    assert {space.format(tokens) for tokens in table.tokens} == set(map(str, drawn))
+
+
+def test_its_accuracies_are_counts_of_its_test_images(table, recipe):
+    right = table.top1 * recipe["settings"]["test_images"]
+    np.testing.assert_allclose(right, right.round(), atol=1e-9)
+    np.testing.assert_allclose((right.min(), right.max()), (741, 805))
+
+
+def test_the_extremes_have_the_accuracies_of_the_readme(table, space):
+    rows = {
+        space.format(tokens): top1 for tokens, top1 in zip(table.tokens, table.top1, strict=True)
+    }
+    smallest, largest = (100 * rows[str(arch)] for arch in space.extremes())
+    assert f"Largest {largest:.1f} %, smallest {smallest:.1f} %" in README.read_text()
+
+
+def test_table_training_and_readme_tell_of_the_same_supernet(table, recipe):
+    readme = README.read_text()
+    training = json.loads((TABLES / "mbv3-cifar.training.json").read_text())
+    assert recipe["checkpoint_sha256"] in readme
+    assert recipe["checkpoint_sha256"][:12] in table.source
+    assert training["space"] == recipe["space"]
+    assert training["data"]["name"] == recipe["data"] == table.dataset
