@@ -26,14 +26,16 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     kernel = weight.shape[-1]
     slow = x.device.type == "cpu" and x.dtype == torch.bfloat16
     if slow and stride == 1 and kernel in (5, 7):
-        return cast(Tensor, _Unstrided.apply(x, weight))  # type: ignore[no-untyped-call]
+        return cast(Tensor, Strips.apply(x, weight))  # type: ignore[no-untyped-call]
     dtype = torch.float32 if slow and stride > 1 else x.dtype
     with torch.autocast(x.device.type, enabled=False):
         y = F.conv2d(x.to(dtype), weight.to(dtype), None, stride, kernel // 2, groups=len(weight))
     return y.to(x.dtype)
 
 
-class _Unstrided(torch.autograd.Function):
+class Strips(torch.autograd.Function):
+    """`F.conv2d` with stride 1 and padding k // 2, k 5 or 7; its weight gradient in strips."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         weight = weight.to(x.dtype)
@@ -56,8 +58,9 @@ class _Unstrided(torch.autograd.Function):
 def _weight_gradient(x: Tensor, gradient: Tensor, kernel: int) -> Tensor:
     """[c, 1, kernel, kernel], kernel 5 or 7, of one block of images."""
     channels, padding = x.shape[1], kernel // 2
-    rows = (0, 0, 0, max(0, kernel - x.shape[2]))  # zeros below change no sum
-    x, gradient = F.pad(x, rows), F.pad(gradient, rows)
+    # zeros on the right and below change no sum; strips are cut two columns apart
+    zeros = (0, max(0, 2 - x.shape[3]), 0, max(0, kernel - x.shape[2]))
+    x, gradient = F.pad(x, zeros), F.pad(gradient, zeros)
 
     def strip(x: Tensor, columns: int, side_padding: int) -> Tensor:
         shape = (channels, 1, kernel, columns)

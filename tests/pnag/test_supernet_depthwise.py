@@ -1,12 +1,11 @@
 """Depthwise gradients against those of the plain convolution, in float64."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from pnag.supernet.depthwise import depthwise_conv2d
+from pnag.supernet.depthwise import Strips, depthwise_conv2d
 
 
 def tensors_of(n: int, channels: int, height: int, width: int, kernel: int):
@@ -29,36 +28,34 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.double() - expected.double()).norm() / expected.double().norm())
 
 
+def plain(kernel: int, stride: int = 1):
+    return lambda x, w: F.conv2d(x, w, None, stride, kernel // 2, groups=len(w))
+
+
+SIZES = st.integers(1, 19), st.sampled_from([1, 16, 24]), st.integers(1, 17), st.integers(1, 17)
+
+
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(1, 19), st.sampled_from([1, 16, 24]), st.integers(3, 17), st.integers(3, 17),
-    st.sampled_from([3, 5, 7]), st.sampled_from([1, 2]),
-)  # fmt: skip
-def test_gradients_are_those_of_the_plain_convolution(n, channels, height, width, kernel, stride):
+@given(*SIZES, st.sampled_from([5, 7]))
+def test_gradients_in_strips_are_those_of_the_plain_convolution(n, channels, height, width, kernel):
+    """The strips themselves, in float32, where rounding hides nothing."""
     x, weight = tensors_of(n, channels, height, width, kernel)
-    actual = results(lambda x, w: depthwise_conv2d(x, w, stride), x, weight)
-    expected = results(
-        lambda x, w: F.conv2d(x, w, None, stride, kernel // 2, groups=channels),
-        x.double(),
-        weight.double(),
-    )
+    actual = results(Strips.apply, x, weight)
+    expected = results(plain(kernel), x.double(), weight.double())
     for a, e in zip(actual, expected, strict=True):
         assert a.dtype == torch.float32
         assert relative_error(a, e) < 1e-5
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_bfloat16_under_autocast_rounds_only(kernel, stride):
-    x, weight = tensors_of(9, 16, 8, 8, kernel)
+@settings(max_examples=40, deadline=None)
+@given(*SIZES, st.sampled_from([3, 5, 7]), st.sampled_from([1, 2]))
+def test_bfloat16_under_autocast_rounds_only(n, channels, height, width, kernel, stride):
+    x, weight = tensors_of(n, channels, height, width, kernel)
     x = x.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         actual = results(lambda x, w: depthwise_conv2d(x, w, stride), x, weight)
-    expected = results(
-        lambda x, w: F.conv2d(x, w, None, stride, kernel // 2, groups=16),
-        x.double(),
-        weight.double(),
-    )
+    rounded = weight.bfloat16().double()
+    expected = results(plain(kernel, stride), x.double(), rounded)
     assert [a.dtype for a in actual] == [torch.bfloat16, torch.bfloat16, torch.float32]
     for a, e in zip(actual, expected, strict=True):
-        assert relative_error(a, e) < 1e-2
+        assert relative_error(a, e) < 2e-2
