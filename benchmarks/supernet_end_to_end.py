@@ -31,7 +31,7 @@ from pnag.run import load_run
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
 from profiler.atomic import write_text_atomic
@@ -75,9 +75,11 @@ class Protocols:
     files: dict[str, Evaluator]
 
     @classmethod
-    def of_recipe(cls, path: Path, data: Dataset, supernet: ElasticMobileNetV3) -> Protocols:
+    def of_recipe(
+        cls, path: Path, checkpoint: Path, data: Dataset, supernet: ElasticMobileNetV3
+    ) -> Protocols:
+        exported = exported_settings(path, file_digest(checkpoint))
         settings = EvaluationSettings(**json.loads(path.read_text())["settings"])
-        exported = replace(settings, precision="float32")  # as `pnag supernet extract` computes
         each = {"table_images": exported, "all_images": replace(exported, test_images=None)}
         return cls(
             Evaluator(data, supernet.space, settings),
@@ -134,7 +136,7 @@ def main() -> None:
     verified = generate_verified(run, table, options.device, request, Terminal())
     supernet = load_supernet(options.checkpoint, table.search_space)
     data = open_dataset(options.data, supernet.space)
-    protocols = Protocols.of_recipe(options.recipe, data, supernet)
+    protocols = Protocols.of_recipe(options.recipe, options.checkpoint, data, supernet)
     rows = []
     for row in verified.rows:
         folder = options.out / f"{row.picked.budget_ms:g}ms"

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import spearmanr
 
 from pnag.supernet.checkpoint import file_digest, load_supernet
-from pnag.supernet.data import Dataset, open_dataset
+from pnag.supernet.data import Dataset, fingerprint, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator, architectures_to_evaluate
 from pnag.supernet.precision import PRECISIONS
@@ -27,10 +27,11 @@ from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
 from profiler.atomic import write_text_atomic
+from profiler.errors import InvalidInputError
 from profiler.space import Architecture
 from profiler.terminal import Terminal
 
-ROW = "row.json"
+ROW, SETTINGS = "row.json", "settings.json"
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,19 @@ class Comparison:
     worker: Workers
 
     def row(self, arch: Architecture, folder: Path) -> dict[str, Any]:
-        """Top-1 of `arch` on all test images before and after; measured once."""
+        """Top-1 of `arch` on all test images before and after; measured once.
+
+        What else decides it is in the folder's `SETTINGS`.
+        """
         path = folder / ROW
         if path.exists():
             row: dict[str, Any] = json.loads(path.read_text())
             return row
         space, settings = self.supernet.space, replace(self.settings, arch=str(arch))
-        options = RunOptions(folder, init=self.checkpoint, validate_epochs=0)
-        path_tuned = train_supernet(space, self.data, settings, options, self.worker, Terminal())
+        options = RunOptions(folder, validate_epochs=0)
+        path_tuned = train_supernet(
+            space, self.data, settings, options, self.worker, Terminal(), init=self.checkpoint
+        )
         tuned = load_supernet(path_tuned).to(self.worker.device)
         before, after = (
             self.evaluator.top1(self.evaluator.subnet(model, arch))
@@ -61,6 +67,14 @@ class Comparison:
         row = {"arch": str(arch), "supernet": before, "fine_tuned": after}
         write_text_atomic(path, json.dumps(row) + "\n")
         return row
+
+
+def keep_or_refuse(path: Path, settings: dict[str, Any]) -> None:
+    """Rows of other settings are not mixed with these."""
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise InvalidInputError(f"{path} tells of another comparison; use another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(path, json.dumps(settings, indent=1) + "\n")
 
 
 def compare(options: argparse.Namespace, workers: Workers) -> None:
@@ -75,9 +89,21 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
         learning_rate=options.learning_rate, warmup_epochs=0.0, weight_decay=5e-4,
         precision=options.precision, seed=options.seed,
     )  # fmt: skip
-    evaluator = Evaluator(
-        data, space, EvaluationSettings(options.recalibration_images), workers.device
-    )
+    evaluation = EvaluationSettings(options.recalibration_images)
+    evaluator = Evaluator(data, space, evaluation, workers.device)
+    document: dict[str, Any] = {
+        "checkpoint_sha256": file_digest(options.checkpoint),
+        "data": data.name,
+        "data_fingerprint": fingerprint(data),
+        "n_test": len(data.test.labels),
+        "fine_tuning": asdict(settings),
+        "evaluation": asdict(evaluation),
+        "count": options.count,
+        "seed": options.seed,
+    }
+    if workers.is_first:
+        keep_or_refuse(options.out / SETTINGS, document)
+    workers.wait()
     alone = Workers(device=workers.device)
     comparison = Comparison(options.checkpoint, supernet, evaluator, data, settings, alone)
     for index in range(workers.rank, options.count, workers.world_size):
@@ -88,14 +114,7 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     rows = [json.loads((folder / ROW).read_text()) for folder in folders]
     before, after = ([row[name] for row in rows] for name in ("supernet", "fine_tuned"))
     result = spearmanr(before, after)
-    document = {
-        "checkpoint_sha256": file_digest(options.checkpoint),
-        "data": data.name,
-        "n_test": len(data.test.labels),
-        "epochs": options.epochs,
-        "learning_rate": options.learning_rate,
-        "precision": options.precision,
-        "seed": options.seed,
+    document |= {
         "spearman": float(result.statistic),
         "p_value": float(result.pvalue),
         "rows": rows,

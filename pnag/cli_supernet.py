@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from profiler.atomic import refuse_unwritable
 from profiler.errors import InvalidInputError
 from profiler.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pnag.supernet.elastic import ElasticMobileNetV3
     from pnag.supernet.precision import Precision
     from pnag.supernet.subnets import Method
-    from profiler.space import MobileNetV3Space
+    from profiler.space import Architecture, MobileNetV3Space
 
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
 FileSpaceOption = Annotated[
@@ -136,12 +137,10 @@ def train(
             held_out=hold_out,
             seed=seed,
         )
-        options = RunOptions(
-            out, fresh, init, checkpoint_steps, log_steps, validate_epochs, tensorboard
-        )
+        options = RunOptions(out, fresh, checkpoint_steps, log_steps, validate_epochs, tensorboard)
         terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
         dataset = open_dataset(data, chosen)
-        path = train_supernet(chosen, dataset, settings, options, workers, terminal)
+        path = train_supernet(chosen, dataset, settings, options, workers, terminal, init=init)
         if workers.is_first:
             terminal.result({"run": str(out), "checkpoint": str(path)}, f"trained: {path}")
 
@@ -152,7 +151,7 @@ def evaluate(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Accuracy table (JSON).")],
     count: Annotated[
-        int, typer.Option("--count", help="Architectures: smallest, largest, random ones.")
+        int, typer.Option("--count", min=1, help="Architectures: smallest, largest, random ones.")
     ] = 2000,
     arch: Annotated[
         list[str] | None, typer.Option("--arch", help="Evaluate these instead; repeatable.")
@@ -180,6 +179,7 @@ def evaluate(
     from dataclasses import asdict
 
     from pnag.supernet.checkpoint import file_digest, space_facts
+    from pnag.supernet.data import fingerprint
     from pnag.supernet.evaluate import (
         EvaluationJob,
         EvaluationSettings,
@@ -189,6 +189,7 @@ def evaluate(
     from pnag.supernet.shared_prefix import in_shared_order, subnet_top1
     from pnag.supernet.workers import open_workers
 
+    refuse_unwritable(out)
     with open_workers(device) as workers:
         supernet = _open_supernet(checkpoint, space, width_mult, resolution)
         dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
@@ -202,7 +203,8 @@ def evaluate(
         digest = file_digest(checkpoint)
         recipe = {
             "checkpoint_sha256": digest, "space": space_facts(supernet.space),
-            "data": dataset.name, "settings": asdict(settings),
+            "data": dataset.name, "data_fingerprint": fingerprint(dataset),
+            "settings": asdict(settings),
         }  # fmt: skip
         source = (
             f"subnets of {checkpoint.name} (sha256 {digest[:12]}), BatchNorm recalibrated on "
@@ -215,6 +217,7 @@ def evaluate(
         evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
         chosen = [supernet.space.parse_architecture(text) for text in arch or []]
         chosen = chosen or architectures_to_evaluate(supernet.space, count, seed=seed)
+        _refuse_untrained(checkpoint, chosen)
         terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
         with terminal.progress("evaluating", len(chosen)) as progress:
             supernet.to(workers.device)
@@ -251,6 +254,10 @@ def extract(
     width_mult: FileWidthOption = None,
     resolution: ResolutionOption = None,
     recalibration_images: RecalibrationOption = 2000,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="NAME.recipe.json of an accuracy table: its images."),
+    ] = None,
     held_out: HeldOutOption = False,
     device: DeviceOption = "auto",
     json_output: JsonOption = False,
@@ -258,7 +265,8 @@ def extract(
     seed: SeedOption = 0,
 ) -> None:
     """Write one subnet as a standalone network with its trained weights."""
-    from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+    from pnag.supernet.checkpoint import file_digest
+    from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
     from pnag.supernet.extract import extract_subnet
     from pnag.supernet.workers import open_workers
     from profiler.export.files import parse_formats
@@ -266,6 +274,8 @@ def extract(
     names = parse_formats(formats)
     if int8 and data is None:
         raise InvalidInputError("--int8 needs --data: activations are calibrated on images")
+    if recipe is not None and data is None:
+        raise InvalidInputError("--recipe needs --data: BatchNorm is recalibrated on its images")
     terminal = Terminal(json_output, quiet)
     supernet = _open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
@@ -275,6 +285,8 @@ def extract(
         if data is not None:
             dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
             settings = EvaluationSettings(recalibration_images, seed=seed)
+            if recipe is not None:
+                settings = exported_settings(recipe, file_digest(checkpoint))
             evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
         else:
             terminal.note("no --data: BatchNorm is not recalibrated, accuracy will be lower")
@@ -303,10 +315,24 @@ def _open_supernet(
 
     if checkpoint.suffix == ".safetensors":
         own = read_supernet_file(checkpoint).space
-        if space in (None, own.name):
-            resolution = resolution or own.resolution_px
-        space, width_mult = space or own.name, width_mult or own.width_mult
-    return load_supernet(checkpoint, open_space(space or "mbv3", width_mult or 1.0, resolution))
+        if space in (None, own.name) and resolution is None:
+            resolution = own.resolution_px
+        space = own.name if space is None else space
+        width_mult = own.width_mult if width_mult is None else width_mult
+    chosen = open_space(space or "mbv3", 1.0 if width_mult is None else width_mult, resolution)
+    return load_supernet(checkpoint, chosen)
+
+
+def _refuse_untrained(checkpoint: Path, chosen: list[Architecture]) -> None:
+    """After fine-tuning one subnet, the weights of others mean nothing."""
+    from pnag.supernet.checkpoint import read_supernet_file
+
+    if checkpoint.suffix != ".safetensors":
+        return
+    file = read_supernet_file(checkpoint)
+    only = file.facts.get("settings", {}).get("arch")
+    if only is not None and chosen != [file.space.parse_architecture(only)]:
+        raise InvalidInputError(f"{checkpoint} holds one fine-tuned subnet: use --arch {only}")
 
 
 def _open_judged(
@@ -314,12 +340,16 @@ def _open_judged(
 ) -> Dataset:
     """The data; with `held_out`, judged on the images that this checkpoint's training kept."""
     from pnag.supernet.checkpoint import read_supernet_file
-    from pnag.supernet.data import hold_out, open_dataset
+    from pnag.supernet.data import fingerprint, hold_out, open_dataset
 
     dataset = open_dataset(data, space)
     if not held_out:
         return dataset
-    facts = read_supernet_file(checkpoint).facts.get("settings", {})
-    if not facts.get("held_out"):
+    facts = read_supernet_file(checkpoint).facts
+    settings = facts.get("settings", {})
+    if not settings.get("held_out"):
         raise InvalidInputError(f"{checkpoint} was trained on all images: none were held out")
-    return hold_out(dataset, facts["held_out"], seed=facts["seed"])[1]
+    trained, judged = hold_out(dataset, settings["held_out"], seed=settings["seed"])
+    if fingerprint(trained) != facts["data_fingerprint"]:
+        raise InvalidInputError(f"{checkpoint} was trained on other images than {data} has")
+    return judged

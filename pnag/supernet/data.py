@@ -6,7 +6,9 @@ of JPEG images, and folders of image files (one per class). Nothing is unpickled
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space
 
 CROP_PADDING_PX = 4
+_FINGERPRINTED = 64
 N_DRAWS = 5  # uniform random numbers that augment one image
 
 # mean and standard deviation of RGB in [0, 1] over the training images
@@ -112,12 +115,36 @@ def open_dataset(path: Path, space: MobileNetV3Space) -> Dataset:
             f"{path} has {dataset.n_classes} classes, space {space.name} has {n_classes}"
         )
     for split in (dataset.train, dataset.test):
-        if isinstance(split, ArraySplit) and split.images.shape[2] != space.resolution_px:
-            raise InvalidInputError(
-                f"{path} has images of {split.images.shape[2]} px, the space takes "
-                f"{space.resolution_px} px"
-            )
+        _check(split, path, space)
     return dataset
+
+
+def _check(split: ImageSplit, path: Path, space: MobileNetV3Space) -> None:
+    n_classes, side_px = space.backbone.n_classes, space.resolution_px
+    labels = split.labels
+    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    if len(wrong):
+        raise InvalidInputError(f"{path} has label {int(wrong[0])}, of 0 to {n_classes - 1}")
+    if not isinstance(split, ArraySplit):
+        return
+    if len(split.images) != len(labels):
+        raise InvalidInputError(f"{path} has {len(labels)} labels for {len(split.images)} images")
+    height_px, width_px = split.images.shape[2:]
+    if (height_px, width_px) != (side_px, side_px):
+        raise InvalidInputError(
+            f"{path} has images of {height_px} x {width_px} px, the space takes {side_px} px"
+        )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of all labels and of up to 64 evenly spaced images of either split, as evaluated."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.test):
+        n = len(split.labels)
+        digest.update(split.labels.numpy().astype("<i8").tobytes())
+        chosen = np.unique(np.linspace(0, n - 1, min(n, _FINGERPRINTED)).astype(np.int64))
+        digest.update(split.plain(chosen).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def hold_out(dataset: Dataset, n_images: int, *, seed: int) -> tuple[Dataset, Dataset]:
@@ -185,7 +212,7 @@ def _read_jpeg_npz(path: Path) -> Dataset:
 
     splits = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for split in ("train", "test"):
                 data = arrays[f"{split}_bytes"].tobytes()
                 offsets, labels = arrays[f"{split}_off"], arrays[f"{split}_y"].astype(np.int64)
@@ -197,7 +224,7 @@ def _read_jpeg_npz(path: Path) -> Dataset:
                 )
                 pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
                 splits[split] = ArraySplit(pixels, torch.from_numpy(labels))
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"{path} is not a .npz of JPEG images: {error}") from None
     n_classes = 1 + int(max(split.labels.max() for split in splits.values()))
     return Dataset(path.stem, splits["train"], splits["test"], n_classes)

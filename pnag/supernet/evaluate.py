@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +44,7 @@ class EvaluationSettings:
 
 
 class Evaluator:
-    """Measures networks on the images of one dataset; the images are prepared once."""
+    """Measures networks on images of one dataset, which are chosen once."""
 
     def __init__(
         self,
@@ -63,6 +65,8 @@ class Evaluator:
             raise InvalidInputError(
                 f"unknown precision {settings.precision!r}; known: {', '.join(PRECISIONS)}"
             )
+        if not (settings.test_images is None or 0 < settings.test_images <= n_test):
+            raise InvalidInputError(f"{settings.test_images} images to test on, of {n_test}")
         chosen = rng.permutation(n_train)[: settings.recalibration_images]
         tested = rng.permutation(n_test)[: settings.test_images]
         self.n_test, self.n_images = len(tested), len(tested) + len(chosen)
@@ -70,7 +74,10 @@ class Evaluator:
         self._test = _Batches(data.test, np.sort(tested), settings.batch_size)
 
     def recalibrate(self, network: Network) -> None:
-        """Set BatchNorm's running statistics to means over batches, as Once-for-All does."""
+        """Set BatchNorm's running statistics to their means over batches.
+
+        As Once-for-All does, but with the unbiased variance that BatchNorm keeps.
+        """
         with torch.no_grad(), self.autocast(), recalibrating(network):
             for images, _ in self.recalibration_batches():
                 network(images)
@@ -126,13 +133,14 @@ def recalibrating(module: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Batches:
+    """Batches of at most `size` images, as even as can be: statistics weigh them equally."""
+
     split: ImageSplit
     chosen: np.ndarray[Any, np.dtype[np.int64]]
     size: int
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.chosen), self.size):
-            indices = self.chosen[start : start + self.size]
+        for indices in np.array_split(self.chosen, math.ceil(len(self.chosen) / self.size)):
             yield self.split.plain(indices), self.split.labels[torch.from_numpy(indices)]
 
 
@@ -145,6 +153,34 @@ def architectures_to_evaluate(
     while len(chosen) < count:
         chosen |= dict.fromkeys(map(space.decode, space.sample(count - len(chosen), rng)))
     return list(chosen)[:count]
+
+
+def recipe_path(table: Path) -> Path:
+    """Where the recipe of an accuracy table lies.
+
+    >>> recipe_path(Path("tables/cifar.json")).name, recipe_path(Path("w1.0")).name
+    ('cifar.recipe.json', 'w1.0.recipe.json')
+    """
+    return table.with_name(f"{table.name.removesuffix('.json')}.recipe.json")
+
+
+def exported_settings(recipe: Path, checkpoint_sha256: str) -> EvaluationSettings:
+    """How subnets are exported whose accuracy is to be a table's: as its recipe, in float32.
+
+    Raises:
+        InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint.
+    """
+    try:
+        document = json.loads(recipe.read_text(encoding="utf-8"))
+        settings = EvaluationSettings(**document["settings"])
+        own = document["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
+    if own != checkpoint_sha256:
+        raise InvalidInputError(
+            f"{recipe} is of another checkpoint: {own[:12]}, this is {checkpoint_sha256[:12]}"
+        )
+    return replace(settings, precision="float32")
 
 
 @dataclass(frozen=True)
@@ -169,7 +205,13 @@ class EvaluationJob:
         workers: Workers,
         progress: Progress,
     ) -> AccuracyTable:
-        """Evaluate what no journal holds, this worker's share of it, then join all."""
+        """Evaluate what no journal holds, this worker's share of it, then join all.
+
+        A finished table of the same recipe keeps its rows, and these come after them.
+
+        Raises:
+            InvalidInputError: `out` or a journal of it is of another recipe.
+        """
         done = workers.agree(self._done(space) if workers.is_first else None)
         left = [arch for arch in architectures if str(arch) not in done]
         if workers.is_first:
@@ -185,9 +227,10 @@ class EvaluationJob:
                 progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")
         workers.wait()
         done = self._done(space)
+        names = dict.fromkeys([*self._finished(space), *map(str, architectures), *done])
         table = AccuracyTable.of(
             space,
-            ((space.encode([arch])[0], done[str(arch)]) for arch in architectures),
+            ((space.parse(name), done[name]) for name in names),
             dataset=self.dataset,
             source=self.source,
         )
@@ -197,16 +240,12 @@ class EvaluationJob:
         return table
 
     def _done(self, space: MobileNetV3Space) -> dict[str, float]:
-        """Accuracies in the finished table, if it is of this recipe, and in the journals.
+        """Accuracies in the finished table and in the journals.
 
         A line cut short by a kill does not count.
         """
-        rows: dict[str, float] = {}
-        if self._is_finished():
-            table = load_accuracy_table(self.out, space)
-            pairs = zip(table.tokens, table.top1, strict=True)
-            rows |= {space.format(tokens): float(top1) for tokens, top1 in pairs}
-        for path in sorted(self.out.parent.glob(f".{self.out.name}.*.jsonl")):
+        rows = self._finished(space)
+        for path in self._journals():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     record = json.loads(line)
@@ -215,35 +254,41 @@ class EvaluationJob:
                 if "recipe" not in record:
                     rows[record["arch"]] = record["top1"]
                 elif record["recipe"] != self.recipe:
-                    raise InvalidInputError(
-                        f"{path} is of another evaluation; finish that one, use another --out, "
-                        "or use --fresh"
-                    )
+                    raise self._of_another(path)
         return rows
 
-    def _is_finished(self) -> bool:
-        if not (self.out.exists() and self._recipe_path.exists()):
-            return False
-        return bool(json.loads(self._recipe_path.read_text(encoding="utf-8")) == self.recipe)
+    def _finished(self, space: MobileNetV3Space) -> dict[str, float]:
+        """Rows of the table, where there is one."""
+        if not self.out.exists():
+            return {}
+        path = recipe_path(self.out)
+        if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != self.recipe:
+            raise self._of_another(self.out)
+        table = load_accuracy_table(self.out, space)
+        pairs = zip(table.tokens, table.top1, strict=True)
+        return {space.format(tokens): float(top1) for tokens, top1 in pairs}
+
+    @staticmethod
+    def _of_another(path: Path) -> InvalidInputError:
+        return InvalidInputError(
+            f"{path} is of another evaluation; use another --out, or --fresh to replace it"
+        )
 
     def _finish(self, table: AccuracyTable) -> None:
-        table.save(self.out)
+        # the recipe first: a table without one would be refused
         recipe = json.dumps(self.recipe, indent=1, sort_keys=True) + "\n"
-        write_text_atomic(self._recipe_path, recipe)
-        self._remove_journals()
+        write_text_atomic(recipe_path(self.out), recipe)
+        table.save(self.out)
+        for path in self._journals():
+            path.unlink()
 
     def discard(self) -> None:
         """Forget what earlier evaluations to the same file have done."""
-        self._recipe_path.unlink(missing_ok=True)
-        self._remove_journals()
+        for path in (self.out, recipe_path(self.out), *self._journals()):
+            path.unlink(missing_ok=True)
 
-    @property
-    def _recipe_path(self) -> Path:
-        return self.out.with_suffix(".recipe.json")
-
-    def _remove_journals(self) -> None:
-        for path in self.out.parent.glob(f".{self.out.name}.*.jsonl"):
-            path.unlink()
+    def _journals(self) -> list[Path]:
+        return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.*.jsonl"))
 
     def _journal(self, rank: int) -> Path:
         return self.out.parent / f".{self.out.name}.{rank}.jsonl"

@@ -7,6 +7,7 @@ in phases: only the largest, then kernels, then depths, then expand ratios.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -56,18 +57,25 @@ def step_subnets(
     smallest, largest = space.extremes()
     if choices.only_largest:
         return [largest]
-    others = [smallest, *map(space.decode, space.sample(n_random, rng))]
-    return [largest, *(_within(arch, choices) for arch in others)]
+    random = [
+        _within(arch, choices, lambda options, n: rng.choice(options, n).tolist())
+        for arch in map(space.decode, space.sample(n_random, rng))
+    ]
+    return [largest, _within(smallest, choices, lambda options, n: [options[0]] * n), *random]
 
 
-def _within(arch: Architecture, choices: OpenChoices) -> Architecture:
-    """Raise every choice to the smallest that is open; blocks that this adds are largest."""
+def _within(
+    arch: Architecture,
+    choices: OpenChoices,
+    choose: Callable[[Sequence[int], int], list[int]],
+) -> Architecture:
+    """Raise every choice to the smallest that is open; `choose` those of blocks this adds."""
     kernels, expands, depths, start = [], [], [], 0
     for depth in arch.depths:
         wanted = max(depth, choices.depth)
         added = wanted - depth
-        kernels += [*arch.kernel_sizes[start : start + depth], *[KERNELS[-1]] * added]
-        expands += [*arch.expand_ratios[start : start + depth], *[EXPANDS[-1]] * added]
+        kernels += [*arch.kernel_sizes[start : start + depth], *choose(KERNELS, added)]
+        expands += [*arch.expand_ratios[start : start + depth], *choose(EXPANDS, added)]
         depths.append(wanted)
         start += depth
     return replace(

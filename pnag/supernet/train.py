@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
-from pnag.supernet.data import N_DRAWS, Dataset, normalise
+from pnag.supernet.checkpoint import (
+    WEIGHTS,
+    SupernetFile,
+    file_digest,
+    load_named,
+    load_supernet,
+    space_facts,
+)
+from pnag.supernet.data import N_DRAWS, Dataset, fingerprint, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from pnag.supernet.sorting import apply_orders, importance_orders
@@ -42,9 +50,9 @@ class TrainSettings:
     Attributes:
         micro_batch_size: images that pass the network, and BatchNorm, together. A batch is made
             of whole micro-batches on every worker, so that the number of workers does not matter.
-        start_resolution_px: images grow linearly from this size to the space's over the first
-            `GROWING` of the training (progressive learning, Tan & Le, ICML 2021, section 4);
-            None for the space's own from the start.
+        start_resolution_px: images grow linearly from this size, a multiple of 4 px, to the
+            space's over the first `GROWING` of the training (progressive learning, Tan & Le,
+            ICML 2021, section 4); None for the space's own from the start.
         arch: the only subnet that is trained (fine-tuning); None for all of them.
 
     Raises:
@@ -75,10 +83,11 @@ class TrainSettings:
             "epochs": self.epochs >= 1,
             "batch size": self.batch_size >= 2,
             "micro-batch size": self.micro_batch_size >= 2,
-            "start resolution": start_px is None or start_px >= _STEP_PX,
+            "start resolution": start_px is None or (start_px > 0 and not start_px % _STEP_PX),
             "method": self.method in METHODS,
             "random subnets": self.n_random >= 0,
-            "learning rate": self.learning_rate > 0,
+            "learning rate": 0 < self.learning_rate < math.inf,
+            "weight decay": 0 <= self.weight_decay < math.inf,
             "warm-up epochs": self.warmup_epochs >= 0,
             "label smoothing": 0 <= self.label_smoothing < 1,
             "gradient clipping norm": self.clip_norm > 0,
@@ -111,7 +120,12 @@ class Trainer:
     """
 
     def __init__(
-        self, space: MobileNetV3Space, data: Dataset, settings: TrainSettings, workers: Workers
+        self,
+        space: MobileNetV3Space,
+        data: Dataset,
+        settings: TrainSettings,
+        workers: Workers,
+        init: Path | None = None,
     ) -> None:
         self.space, self.data, self.settings, self.workers = space, data, settings, workers
         self.n_images = len(data.train.labels)
@@ -136,6 +150,13 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             model = ElasticMobileNetV3(space)
+        if init is not None:
+            load_named(model, load_supernet(init, space).state_dict(), source=str(init))
+        self._origin = {
+            "data": data.name,
+            "data_fingerprint": fingerprint(data),
+            "init_sha256": None if init is None else file_digest(init),
+        }
         self.model: ElasticMobileNetV3 = (
             cast(Any, model).to(workers.device, memory_format=torch.channels_last).train()
         )
@@ -298,8 +319,12 @@ class Trainer:
             for prefix, part in parts.items()
             for name, tensor in part.items()
         }
-        facts = {"step": self.step, "n_images": self.n_images, "settings": asdict(self.settings)}
-        return SupernetFile(tensors, space_facts(self.space) | facts | {"data": self.data.name})
+        return SupernetFile(tensors, self.facts | {"step": self.step, "n_images": self.n_images})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the weights are of, whatever the step."""
+        return space_facts(self.space) | self._origin | {"settings": asdict(self.settings)}
 
     def restore(self, file: SupernetFile) -> None:
         """Go on where `file` was saved.

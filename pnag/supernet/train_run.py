@@ -22,10 +22,7 @@ from typing import Any, Protocol
 from pnag.supernet.checkpoint import (
     WEIGHTS,
     SupernetFile,
-    load_named,
-    load_supernet,
     read_supernet_file,
-    space_facts,
 )
 from pnag.supernet.data import Dataset, hold_out
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
@@ -42,7 +39,7 @@ VALIDATION_IMAGES = 2000
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What does not change the result: where, how often, from which weights.
+    """What does not change the result: where, and how often.
 
     Attributes:
         validate_epochs: epochs between accuracies of smallest and largest subnet; 0 for never.
@@ -50,7 +47,6 @@ class RunOptions:
 
     folder: Path
     fresh: bool = False
-    init: Path | None = None
     checkpoint_steps: int = 100
     log_steps: int = 10
     validate_epochs: int = 1
@@ -72,15 +68,19 @@ def train_supernet(
     options: RunOptions,
     workers: Workers,
     terminal: Terminal,
+    *,
+    init: Path | None = None,
 ) -> Path:
     """Train to the end, going on from the folder's checkpoint; the finished weights' path.
 
+    `init`: start from these weights, and not from random ones.
+
     Raises:
-        InvalidInputError: the folder holds a run with other settings or data.
+        InvalidInputError: the folder holds a run with other settings, data or first weights.
     """
     data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
     judged = held_out if settings.held_out else data
-    trainer = Trainer(space, data, settings, workers)
+    trainer = Trainer(space, data, settings, workers, init)
     _start(trainer, options, terminal)
     workers.wait()
     validator = _validator(judged, space, workers) if options.validate_epochs else None
@@ -95,15 +95,16 @@ def train_supernet(
             images_per_s, before = settings.batch_size / (now - before), now
             progress.advance(note=f"epoch {report.epoch + 1}, loss {report.loss:.3f}")
             if workers.is_first:
-                _after_step(trainer, report, options, log, images_per_s)
+                _log_step(trainer, report, options, log, images_per_s)
+                # before the checkpoint: what comes after it could be lost
                 if validator and _is_validated(trainer, options):
                     _validate(trainer, validator, log, progress_note=terminal)
                     before = time.monotonic()
+                _save_step(trainer, options)
     path = options.folder / FINISHED
     if workers.is_first:
-        facts = space_facts(space) | {"data": data.name, "settings": asdict(settings)}
         weights = {WEIGHTS + name: tensor.cpu() for name, tensor in trainer.average.items()}
-        SupernetFile(weights, facts).save(path)
+        SupernetFile(weights, trainer.facts).save(path)
     workers.wait()
     return path
 
@@ -118,18 +119,11 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
             terminal.note(f"going on from step {trainer.step} of {trainer.n_steps}")
             _cut_metrics(folder / METRICS, trainer.step)
         return
-    if options.init is not None:
-        source = load_supernet(options.init, trainer.space)
-        load_named(trainer.model, source.state_dict(), source=str(options.init))
-        trainer.average = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
     if first:
         for name in (METRICS, CHECKPOINT, FINISHED):
             (folder / name).unlink(missing_ok=True)
-        config = {
-            "settings": asdict(trainer.settings),
-            "init": None if options.init is None else options.init.name,
-            "data": {"name": trainer.data.name, "train_images": trainer.n_images},
-            "space": space_facts(trainer.space),
+        config = trainer.facts | {
+            "n_images": trainer.n_images,
             "world_size": trainer.workers.world_size,
             "device": trainer.workers.device.type,
             "versions": {name: version(name) for name in ("pnag", "torch", "numpy")}
@@ -152,13 +146,16 @@ def _cut_metrics(path: Path, step: int) -> None:
     write_text_atomic(path, "".join(kept))
 
 
-def _after_step(
+def _log_step(
     trainer: Trainer, report: StepReport, options: RunOptions, log: _Log, images_per_s: float
 ) -> None:
     done, total = trainer.step, trainer.n_steps
     if done % options.log_steps == 0 or done == total:
         log.write({**asdict(report), "images_per_s": round(images_per_s, 2)})
-    if done % options.checkpoint_steps == 0 or done == total:
+
+
+def _save_step(trainer: Trainer, options: RunOptions) -> None:
+    if trainer.step % options.checkpoint_steps == 0 or trainer.step == trainer.n_steps:
         trainer.save().save(options.folder / CHECKPOINT)
 
 

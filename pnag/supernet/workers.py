@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from profiler.errors import InvalidInputError
+
+_PATIENCE = timedelta(days=7)  # one worker may evaluate or fine-tune while the others wait
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def open_workers(device: str = "auto") -> Iterator[Workers]:
     if world_size == 1:
         yield Workers(device=chosen)
         return
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     try:
         yield Workers(torch.distributed.get_rank(), world_size, chosen)
     finally:

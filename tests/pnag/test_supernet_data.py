@@ -3,6 +3,7 @@
 import io
 import pickle
 import pickletools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from pnag.supernet.cifar import read_cifar_python
-from pnag.supernet.data import ArraySplit, hold_out, normalise, open_dataset
+from pnag.supernet.data import ArraySplit, fingerprint, hold_out, normalise, open_dataset
 from pnag.supernet.image_folder import random_box
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space, open_space
@@ -164,3 +165,65 @@ def test_data_that_does_not_fit_is_refused(tmp_path):
     (tmp_path / "data_batch_1.bin").write_bytes(b"short")
     with pytest.raises(InvalidInputError, match="not a CIFAR-10 batch"):
         open_dataset(tmp_path, SPACE)
+
+
+def damaged(path, **changed) -> None:
+    """A .npz of good images with some arrays replaced."""
+    write_jpeg_npz(path, n_train=12, n_test=10)
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, **changed})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(13) % 10, "has 13 labels for 12 images"),
+        (np.arange(11) % 10, "has 11 labels for 12 images"),
+        (np.arange(12) % 10 - 1, "has label -1, of 0 to 9"),
+    ],
+)
+def test_labels_must_fit_the_images(tmp_path, labels, message):
+    damaged(tmp_path / "x.npz", train_y=labels)
+    with pytest.raises(InvalidInputError, match=message):
+        open_dataset(tmp_path / "x.npz", SPACE)
+
+
+def test_images_must_be_square(tmp_path):
+    wide = [encoded(np.zeros((3, 32, 48), np.uint8), "JPEG")] * 10
+    damaged(
+        tmp_path / "x.npz", test_bytes=np.frombuffer(b"".join(wide), np.uint8),
+        test_off=np.cumsum([0, *map(len, wide)]),
+    )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="32 x 48 px, the space takes 32 px"):
+        open_dataset(tmp_path / "x.npz", SPACE)
+
+
+def test_a_binary_label_must_be_a_class(tmp_path):
+    write_cifar(tmp_path, "binary")
+    rows = bytearray((tmp_path / "test_batch.bin").read_bytes())
+    rows[0] = 200
+    (tmp_path / "test_batch.bin").write_bytes(rows)
+    with pytest.raises(InvalidInputError, match="has label 200, of 0 to 9"):
+        open_dataset(tmp_path, SPACE)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"array"])
+def test_a_damaged_npz_is_one_line(tmp_path, content):
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    if content == b"array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    with pytest.raises(InvalidInputError, match=r"is not a \.npz of JPEG images"):
+        open_dataset(path, SPACE)
+
+
+def test_a_fingerprint_is_of_the_content():
+    data = coloured_dataset(40)
+    assert fingerprint(data) == fingerprint(coloured_dataset(40))
+    pixels, labels = data.train.images.clone(), data.train.labels.clone()
+    pixels[7, 0, 0, 0] ^= 1
+    labels[7] = 1
+    for split in (ArraySplit(pixels, data.train.labels), ArraySplit(data.train.images, labels)):
+        assert fingerprint(replace(data, train=split)) != fingerprint(data)
+    assert fingerprint(replace(data, test=data.train)) != fingerprint(data)

@@ -1,6 +1,8 @@
 """Recalibration, accuracy tables that resume, and extraction, from Python and the command line."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,8 +16,14 @@ from typer.testing import CliRunner
 
 from pnag.cli_supernet import register
 from pnag.supernet import shared_prefix
-from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, load_supernet, space_facts
-from pnag.supernet.data import normalise, open_dataset
+from pnag.supernet.checkpoint import (
+    WEIGHTS,
+    SupernetFile,
+    load_supernet,
+    read_supernet_file,
+    space_facts,
+)
+from pnag.supernet.data import hold_out, normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import (
     EvaluationSettings,
@@ -30,11 +38,16 @@ from pnag.supernet.shared_prefix import (
     in_shared_order,
     subnet_top1,
 )
+from pnag.supernet.train import TrainSettings
+from pnag.supernet.train_run import RunOptions, train_supernet
+from pnag.supernet.workers import Workers
 from predictors.scores import load_accuracy_table
 from profiler.errors import InvalidInputError, PnagError
 from profiler.network import Network, randomise_
 from profiler.space import open_space
+from profiler.terminal import Terminal
 from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
+from tests.pnag.test_supernet_train import COMMAND_LINE, ROOT
 
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]
@@ -189,15 +202,20 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
         pnag(*few)
     journal = tmp_path / ".table.json.0.jsonl"
     journal.write_text(journal.read_text() + '{"arch": "cut sho')
+    other = [*command, "--recalibration-images", 10]
     with pytest.raises(PnagError, match="of another evaluation"):
-        pnag(*command, "--recalibration-images", 10)
+        pnag(*other)
     resumed = pnag(*few)
     assert resumed["n"] == 4
     assert len(calls) == 3 + 2  # two were done before, two are left
     assert pnag(*few) == resumed
     assert len(calls) == 5  # the finished table is not measured again
+    before = out.read_bytes()
+    with pytest.raises(PnagError, match="of another evaluation"):
+        pnag(*other)
+    assert out.read_bytes() == before
     table = load_accuracy_table(out, SPACE)
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "table.json", tmp_path / "table.recipe.json"]
+    assert sorted(tmp_path.iterdir()) == [out, tmp_path / "table.recipe.json"]
     supernet = load_supernet(folder / "supernet.safetensors")
     evaluator = Evaluator(open_dataset(data, SPACE), SPACE, EvaluationSettings(20))
     monkeypatch.undo()
@@ -205,6 +223,91 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
     row = SPACE.encode([SMALLEST])[0]
     assert table.top1[(table.tokens == row).all(1)] == pytest.approx(expected)
     assert (table.dataset, "no fine-tuning" in table.source) == ("colours", True)
+
+
+def test_a_finished_table_grows_and_loses_nothing(folder, tmp_path):
+    out = tmp_path / "acc[1]-w1.0"  # neither a pattern nor a suffix
+    command = [
+        "evaluate", "--checkpoint", folder / "supernet.safetensors", "--data",
+        folder / "colours.npz", "--out", out, "--recalibration-images", 20, "--device", "cpu",
+    ]  # fmt: skip
+    pnag(*command, "--count", 3)
+    three = load_accuracy_table(out, SPACE)
+    added = architectures_to_evaluate(SPACE, 20, seed=7)[-1]
+    assert pnag(*command, "--arch", added)["n"] == 4
+    four = load_accuracy_table(out, SPACE)
+    assert np.array_equal(four.tokens, [*three.tokens, SPACE.encode([added])[0]])
+    assert np.array_equal(four.top1[:3], three.top1)
+    assert pnag(*command, "--count", 2)["n"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "acc[1]-w1.0", "acc[1]-w1.0.recipe.json"
+    ]  # fmt: skip
+    assert pnag(*command, "--count", 2, "--recalibration-images", 10, "--fresh")["n"] == 2
+
+
+def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
+    def command(out):
+        return [
+            "evaluate", "--checkpoint", folder / "supernet.safetensors", "--data",
+            folder / "colours.npz", "--out", tmp_path / out, "--recalibration-images", 20,
+            "--batch-size", 10, "--device", "cpu",
+        ]  # fmt: skip
+
+    pnag(*command("alone.json"), "--count", 5)
+    pnag(*command("shared.json"), "--count", 2)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
+    arguments = ["supernet", *map(str, command("shared.json")), "--count", "5", "--quiet"]
+    subprocess.run(
+        [*launcher, sys.executable, "-c", COMMAND_LINE, *arguments], cwd=ROOT, check=True
+    )
+    alone, shared = (
+        load_accuracy_table(tmp_path / name, SPACE) for name in ("alone.json", "shared.json")
+    )
+    assert sorted(zip(alone.tokens.tolist(), alone.top1, strict=True)) == sorted(
+        zip(shared.tokens.tolist(), shared.top1, strict=True)
+    )
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("n_test", [0, -5, 21])
+def test_test_images_must_be_there(n_test):
+    with pytest.raises(InvalidInputError, match=f"{n_test} images to test on, of 20"):
+        Evaluator(coloured_dataset(10, 20), SPACE, EvaluationSettings(10, test_images=n_test))
+
+
+def test_batches_are_even_so_that_statistics_weigh_them_equally():
+    evaluator = Evaluator(coloured_dataset(41, 9), SPACE, EvaluationSettings(41, batch_size=20))
+    assert [len(images) for images, _ in evaluator.recalibration_batches()] == [14, 14, 13]
+    assert [len(images) for images, _ in evaluator.test_batches()] == [9]
+
+
+def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path):
+    checkpoint, data = folder / "supernet.safetensors", folder / "colours.npz"
+    out = tmp_path / "table.json"
+    pnag(
+        "evaluate", "--checkpoint", checkpoint, "--data", data, "--out", out, "--arch", SMALLEST,
+        "--recalibration-images", 12, "--test-images", 11, "--batch-size", 6, "--seed", 3,
+        "--device", "cpu",
+    )  # fmt: skip
+    command = ["extract", "--checkpoint", checkpoint, "--arch", SMALLEST, "--export", "torch"]
+    command += ["--out", tmp_path, "--device", "cpu", "--data", data]
+    recipe = tmp_path / "table.recipe.json"
+    assert pnag(*command, "--recipe", recipe)["top1"] == load_accuracy_table(out, SPACE).top1[0]
+    network = Network(SPACE.ops(SMALLEST))
+    network.load_state_dict(load_file(tmp_path / "subnet.safetensors"))
+    settings = EvaluationSettings(12, 11, 6, seed=3)
+    evaluator = Evaluator(open_dataset(data, SPACE), SPACE, settings)
+    expected = evaluator.subnet(load_supernet(checkpoint), SMALLEST).state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
+    recipe.write_text(
+        recipe.read_text().replace('"checkpoint_sha256": "', '"checkpoint_sha256": "0')
+    )
+    with pytest.raises(PnagError, match="is of another checkpoint"):
+        pnag(*command, "--recipe", recipe)
+    recipe.write_text("[]")
+    with pytest.raises(PnagError, match="is no recipe of an accuracy table"):
+        pnag(*command, "--recipe", recipe)
 
 
 def test_extracted_files_compute_what_the_recalibrated_subnet_does(folder, tmp_path):
@@ -252,6 +355,9 @@ def test_extraction_is_checked_against_the_supernet(folder, tmp_path, monkeypatc
     [
         (["--space", "mbv3"], "is a supernet of"),
         (["--int8"], "--int8 needs --data"),
+        (["--recipe", "r.json"], "--recipe needs --data"),
+        (["--width-mult", 0], "width multiplier 0 is not"),
+        (["--resolution", 0], "resolution"),
         (["--export", "coreml"], "unknown export format"),
     ],
 )
@@ -269,3 +375,38 @@ def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
             "evaluate", "--checkpoint", folder / "supernet.safetensors", "--held-out",
             "--data", folder / "colours.npz", "--out", tmp_path / "t.json",
         )  # fmt: skip
+
+
+def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
+    data = open_dataset(folder / "colours.npz", SPACE)
+    settings = TrainSettings(
+        epochs=1, batch_size=10, micro_batch_size=10, n_random=0, held_out=20, seed=6
+    )
+    options = RunOptions(tmp_path / "run", validate_epochs=0)
+    checkpoint = train_supernet(SPACE, data, settings, options, Workers(), Terminal(quiet=True))
+    command = ["evaluate", "--checkpoint", checkpoint, "--held-out", "--arch", SMALLEST]
+    command += ["--recalibration-images", 10, "--device", "cpu", "--data"]
+    out = tmp_path / "table.json"
+    pnag(*command, folder / "colours.npz", "--out", out)
+    held_out = hold_out(data, 20, seed=6)[1]
+    evaluator = Evaluator(held_out, SPACE, EvaluationSettings(10))
+    table = load_accuracy_table(out, SPACE)
+    network = evaluator.subnet(load_supernet(checkpoint), SMALLEST)
+    assert (table.dataset, table.top1[0]) == ("colours held-out", evaluator.top1(network))
+    write_jpeg_npz(tmp_path / "colours.npz", n_train=29, n_test=20)
+    with pytest.raises(PnagError, match="was trained on other images"):
+        pnag(*command, tmp_path / "colours.npz", "--out", tmp_path / "other.json")
+
+
+def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp_path):
+    largest = SPACE.extremes()[1]
+    facts = space_facts(SPACE) | {"settings": {"arch": str(SMALLEST)}}
+    tuned = replace(read_supernet_file(folder / "supernet.safetensors"), facts=facts)
+    tuned.save(tmp_path / "tuned.safetensors")
+    command = ["evaluate", "--checkpoint", tmp_path / "tuned.safetensors", "--device", "cpu"]
+    command += ["--data", folder / "colours.npz", "--recalibration-images", 10]
+    command += ["--out", tmp_path / "table.json"]
+    for chosen in (["--count", 3], ["--arch", largest]):
+        with pytest.raises(PnagError, match="holds one fine-tuned subnet"):
+            pnag(*command, *chosen)
+    assert pnag(*command, "--arch", SMALLEST)["n"] == 1

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from pnag.supernet.checkpoint import read_supernet_file
+from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, read_supernet_file, space_facts
 from pnag.supernet.data import open_dataset
+from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
 from pnag.supernet.train import Trainer, TrainSettings, learning_rate
 from pnag.supernet.train_run import CHECKPOINT, METRICS, RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
+from profiler.network import randomise_
 from profiler.space import open_space
 from profiler.terminal import Terminal
 from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
@@ -173,7 +175,7 @@ def test_images_grow_to_the_resolution_of_the_space():
         Trainer(SPACE, coloured_dataset(4), replace(settings, start_resolution_px=40), Workers())
 
 
-def test_fine_tuning_trains_one_subnet_and_leaves_the_rest_as_it_was(tmp_path):
+def test_fine_tuning_trains_one_subnet_and_leaves_other_blocks_as_they_were(tmp_path):
     smallest = SPACE.extremes()[0]
     settings = replace(SMALL, arch=str(smallest), weight_decay=0.1)
     trainer = Trainer(SPACE, coloured_dataset(4), settings, Workers())
@@ -192,14 +194,59 @@ def test_fine_tuning_trains_one_subnet_and_leaves_the_rest_as_it_was(tmp_path):
         Trainer(SPACE, coloured_dataset(4), replace(settings, arch="2,2"), Workers())
 
 
-def test_other_settings_are_not_resumed_silently(uninterrupted):
-    data = coloured_dataset(12, 10)
-    trainer = Trainer(SPACE, data, replace(SMALL, learning_rate=0.2), Workers())
+def test_other_settings_are_not_resumed_silently(data, uninterrupted):
+    images = open_dataset(data, SPACE)
+    trainer = Trainer(SPACE, images, replace(SMALL, learning_rate=0.2), Workers())
     file = read_supernet_file(uninterrupted / CHECKPOINT)
     with pytest.raises(InvalidInputError, match=r"with learning_rate 0\.05, this run"):
         trainer.restore(file)
-    with pytest.raises(InvalidInputError, match="n_images 12, this run 20"):
-        Trainer(SPACE, coloured_dataset(20), SMALL, Workers()).restore(file)
+    with pytest.raises(InvalidInputError, match="has data_fingerprint"):
+        Trainer(SPACE, replace(images, test=images.train), SMALL, Workers()).restore(file)
+
+
+def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
+    first, second = (randomise_(ElasticMobileNetV3(SPACE), seed=seed) for seed in (1, 2))
+    for name, model in (("a", first), ("b", second)):
+        weights = {WEIGHTS + key: tensor for key, tensor in model.state_dict().items()}
+        SupernetFile(weights, space_facts(SPACE)).save(tmp_path / f"{name}.safetensors")
+    data, options = coloured_dataset(4, 4), RunOptions(tmp_path / "run", validate_epochs=0)
+
+    def train_from(name: str) -> None:
+        init = tmp_path / f"{name}.safetensors"
+        train_supernet(SPACE, data, SMALL, options, Workers(), QUIET, init=init)
+
+    begun = Trainer(SPACE, data, SMALL, Workers(), tmp_path / "a.safetensors")
+    for model in (begun.model.state_dict(), begun.average):
+        assert all(torch.equal(model[name], t) for name, t in first.state_dict().items())
+    train_from("a")
+    finished = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    train_from("a")
+    with pytest.raises(InvalidInputError, match="has init_sha256"):
+        train_from("b")
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == finished
+
+
+def test_every_method_resumes_exactly():
+    """Across the sorting of channels and the growth of images, in bfloat16, with random subnets."""
+    settings = replace(
+        SMALL, epochs=5, batch_size=4, micro_batch_size=2, n_random=1, method="progressive",
+        start_resolution_px=16, precision="bfloat16",
+    )  # fmt: skip
+    data = coloured_dataset(8)
+
+    def trainer() -> Trainer:
+        return Trainer(SPACE, data, settings, Workers())
+
+    whole, parts = trainer(), trainer()
+    losses = [report.loss for report in whole.train()]
+    resumed = []
+    for _ in range(whole.n_steps):
+        resumed.append(parts.train_step().loss)
+        saved, parts = parts.save(), trainer()
+        parts.restore(saved)
+    assert resumed == losses
+    expected = whole.save().tensors
+    assert all(torch.equal(saved.tensors[name], tensor) for name, tensor in expected.items())
 
 
 def test_progressive_shrinking_sorts_weights_average_and_momentum_alike():
@@ -259,10 +306,16 @@ def test_a_step_takes_largest_smallest_and_valid_random_subnets():
     rng = np.random.default_rng(0)
     assert step_subnets(SPACE, OpenChoices(), 3, rng)[:2] == [largest, smallest]
     assert step_subnets(SPACE, OpenChoices(4, 7, 6), 3, rng) == [largest]
-    for arch in step_subnets(SPACE, OpenChoices(depth=4, kernel=3, expand=6), 20, rng):
+    drawn = step_subnets(SPACE, OpenChoices(depth=4, kernel=3, expand=6), 200, rng)
+    for arch in drawn:
         SPACE.validate(arch)
         assert set(arch.depths) == {4}
         assert set(arch.expand_ratios) == {6}
+    assert set(drawn[1].kernel_sizes) == {3}
+    kernels = np.array([arch.kernel_sizes for arch in drawn[2:]])
+    for kernel in (3, 5, 7):  # 4000 draws, a third each
+        shares = (kernels == kernel).mean(0)
+        assert np.abs(shares - 1 / 3).max() < 4 * math.sqrt(2 / 9 / 200)
 
 
 def test_bfloat16_losses_are_near_float32_ones():
@@ -277,9 +330,12 @@ def test_bfloat16_losses_are_near_float32_ones():
 def test_wrong_settings_and_divergence_are_one_line():
     with pytest.raises(InvalidInputError, match="method is out of range"):
         TrainSettings(method="bignas")
-    for side_px in (0, 3, -16):
+    for side_px in (0, 3, -16, 18):
         with pytest.raises(InvalidInputError, match="start resolution is out of range"):
             TrainSettings(start_resolution_px=side_px)
+    for name, value in (("weight decay", -1.0), ("learning rate", math.inf)):
+        with pytest.raises(InvalidInputError, match=f"{name} is out of range"):
+            TrainSettings(**{name.replace(" ", "_"): value})
     with pytest.raises(InvalidInputError, match="micro-batch size is out of range"):
         TrainSettings(micro_batch_size=0)
     with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
