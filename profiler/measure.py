@@ -187,11 +187,13 @@ class Sweep:
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
         available_mb = host.available_memory_mb() or float("inf")
+        if hasattr(self._device, "free_memory_mb"):  # it has memory of its own
+            available_mb = min(available_mb, self._device.free_memory_mb())
         budget = 1e6 * min(self._protocol.resident_mb, available_mb / 2)
         group: list[Task] = []
         held = 0.0
         for index in self._rng.permutation(len(tasks)):
-            size = LOADED_BYTES_PER_WEIGHT_BYTE * weight_bytes(tasks[index].workload)
+            size = _loaded_bytes(tasks[index].workload)
             if group and held + size > budget:
                 yield group
                 group, held = [], 0.0
@@ -327,6 +329,13 @@ class Sweep:
         outcome = Outcome(self._launch, task.workload.key, FAILED, f"{error.reason}: {error}")
         self._journal.add_outcome(task.key, outcome)
         self._progress.advance()
+
+
+def _loaded_bytes(workload: Workload) -> int:
+    """Of a prepared workload and its input, which at a large batch is most of it."""
+    first = workload.ops[0]
+    image = 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
+    return LOADED_BYTES_PER_WEIGHT_BYTE * weight_bytes(workload) + image
 
 
 def _retried(action: Callable[[], T]) -> T:

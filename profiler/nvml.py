@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -87,28 +88,36 @@ class NvmlSensors:
 
     def __init__(self, uuid: str) -> None:
         self._nvml = nvml = _load()
-        try:
-            self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
-        except nvml.NVMLError as error:
-            nvml.nvmlShutdown()
-            raise DeviceUnavailableError(f"NVML does not know GPU {uuid}: {error}") from None
-        self.driver_version = str(nvml.nvmlSystemGetDriverVersion())
-        self.max_clock_mhz: float | None = self._ask(
-            nvml.nvmlDeviceGetMaxClockInfo, nvml.NVML_CLOCK_SM
-        )
+        with ExitStack() as undo:
+            undo.callback(nvml.nvmlShutdown)
+            try:
+                self._handle = _handle(nvml, uuid)
+                self.driver_version = str(nvml.nvmlSystemGetDriverVersion())
+            except nvml.NVMLError as error:
+                raise DeviceUnavailableError(f"NVML does not know GPU {uuid}: {error}") from None
+            self.max_clock_mhz: float | None = self._ask(
+                nvml.nvmlDeviceGetMaxClockInfo, nvml.NVML_CLOCK_SM
+            )
+            undo.pop_all()
 
     def read(self) -> GpuState:
         nvml = self._nvml
         milliwatts = self._ask(nvml.nvmlDeviceGetPowerUsage)
-        processes = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses)
         return GpuState(
             sm_clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM) or None,
             memory_clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_MEM) or None,
             temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
             power_w=None if milliwatts is None else milliwatts / 1000,
             event_reasons=self.event_reasons(),
-            n_processes=None if processes is None else len(processes),
+            n_processes=self._n_processes(),
         )
+
+    def _n_processes(self) -> int | None:
+        """By the names with a version: the one without answers an old driver with another error."""
+        processes = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses_v3)
+        if processes is None:  # of drivers until about 510
+            processes = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses_v2)
+        return None if processes is None else len(processes)
 
     def event_reasons(self) -> int | None:
         reasons: int | None = self._ask(self._nvml.nvmlDeviceGetCurrentClocksEventReasons)
@@ -143,35 +152,35 @@ class NvmlSensors:
         self._nvml.nvmlShutdown()
 
     def _ask(self, query: Callable[..., T], *arguments: Any) -> T | None:
-        """The answer, or None where this card or driver has none."""
+        """The answer, or None where this card or driver has none, or none at the moment."""
+        nvml = self._nvml
         try:
             return query(self._handle, *arguments)
         except (
-            self._nvml.NVMLError_NotSupported,
-            self._nvml.NVMLError_FunctionNotFound,
-            self._nvml.NVMLError_NoPermission,
-        ):
-            return None
-        except self._nvml.NVMLError as error:
+            nvml.NVMLError_GpuIsLost,
+            nvml.NVMLError_ResetRequired,
+            nvml.NVMLError_Uninitialized,
+            nvml.NVMLError_DriverNotLoaded,
+        ) as error:
             raise DeviceUnavailableError(f"the GPU does not answer: {error}") from None
+        except nvml.NVMLError:
+            return None
 
 
-def gpu_names() -> list[str]:
-    """Names of all GPUs of this machine.
+def _handle(nvml: Any, uuid: str) -> Any:
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(uuid)
+    except nvml.NVMLError_NotFound:  # to torch a slice of a GPU (MIG) is a GPU like any other
+        return nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
+
+
+def require_driver() -> None:
+    """The driver alone: in a container some of the machine's GPUs may not be ours to ask.
 
     Raises:
         DeviceUnavailableError: no NVIDIA driver.
     """
-    nvml = _load()
-    try:
-        return [
-            str(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(index)))
-            for index in range(nvml.nvmlDeviceGetCount())
-        ]
-    except nvml.NVMLError as error:
-        raise DeviceUnavailableError(f"NVML cannot list the GPUs: {error}") from None
-    finally:
-        nvml.nvmlShutdown()
+    _load().nvmlShutdown()
 
 
 def _load() -> Any:

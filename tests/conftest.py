@@ -16,9 +16,10 @@ from profiler.errors import DeviceUnavailableError
 
 @cache
 def why_no_gpu() -> str:
-    """Empty where a GPU can be used."""
+    """Empty where the first GPU, which the tests open, can be used."""
     try:
-        return "" if discover() else "CUDA shows no GPU"
+        found = discover()
+        return found[0].reason if found else "CUDA shows no GPU"
     except DeviceUnavailableError as error:
         return str(error)
 

@@ -37,7 +37,7 @@ from profiler.nvml import (
     GpuSensors,
     GpuState,
     NvmlSensors,
-    gpu_names,
+    require_driver,
     throttle_reasons,
 )
 
@@ -49,6 +49,8 @@ MIN_EAGER_SAMPLE_MS = 2.0  # the host's jitter is that of a CPU
 CLOCK_TOLERANCE = 0.02  # between two blocks
 MIN_ENERGY_WINDOW_S = 2.0  # counters advance every 20 to 100 ms
 ENERGY_SAMPLE_MS = 200.0
+ENERGY_GRAPH_MS = 5.0  # replayed: a graph of a whole sample would have tens of thousands of nodes
+SHORTEST_RUN_MS = 1e-3  # no kernel is shorter, but two events can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class CudaDevice(Closing):
             )
         with ExitStack() as undo:
             if queue is None:
-                gpu_names()  # without a driver this says so in its own words
+                require_driver()  # in words of its own
                 queue = TorchQueue(index, precision=precision, channels_last=channels_last)
             undo.callback(queue.close)
             undo.enter_context(device_lock(f"gpu {queue.gpu.uuid}"))
@@ -182,6 +184,10 @@ class CudaDevice(Closing):
             warnings=tuple(_warnings(reasons, before, now)),
         )
 
+    def free_memory_mb(self) -> float:
+        """What workloads can still take, in MB."""
+        return self.queue.free_mb()
+
     def blockers(self) -> Sequence[str]:
         now = self._sensors.read()
         found = [f"the GPU is slowed down: {name}" for name in _throttled(now)]
@@ -230,8 +236,7 @@ class CudaWorkload:
             )
         if self._device.energy_mj() is None:
             return None
-        runs = max(1, round(ENERGY_SAMPLE_MS / self.sample_ms(1)))
-        part = self._eager(runs) if self._device.mode.launch == "eager" else self._graph(runs)
+        part, runs = self._energy_part(max(self.sample_ms(1), SHORTEST_RUN_MS))
         before, elapsed_ms, n_runs = self._device.energy_mj(), 0.0, 0
         while elapsed_ms < 1e3 * window_s:
             elapsed_ms += self._timed([part])
@@ -243,6 +248,15 @@ class CudaWorkload:
         self._graphs.clear()
         self._launch = _closed
         self._queue.release()
+
+    def _energy_part(self, run_ms: float) -> tuple[Launch, int]:
+        """About ENERGY_SAMPLE_MS of work, and its number of runs."""
+        if self._device.mode.launch == "eager":
+            runs = max(1, round(ENERGY_SAMPLE_MS / run_ms))
+            return _repeated(self._launch, runs), runs
+        runs = max(1, round(ENERGY_GRAPH_MS / run_ms))
+        replays = max(1, round(ENERGY_SAMPLE_MS / (runs * run_ms)))
+        return _repeated(self._graph(runs), replays), runs * replays
 
     def _graph(self, runs: int) -> Launch:
         if runs not in self._graphs:
@@ -260,16 +274,7 @@ class CudaWorkload:
         return self._timed([self._graph(1)] * runs, before=self._queue.flush_l2)
 
     def _eager_ms(self, runs: int) -> float:
-        return self._timed([self._eager(runs)])
-
-    def _eager(self, runs: int) -> Launch:
-        launch = self._launch
-
-        def launches() -> None:
-            for _ in range(runs):
-                launch()
-
-        return launches
+        return self._timed([_repeated(self._launch, runs)])
 
     def _timed(self, parts: Sequence[Launch], before: Callable[[], None] | None = None) -> float:
         """Sum of the times between the events around each part."""
@@ -293,12 +298,19 @@ def discover() -> list[DeviceStatus]:
     Raises:
         DeviceUnavailableError: no driver, or no torch for it.
     """
-    gpu_names()  # without a driver torch, which takes seconds to import, has nothing to add
+    require_driver()  # without one torch, which takes seconds to import, has nothing to add
     torch = usable_torch()
     return [_status(index) for index in range(torch.cuda.device_count())]
 
 
 def _status(index: int) -> DeviceStatus:
+    try:
+        return _answering(index)
+    except DeviceUnavailableError as error:  # the others can be measured all the same
+        return DeviceStatus(f"cuda:{index}", "", "", False, str(error))
+
+
+def _answering(index: int) -> DeviceStatus:
     gpu = describe_gpu(index)
     sensors = NvmlSensors(gpu.uuid)
     try:
@@ -369,6 +381,14 @@ def _options(mode: CudaMode, precision: str, gpu: Gpu) -> tuple[tuple[str, str],
     if mode.lock_clocks_mhz is not None:
         options["locked_clock_mhz"] = str(mode.lock_clocks_mhz)
     return tuple(sorted(options.items()))
+
+
+def _repeated(launch: Launch, times: int) -> Launch:
+    def launches() -> None:
+        for _ in range(times):
+            launch()
+
+    return launches
 
 
 def _closed() -> None:

@@ -46,8 +46,10 @@ class SimulatedQueue:
     host_ms: float = 0.0
     idle_at_ms: float = 0.0
     busy_ms: float = 0.0
+    free: float = 8000.0  # MB
     cached: str | None = None  # whose data the L2 holds
     closed: bool = False
+    captured_runs: list[int] = field(default_factory=list)  # of each graph
     _captured: list[Workload] | None = None
 
     def load(self, workload: Workload) -> Callable[[], None]:
@@ -66,6 +68,7 @@ class SimulatedQueue:
         return launch
 
     def capture(self, launch: Callable[[], None], runs: int) -> Callable[[], None]:
+        self.captured_runs.append(runs)
         self._captured = []
         for _ in range(runs):
             launch()
@@ -89,6 +92,9 @@ class SimulatedQueue:
 
     def synchronize(self) -> None:
         self.host_ms = max(self.host_ms, self.idle_at_ms)
+
+    def free_mb(self) -> float:
+        return self.free
 
     def release(self) -> None:
         return None

@@ -111,6 +111,15 @@ def test_energy_is_the_counter_over_the_runs():
             workload.energy_mj(0.1)
 
 
+@pytest.mark.parametrize("launch", ["graph", "eager"])
+def test_energy_replays_short_graphs(launch):
+    queue = SimulatedQueue()
+    with simulated(queue, ReplayedSensors(queue=queue), launch=launch) as device:
+        workload = device.prepare(OP)
+        assert workload.energy_mj(2.0) == pytest.approx(POWER_W * work_ms(OP), rel=0.02)
+    assert max(queue.captured_runs, default=0) * work_ms(OP) < 6.0
+
+
 def test_without_a_counter_there_is_no_energy():
     with simulated() as device:
         assert device.prepare(OP).energy_mj(2.0) is None
@@ -276,6 +285,24 @@ def test_a_gpu_that_stays_hot_is_refused_after_twenty_discards():
     throttled = [block.throttled for task in tasks for block in journal.blocks(task.key)]
     assert throttled.count(True) == 20
     assert throttled.count(False) == 10
+
+
+def test_what_is_loaded_at_once_fits_into_the_memory_of_the_gpu():
+    """Half of what is free; at a large batch the inputs are most of it."""
+    large = [
+        replace(OP, key=f"large {index}", ops=tuple(replace(op, batch_size=64) for op in OP.ops))
+        for index in range(6)
+    ]
+    first = large[0].ops[0]
+    input_mb = 4e-6 * 64 * first.in_channels * first.height_px * first.width_px
+    assert input_mb > 5.0
+    for free, most in ((4.8 * input_mb, 2), (1e6, 6), (0.0, 1)):
+        with simulated(SimulatedQueue(free=free), batch_size=64) as device:
+            launch = Journal(None).begin_launch(device.info, PROTOCOL.as_dict(), "now")
+            running = Sweep(device, PROTOCOL, Journal(None), launch, seed=0)
+            groups = list(running._groups(make_tasks(device, large)))
+        assert max(map(len, groups)) == most
+        assert sum(map(len, groups)) == 6
 
 
 def test_what_does_not_fit_into_memory_is_a_failure_with_its_reason():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -151,7 +154,7 @@ def test_a_workload_is_the_same_model_every_time():
 
 
 def test_errors_of_torch_are_told_apart():
-    memory = as_ours(torch.OutOfMemoryError("CUDA out of memory. Tried\nmore"), "net")
+    memory = as_ours(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried\nmore"), "net")
     assert isinstance(memory, MeasurementError)
     assert (memory.reason, str(memory)) == (
         "out_of_memory",
@@ -169,9 +172,53 @@ def test_switches_of_torch_are_restored():
     before = (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark)
     for tf32 in (False, True):
         restore = cuda_queue._set_switches(torch, tf32=tf32)
-        assert (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark) == (tf32, tf32, False)
+        if hasattr(cudnn, "conv"):
+            precision = "tf32" if tf32 else "ieee"
+            assert (cudnn.conv.fp32_precision, matmul.fp32_precision) == (precision, precision)
+        else:
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (tf32, tf32)
+        assert not cudnn.benchmark
         restore()
         assert (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark) == before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9")
+def test_switches_are_set_after_a_user_set_the_newer_ones():
+    """Reading the older flags is an error then. The state is the process's, hence another one."""
+    program = """
+import torch
+from profiler.devices.cuda_queue import _set_switches
+torch.backends.fp32_precision = "tf32"
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+try:
+    torch.backends.cudnn.allow_tf32
+except RuntimeError:
+    print("unreadable")
+read = lambda: (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+print(*read())
+for tf32 in (False, True):
+    restore = _set_switches(torch, tf32=tf32)
+    print(*read())
+    restore()
+    print(*read())
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n") == [
+        "unreadable", "ieee tf32", "ieee ieee", "ieee tf32", "tf32 tf32", "ieee tf32", "",
+    ]  # fmt: skip
+
+
+def test_switches_of_an_older_torch_are_its_flags():
+    cudnn = SimpleNamespace(allow_tf32=True, benchmark=True)
+    matmul = SimpleNamespace(allow_tf32=False)
+    old = SimpleNamespace(
+        backends=SimpleNamespace(cudnn=cudnn, cuda=SimpleNamespace(matmul=matmul))
+    )
+    restore = cuda_queue._set_switches(old, tf32=False)
+    assert (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark) == (False, False, False)
+    restore()
+    assert (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark) == (True, False, True)
 
 
 def test_a_torch_without_cuda_says_so(monkeypatch):
@@ -196,7 +243,7 @@ def test_specs_and_options_reach_the_device(monkeypatch):
 
     monkeypatch.setattr(cuda, "TorchQueue", queue)
     monkeypatch.setattr(cuda, "NvmlSensors", lambda uuid: ReplayedSensors())
-    monkeypatch.setattr(cuda, "gpu_names", lambda: ["Simulated GPU"])
+    monkeypatch.setattr(cuda, "require_driver", lambda: None)
     with open_device("cuda:2", batch_size=8, precision="bfloat16", launch="eager") as device:
         assert device.info.spec == "cuda:2"
         assert device.mode.launch == "eager"
@@ -248,7 +295,7 @@ def no_driver():
 
 
 def test_without_a_driver_one_line_says_so_before_torch_is_asked(monkeypatch):
-    monkeypatch.setattr(cuda, "gpu_names", no_driver)
+    monkeypatch.setattr(cuda, "require_driver", no_driver)
     monkeypatch.setattr(cuda, "usable_torch", lambda: pytest.fail("torch was imported"))
     with pytest.raises(DeviceUnavailableError, match="no NVIDIA GPU can be used") as error:
         open_device("cuda")
@@ -260,7 +307,7 @@ def test_without_a_driver_one_line_says_so_before_torch_is_asked(monkeypatch):
 def test_gpus_are_listed_with_what_disturbs_them(monkeypatch):
     sensors = ReplayedSensors([reading(n_processes=1, event_reasons=0x80)])
     gpu = Gpu("Simulated GPU", "GPU-simulated", "2.9 CUDA 13.0 cuDNN 91")
-    monkeypatch.setattr(cuda, "gpu_names", lambda: ["Simulated GPU"])
+    monkeypatch.setattr(cuda, "require_driver", lambda: None)
     monkeypatch.setattr(cuda, "usable_torch", lambda: torch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(cuda, "describe_gpu", lambda index: gpu)
@@ -276,6 +323,23 @@ def test_gpus_are_listed_with_what_disturbs_them(monkeypatch):
         (status,) = discover()
     assert not status.measurable
     assert "is measuring on gpu GPU-simulated" in status.reason
+
+
+def test_a_gpu_that_cannot_be_asked_does_not_hide_the_others(monkeypatch):
+    def describe(index):
+        if index == 0:
+            raise DeviceUnavailableError("torch 2.13 cannot use GPU 0: cuDNN is not compatible")
+        return Gpu("Simulated GPU", "GPU-simulated", "2.13")
+
+    monkeypatch.setattr(cuda, "require_driver", lambda: None)
+    monkeypatch.setattr(cuda, "usable_torch", lambda: torch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(cuda, "describe_gpu", describe)
+    monkeypatch.setattr(cuda, "NvmlSensors", lambda uuid: ReplayedSensors())
+    broken, usable = discover()
+    assert (broken.spec, broken.measurable) == ("cuda:0", False)
+    assert broken.reason == "torch 2.13 cannot use GPU 0: cuDNN is not compatible"
+    assert (usable.spec, usable.measurable) == ("cuda:1", True)
 
 
 def test_a_quiet_gpu_has_no_findings():

@@ -6,7 +6,7 @@ import pynvml
 import pytest
 
 from profiler.errors import DeviceUnavailableError
-from profiler.nvml import GpuState, NvmlSensors, gpu_names, throttle_reasons
+from profiler.nvml import GpuState, NvmlSensors, require_driver, throttle_reasons
 
 
 class Driver:
@@ -22,16 +22,14 @@ class Driver:
         answers = {
             "nvmlSystemGetDriverVersion": "555.42.02",
             "nvmlDeviceGetHandleByUUID": "handle",
-            "nvmlDeviceGetHandleByIndex": "handle",
-            "nvmlDeviceGetCount": 2,
-            "nvmlDeviceGetName": "Some GPU",
             "nvmlDeviceGetMaxClockInfo": 2100,
             "nvmlDeviceGetClockInfo": lambda handle, kind: clocks[kind],
             "nvmlDeviceGetTemperature": 54,
             "nvmlDeviceGetPowerUsage": 183_500,
             "nvmlDeviceGetCurrentClocksEventReasons": 0x4,
             "nvmlDeviceGetCurrentClocksThrottleReasons": 0x8,
-            "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=1)] * 3,
+            "nvmlDeviceGetComputeRunningProcesses_v3": [SimpleNamespace(pid=1)] * 3,
+            "nvmlDeviceGetComputeRunningProcesses_v2": [SimpleNamespace(pid=1)] * 2,
             "nvmlDeviceGetTotalEnergyConsumption": 123_456,
             "nvmlDeviceSetGpuLockedClocks": None,
             "nvmlDeviceResetGpuLockedClocks": None,
@@ -42,7 +40,7 @@ class Driver:
     def says(self, name, answer):
         def function(*arguments):
             self.calls.append((name, *arguments))
-            if isinstance(answer, pynvml.NVMLError):
+            if isinstance(answer, Exception):
                 raise answer
             return answer(*arguments) if callable(answer) else answer
 
@@ -84,12 +82,16 @@ def test_a_reading_in_our_units(driver, sensors):
     assert ("nvmlDeviceGetHandleByUUID", "GPU-1") in driver.calls
 
 
-@pytest.mark.parametrize("code", ["NOT_SUPPORTED", "FUNCTION_NOT_FOUND", "NO_PERMISSION"])
+@pytest.mark.parametrize(
+    "code",
+    ["NOT_SUPPORTED", "FUNCTION_NOT_FOUND", "NO_PERMISSION", "TIMEOUT", "UNKNOWN", "NOT_READY"],
+)
 def test_what_a_card_does_not_tell_is_none(driver, sensors, code):
     for name in (
         "nvmlDeviceGetClockInfo", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage",
         "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons",
-        "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetTotalEnergyConsumption",
+        "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2",
+        "nvmlDeviceGetTotalEnergyConsumption",
     ):  # fmt: skip
         driver.says(name, error(code))
     assert sensors.read() == GpuState()
@@ -106,9 +108,24 @@ def test_drivers_before_535_call_the_reasons_throttle_reasons(driver, sensors):
     assert sensors.event_reasons() == 0x8
 
 
+def test_older_drivers_count_processes_under_an_older_name(driver, sensors):
+    """The name without a version ends with an error that is not one of NVML's."""
+    unversioned = pynvml.NVMLLibraryMismatchError("Unversioned function called")
+    driver.says("nvmlDeviceGetComputeRunningProcesses", unversioned)
+    driver.says("nvmlDeviceGetComputeRunningProcesses_v3", error("FUNCTION_NOT_FOUND"))
+    assert sensors.read().n_processes == 2
+
+
 def test_a_gpu_that_falls_off_the_bus_is_gone(driver, sensors):
     driver.says("nvmlDeviceGetTemperature", error("GPU_IS_LOST"))
     with pytest.raises(DeviceUnavailableError, match="the GPU does not answer: GPU is lost"):
+        sensors.read()
+
+
+@pytest.mark.parametrize("code", ["RESET_REQUIRED", "UNINITIALIZED", "DRIVER_NOT_LOADED"])
+def test_without_driver_or_gpu_nothing_goes_on(driver, sensors, code):
+    driver.says("nvmlDeviceGetPowerUsage", error(code))
+    with pytest.raises(DeviceUnavailableError, match="the GPU does not answer"):
         sensors.read()
 
 
@@ -159,8 +176,31 @@ def test_clocks_that_stay_locked_say_how_to_reset_them(driver, sensors):
         sensors.unlock_clocks()
 
 
-def test_gpus_are_listed_by_name(driver):
-    assert gpu_names() == ["Some GPU", "Some GPU"]
+def test_a_driver_is_enough_even_if_no_gpu_may_be_asked(driver):
+    for name in ("nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName"):
+        driver.says(name, error("NO_PERMISSION"))
+    require_driver()
+    assert driver.calls == []
+
+
+def test_a_slice_of_a_gpu_is_found_under_its_own_prefix(driver):
+    def handle(uuid):
+        if uuid != "MIG-9":
+            raise error("NOT_FOUND")
+        return "slice"
+
+    driver.says("nvmlDeviceGetHandleByUUID", handle)
+    sensors = NvmlSensors("GPU-9")
+    sensors.unlock_clocks()
+    assert driver.calls[-1] == ("nvmlDeviceResetGpuLockedClocks", "slice")
+    sensors.close()
+
+
+@pytest.mark.parametrize("name", ["nvmlSystemGetDriverVersion", "nvmlDeviceGetMaxClockInfo"])
+def test_a_gpu_lost_while_it_is_opened_leaves_nothing_open(driver, name):
+    driver.says(name, error("GPU_IS_LOST"))
+    with pytest.raises(DeviceUnavailableError, match="GPU is lost"):
+        NvmlSensors("GPU-1")
 
 
 def test_an_unknown_gpu_is_refused_and_nothing_left_open(driver):
@@ -175,6 +215,6 @@ def test_without_a_driver_one_line_says_so(driver, code):
     with pytest.raises(
         DeviceUnavailableError, match="no NVIDIA GPU can be used: NVML says"
     ) as info:
-        gpu_names()
+        require_driver()
     assert info.value.exit_code == 4
     assert "\n" not in str(info.value)
