@@ -6,12 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pnag.supernet.evaluate import architectures_to_evaluate
+from pnag.supernet.checkpoint import (
+    COMPRESSED_FROM,
+    checkpoint_digests,
+    load_supernet,
+    read_supernet_file,
+    space_facts,
+)
+from pnag.supernet.evaluate import architectures_to_evaluate, exported_settings
 from predictors.scores import load_accuracy_table
 from profiler.space import open_space
 
 TABLES = Path(__file__).parent.parent / "tables"
 PATH = TABLES / "mbv3-cifar.accuracy.json"
+SUPERNET = TABLES / "mbv3-cifar.supernet.safetensors"
 README = TABLES / "README.md"
 
 
@@ -49,10 +57,23 @@ def test_the_extremes_have_the_accuracies_of_the_readme(table, space):
     assert f"Largest {largest:.1f} %, smallest {smallest:.1f} %" in README.read_text()
 
 
-def test_table_training_and_readme_tell_of_the_same_supernet(table, recipe):
+def test_table_training_weights_and_readme_tell_of_the_same_supernet(table, recipe):
     readme = README.read_text()
     training = json.loads((TABLES / "mbv3-cifar.training.json").read_text())
-    assert recipe["checkpoint_sha256"] in readme
-    assert recipe["checkpoint_sha256"][:12] in table.source
-    assert training["space"] == recipe["space"]
-    assert training["data"]["name"] == recipe["data"] == table.dataset
+    weights = read_supernet_file(SUPERNET)
+    own, original = checkpoint_digests(SUPERNET)
+    assert own in readme
+    assert original == recipe["checkpoint_sha256"]
+    assert original in readme
+    assert original[:12] in table.source
+    assert training | {COMPRESSED_FROM: original} == training | weights.facts
+    assert training["data"] == recipe["data"] == table.dataset
+    assert training["data_fingerprint"] == recipe["data_fingerprint"]
+    assert recipe["space"] == space_facts(weights.space)
+
+
+def test_the_weights_are_small_and_export_with_the_recipe_of_the_table(space):
+    assert SUPERNET.stat().st_size < 8e6
+    assert load_supernet(SUPERNET).space == space
+    settings = exported_settings(PATH.with_suffix(".recipe.json"), SUPERNET)
+    assert (settings.recalibration_images, settings.test_images) == (600, 1000)

@@ -17,12 +17,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space, open_space
 
 SCHEMA: Final = "pnag.supernet/1"
+COMPRESSED_FROM: Final = "compressed_from_sha256"
 WEIGHTS: Final = "weights/"  # what is evaluated: the moving average, once training has one
 
 # Once-for-All has renamed its modules over time; doubled names are those of dynamic layers.
@@ -55,7 +57,8 @@ class SupernetFile:
         from safetensors.torch import save
 
         contiguous = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        metadata = {"schema": SCHEMA, "facts": json.dumps(self.facts, sort_keys=True)}
+        # one entry: safetensors writes several in random order, and equal files are to be equal
+        metadata = {SCHEMA: json.dumps(self.facts, sort_keys=True)}
         write_bytes_atomic(path, save(contiguous, metadata))
 
 
@@ -81,10 +84,33 @@ def read_supernet_file(path: Path) -> SupernetFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"cannot read {path}: {error}") from None
-    if metadata.get("schema") != SCHEMA:
-        found = metadata.get("schema", "no schema")
+    if SCHEMA not in metadata:
+        found = ", ".join(sorted(metadata)) or "no metadata"
         raise InvalidInputError(f"{path} is no supernet checkpoint: {found}, expected {SCHEMA}")
-    return SupernetFile(tensors, json.loads(metadata["facts"]))
+    return SupernetFile(tensors, json.loads(metadata[SCHEMA]))
+
+
+def compress_supernet(path: Path) -> SupernetFile:
+    """The weights of a file of ours alone, in 8 bits; its facts say what they are made from.
+
+    Raises:
+        InvalidInputError: unreadable, not one of ours, or compressed already.
+    """
+    file = read_supernet_file(path)
+    if COMPRESSED_FROM in file.facts:
+        raise InvalidInputError(f"{path} is compressed already")
+    state = compressed(file.part(WEIGHTS))
+    facts = file.facts | {COMPRESSED_FROM: file_digest(path)}
+    return SupernetFile({WEIGHTS + name: tensor for name, tensor in state.items()}, facts)
+
+
+def checkpoint_digests(path: Path) -> list[str]:
+    """SHA-256 of a checkpoint and, where it is compressed, of what it is made from."""
+    digests = [file_digest(path)]
+    if path.suffix == ".safetensors":
+        original = read_supernet_file(path).facts.get(COMPRESSED_FROM)
+        digests += [original] if original else []
+    return digests
 
 
 def load_supernet(path: Path, space: MobileNetV3Space | None = None) -> ElasticMobileNetV3:
@@ -99,7 +125,7 @@ def load_supernet(path: Path, space: MobileNetV3Space | None = None) -> ElasticM
         file = read_supernet_file(path)
         if space is not None and space != file.space:
             raise InvalidInputError(f"{path} is a supernet of {file.space}, not of {space}")
-        space, state = file.space, file.part(WEIGHTS)
+        space, state = file.space, expanded(file.part(WEIGHTS), source=str(path))
     else:
         space, state = space or open_space("mbv3"), read_torch_state(path)
     model = ElasticMobileNetV3(space)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pnag.supernet.checkpoint import checkpoint_digests
 from pnag.supernet.data import Dataset, ImageSplit, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
@@ -164,8 +165,10 @@ def recipe_path(table: Path) -> Path:
     return table.with_name(f"{table.name.removesuffix('.json')}.recipe.json")
 
 
-def exported_settings(recipe: Path, checkpoint_sha256: str) -> EvaluationSettings:
+def exported_settings(recipe: Path, checkpoint: Path) -> EvaluationSettings:
     """How subnets are exported whose accuracy is to be a table's: as its recipe, in float32.
+
+    Compressed weights count as those that they are made from.
 
     Raises:
         InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint.
@@ -176,9 +179,10 @@ def exported_settings(recipe: Path, checkpoint_sha256: str) -> EvaluationSetting
         own = document["checkpoint_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
-    if own != checkpoint_sha256:
+    digests = checkpoint_digests(checkpoint)
+    if own not in digests:
         raise InvalidInputError(
-            f"{recipe} is of another checkpoint: {own[:12]}, this is {checkpoint_sha256[:12]}"
+            f"{recipe} is of another checkpoint: {own[:12]}, this is {digests[0][:12]}"
         )
     return replace(settings, precision="float32")
 

@@ -300,6 +300,10 @@ def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path
     evaluator = Evaluator(open_dataset(data, SPACE), SPACE, settings)
     expected = evaluator.subnet(load_supernet(checkpoint), SMALLEST).state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
+    small = tmp_path / "small.safetensors"
+    pnag("compress", "--checkpoint", checkpoint, "--out", small)
+    of_small = [small if part == checkpoint else part for part in command]
+    assert 0 <= pnag(*of_small, "--recipe", recipe)["top1"] <= 1
     recipe.write_text(
         recipe.read_text().replace('"checkpoint_sha256": "', '"checkpoint_sha256": "0')
     )
