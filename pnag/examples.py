@@ -30,6 +30,8 @@ EXAMPLES = {
     "--data cifar10.npz --out accuracy.json",
     "pnag supernet extract": f"pnag supernet extract --checkpoint {CHECKPOINT} --arch {ARCH} "
     "--data cifar10.npz --export onnx --out nets",
+    "pnag supernet compress": f"pnag supernet compress --checkpoint {CHECKPOINT} "
+    "--out small.safetensors",
 }
 
 
