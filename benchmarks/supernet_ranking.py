@@ -4,18 +4,22 @@
         --data cifar10.npz --out runs/ranking
 
 Random subnets, each measured with the supernet's weights, then trained alone for a few epochs
-from them, then measured again; Spearman's rank correlation of the two. Resumed by the same
-command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
+from them, then measured again; Spearman's rank correlation of the two, and how high it could be:
+subnets that differ by less than the test images tell apart are ranked by chance. Resumed by the
+same command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from pnag.supernet.checkpoint import file_digest, load_supernet
@@ -31,7 +35,8 @@ from profiler.errors import InvalidInputError
 from profiler.space import Architecture
 from profiler.terminal import Terminal
 
-ROW, SETTINGS = "row.json", "settings.json"
+ROW, SETTINGS, RIGHT = "row.json", "settings.json", "right.npz"
+STAGES = ("supernet", "fine_tuned")
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,31 @@ class Comparison:
             space, self.data, settings, options, self.worker, Terminal(), init=self.checkpoint
         )
         tuned = load_supernet(path_tuned).to(self.worker.device)
-        before, after = (
-            self.evaluator.top1(self.evaluator.subnet(model, arch))
-            for model in (self.supernet, tuned)
-        )
-        row = {"arch": str(arch), "supernet": before, "fine_tuned": after}
+        right = {
+            stage: self.evaluator.right(self.evaluator.subnet(model, arch))
+            for stage, model in zip(STAGES, (self.supernet, tuned), strict=True)
+        }
+        np.savez_compressed(folder / RIGHT, **right)
+        row = {"arch": str(arch)} | {stage: float(r.mean()) for stage, r in right.items()}
         write_text_atomic(path, json.dumps(row) + "\n")
         return row
+
+
+def reliability(right: NDArray[np.bool_]) -> float:
+    """Correlation that accuracies would have with those of as many other test images.
+
+    `right`: [n_subnets, n_images]. The mean of all split halves, in closed form (Kuder and
+    Richardson, 1937, formula 20; Cronbach's alpha). The correlation of two measurements is at
+    most the root of the product of their reliabilities (Spearman, 1904).
+
+    >>> skilled = np.tile([[True], [True], [False]], 100)
+    >>> round(reliability(skilled), 6)
+    1.0
+    """
+    n_images = right.shape[1]
+    of_images = float(right.var(axis=0, ddof=1).sum())
+    of_subnets = float(right.sum(axis=1).var(ddof=1))
+    return n_images / (n_images - 1) * (1 - of_images / of_subnets)
 
 
 def keep_or_refuse(path: Path, settings: dict[str, Any]) -> None:
@@ -112,15 +135,25 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     if not workers.is_first:
         return
     rows = [json.loads((folder / ROW).read_text()) for folder in folders]
-    before, after = ([row[name] for row in rows] for name in ("supernet", "fine_tuned"))
+    before, after = ([row[stage] for row in rows] for stage in STAGES)
     result = spearmanr(before, after)
+    reliable = [
+        reliability(np.stack([np.load(folder / RIGHT)[stage] for folder in folders]))
+        for stage in STAGES
+    ]
+    ceiling = math.sqrt(max(0.0, reliable[0]) * max(0.0, reliable[1]))
     document |= {
         "spearman": float(result.statistic),
         "p_value": float(result.pvalue),
+        "reliability": dict(zip(STAGES, reliable, strict=True)),
+        "ceiling": ceiling,
         "rows": rows,
     }
     write_text_atomic(options.out / "ranking.json", json.dumps(document, indent=1) + "\n")
-    print(f"Spearman {result.statistic:.3f} (p = {result.pvalue:.2g}), n = {options.count}")
+    print(
+        f"Spearman {result.statistic:.3f} (p = {result.pvalue:.2g}), n = {options.count}; "
+        f"about {ceiling:.2f} were expected if the true rankings were equal"
+    )
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pnag.supernet.checkpoint import checkpoint_digests
@@ -83,17 +84,21 @@ class Evaluator:
             for images, _ in self.recalibration_batches():
                 network(images)
 
-    @torch.no_grad()
     def top1(self, network: Callable[[Tensor], Tensor]) -> float:
         """The share of test images whose largest logit is the label's.
 
         `network`: [n, 3, h, w] normalised images to [n, classes] logits; a torch module is one.
         """
-        right = 0
+        return int(self.right(network).sum()) / self.n_test
+
+    @torch.no_grad()
+    def right(self, network: Callable[[Tensor], Tensor]) -> NDArray[np.bool_]:
+        """[n_test] whether the largest logit is the label's, image by image."""
         with self.autocast():
-            for images, labels in self.test_batches():
-                right += int((network(images).argmax(1).cpu() == labels).sum())
-        return right / self.n_test
+            right = [
+                network(images).argmax(1).cpu() == labels for images, labels in self.test_batches()
+            ]
+        return torch.cat(right).numpy()
 
     def recalibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised training images, and their labels."""
