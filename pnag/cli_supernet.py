@@ -317,9 +317,9 @@ def compress(
 
     if out.suffix != ".safetensors":
         raise InvalidInputError(f"--out {out}: a checkpoint's name ends in .safetensors")
+    smaller = compress_supernet(checkpoint)
     if out.exists() and out.samefile(checkpoint):
         raise InvalidInputError(f"--out {out} would replace the weights that it is made from")
-    smaller = compress_supernet(checkpoint)
     refuse_unwritable(out)
     smaller.save(out)
     sizes = {"bytes_before": checkpoint.stat().st_size, "bytes": out.stat().st_size}

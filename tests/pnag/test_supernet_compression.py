@@ -116,6 +116,8 @@ def test_wrong_use_is_refused_and_writes_nothing(file, tmp_path):
     for message, arguments in refusals.items():
         with pytest.raises(InvalidInputError, match=message):
             compress(*arguments)
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        compress("--checkpoint", tmp_path / "none", "--out", small)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
 
