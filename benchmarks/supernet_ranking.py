@@ -5,8 +5,9 @@
 
 Random subnets, each measured with the supernet's weights, then trained alone for a few epochs
 from them, then measured again; Spearman's rank correlation of the two, and how high it could be:
-subnets that differ by less than the test images tell apart are ranked by chance. Resumed by the
-same command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
+subnets that differ by less than the test images tell apart are ranked by chance. --even-sizes
+draws the subnets from the space's whole range of sizes rather than uniformly. Resumed by the same
+command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
 from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
-from profiler.space import Architecture
+from profiler.space import Architecture, MobileNetV3Space
 from profiler.terminal import Terminal
 
 ROW, SETTINGS, RIGHT = "row.json", "settings.json", "right.npz"
@@ -92,6 +93,30 @@ def reliability(right: NDArray[np.bool_]) -> float:
     return n_images / (n_images - 1) * (1 - of_images / of_subnets)
 
 
+def evenly_sized(space: MobileNetV3Space, count: int, seed: int) -> list[Architecture]:
+    """Random subnets, one from each of `count` equal ranges of multiply-adds, smallest first.
+
+    Uniform choices almost always make a subnet of middling size. So how likely the larger choices
+    are is drawn as well, p in [0, 1), and each choice is binomial(2, p). The first in a range
+    stays; the extremes, which are not random, never do.
+
+    >>> from profiler.space import open_space
+    >>> space = open_space("mbv3-cifar")
+    >>> [space.madds(arch) // 10**6 for arch in evenly_sized(space, 3, seed=1)]
+    [76, 114, 167]
+    """
+    extremes = space.extremes()
+    low, high = map(space.madds, extremes)
+    rng = np.random.default_rng(seed)
+    chosen: dict[int, Architecture] = {}
+    while len(chosen) < count:
+        tokens = rng.binomial(2, rng.random(), size=len(space.positions))
+        arch = space.decode(tokens.astype(np.int8))
+        if arch not in extremes:
+            chosen.setdefault(count * (space.madds(arch) - low) // (high - low), arch)
+    return [chosen[part] for part in range(count)]
+
+
 def keep_or_refuse(path: Path, settings: dict[str, Any]) -> None:
     """Rows of other settings are not mixed with these."""
     if path.exists() and json.loads(path.read_text()) != settings:
@@ -104,8 +129,10 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     supernet = load_supernet(options.checkpoint).to(workers.device)
     space = supernet.space
     data = open_dataset(options.data, space)
-    # the first two are the extremes
-    archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
+    if options.even_sizes:
+        archs = evenly_sized(space, options.count, options.seed)
+    else:  # the first two are the extremes
+        archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
     folders = [options.out / f"subnet-{index}" for index in range(options.count)]
     settings = TrainSettings(
         epochs=options.epochs, batch_size=options.batch_size, micro_batch_size=options.batch_size,
@@ -123,6 +150,7 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
         "evaluation": asdict(evaluation),
         "count": options.count,
         "seed": options.seed,
+        "even_sizes": options.even_sizes,
     }
     if workers.is_first:
         keep_or_refuse(options.out / SETTINGS, document)
@@ -164,6 +192,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--even-sizes", action="store_true")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=0.02)
