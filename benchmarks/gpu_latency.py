@@ -145,6 +145,7 @@ def few_networks(data: Data, n_seeds: int) -> list[dict[str, float]]:
         for seed, n in product(range(n_seeds), FEW):
             order = np.random.default_rng(seed).permutation(here)
             unseen = order[max(FEW) :]
+            row: dict[str, float]
             row = {"batch_size": batch_size, "resolution_px": resolution_px, "seed": seed, "n": n}
             for name, platform in (("additive", "cpu"), ("with launches", "cuda")):
                 table = calibrated(as_table(data, order[:n], law, batch_size, platform))

@@ -23,7 +23,7 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.calibration import OpLatency, fit_calibration, usable_networks
-from predictors.cost import AdditiveCost
+from predictors.cost import AdditiveCost, LaunchCost
 from predictors.features import shape_matrix
 from predictors.lookup import calibrated_cost, table_latency
 from predictors.regression import OpRegression, fit_regression
@@ -75,7 +75,7 @@ def network_errors(table: LatencyTable, unseen: Sequence[NetworkEntry]) -> dict[
     latency = np.array([network.latency_ms for network in unseen])
     lookup = table_latency(table)
 
-    def additive(op_latency_ms: OpLatency, *, calibrated: bool) -> AdditiveCost:
+    def additive(op_latency_ms: OpLatency, *, calibrated: bool) -> AdditiveCost | LaunchCost:
         calibration = fit_calibration(table, op_latency_ms) if calibrated else None
         return calibrated_cost(space, op_latency_ms, calibration, batch_size)
 
@@ -251,7 +251,9 @@ def _errors(predicted: Floats, latency: Floats) -> dict[str, float]:
     }
 
 
-def _coverage(cost: AdditiveCost, predicted: Floats, latency: Floats) -> dict[str, float]:
+def _coverage(
+    cost: AdditiveCost | LaunchCost, predicted: Floats, latency: Floats
+) -> dict[str, float]:
     figures = {}
     for level in (90, 95):
         half = cost.relative_interval(level / 100)

@@ -70,7 +70,7 @@ class Comparison:
             stage: self.evaluator.right(self.evaluator.subnet(model, arch))
             for stage, model in zip(STAGES, (self.supernet, tuned), strict=True)
         }
-        np.savez_compressed(folder / RIGHT, **right)
+        np.savez_compressed(folder / RIGHT, allow_pickle=False, **right)
         row = {"arch": str(arch)} | {stage: float(r.mean()) for stage, r in right.items()}
         write_text_atomic(path, json.dumps(row) + "\n")
         return row
@@ -90,7 +90,7 @@ def reliability(right: NDArray[np.bool_]) -> float:
     n_images = right.shape[1]
     of_images = float(right.var(axis=0, ddof=1).sum())
     of_subnets = float(right.sum(axis=1).var(ddof=1))
-    return n_images / (n_images - 1) * (1 - of_images / of_subnets)
+    return float(n_images / (n_images - 1) * (1 - of_images / of_subnets))
 
 
 def evenly_sized(space: MobileNetV3Space, count: int, seed: int) -> list[Architecture]:

@@ -1,0 +1,1 @@
+"""Speed, memory and quality beside peers: what the tables of docs/ are made with."""
