@@ -334,11 +334,11 @@ def _open_supernet(
     checkpoint: Path, space: str | None, width_mult: float | None, resolution: int | None
 ) -> ElasticMobileNetV3:
     """One of ours says its own space; a PyTorch file is `mbv3` of width 1.0 unless told."""
-    from pnag.supernet.checkpoint import load_supernet, read_supernet_file
+    from pnag.supernet.checkpoint import load_supernet, read_facts, space_of
     from profiler.space import open_space
 
     if checkpoint.suffix == ".safetensors":
-        own = read_supernet_file(checkpoint).space
+        own = space_of(read_facts(checkpoint))
         if space in (None, own.name) and resolution is None:
             resolution = own.resolution_px
         space = own.name if space is None else space
@@ -349,13 +349,13 @@ def _open_supernet(
 
 def _refuse_untrained(checkpoint: Path, chosen: list[Architecture]) -> None:
     """After fine-tuning one subnet, the weights of others mean nothing."""
-    from pnag.supernet.checkpoint import read_supernet_file
+    from pnag.supernet.checkpoint import read_facts, space_of
 
     if checkpoint.suffix != ".safetensors":
         return
-    file = read_supernet_file(checkpoint)
-    only = file.facts.get("settings", {}).get("arch")
-    if only is not None and chosen != [file.space.parse_architecture(only)]:
+    facts = read_facts(checkpoint)
+    only = facts.get("settings", {}).get("arch")
+    if only is not None and chosen != [space_of(facts).parse_architecture(only)]:
         raise InvalidInputError(f"{checkpoint} holds one fine-tuned subnet: use --arch {only}")
 
 
@@ -363,13 +363,13 @@ def _open_judged(
     data: Path, space: MobileNetV3Space, checkpoint: Path, *, held_out: bool
 ) -> Dataset:
     """The data; with `held_out`, judged on the images that this checkpoint's training kept."""
-    from pnag.supernet.checkpoint import read_supernet_file
+    from pnag.supernet.checkpoint import read_facts
     from pnag.supernet.data import fingerprint, hold_out, open_dataset
 
     dataset = open_dataset(data, space)
     if not held_out:
         return dataset
-    facts = read_supernet_file(checkpoint).facts
+    facts = read_facts(checkpoint)
     settings = facts.get("settings", {})
     if not settings.get("held_out"):
         raise InvalidInputError(f"{checkpoint} was trained on all images: none were held out")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +46,7 @@ class SupernetFile:
 
     @property
     def space(self) -> MobileNetV3Space:
-        facts = self.facts
-        return open_space(facts["space"], facts["width_mult"], facts["resolution_px"])
+        return space_of(self.facts)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Tensors whose names start with `prefix`, without it."""
@@ -70,24 +70,57 @@ def space_facts(space: MobileNetV3Space) -> dict[str, Any]:
     }
 
 
+def space_of(facts: Mapping[str, Any]) -> MobileNetV3Space:
+    """The space that a file of ours belongs to."""
+    return open_space(facts["space"], facts["width_mult"], facts["resolution_px"])
+
+
 def read_supernet_file(path: Path) -> SupernetFile:
     """Read a file of ours.
 
     Raises:
-        InvalidInputError: unreadable, or not one of ours.
+        InvalidInputError: unreadable, damaged, or not one of ours.
     """
+    with _opened(path) as file:
+        facts = _facts(path, file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return SupernetFile(tensors, facts)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a file of ours says of itself; its tensors are not read.
+
+    Raises:
+        InvalidInputError: unreadable, damaged, or not one of ours.
+    """
+    with _opened(path) as file:
+        return _facts(path, file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"cannot read {path}: {error}") from None
+
+
+def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if SCHEMA not in metadata:
         found = ", ".join(sorted(metadata)) or "no metadata"
         raise InvalidInputError(f"{path} is no supernet checkpoint: {found}, expected {SCHEMA}")
-    return SupernetFile(tensors, json.loads(metadata[SCHEMA]))
+    try:
+        facts: dict[str, Any] = json.loads(metadata[SCHEMA])
+        space_of(facts)
+        dict(facts.get("settings", {}))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInputError(f"{path} holds malformed facts: {error}") from None
+    return facts
 
 
 def compress_supernet(path: Path) -> SupernetFile:
@@ -108,7 +141,7 @@ def checkpoint_digests(path: Path) -> list[str]:
     """SHA-256 of a checkpoint and, where it is compressed, of what it is made from."""
     digests = [file_digest(path)]
     if path.suffix == ".safetensors":
-        original = read_supernet_file(path).facts.get(COMPRESSED_FROM)
+        original = read_facts(path).get(COMPRESSED_FROM)
         digests += [original] if original else []
     return digests
 

@@ -1,0 +1,62 @@
+"""Files of ours: what they say of themselves, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pnag.supernet.checkpoint import (
+    SCHEMA,
+    SupernetFile,
+    load_supernet,
+    read_facts,
+    read_supernet_file,
+    space_facts,
+)
+from profiler.errors import InvalidInputError
+from profiler.space import open_space
+
+FACTS = space_facts(open_space("mbv3-cifar"))
+READERS = (read_facts, read_supernet_file, load_supernet)
+
+
+def test_facts_are_read_as_written(tmp_path):
+    facts = FACTS | {"settings": {"seed": 3, "arch": None}, "compressed_from_sha256": "ab"}
+    path = tmp_path / "supernet.safetensors"
+    SupernetFile({"weights/x": torch.ones(2)}, facts).save(path)
+    assert read_facts(path) == read_supernet_file(path).facts == facts
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps(FACTS)[:-1], "malformed facts"),
+        ("[1]", "malformed facts"),
+        (json.dumps({"space": "mbv3-cifar"}), "malformed facts"),
+        (json.dumps(FACTS | {"space": ["mbv3"]}), "malformed facts"),
+        (json.dumps(FACTS | {"width_mult": "wide"}), "malformed facts"),
+        (json.dumps(FACTS | {"settings": None}), "malformed facts"),
+        (json.dumps(FACTS | {"space": "mbv9"}), "unknown space 'mbv9'"),
+    ],
+    ids=["cut", "list", "incomplete", "space", "width", "settings", "unknown space"],
+)
+def test_damaged_facts_are_refused_in_one_line(tmp_path, read, text, message):
+    path = tmp_path / "supernet.safetensors"
+    save_file({"weights/x": torch.ones(2)}, path, metadata={SCHEMA: text})
+    with pytest.raises(InvalidInputError, match=message) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_files_of_others_are_refused(tmp_path, read):
+    path = tmp_path / "other.safetensors"
+    save_file({"x": torch.ones(2)}, path, metadata={"format": "pt"})
+    with pytest.raises(InvalidInputError, match="no supernet checkpoint: format, expected"):
+        read(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        read(path)
