@@ -1,13 +1,21 @@
-"""Tiny synthetic images for the supernet's tests: ten colours, noise, 32 px."""
+"""Tiny synthetic images for the supernet's tests (ten colours, noise, 32 px), and its command."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
+from pnag.cli_supernet import register
+from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
 from pnag.supernet.data import ArraySplit, Dataset
+from pnag.supernet.elastic import ElasticMobileNetV3
+from profiler.network import randomise_
+from profiler.space import MobileNetV3Space
 
 
 def coloured_images(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,3 +51,23 @@ def write_jpeg_npz(path: Path, n_train: int = 64, n_test: int = 40) -> None:
         arrays[f"{split}_off"] = np.cumsum([0, *map(len, files)])
         arrays[f"{split}_y"] = labels
     np.savez(path, **arrays)
+
+
+def write_supernet_and_images(folder: Path, space: MobileNetV3Space) -> Path:
+    """A checkpoint of ours with random weights, and 30 + 20 images."""
+    model = randomise_(ElasticMobileNetV3(space), seed=1)
+    weights = {WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
+    SupernetFile(weights, space_facts(space)).save(folder / "supernet.safetensors")
+    write_jpeg_npz(folder / "colours.npz", n_train=30, n_test=20)
+    return folder
+
+
+def supernet_command(*arguments: object) -> dict:
+    """The document that `pnag supernet` prints; its errors are raised."""
+    app = typer.Typer()
+    register(app)
+    result = CliRunner().invoke(
+        app, ["supernet", *map(str, arguments), "--json", "--quiet"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)

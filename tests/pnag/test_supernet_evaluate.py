@@ -1,24 +1,16 @@
-"""Recalibration, accuracy tables that resume, and extraction, from Python and the command line."""
+"""Recalibration and accuracy tables that resume, from Python and the command line."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-import typer
-from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from pnag.cli_supernet import register
 from pnag.supernet import shared_prefix
 from pnag.supernet.checkpoint import (
-    WEIGHTS,
-    SupernetFile,
     load_supernet,
     read_supernet_file,
     space_facts,
@@ -30,7 +22,6 @@ from pnag.supernet.evaluate import (
     Evaluator,
     architectures_to_evaluate,
 )
-from pnag.supernet.extract import extract_subnet
 from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.shared_prefix import (
     N_SHARED,
@@ -46,7 +37,12 @@ from profiler.errors import InvalidInputError, PnagError
 from profiler.network import Network, randomise_
 from profiler.space import open_space
 from profiler.terminal import Terminal
-from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
+from tests.pnag.supernet_data import (
+    coloured_dataset,
+    supernet_command,
+    write_jpeg_npz,
+    write_supernet_and_images,
+)
 from tests.pnag.test_supernet_train import COMMAND_LINE, ROOT
 
 SPACE = open_space("mbv3-cifar")
@@ -55,23 +51,7 @@ SMALLEST = SPACE.extremes()[0]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A checkpoint of ours with random weights, and data."""
-    path = tmp_path_factory.mktemp("supernet")
-    model = randomise_(ElasticMobileNetV3(SPACE), seed=1)
-    weights = {WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
-    SupernetFile(weights, space_facts(SPACE)).save(path / "supernet.safetensors")
-    write_jpeg_npz(path / "colours.npz", n_train=30, n_test=20)
-    return path
-
-
-def pnag(*arguments: object) -> dict:
-    app = typer.Typer()
-    register(app)
-    result = CliRunner().invoke(
-        app, ["supernet", *map(str, arguments), "--json", "--quiet"], catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return write_supernet_and_images(tmp_path_factory.mktemp("supernet"), SPACE)
 
 
 @torch.no_grad()
@@ -199,20 +179,20 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
 
     monkeypatch.setattr(SharedPrefixEvaluator, "top1", killed_at_the_third)
     with pytest.raises(AssertionError):
-        pnag(*few)
+        supernet_command(*few)
     journal = tmp_path / ".table.json.0.jsonl"
     journal.write_text(journal.read_text() + '{"arch": "cut sho')
     other = [*command, "--recalibration-images", 10]
     with pytest.raises(PnagError, match="of another evaluation"):
-        pnag(*other)
-    resumed = pnag(*few)
+        supernet_command(*other)
+    resumed = supernet_command(*few)
     assert resumed["n"] == 4
     assert len(calls) == 3 + 2  # two were done before, two are left
-    assert pnag(*few) == resumed
+    assert supernet_command(*few) == resumed
     assert len(calls) == 5  # the finished table is not measured again
     before = out.read_bytes()
     with pytest.raises(PnagError, match="of another evaluation"):
-        pnag(*other)
+        supernet_command(*other)
     assert out.read_bytes() == before
     table = load_accuracy_table(out, SPACE)
     assert sorted(tmp_path.iterdir()) == [out, tmp_path / "table.recipe.json"]
@@ -231,18 +211,20 @@ def test_a_finished_table_grows_and_loses_nothing(folder, tmp_path):
         "evaluate", "--checkpoint", folder / "supernet.safetensors", "--data",
         folder / "colours.npz", "--out", out, "--recalibration-images", 20, "--device", "cpu",
     ]  # fmt: skip
-    pnag(*command, "--count", 3)
+    supernet_command(*command, "--count", 3)
     three = load_accuracy_table(out, SPACE)
     added = architectures_to_evaluate(SPACE, 20, seed=7)[-1]
-    assert pnag(*command, "--arch", added)["n"] == 4
+    assert supernet_command(*command, "--arch", added)["n"] == 4
     four = load_accuracy_table(out, SPACE)
     assert np.array_equal(four.tokens, [*three.tokens, SPACE.encode([added])[0]])
     assert np.array_equal(four.top1[:3], three.top1)
-    assert pnag(*command, "--count", 2)["n"] == 4
+    assert supernet_command(*command, "--count", 2)["n"] == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "acc[1]-w1.0", "acc[1]-w1.0.recipe.json"
     ]  # fmt: skip
-    assert pnag(*command, "--count", 2, "--recalibration-images", 10, "--fresh")["n"] == 2
+    assert (
+        supernet_command(*command, "--count", 2, "--recalibration-images", 10, "--fresh")["n"] == 2
+    )
 
 
 def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
@@ -253,8 +235,8 @@ def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
             "--batch-size", 10, "--device", "cpu",
         ]  # fmt: skip
 
-    pnag(*command("alone.json"), "--count", 5)
-    pnag(*command("shared.json"), "--count", 2)
+    supernet_command(*command("alone.json"), "--count", 5)
+    supernet_command(*command("shared.json"), "--count", 2)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
     arguments = ["supernet", *map(str, command("shared.json")), "--count", "5", "--quiet"]
@@ -282,101 +264,9 @@ def test_batches_are_even_so_that_statistics_weigh_them_equally():
     assert [len(images) for images, _ in evaluator.test_batches()] == [9]
 
 
-def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path):
-    checkpoint, data = folder / "supernet.safetensors", folder / "colours.npz"
-    out = tmp_path / "table.json"
-    pnag(
-        "evaluate", "--checkpoint", checkpoint, "--data", data, "--out", out, "--arch", SMALLEST,
-        "--recalibration-images", 12, "--test-images", 11, "--batch-size", 6, "--seed", 3,
-        "--device", "cpu",
-    )  # fmt: skip
-    command = ["extract", "--checkpoint", checkpoint, "--arch", SMALLEST, "--export", "torch"]
-    command += ["--out", tmp_path, "--device", "cpu", "--data", data]
-    recipe = tmp_path / "table.recipe.json"
-    assert pnag(*command, "--recipe", recipe)["top1"] == load_accuracy_table(out, SPACE).top1[0]
-    network = Network(SPACE.ops(SMALLEST))
-    network.load_state_dict(load_file(tmp_path / "subnet.safetensors"))
-    settings = EvaluationSettings(12, 11, 6, seed=3)
-    evaluator = Evaluator(open_dataset(data, SPACE), SPACE, settings)
-    expected = evaluator.subnet(load_supernet(checkpoint), SMALLEST).state_dict()
-    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
-    small = tmp_path / "small.safetensors"
-    pnag("compress", "--checkpoint", checkpoint, "--out", small)
-    of_small = [small if part == checkpoint else part for part in command]
-    top1 = evaluator.top1(evaluator.subnet(load_supernet(small), SMALLEST))
-    assert pnag(*of_small, "--recipe", recipe)["top1"] == top1
-    recipe.write_text(
-        recipe.read_text().replace('"checkpoint_sha256": "', '"checkpoint_sha256": "0')
-    )
-    with pytest.raises(PnagError, match="is of another checkpoint"):
-        pnag(*command, "--recipe", recipe)
-    recipe.write_text("[]")
-    with pytest.raises(PnagError, match="is no recipe of an accuracy table"):
-        pnag(*command, "--recipe", recipe)
-
-
-def test_extracted_files_compute_what_the_recalibrated_subnet_does(folder, tmp_path):
-    data = folder / "colours.npz"
-    document = pnag(
-        "extract", "--checkpoint", folder / "supernet.safetensors", "--arch", SMALLEST,
-        "--export", "onnx,tflite,torch", "--int8", "--out", tmp_path, "--data", data,
-        "--recalibration-images", 20, "--device", "cpu",
-    )  # fmt: skip
-    assert document["difference"] < 1e-5
-    names = ["subnet.onnx", "subnet.tflite", "subnet.safetensors", "subnet.int8.tflite"]
-    assert [tmp_path / name for name in names] == sorted(
-        map(type(tmp_path), document["files"]), key=lambda path: names.index(path.name)
-    )
-    network = Network(SPACE.ops(SMALLEST))
-    network.load_state_dict(load_file(tmp_path / "subnet.safetensors"))
-    test = open_dataset(data, SPACE).test
-    images = normalise(test.plain(np.arange(20)), SPACE)
-    with torch.no_grad():
-        logits = network.eval()(images).numpy()
-    assert document["top1"] == (logits.argmax(1) == test.labels.numpy()).mean()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        tmp_path / "subnet.onnx", options, providers=["CPUExecutionProvider"]
-    )
-    for image, expected in zip(images[:3], logits, strict=False):
-        (got,) = session.run(None, {"input": image[None].contiguous().numpy()})
-        assert np.abs(got[0] - expected).max() < 1e-4 * np.abs(expected).max()
-
-
-def test_extraction_is_checked_against_the_supernet(folder, tmp_path, monkeypatch):
-    supernet = load_supernet(folder / "supernet.safetensors")
-    right = supernet.extract(SMALLEST)
-    with torch.no_grad():
-        right.classifier.linear.weight.mul_(1.01)
-    monkeypatch.setattr(supernet, "extract", lambda _: right)
-    with pytest.raises(PnagError, match="differs from the supernet by"):
-        extract_subnet(supernet, SMALLEST, None, ("torch",), tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--space", "mbv3"], "is a supernet of"),
-        (["--int8"], "--int8 needs --data"),
-        (["--recipe", "r.json"], "--recipe needs --data"),
-        (["--width-mult", 0], "width multiplier 0 is not"),
-        (["--resolution", 0], "resolution"),
-        (["--export", "coreml"], "unknown export format"),
-    ],
-)
-def test_wrong_use_of_extract_is_refused(folder, tmp_path, arguments, message):
-    checkpoint = folder / "supernet.safetensors"
-    with pytest.raises(PnagError, match=message):
-        pnag(
-            "extract", "--checkpoint", checkpoint, "--arch", SMALLEST, "--out", tmp_path, *arguments
-        )
-
-
 def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
     with pytest.raises(PnagError, match="none were held out"):
-        pnag(
+        supernet_command(
             "evaluate", "--checkpoint", folder / "supernet.safetensors", "--held-out",
             "--data", folder / "colours.npz", "--out", tmp_path / "t.json",
         )  # fmt: skip
@@ -392,7 +282,7 @@ def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     command = ["evaluate", "--checkpoint", checkpoint, "--held-out", "--arch", SMALLEST]
     command += ["--recalibration-images", 10, "--device", "cpu", "--data"]
     out = tmp_path / "table.json"
-    pnag(*command, folder / "colours.npz", "--out", out)
+    supernet_command(*command, folder / "colours.npz", "--out", out)
     held_out = hold_out(data, 20, seed=6)[1]
     evaluator = Evaluator(held_out, SPACE, EvaluationSettings(10))
     table = load_accuracy_table(out, SPACE)
@@ -400,7 +290,7 @@ def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     assert (table.dataset, table.top1[0]) == ("colours held-out", evaluator.top1(network))
     write_jpeg_npz(tmp_path / "colours.npz", n_train=29, n_test=20)
     with pytest.raises(PnagError, match="was trained on other images"):
-        pnag(*command, tmp_path / "colours.npz", "--out", tmp_path / "other.json")
+        supernet_command(*command, tmp_path / "colours.npz", "--out", tmp_path / "other.json")
 
 
 def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp_path):
@@ -413,5 +303,5 @@ def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp
     command += ["--out", tmp_path / "table.json"]
     for chosen in (["--count", 3], ["--arch", largest]):
         with pytest.raises(PnagError, match="holds one fine-tuned subnet"):
-            pnag(*command, *chosen)
-    assert pnag(*command, "--arch", SMALLEST)["n"] == 1
+            supernet_command(*command, *chosen)
+    assert supernet_command(*command, "--arch", SMALLEST)["n"] == 1
