@@ -37,24 +37,8 @@ def demo(
     from pnag.demo import run_demo
 
     terminal = Terminal(json_output, quiet)
-    if fresh or (out / "report.json").exists():
-        _clear(out)
-    result = run_demo(out, terminal, device=device, seed=seed)
+    result = run_demo(out, terminal, device=device, fresh=fresh, seed=seed)
     terminal.result(_document(result), _text(result, out))
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier demo wrote, and nothing else."""
-    import shutil
-
-    from profiler.journal import journal_path
-
-    shutil.rmtree(folder / "run", ignore_errors=True)
-    journal = journal_path(folder / "table.json")
-    for name in ("table.json", "report.json", "frontier.png", "frontier.svg"):
-        (folder / name).unlink(missing_ok=True)
-    for suffix in ("", "-wal", "-shm"):
-        journal.with_name(journal.name + suffix).unlink(missing_ok=True)
 
 
 def _document(result: DemoResult) -> dict[str, object]:

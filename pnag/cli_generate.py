@@ -61,6 +61,7 @@ def generate(
     from pnag.budget import parse_budget_ms, parse_count
     from pnag.generate import Limits
     from pnag.run import load_run
+    from profiler.atomic import refuse_unwritable
     from profiler.export.files import parse_formats
     from profiler.space import MobileNetV3Space
 
@@ -79,6 +80,8 @@ def generate(
     space = trained.problem.space
     if (verify_on or formats) and not isinstance(space, MobileNetV3Space):
         raise InvalidInputError(f"{space.name} has no networks to measure or to export")
+    if out is not None:
+        refuse_unwritable(out / "network")
     document: dict[str, Any] = {}
     if verify_on:
         from pnag.inputs import LATENCY_FILE

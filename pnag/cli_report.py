@@ -51,14 +51,17 @@ def report(
     if out is None and figures is None:
         raise InvalidInputError("give --out report.html, --figures DIR, or both")
     from pnag.report.contents import Sources, gather
+    from profiler.atomic import refuse_unwritable, write_text_atomic
 
     terminal = Terminal(json_output, quiet)
     sources = Sources(measured or (), published or (), journal)
+    for path in (out, figures and figures / "figure"):
+        if path is not None:
+            refuse_unwritable(path)
     contents = gather(run, sources, terminal, seed=seed)
     files: list[Path] = []
     if out is not None:
         from pnag.report.page import render_page
-        from profiler.atomic import write_text_atomic
 
         write_text_atomic(out, render_page(contents))
         files.append(out)

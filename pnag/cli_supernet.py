@@ -211,13 +211,13 @@ def evaluate(
             f"{recalibration_images} training images, no fine-tuning, {precision}"
         )
         job = EvaluationJob(out, recipe, dataset.name, source)
-        if fresh and workers.is_first:
-            job.discard()
-        workers.wait()
         evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
         chosen = [supernet.space.parse_architecture(text) for text in arch or []]
         chosen = chosen or architectures_to_evaluate(supernet.space, count, seed=seed)
         _refuse_untrained(checkpoint, chosen)
+        workers.wait()  # until none has anything to refuse
+        if fresh and workers.is_first:
+            job.discard()
         terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
         with terminal.progress("evaluating", len(chosen)) as progress:
             supernet.to(workers.device)
@@ -278,6 +278,7 @@ def extract(
     terminal = Terminal(json_output, quiet)
     supernet = _open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
+    refuse_unwritable(out / "subnet")
     with open_workers(device) as workers:
         supernet.to(workers.device)
         dataset = evaluator = None
@@ -311,6 +312,7 @@ def compress(
     out: Annotated[Path, typer.Option("--out", help="The smaller checkpoint (.safetensors).")],
     json_output: JsonOption = False,
     quiet: QuietOption = False,
+    seed: SeedOption = 0,
 ) -> None:
     """Write a supernet's weights in 8 bits, a quarter of the size; all commands read them."""
     from pnag.supernet.checkpoint import compress_supernet, file_digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 from profiler.atomic import write_text_atomic
-from profiler.profiling import ProfileRequest, profile_device
+from profiler.devices.registry import open_device
+from profiler.errors import InvalidInputError
+from profiler.journal import journal_path
+from profiler.lock import device_lock
+from profiler.profiling import ProfileRequest, lock_name, profile_device
 from profiler.protocol import protocol_for
 from profiler.remeasure import measure_networks
 from profiler.space import MobileNetV3Space
@@ -23,6 +28,8 @@ from profiler.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 
 SCHEMA = "pnag.demo/1"
+BEGUN, REPORT, TABLE, RUN = "demo.json", "report.json", "table.json", "run"
+PLOTS = ("frontier.png", "frontier.svg")
 N_NETWORKS = 20
 
 
@@ -52,20 +59,47 @@ class DemoResult:
     files: tuple[Path, ...]
 
 
-def run_demo(folder: Path, terminal: Terminal, *, device: str = "cpu", seed: int = 0) -> DemoResult:
+def run_demo(
+    folder: Path, terminal: Terminal, *, device: str = "cpu", fresh: bool = False, seed: int = 0
+) -> DemoResult:
     """Everything in `folder`; what an interrupted demo left there is gone on with.
 
+    A finished demo, or with `fresh` any, is removed first, once the device is there.
+
     Raises:
+        InvalidInputError: `folder` holds files of something else, or a demo of another device
+            or seed that is not finished.
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
     """
-    table = _profiled(folder / "table.json", device, seed, terminal)
-    inputs = table_inputs(folder / "table.json")
-    run = train_run(
-        inputs, TrainSettings(seed=seed), folder / "run", resume=True, terminal=terminal
-    )
+    with open_device(device) as opened, device_lock(lock_name(opened.info, folder)):
+        _begin(folder, {"schema": SCHEMA, "device": device, "seed": seed}, fresh=fresh)
+    table = _profiled(folder / TABLE, device, seed, terminal)
+    inputs = table_inputs(folder / TABLE)
+    run = train_run(inputs, TrainSettings(seed=seed), folder / RUN, resume=True, terminal=terminal)
     rows = _generated_and_measured(run, table, device, seed, terminal)
     files = _write(folder, rows, run, table)
     return DemoResult(tuple(rows), run.reachable_ms, files)
+
+
+def _begin(folder: Path, settings: dict[str, Any], *, fresh: bool) -> None:
+    """Leave in `folder` nothing but an unfinished demo of these settings."""
+    begun = folder / BEGUN
+    made = [folder / name for name in (TABLE, REPORT, *PLOTS)]
+    if not begun.exists():
+        found = next((path for path in (*made, folder / RUN) if path.exists()), None)
+        if found is not None:
+            raise InvalidInputError(f"{found} is not of a demo; use another --out")
+    elif fresh or (folder / REPORT).exists():
+        journal = journal_path(folder / TABLE)
+        shutil.rmtree(folder / RUN, ignore_errors=True)
+        files = [journal.with_name(journal.name + suffix) for suffix in ("", "-wal", "-shm")]
+        for path in (*made, *files):
+            path.unlink(missing_ok=True)
+    elif json.loads(begun.read_text(encoding="utf-8")) != settings:
+        raise InvalidInputError(
+            f"{folder} holds an unfinished demo of another device or seed; --fresh or another --out"
+        )
+    write_text_atomic(begun, json.dumps(settings) + "\n")
 
 
 def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> LatencyTable:
@@ -109,7 +143,7 @@ def _write(folder: Path, rows: list[DemoRow], run: Run, table: LatencyTable) -> 
     frontier = run.frontier()
     measured_ms, top1 = np.array([[row.measured_ms, row.top1] for row in rows]).T
     archive = run.learners[0].archive
-    plots = [folder / "frontier.png", folder / "frontier.svg"]
+    plots = [folder / name for name in PLOTS]
     frontier_plot(
         plots,
         {"generated": frontier},
@@ -117,7 +151,7 @@ def _write(folder: Path, rows: list[DemoRow], run: Run, table: LatencyTable) -> 
         points={"measured": (measured_ms, top1)},
         title=f"{table.space} on {table.device.model}",
     )
-    report = folder / "report.json"
+    report = folder / REPORT
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "device": asdict(table.device),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -76,8 +76,17 @@ def train_supernet(
     `init`: start from these weights, and not from random ones.
 
     Raises:
-        InvalidInputError: the folder holds a run with other settings, data or first weights.
+        InvalidInputError: the folder holds a run with other settings, data or first weights, or
+            finished weights without the checkpoint to go on from; TensorBoard is not there.
     """
+    folder = options.folder
+    if (folder / FINISHED).exists() and not (options.fresh or (folder / CHECKPOINT).exists()):
+        raise InvalidInputError(
+            f"{folder} holds finished weights and no {CHECKPOINT} to go on from; use another "
+            "--out, or --fresh to replace them"
+        )
+    if options.tensorboard:
+        _summary_writer()
     data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
     judged = held_out if settings.held_out else data
     trainer = Trainer(space, data, settings, workers, init)
@@ -224,12 +233,16 @@ def _open_log(options: RunOptions, workers: Workers, step: int) -> Iterator[_Log
 
 
 def _tensorboard(folder: Path, step: int) -> ScalarLog:
+    # purge_step hides what an interrupted run logged after its checkpoint
+    return _summary_writer()(str(folder / "tensorboard"), purge_step=step)
+
+
+def _summary_writer() -> Callable[..., ScalarLog]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InvalidInputError(
             "TensorBoard is not installed: pip install 'pnag[supernet]'"
         ) from None
-    # purge_step hides what an interrupted run logged after its checkpoint
-    writer: ScalarLog = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+    writer: Callable[..., ScalarLog] = SummaryWriter
     return writer

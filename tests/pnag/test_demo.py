@@ -21,10 +21,11 @@ def demo(tmp_path, monkeypatch, capsys):
     names = TrainSettings.__dataclass_fields__
     monkeypatch.setattr(TrainSettings.__init__, "__defaults__", tuple(few[n] for n in names))
 
-    def call(*options):
+    def call(*options, code=0):
         arguments = ["demo", "--device", "fake:1", "--out", str(tmp_path / "demo"), *options]
-        assert run(arguments) == 0
-        return capsys.readouterr().out
+        assert run(arguments) == code
+        printed = capsys.readouterr()
+        return printed.err if code else printed.out
 
     call.folder = tmp_path / "demo"
     return call
@@ -61,3 +62,25 @@ def test_a_second_demo_begins_anew_and_an_interrupted_one_goes_on(demo):
     )
     demo("--quiet")
     assert table.read_bytes() != kept
+
+
+def test_a_demo_that_cannot_begin_removes_nothing(demo):
+    demo("--quiet")
+    kept = {path: path.read_bytes() for path in demo.folder.rglob("*") if path.is_file()}
+    assert "unknown device" in demo("--device", "nosuch", "--fresh", code=2)
+    (demo.folder / "report.json").unlink()
+    for other in (("--device", "fake:2"), ("--seed", "1")):
+        assert "unfinished demo of another device or seed" in demo(*other, code=2)
+    del kept[demo.folder / "report.json"]
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+@pytest.mark.parametrize("name", ["table.json", "report.json", "run/config.json"])
+def test_what_is_not_of_a_demo_is_left_alone(demo, name):
+    path = demo.folder / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    for options in ((), ("--fresh",)):
+        assert "is not of a demo" in demo(*options, code=2)
+    assert path.read_text() == "mine"
+    assert [path for path in demo.folder.rglob("*") if path.is_file()] == [path]

@@ -264,6 +264,17 @@ def test_batches_are_even_so_that_statistics_weigh_them_equally():
     assert [len(images) for images, _ in evaluator.test_batches()] == [9]
 
 
+def test_a_refused_fresh_evaluation_keeps_the_table(folder, tmp_path):
+    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
+    command += ["--data", folder / "colours.npz", "--out", tmp_path / "table.json", "--arch"]
+    supernet_command(*command, SMALLEST, "--recalibration-images", 10)
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for wrong in (["2,2"], [SMALLEST, "--precision", "fp16"], [SMALLEST, "--test-images", 0]):
+        with pytest.raises(PnagError):
+            supernet_command(*command, *wrong, "--fresh")
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
 def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
     with pytest.raises(PnagError, match="none were held out"):
         supernet_command(

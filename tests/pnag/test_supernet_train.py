@@ -20,7 +20,7 @@ from pnag.supernet.data import open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
 from pnag.supernet.train import Trainer, TrainSettings, learning_rate
-from pnag.supernet.train_run import CHECKPOINT, METRICS, RunOptions, train_supernet
+from pnag.supernet.train_run import CHECKPOINT, FINISHED, METRICS, RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
 from profiler.network import randomise_
@@ -202,6 +202,19 @@ def test_other_settings_are_not_resumed_silently(data, uninterrupted):
         trainer.restore(file)
     with pytest.raises(InvalidInputError, match="has data_fingerprint"):
         Trainer(SPACE, replace(images, test=images.train), SMALL, Workers()).restore(file)
+
+
+def test_finished_weights_are_not_lost(data, uninterrupted, tmp_path, monkeypatch):
+    weights = tmp_path / FINISHED
+    weights.write_bytes((uninterrupted / FINISHED).read_bytes())
+    with pytest.raises(InvalidInputError, match=r"finished weights and no checkpoint\.safetensors"):
+        train_here(data, tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    options = RunOptions(tmp_path, fresh=True, tensorboard=True)
+    with pytest.raises(InvalidInputError, match="TensorBoard is not installed"):
+        train_supernet(SPACE, open_dataset(data, SPACE), SMALL, options, Workers(), QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == [FINISHED]
+    assert weights.read_bytes() == (uninterrupted / FINISHED).read_bytes()
 
 
 def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
