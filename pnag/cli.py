@@ -14,6 +14,7 @@ from profiler.errors import PnagError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+RESUMED = ("profile", "train", "demo", "supernet")  # the others begin again
 
 # Each registers its commands; none imports anything heavy before a command runs.
 COMMAND_MODULES = (
@@ -78,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
             return EXIT_USAGE
         return _fail(message, EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was done is kept", EXIT_INTERRUPTED)
+        kept = "; what was done is kept" if arguments[:1] and arguments[0] in RESUMED else ""
+        return _fail(f"interrupted{kept}", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # the reader of our output went away; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -49,6 +49,10 @@ def generate(
     candidates: Annotated[
         int, typer.Option("--candidates", min=1, help="Measured per budget, for --verify-on.")
     ] = 3,
+    benchmark_binary: Annotated[
+        Path | None,
+        typer.Option("--benchmark-binary", help="For --verify-on adb: as of pnag profile."),
+    ] = None,
     export: Annotated[
         str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
     ] = None,
@@ -70,6 +74,8 @@ def generate(
         raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")
     if (export is None) != (out is None):
         raise InvalidInputError("--export and --out belong together")
+    if benchmark_binary is not None and not (verify_on or "").startswith("adb"):
+        raise InvalidInputError("--benchmark-binary is for --verify-on adb only")
     formats = parse_formats(export) if export else ()
     limits = Limits(
         max_madds=parse_count(max_madds, what="MAdds") if max_madds else None,
@@ -88,7 +94,8 @@ def generate(
         from pnag.verify import Request, generate_verified
         from profiler.table import load_table
 
-        request = Request(budgets_ms, candidates, samples, confidence, limits, seed)
+        options = {"benchmark_binary": benchmark_binary} if benchmark_binary else {}
+        request = Request(budgets_ms, candidates, samples, confidence, limits, seed, options)
         table = load_table(run / LATENCY_FILE)
         verification = generate_verified(trained, table, verify_on, request, terminal)
         made = [row.picked for row in verification.rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     latency_table: Annotated[
         Path | None, typer.Option("--latency-table", help="Latency table of pnag profile.")
     ] = None,
@@ -57,20 +58,25 @@ def train(
     seed: SeedOption = 0,
 ) -> None:
     """Train evaluator and generator for one device; an interrupted run goes on with --resume."""
+    from dataclasses import replace
+
     from pnag.inputs import inputs_of_run
     from pnag.run import settings_of_run, train_run
     from pnag.settings import TrainSettings
 
     terminal = Terminal(json_output, quiet)
-    if resume and out is not None:
-        settings, inputs, folder = settings_of_run(out), inputs_of_run(out), out
+    given = _given(
+        context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
+        reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),
+    )  # fmt: skip
+    sources = (latency_table, accuracy_table, accuracy_model, run, space)
+    if resume and out is not None and not any(sources):
+        settings = replace(settings_of_run(out), **given)
+        folder, inputs = out, inputs_of_run(out)
     else:
-        settings = TrainSettings(
-            n_evaluations=evaluations, n_budgets=budgets, reward=reward, strategy=strategy,
-            seed=seed,
-        )  # fmt: skip
-        inputs = _open_inputs(latency_table, accuracy_table, accuracy_model, run, space, seed)
+        inputs = _open_inputs(*sources, seed)
         folder = out or Path("runs") / Path(inputs.files[0].source).stem
+        settings = TrainSettings(**given)
     trained = train_run(inputs, settings, folder, resume=resume, terminal=terminal)
     frontier = trained.frontier()
     taus = trained.evaluator_taus()
@@ -89,6 +95,15 @@ def train(
         f"next: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
     )
     terminal.result(document, text)
+
+
+def _given(context: typer.Context, **settings: tuple[str, Any]) -> dict[str, Any]:
+    """Fields and values of the options that the command line names: others do not contradict."""
+    return {
+        field: value
+        for option, (field, value) in settings.items()
+        if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE"
+    }
 
 
 def _open_inputs(

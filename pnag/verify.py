@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,11 @@ DRAWS_PER_CANDIDATE = 4  # since many draws of one budget end at the same archit
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, as of `Run.generate`, and how many candidates a budget gets."""
+    """What is asked for, as of `Run.generate`, and how many candidates a budget gets.
+
+    Attributes:
+        device_options: for the device that measures, as a phone's `benchmark_binary`.
+    """
 
     budgets_ms: Sequence[float]
     n_candidates: int = 3
@@ -32,6 +37,7 @@ class Request:
     confidence: float | None = None
     limits: Limits = NO_LIMITS
     seed: int = 0
+    device_options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def generate_verified(
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         MeasurementError: a network could not be measured.
     """
-    with open_as_measured(table, spec) as device:
+    with open_as_measured(table, spec, request.device_options) as device:
         info = device.info
     loop = _Loop(run, table, spec, request, terminal, same_device(info, table.device))
     shortlists = loop.shortlists()
@@ -177,7 +183,12 @@ class _Loop:
             return
         parsed = [space.parse_architecture(arch) for arch in new]
         measured = measure_networks(
-            self._table, parsed, self._terminal, spec=self._spec, seed=self._request.seed
+            self._table,
+            parsed,
+            self._terminal,
+            spec=self._spec,
+            device_options=self._request.device_options,
+            seed=self._request.seed,
         )
         self.entries |= {entry.arch: entry for entry in measured}
 

@@ -8,9 +8,10 @@ new ones, and what became of them says how to read the new ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ def measure_networks(
     *,
     spec: str | None = None,
     protocol: MeasuringProtocol | None = None,
+    device_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> list[NetworkEntry]:
     """Measure networks as the table's own were: same settings, canaries, and scale.
@@ -80,6 +82,7 @@ def measure_networks(
     Args:
         spec: device; by default that of the table.
         protocol: by default the quick one of the device.
+        device_options: what a table does not hold, as a phone's `benchmark_binary`.
 
     Raises:
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
@@ -88,7 +91,7 @@ def measure_networks(
     recorded = table.device
     spec = spec or recorded.spec
     protocol = protocol or protocol_for(spec, quick=True)
-    device = open_as_measured(table, spec)
+    device = open_as_measured(table, spec, device_options)
     with device, device_lock(lock_name(device.info, Path())), Journal(None) as journal:
         same = same_device(device.info, recorded)
         epoch = epoch_of(device.info)
@@ -111,7 +114,9 @@ def measure_networks(
     return [_bridged(arch, entries[arch], bridge) for arch in wanted]
 
 
-def open_as_measured(table: LatencyTable, spec: str) -> Device:
+def open_as_measured(
+    table: LatencyTable, spec: str, device_options: Mapping[str, Any] | None = None
+) -> Device:
     """Open a device with the settings that the table was measured with."""
     recorded = table.device
     return open_device(
@@ -119,7 +124,7 @@ def open_as_measured(table: LatencyTable, spec: str) -> Device:
         threads=recorded.threads,
         batch_size=recorded.batch_size,
         precision=recorded.precision,
-        **recorded_options(recorded, spec),
+        **{**recorded_options(recorded, spec), **(device_options or {})},
     )
 
 

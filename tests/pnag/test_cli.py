@@ -97,3 +97,19 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert "space" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["profile", "--device", "fake"], "interrupted; what was done is kept"),
+        (["report", "--run", "r", "--out", "o"], "interrupted"),
+    ],
+)
+def test_ctrl_c_promises_only_what_is_kept(arguments, message, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pnag.cli.build_app", lambda: interrupted)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == f"pnag: {message}\n"

@@ -178,6 +178,13 @@ def test_networks_are_measured_where_asked(run, call):
         (["--budget", "30", "--confidence", "2"], InvalidInputError, "between 0 and 1"),
         (["--budget", "30", "--confidence", "0.99"], InvalidInputError, "no interval"),
         (["--budget", "30", "--export", "onnx"], InvalidInputError, "belong together"),
+        (["--budget", "30", "--benchmark-binary", "b"], InvalidInputError, "for --verify-on adb"),
+        (["--budget", "30", "--verify-on", "adb:X"], InvalidInputError, "--benchmark-binary PATH"),
+        (
+            ["--budget", "30", "--export", "onnx", "--out", "/dev/null/x"],
+            InvalidInputError,
+            "write",
+        ),
         (["--budget", "30", "--export", "jpg", "--out", "x"], InvalidInputError, "export format"),
     ],
 )
@@ -231,3 +238,25 @@ def test_a_tabular_space_needs_no_other_table(call, tmp_path):
 def test_resume_needs_only_the_directory(run, call):
     document = call("train", "--resume", "--out", run, "--json", "--quiet")
     assert document["run"] == str(run)
+
+
+@pytest.mark.parametrize(
+    "other", [["--evaluations", 500], ["--seed", 1], ["--latency-table", "OTHER"]], ids=str
+)
+def test_resume_refuses_what_contradicts_the_run(run, latency_table, other, call, tmp_path):
+    table = LatencyTable.model_validate_json(latency_table.read_text())
+    table.model_copy(update={"tool": "another"}).save(tmp_path / "other.json")
+    other = [str(tmp_path / "other.json") if part == "OTHER" else part for part in other]
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(InvalidInputError, match="begun with other settings or inputs"):
+        call("train", *other, "--resume", "--out", run)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_the_same_command_resumes_whether_or_not_anything_was_begun(latency_table, call, tmp_path):
+    command = ["train", "--latency-table", latency_table, "--evaluations", 200, "--resume"]
+    command += ["--out", tmp_path / "run", "--json", "--quiet"]
+    first = call(*command)
+    assert call(*command) == first
+    with pytest.raises(InvalidInputError, match="is not a run"):
+        call("train", "--resume", "--out", tmp_path / "nothing")
