@@ -128,11 +128,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, required=True, help="written beside the table")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--confidence", type=float, help="latency plus its interval within the budget"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run, table = load_run(options.run), load_table(options.run / LATENCY_FILE)
     budgets_ms = [round(budget_ms, 3) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
-    request = Request(budgets_ms, seed=options.seed)
+    request = Request(budgets_ms, confidence=options.confidence, seed=options.seed)
     verified = generate_verified(run, table, options.device, request, Terminal())
     supernet = load_supernet(options.checkpoint, table.search_space)
     data = open_dataset(options.data, supernet.space)
@@ -147,6 +150,7 @@ def main() -> None:
         "checkpoint_sha256": file_digest(options.checkpoint),
         "data": data.name,
         "settings": asdict(protocols.table.settings),
+        "confidence": options.confidence,
         "rows": rows,
     }
     write_text_atomic(options.out / "end_to_end.json", json.dumps(document, indent=1) + "\n")
