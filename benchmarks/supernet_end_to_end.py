@@ -78,7 +78,7 @@ class Protocols:
     def of_recipe(
         cls, path: Path, checkpoint: Path, data: Dataset, supernet: ElasticMobileNetV3
     ) -> Protocols:
-        exported = exported_settings(path, checkpoint)
+        exported = exported_settings(path, checkpoint, supernet.space, data)
         settings = EvaluationSettings(**json.loads(path.read_text())["settings"])
         each = {"table_images": exported, "all_images": replace(exported, test_images=None)}
         return cls(

@@ -4,8 +4,9 @@
         --data cifar10.npz --out runs/ranking
 
 Random subnets, each measured with the supernet's weights, then trained alone for a few epochs
-from them, then measured again; Spearman's rank correlation of the two, and how high it could be:
-subnets that differ by less than the test images tell apart are ranked by chance. --even-sizes
+from them, then measured again; Spearman's rank correlation of the two, beside that of multiply-adds
+with the second, and Pearson's, beside how high it could be: subnets that differ by less than the
+test images tell apart are ranked by chance. --even-sizes
 draws the subnets from the space's whole range of sizes rather than uniformly. Resumed by the same
 command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
 """
@@ -93,6 +94,25 @@ def reliability(right: NDArray[np.bool_]) -> float:
     return float(n_images / (n_images - 1) * (1 - of_images / of_subnets))
 
 
+def expected_correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """Pearson's correlation of the two accuracies if the true ones were linearly related.
+
+    [n_subnets, n_images] each. The root of the product of the reliabilities (Spearman, 1904), and
+    what the errors share, since both are of the same images. Noise of fine-tuning is not in it.
+
+    >>> rng = np.random.default_rng(0)
+    >>> first, second = (rng.random((400, 2000)) < 0.5 for _ in range(2))
+    >>> equal = expected_correlation(first, first)
+    >>> round(equal, 6), abs(expected_correlation(first, second)) < 0.1
+    (1.0, True)
+    """
+    alphas = [max(0.0, reliability(right)) for right in (before, after)]
+    centred = [right - right.mean(axis=0) for right in (before, after)]
+    spread = [float((part**2).sum()) for part in centred]
+    shared = float((centred[0] * centred[1]).sum()) / math.sqrt(spread[0] * spread[1])
+    return math.sqrt(alphas[0] * alphas[1]) + shared * math.sqrt((1 - alphas[0]) * (1 - alphas[1]))
+
+
 def evenly_sized(space: MobileNetV3Space, count: int, seed: int) -> list[Architecture]:
     """Random subnets, one from each of `count` equal ranges of multiply-adds, smallest first.
 
@@ -163,25 +183,31 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     if not workers.is_first:
         return
     rows = [json.loads((folder / ROW).read_text()) for folder in folders]
-    before, after = ([row[stage] for row in rows] for stage in STAGES)
-    result = spearmanr(before, after)
-    reliable = [
-        reliability(np.stack([np.load(folder / RIGHT)[stage] for folder in folders]))
-        for stage in STAGES
-    ]
-    ceiling = math.sqrt(max(0.0, reliable[0]) * max(0.0, reliable[1]))
-    document |= {
-        "spearman": float(result.statistic),
-        "p_value": float(result.pvalue),
-        "reliability": dict(zip(STAGES, reliable, strict=True)),
-        "ceiling": ceiling,
-        "rows": rows,
-    }
+    document |= correlations(rows, folders, space) | {"rows": rows}
     write_text_atomic(options.out / "ranking.json", json.dumps(document, indent=1) + "\n")
     print(
-        f"Spearman {result.statistic:.3f} (p = {result.pvalue:.2g}), n = {options.count}; "
-        f"about {ceiling:.2f} were expected if the true rankings were equal"
+        "Spearman {spearman:.3f} (p = {p_value:.2g}), of multiply-adds {spearman_madds:.3f}; "
+        "Pearson {pearson:.3f}, {pearson_expected:.2f} if the true ones were linearly related; "
+        "n = {count}".format(**document)
     )
+
+
+def correlations(
+    rows: list[dict[str, Any]], folders: list[Path], space: MobileNetV3Space
+) -> dict[str, Any]:
+    """Of accuracies before with those after, and of multiply-adds with those after."""
+    before, after = ([row[stage] for row in rows] for stage in STAGES)
+    madds = [space.madds(space.parse_architecture(row["arch"])) for row in rows]
+    right = [np.stack([np.load(folder / RIGHT)[stage] for folder in folders]) for stage in STAGES]
+    result = spearmanr(before, after)
+    return {
+        "spearman": float(result.statistic),
+        "p_value": float(result.pvalue),
+        "spearman_madds": float(spearmanr(madds, after).statistic),
+        "pearson": float(np.corrcoef(before, after)[0, 1]),
+        "pearson_expected": expected_correlation(*right),
+        "reliability": dict(zip(STAGES, map(reliability, right), strict=True)),
+    }
 
 
 def main() -> None:

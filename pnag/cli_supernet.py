@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,6 +10,7 @@ import typer
 
 from profiler.atomic import refuse_unwritable
 from profiler.errors import InvalidInputError
+from profiler.lock import device_lock
 from profiler.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pnag.supernet.elastic import ElasticMobileNetV3
     from pnag.supernet.precision import Precision
     from pnag.supernet.subnets import Method
+    from pnag.supernet.workers import Workers
     from profiler.space import Architecture, MobileNetV3Space
 
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
@@ -79,7 +82,10 @@ def train(
         int, typer.Option("--random-subnets", help="Per step, beside smallest and largest.")
     ] = 2,
     learning_rate: Annotated[float, typer.Option("--learning-rate")] = 0.1,
-    warmup_epochs: Annotated[float, typer.Option("--warmup-epochs")] = 2.0,
+    warmup_epochs: Annotated[
+        float | None,
+        typer.Option("--warmup-epochs", help="By default 2, of short trainings a tenth."),
+    ] = None,
     weight_decay: Annotated[float, typer.Option("--weight-decay")] = 1e-4,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing")] = 0.1,
     clip_norm: Annotated[float, typer.Option("--clip-norm", help="Of the gradient.")] = 5.0,
@@ -115,9 +121,12 @@ def train(
     from profiler.space import open_space
 
     chosen = open_space(space, width_mult, resolution)
+    refuse_unwritable(out / "config.json")
+    if warmup_epochs is None:
+        warmup_epochs = min(2.0, 0.1 * epochs)
     if micro_batch_size is None:
         micro_batch_size = min(TrainSettings.micro_batch_size, batch_size)
-    with open_workers(device) as workers:
+    with open_workers(device) as workers, _alone(f"run {out.resolve()}", workers):
         on_gpu = workers.device.type == "cuda"
         settings = TrainSettings(
             epochs=epochs,
@@ -190,7 +199,7 @@ def evaluate(
     from pnag.supernet.workers import open_workers
 
     refuse_unwritable(out)
-    with open_workers(device) as workers:
+    with open_workers(device) as workers, _alone(f"table {out.resolve()}", workers):
         supernet = _open_supernet(checkpoint, space, width_mult, resolution)
         dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
         settings = EvaluationSettings(
@@ -206,9 +215,10 @@ def evaluate(
             "data": dataset.name, "data_fingerprint": fingerprint(dataset),
             "settings": asdict(settings),
         }  # fmt: skip
+        fine_tuned = "fine-tuned" if _only_subnet(checkpoint) else "no fine-tuning"
         source = (
             f"subnets of {checkpoint.name} (sha256 {digest[:12]}), BatchNorm recalibrated on "
-            f"{recalibration_images} training images, no fine-tuning, {precision}"
+            f"{recalibration_images} training images, {fine_tuned}, {precision}"
         )
         job = EvaluationJob(out, recipe, dataset.name, source)
         evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
@@ -275,9 +285,12 @@ def extract(
         raise InvalidInputError("--int8 needs --data: activations are calibrated on images")
     if recipe is not None and data is None:
         raise InvalidInputError("--recipe needs --data: BatchNorm is recalibrated on its images")
+    if held_out and data is None:
+        raise InvalidInputError("--held-out needs --data")
     terminal = Terminal(json_output, quiet)
     supernet = _open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
+    _refuse_untrained(checkpoint, [architecture])
     refuse_unwritable(out / "subnet")
     with open_workers(device) as workers:
         supernet.to(workers.device)
@@ -286,7 +299,7 @@ def extract(
             dataset = _open_judged(data, supernet.space, checkpoint, held_out=held_out)
             settings = EvaluationSettings(recalibration_images, seed=seed)
             if recipe is not None:
-                settings = exported_settings(recipe, checkpoint)
+                settings = exported_settings(recipe, checkpoint, supernet.space, dataset)
             evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
         else:
             terminal.note("no --data: BatchNorm is not recalibrated, accuracy will be lower")
@@ -351,14 +364,25 @@ def _open_supernet(
 
 def _refuse_untrained(checkpoint: Path, chosen: list[Architecture]) -> None:
     """After fine-tuning one subnet, the weights of others mean nothing."""
+    only = _only_subnet(checkpoint)
+    if only is not None and chosen != [only]:
+        raise InvalidInputError(f"{checkpoint} holds one fine-tuned subnet: use --arch {only}")
+
+
+def _alone(name: str, workers: Workers) -> AbstractContextManager[None]:
+    """Held by the first worker while they write: two commands would lose each other's work."""
+    return device_lock(name) if workers.is_first else nullcontext()
+
+
+def _only_subnet(checkpoint: Path) -> Architecture | None:
+    """The one that a checkpoint was fine-tuned for; None for a supernet."""
     from pnag.supernet.checkpoint import read_facts, space_of
 
     if checkpoint.suffix != ".safetensors":
-        return
+        return None
     facts = read_facts(checkpoint)
     only = facts.get("settings", {}).get("arch")
-    if only is not None and chosen != [space_of(facts).parse_architecture(only)]:
-        raise InvalidInputError(f"{checkpoint} holds one fine-tuned subnet: use --arch {only}")
+    return None if only is None else space_of(facts).parse_architecture(only)
 
 
 def _open_judged(

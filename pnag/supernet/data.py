@@ -122,6 +122,10 @@ def open_dataset(path: Path, space: MobileNetV3Space) -> Dataset:
 def _check(split: ImageSplit, path: Path, space: MobileNetV3Space) -> None:
     n_classes, side_px = space.backbone.n_classes, space.resolution_px
     labels = split.labels
+    if labels.ndim != 1:
+        raise InvalidInputError(
+            f"{path} has labels of shape {list(labels.shape)}, one is one number"
+        )
     wrong = labels[(labels < 0) | (labels >= n_classes)]
     if len(wrong):
         raise InvalidInputError(f"{path} has label {int(wrong[0])}, of 0 to {n_classes - 1}")

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pnag.supernet.checkpoint import checkpoint_digests
-from pnag.supernet.data import Dataset, ImageSplit, normalise
+from pnag.supernet.checkpoint import checkpoint_digests, space_facts
+from pnag.supernet.data import Dataset, ImageSplit, fingerprint, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from pnag.supernet.workers import Workers
@@ -170,18 +170,22 @@ def recipe_path(table: Path) -> Path:
     return table.with_name(f"{table.name.removesuffix('.json')}.recipe.json")
 
 
-def exported_settings(recipe: Path, checkpoint: Path) -> EvaluationSettings:
+def exported_settings(
+    recipe: Path, checkpoint: Path, space: MobileNetV3Space, data: Dataset
+) -> EvaluationSettings:
     """How subnets are exported whose accuracy is to be a table's: as its recipe, in float32.
 
     Compressed weights count as those that they are made from.
 
     Raises:
-        InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint.
+        InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint, space
+            or other images.
     """
     try:
         document = json.loads(recipe.read_text(encoding="utf-8"))
         settings = EvaluationSettings(**document["settings"])
         own = document["checkpoint_sha256"]
+        of_space, of_data = document["space"], document["data_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
     digests = checkpoint_digests(checkpoint)
@@ -189,6 +193,10 @@ def exported_settings(recipe: Path, checkpoint: Path) -> EvaluationSettings:
         raise InvalidInputError(
             f"{recipe} is of another checkpoint: {own[:12]}, this is {digests[0][:12]}"
         )
+    if of_space != space_facts(space):
+        raise InvalidInputError(f"{recipe} is of {of_space}, not of {space}")
+    if of_data != fingerprint(data):
+        raise InvalidInputError(f"{recipe} is of other images than those given (--held-out?)")
     return replace(settings, precision="float32")
 
 
@@ -270,8 +278,11 @@ class EvaluationJob:
         """Rows of the table, where there is one."""
         if not self.out.exists():
             return {}
-        path = recipe_path(self.out)
-        if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != self.recipe:
+        try:
+            recipe = json.loads(recipe_path(self.out).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # absent or damaged
+            recipe = None
+        if recipe != self.recipe:
             raise self._of_another(self.out)
         table = load_accuracy_table(self.out, space)
         pairs = zip(table.tokens, table.top1, strict=True)

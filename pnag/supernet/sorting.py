@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from pnag.supernet.elastic import ElasticBlock, ElasticMobileNetV3
-from profiler.ops import make_divisible
-from profiler.space import EXPANDS
 
 _BN_PARTS = ("weight", "bias", "running_mean", "running_var")
 # name inside a block -> axis of the middle channels
@@ -47,22 +45,14 @@ class BlockOrder:
 
 
 @torch.no_grad()
-def importance_orders(model: ElasticMobileNetV3, *, elastic_expands: int = 1) -> list[BlockOrder]:
-    """Orders by falling importance.
-
-    With the largest `elastic_expands` expand ratios already elastic (1: only the largest one
-    trained so far), channels stay within the widths that those ratios bound.
-    """
+def importance_orders(model: ElasticMobileNetV3) -> list[BlockOrder]:
+    """Orders by falling importance, while only the largest expand ratio has been trained."""
     orders = []
     for index, block in enumerate(model.blocks[1:], start=1):
         block = cast(ElasticBlock, block)
         tensors = dict(block.conv.state_dict())
         importance = tensors["point_linear.conv.conv.weight"].abs().sum((0, 2, 3))
-        band = torch.zeros_like(importance)
-        for expand in sorted(EXPANDS, reverse=True)[1:elastic_expands]:
-            band[make_divisible(block.in_channels * expand) :] += 1
-        by_importance = importance.argsort(descending=True, stable=True)
-        middle = by_importance[band[by_importance].argsort(stable=True)]
+        middle = importance.argsort(descending=True, stable=True)
         se_inner = None
         excite = tensors.get("depth_conv.se.fc.expand.weight")
         if excite is not None:

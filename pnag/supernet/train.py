@@ -88,7 +88,7 @@ class TrainSettings:
             "random subnets": self.n_random >= 0,
             "learning rate": 0 < self.learning_rate < math.inf,
             "weight decay": 0 <= self.weight_decay < math.inf,
-            "warm-up epochs": self.warmup_epochs >= 0,
+            "warm-up epochs": 0 <= self.warmup_epochs < self.epochs,
             "label smoothing": 0 <= self.label_smoothing < 1,
             "gradient clipping norm": self.clip_norm > 0,
             "EMA decay": 0 <= self.ema_decay < 1,
@@ -234,7 +234,7 @@ class Trainer:
         self, images: Tensor, labels: Tensor, subnets: list[Architecture], weight: float
     ) -> Tensor:
         """Losses [n_subnets]. The first (largest) learns from labels; the others from its
-        softened outputs (in-place distillation)."""
+        class probabilities (in-place distillation)."""
         losses: list[Tensor] = []
         targets = labels
         for arch in subnets:

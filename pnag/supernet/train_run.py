@@ -107,7 +107,7 @@ def train_supernet(
                 _log_step(trainer, report, options, log, images_per_s)
                 # before the checkpoint: what comes after it could be lost
                 if validator and _is_validated(trainer, options):
-                    _validate(trainer, validator, log, progress_note=terminal)
+                    _validate(trainer, validator, log, terminal=terminal)
                     before = time.monotonic()
                 _save_step(trainer, options)
     path = options.folder / FINISHED
@@ -181,9 +181,7 @@ def _validator(judged: Dataset, space: MobileNetV3Space, workers: Workers) -> Ev
     return Evaluator(judged, space, settings, workers.device)
 
 
-def _validate(
-    trainer: Trainer, validator: Evaluator, log: _Log, *, progress_note: Terminal
-) -> None:
+def _validate(trainer: Trainer, validator: Evaluator, log: _Log, *, terminal: Terminal) -> None:
     """Top-1 of the smallest and the largest subnet, or of the only one that is trained."""
     judged = dict(zip(("smallest", "largest"), trainer.space.extremes(), strict=True))
     if trainer.only is not None:
@@ -192,7 +190,7 @@ def _validate(
     top1 = {name: validator.top1(validator.subnet(model, arch)) for name, arch in judged.items()}
     log.write({"step": trainer.step - 1, **{f"top1_{name}": t for name, t in top1.items()}})
     parts = [f"{100 * accuracy:.1f} % ({name} subnet)" for name, accuracy in top1.items()]
-    progress_note.note(
+    terminal.note(
         f"after epoch {trainer.step // trainer.steps_per_epoch}: top-1 {', '.join(parts)}"
     )
 

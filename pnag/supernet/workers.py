@@ -77,6 +77,11 @@ def open_workers(device: str = "auto") -> Iterator[Workers]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
+        if local >= torch.cuda.device_count():
+            raise InvalidInputError(
+                f"process {local} has no GPU of its own, there are {torch.cuda.device_count()}; "
+                "use fewer processes or --device cpu"
+            )
         torch.cuda.set_device(chosen)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:

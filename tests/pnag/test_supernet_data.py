@@ -198,6 +198,14 @@ def test_images_must_be_square(tmp_path):
         open_dataset(tmp_path / "x.npz", SPACE)
 
 
+def test_labels_are_one_number_each(tmp_path):
+    write_jpeg_npz(tmp_path / "x.npz", n_train=10, n_test=10)
+    arrays = dict(np.load(tmp_path / "x.npz"))
+    np.savez(tmp_path / "x.npz", **{**arrays, "test_y": arrays["test_y"][:, None]})
+    with pytest.raises(InvalidInputError, match=r"labels of shape \[10, 1\]"):
+        open_dataset(tmp_path / "x.npz", SPACE)
+
+
 def test_a_binary_label_must_be_a_class(tmp_path):
     write_cifar(tmp_path, "binary")
     rows = bytearray((tmp_path / "test_batch.bin").read_bytes())

@@ -33,7 +33,8 @@ from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from predictors.scores import load_accuracy_table
-from profiler.errors import InvalidInputError, PnagError
+from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
+from profiler.lock import device_lock
 from profiler.network import Network, randomise_
 from profiler.space import open_space
 from profiler.terminal import Terminal
@@ -286,7 +287,13 @@ def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
 def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     data = open_dataset(folder / "colours.npz", SPACE)
     settings = TrainSettings(
-        epochs=1, batch_size=10, micro_batch_size=10, n_random=0, held_out=20, seed=6
+        epochs=1,
+        batch_size=10,
+        micro_batch_size=10,
+        n_random=0,
+        warmup_epochs=0.5,
+        held_out=20,
+        seed=6,
     )
     options = RunOptions(tmp_path / "run", validate_epochs=0)
     checkpoint = train_supernet(SPACE, data, settings, options, Workers(), Terminal(quiet=True))
@@ -315,4 +322,32 @@ def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp
     for chosen in (["--count", 3], ["--arch", largest]):
         with pytest.raises(PnagError, match="holds one fine-tuned subnet"):
             supernet_command(*command, *chosen)
+    extract = ["extract", *command[1:3], "--out", tmp_path / "nets", "--arch"]
+    with pytest.raises(PnagError, match="holds one fine-tuned subnet"):
+        supernet_command(*extract, largest)
     assert supernet_command(*command, "--arch", SMALLEST)["n"] == 1
+    assert ", fine-tuned, float32" in load_accuracy_table(tmp_path / "table.json", SPACE).source
+
+
+def test_one_command_at_a_time_writes_a_table(folder, tmp_path):
+    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
+    command += ["--data", folder / "colours.npz", "--recalibration-images", 10]
+    command += ["--out", tmp_path / "table.json", "--arch", SMALLEST]
+    with (
+        device_lock(f"table {tmp_path / 'table.json'}"),
+        pytest.raises(DeviceUnavailableError, match=r"on table .*table\.json; wait for it"),
+    ):
+        supernet_command(*command)
+    assert not list(tmp_path.iterdir())
+    assert supernet_command(*command)["n"] == 1
+
+
+def test_a_table_with_a_damaged_recipe_is_refused(folder, tmp_path):
+    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
+    command += ["--data", folder / "colours.npz", "--recalibration-images", 10]
+    command += ["--out", tmp_path / "table.json", "--arch", SMALLEST]
+    supernet_command(*command)
+    recipe = tmp_path / "table.recipe.json"
+    recipe.write_text(recipe.read_text()[:-5])
+    with pytest.raises(InvalidInputError, match="is of another evaluation"):
+        supernet_command(*command)

@@ -14,7 +14,7 @@ from predictors.scores import load_accuracy_table
 from profiler.errors import PnagError
 from profiler.network import Network
 from profiler.space import open_space
-from tests.pnag.supernet_data import supernet_command, write_supernet_and_images
+from tests.pnag.supernet_data import supernet_command, write_jpeg_npz, write_supernet_and_images
 
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]
@@ -51,11 +51,16 @@ def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path
     of_small = [small if part == checkpoint else part for part in command]
     top1 = evaluator.top1(evaluator.subnet(load_supernet(small), SMALLEST))
     assert supernet_command(*of_small, "--recipe", recipe)["top1"] == top1
+    whole = tmp_path / "whole.recipe.json"
+    whole.write_text(recipe.read_text())
     recipe.write_text(
         recipe.read_text().replace('"checkpoint_sha256": "', '"checkpoint_sha256": "0')
     )
     with pytest.raises(PnagError, match="is of another checkpoint"):
         supernet_command(*command, "--recipe", recipe)
+    write_jpeg_npz(tmp_path / "other.npz", n_train=31, n_test=20)
+    with pytest.raises(PnagError, match="is of other images"):
+        supernet_command(*command[:-1], tmp_path / "other.npz", "--recipe", whole)
     recipe.write_text("[]")
     with pytest.raises(PnagError, match="is no recipe of an accuracy table"):
         supernet_command(*command, "--recipe", recipe)
@@ -107,6 +112,7 @@ def test_extraction_is_checked_against_the_supernet(folder, tmp_path, monkeypatc
         (["--space", "mbv3"], "is a supernet of"),
         (["--int8"], "--int8 needs --data"),
         (["--recipe", "r.json"], "--recipe needs --data"),
+        (["--held-out"], "--held-out needs --data"),
         (["--width-mult", 0], "width multiplier 0 is not"),
         (["--resolution", 0], "resolution"),
         (["--export", "coreml"], "unknown export format"),

@@ -160,6 +160,12 @@ def test_a_batch_has_the_mean_gradient_of_its_micro_batches():
         torch.testing.assert_close(together, (a + b) / 2)
 
 
+@pytest.mark.parametrize("warmup_epochs", [-1, 1, 2.0, math.inf, math.nan])
+def test_a_warm_up_ends_before_the_training_does(warmup_epochs):
+    with pytest.raises(InvalidInputError, match="warm-up epochs is out of range"):
+        replace(SMALL, warmup_epochs=warmup_epochs)
+
+
 def test_images_grow_to_the_resolution_of_the_space():
     settings = replace(SMALL, epochs=10, start_resolution_px=16)
     trainer = Trainer(SPACE, coloured_dataset(4), settings, Workers())
