@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,8 +97,8 @@ def _opened(request: ProfileRequest) -> Device:
     return FleetDevice(request.fleet, request.spec, **settings)
 
 
-def lock_name(info: DeviceInfo, out: Path, *, fleet: str | None = None) -> str:
-    """Backends that share a processor share a lock; simulated devices need none of it.
+def lock_name(info: DeviceInfo, out: Path | None = None, *, fleet: str | None = None) -> str:
+    """Backends that share a processor share a lock; simulated devices have one for each `out`.
 
     A device of a fleet is another computer's, where its host holds its own lock.
     """
@@ -106,7 +107,7 @@ def lock_name(info: DeviceInfo, out: Path, *, fleet: str | None = None) -> str:
     if info.platform in ("cpu", "tflite"):
         return HOST_CPU
     if info.platform in ("fake", "replay"):
-        return f"{info.platform} {out.resolve()}"
+        return f"{info.platform} {out.resolve() if out else os.getpid()}"
     return info.spec
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,7 @@ def measure_networks(
     spec = spec or recorded.spec
     protocol = protocol or protocol_for(spec, quick=True)
     device = open_as_measured(table, spec, device_options)
-    with device, device_lock(lock_name(device.info, Path())), Journal(None) as journal:
+    with device, device_lock(lock_name(device.info)), Journal(None) as journal:
         same = same_device(device.info, recorded)
         epoch = epoch_of(device.info)
         if same and epoch == epoch_of(recorded):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.draw import draw_networks
 from profiler.journal import Journal, journal_path
-from profiler.profiling import Campaign, ProfileRequest
+from profiler.lock import device_lock
+from profiler.profiling import Campaign, ProfileRequest, lock_name
 from profiler.protocol import QUICK
 from profiler.remeasure import Bridge, measure_networks
 from profiler.space import MobileNetV3Space
@@ -71,3 +73,14 @@ def test_without_canaries_only_the_bridge_knows_the_session(tmp_path):
     true_ms = 1.3 * FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
     assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
     assert "session_shift" in entry.flags
+
+
+def test_another_process_may_measure_on_a_simulated_device(tmp_path):
+    request = ProfileRequest("fake", SPACE, tmp_path / "t.json", FAST, n_networks=0)
+    with Journal(journal_path(request.out)) as journal:
+        table = Campaign(request, FakeDevice(0), journal, SILENT).run()
+    arch = SPACE.extremes()[0]
+    with device_lock(lock_name(table.device, Path())):  # as it was named once
+        [entry] = measure_networks(table, [arch], SILENT, protocol=FAST)
+    true_ms = FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+    assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
