@@ -6,9 +6,9 @@
 Random subnets, each measured with the supernet's weights, then trained alone for a few epochs
 from them, then measured again; Spearman's rank correlation of the two, beside that of multiply-adds
 with the second, and Pearson's, beside how high it could be: subnets that differ by less than the
-test images tell apart are ranked by chance. --even-sizes
-draws the subnets from the space's whole range of sizes rather than uniformly. Resumed by the same
-command; torchrun --nproc-per-node N -m benchmarks.supernet_ranking spreads the subnets.
+test images tell apart are ranked by chance. --even-sizes draws the subnets from the space's whole
+range of sizes rather than uniformly. Resumed by the same command; torchrun --nproc-per-node N -m
+benchmarks.supernet_ranking spreads the subnets.
 """
 
 from __future__ import annotations

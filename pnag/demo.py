@@ -72,7 +72,7 @@ def run_demo(
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
     """
     with open_device(device) as opened, device_lock(lock_name(opened.info, folder)):
-        _begin(folder, {"schema": SCHEMA, "device": device, "seed": seed}, fresh=fresh)
+        _begin(folder, {"device": device, "seed": seed}, fresh=fresh)
     table = _profiled(folder / TABLE, device, seed, terminal)
     inputs = table_inputs(folder / TABLE)
     run = train_run(inputs, TrainSettings(seed=seed), folder / RUN, resume=True, terminal=terminal)

@@ -98,7 +98,8 @@ def _opened(request: ProfileRequest) -> Device:
 
 
 def lock_name(info: DeviceInfo, out: Path | None = None, *, fleet: str | None = None) -> str:
-    """Backends that share a processor share a lock; simulated devices have one for each `out`.
+    """Backends that share a processor share a lock; simulated devices have one for each
+    `out`, or process.
 
     A device of a fleet is another computer's, where its host holds its own lock.
     """

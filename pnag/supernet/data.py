@@ -124,7 +124,7 @@ def _check(split: ImageSplit, path: Path, space: MobileNetV3Space) -> None:
     labels = split.labels
     if labels.ndim != 1:
         raise InvalidInputError(
-            f"{path} has labels of shape {list(labels.shape)}, one is one number"
+            f"{path} has labels of shape {list(labels.shape)}, not one number each"
         )
     wrong = labels[(labels < 0) | (labels >= n_classes)]
     if len(wrong):

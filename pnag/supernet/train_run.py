@@ -110,7 +110,7 @@ def train_supernet(
                     _validate(trainer, validator, log, terminal=terminal)
                     before = time.monotonic()
                 _save_step(trainer, options)
-    path = options.folder / FINISHED
+    path = folder / FINISHED
     if workers.is_first:
         weights = {WEIGHTS + name: tensor.cpu() for name, tensor in trainer.average.items()}
         SupernetFile(weights, trainer.facts).save(path)

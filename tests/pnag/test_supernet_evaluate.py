@@ -265,10 +265,17 @@ def test_batches_are_even_so_that_statistics_weigh_them_equally():
     assert [len(images) for images, _ in evaluator.test_batches()] == [9]
 
 
+def small_evaluation(folder, out):
+    """Arguments that evaluate the architectures after them."""
+    return [
+        "evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu", "--data",
+        folder / "colours.npz", "--recalibration-images", 10, "--out", out, "--arch",
+    ]  # fmt: skip
+
+
 def test_a_refused_fresh_evaluation_keeps_the_table(folder, tmp_path):
-    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
-    command += ["--data", folder / "colours.npz", "--out", tmp_path / "table.json", "--arch"]
-    supernet_command(*command, SMALLEST, "--recalibration-images", 10)
+    command = small_evaluation(folder, tmp_path / "table.json")
+    supernet_command(*command, SMALLEST)
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for wrong in (["2,2"], [SMALLEST, "--precision", "fp16"], [SMALLEST, "--test-images", 0]):
         with pytest.raises(PnagError):
@@ -287,14 +294,9 @@ def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
 def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     data = open_dataset(folder / "colours.npz", SPACE)
     settings = TrainSettings(
-        epochs=1,
-        batch_size=10,
-        micro_batch_size=10,
-        n_random=0,
-        warmup_epochs=0.5,
-        held_out=20,
+        epochs=1, batch_size=10, micro_batch_size=10, n_random=0, warmup_epochs=0.5, held_out=20,
         seed=6,
-    )
+    )  # fmt: skip
     options = RunOptions(tmp_path / "run", validate_epochs=0)
     checkpoint = train_supernet(SPACE, data, settings, options, Workers(), Terminal(quiet=True))
     command = ["evaluate", "--checkpoint", checkpoint, "--held-out", "--arch", SMALLEST]
@@ -330,9 +332,7 @@ def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp
 
 
 def test_one_command_at_a_time_writes_a_table(folder, tmp_path):
-    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
-    command += ["--data", folder / "colours.npz", "--recalibration-images", 10]
-    command += ["--out", tmp_path / "table.json", "--arch", SMALLEST]
+    command = [*small_evaluation(folder, tmp_path / "table.json"), SMALLEST]
     with (
         device_lock(f"table {tmp_path / 'table.json'}"),
         pytest.raises(DeviceUnavailableError, match=r"on table .*table\.json; wait for it"),
@@ -343,9 +343,7 @@ def test_one_command_at_a_time_writes_a_table(folder, tmp_path):
 
 
 def test_a_table_with_a_damaged_recipe_is_refused(folder, tmp_path):
-    command = ["evaluate", "--checkpoint", folder / "supernet.safetensors", "--device", "cpu"]
-    command += ["--data", folder / "colours.npz", "--recalibration-images", 10]
-    command += ["--out", tmp_path / "table.json", "--arch", SMALLEST]
+    command = [*small_evaluation(folder, tmp_path / "table.json"), SMALLEST]
     supernet_command(*command)
     recipe = tmp_path / "table.recipe.json"
     recipe.write_text(recipe.read_text()[:-5])
