@@ -16,7 +16,7 @@ from pnag.frontier import best_within, hypervolume
 from pnag.inputs import table_inputs
 from pnag.problem import Problem
 from predictors.base import Floats
-from profiler.atomic import write_text_atomic
+from profiler.system.atomic import write_text_atomic
 
 BUDGETS = 25
 

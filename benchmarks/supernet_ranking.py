@@ -32,9 +32,9 @@ from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
-from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import Architecture, MobileNetV3Space
+from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
 ROW, SETTINGS, RIGHT = "row.json", "settings.json", "right.npz"

@@ -65,9 +65,9 @@ def generate(
     from pnag.budget import parse_budget_ms, parse_count
     from pnag.generate import Limits
     from pnag.run import load_run
-    from profiler.atomic import refuse_unwritable
     from profiler.export.files import parse_formats
     from profiler.space import MobileNetV3Space
+    from profiler.system.atomic import refuse_unwritable
 
     budgets_ms = [parse_budget_ms(text) for text in budget]
     if confidence is not None and not 0 < confidence < 1:

@@ -51,7 +51,7 @@ def report(
     if out is None and figures is None:
         raise InvalidInputError("give --out report.html, --figures DIR, or both")
     from pnag.report.contents import Sources, gather
-    from profiler.atomic import refuse_unwritable, write_text_atomic
+    from profiler.system.atomic import refuse_unwritable, write_text_atomic
 
     terminal = Terminal(json_output, quiet)
     sources = Sources(measured or (), published or (), journal)

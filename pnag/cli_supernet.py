@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from profiler.atomic import refuse_unwritable
 from profiler.errors import InvalidInputError
-from profiler.lock import device_lock
 from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.system.atomic import refuse_unwritable
+from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:

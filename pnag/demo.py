@@ -15,15 +15,15 @@ from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
-from profiler.atomic import write_text_atomic
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError
 from profiler.journal import journal_path
-from profiler.lock import device_lock
 from profiler.profiling import ProfileRequest, lock_name, profile_device
 from profiler.protocol import protocol_for
 from profiler.remeasure import measure_networks
 from profiler.space import MobileNetV3Space
+from profiler.system.atomic import write_text_atomic
+from profiler.system.lock import device_lock
 from profiler.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 

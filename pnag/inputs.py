@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pnag.problem import Problem
 from predictors.base import AccuracyModel
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space
+from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
     from predictors.accuracy import FittedAccuracy

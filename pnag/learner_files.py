@@ -15,8 +15,8 @@ from pnag.archive import Archive
 from pnag.problem import Problem
 from pnag.settings import TrainSettings
 from pnag.train import Learner, new_learners
-from profiler.atomic import replacing
 from profiler.errors import InvalidInputError
+from profiler.system.atomic import replacing
 
 CHECKPOINT = "checkpoint.safetensors"  # everything in one file, so that it is never half new
 FINISHED = ("evaluator", "generator", "archive")  # one file each

@@ -31,8 +31,8 @@ from pnag.rewards import reward_named
 from pnag.settings import TrainSettings
 from pnag.threads import one_thread
 from pnag.train import Learner, new_learners, round_work, run_round
-from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
+from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
 SCHEMA = "pnag.run/1"

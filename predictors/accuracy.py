@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from predictors.base import AccuracyModel, Floats
 from predictors.ofa_accuracy import load_ofa_accuracy
 from predictors.quadratic import Encoding, QuadraticModel
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space, Tokens
+from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA: Final = "pnag.accuracy-model/1"
 EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"

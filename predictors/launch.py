@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from predictors.base import Floats
 from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.intervals import conformal_quantiles
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.ops import Activation, OpConfig, OpKind
 from profiler.space import MobileNetV3Space
+from profiler.system.atomic import write_bytes_atomic
 from profiler.table import Calibration
 
 SCHEMA = "pnag.launch-model/1"

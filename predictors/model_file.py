@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from predictors.features import SHAPE_FEATURES, WORK_TERMS
 from predictors.regression import RANGES, Forest, KindModel, OpRegression
 from predictors.work import WorkLaw
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.ops import OpKind
+from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA = "pnag.op-regression/1"
 FEATURES = [*WORK_TERMS, *SHAPE_FEATURES]

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from predictors.accuracy import FittedAccuracy, HeldOut, Provenance, describe
 from predictors.base import Floats
 from predictors.quadratic import Encoding, cross_validate, fit_quadratic
-from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space, Tokens
+from profiler.system.atomic import write_text_atomic
 from profiler.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-table/1"

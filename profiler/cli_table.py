@@ -104,8 +104,8 @@ def export(
     seed: SeedOption = 0,
 ) -> None:
     """Write a table in another project's format."""
-    from profiler.atomic import write_text_atomic
     from profiler.interop import export_table
+    from profiler.system.atomic import write_text_atomic
     from profiler.table import read_table
 
     text = export_table(read_table(table), _parse_format(table_format))

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from profiler.closing import Closing
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
+from profiler.system.closing import Closing
 
 T = TypeVar("T")
 
@@ -130,8 +130,8 @@ class DeviceHost:
 
     def _try_open(self) -> Device:
         from profiler.devices.registry import open_device
-        from profiler.lock import device_lock
         from profiler.profiling import lock_name
+        from profiler.system.lock import device_lock
 
         options = dict(self._options)
         with tempfile.TemporaryDirectory(prefix="pnag-") as folder:

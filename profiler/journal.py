@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.atomic import refuse_unwritable
-from profiler.closing import Closing
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.stats import Floats
+from profiler.system.atomic import refuse_unwritable
+from profiler.system.closing import Closing
 
 JOURNAL_VERSION = 1
 

@@ -20,11 +20,11 @@ from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.estimate import Levels, summarise
 from profiler.journal import FAILED, Journal, epoch_of
-from profiler.lock import device_lock
 from profiler.measure import Role, Sweep, Task, make_task
 from profiler.profiling import lock_name, network_workload, now
 from profiler.protocol import MeasuringProtocol, protocol_for
 from profiler.space import Architecture
+from profiler.system.lock import device_lock
 from profiler.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
 

@@ -17,10 +17,10 @@ from pydantic import (
     model_serializer,
 )
 
-from profiler.atomic import write_text_atomic
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space
+from profiler.system.atomic import write_text_atomic
 
 SCHEMA: Final = "pnag.latency-table/1"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler.atomic import replacing
+from profiler.system.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

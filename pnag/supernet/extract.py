@@ -14,11 +14,11 @@ from torch import nn
 from pnag.supernet.data import Dataset, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import Evaluator
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError, PnagError
 from profiler.export.files import export_network
 from profiler.network import Network
 from profiler.space import Architecture
+from profiler.system.atomic import write_bytes_atomic
 
 TOLERANCE = 1e-4  # relative; float32 rounding over 20 blocks is near 1e-6
 INT8_CALIBRATION_IMAGES = 64

@@ -28,9 +28,9 @@ from pnag.supernet.data import Dataset, hold_out
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.train import StepReport, Trainer, TrainSettings
 from pnag.supernet.workers import Workers
-from profiler.atomic import write_text_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import MobileNetV3Space
+from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
 CHECKPOINT, FINISHED, METRICS = "checkpoint.safetensors", "supernet.safetensors", "metrics.jsonl"

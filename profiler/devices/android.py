@@ -19,7 +19,6 @@ from typing import cast
 
 import numpy as np
 
-from profiler.closing import Closing
 from profiler.devices.adb_errors import LinkError
 from profiler.devices.adb_link import AdbLink
 from profiler.devices.adb_syntax import TEMPORARY, parse_spec
@@ -37,7 +36,8 @@ from profiler.devices.benchmark_output import (
 from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.export.tflite import PRECISIONS, Precision, export_tflite
-from profiler.lock import device_lock
+from profiler.system.closing import Closing
+from profiler.system.lock import device_lock
 from profiler.weights import random_weights
 
 __all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover", "model_file"]

@@ -9,7 +9,7 @@ from profiler.devices.adb_link import AdbLink, attached_phones
 from profiler.devices.adb_syntax import parse_spec
 from profiler.devices.android_facts import read_identity, read_state
 from profiler.errors import PnagError
-from profiler.lock import device_lock
+from profiler.system.lock import device_lock
 
 if TYPE_CHECKING:
     from profiler.devices.status import DeviceStatus

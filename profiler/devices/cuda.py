@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from profiler.closing import Closing
 from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.devices.cuda_queue import (
@@ -31,7 +30,6 @@ from profiler.devices.cuda_queue import (
 )
 from profiler.devices.status import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError
-from profiler.lock import device_lock
 from profiler.nvml import (
     SW_POWER_CAP,
     GpuSensors,
@@ -40,6 +38,8 @@ from profiler.nvml import (
     require_driver,
     throttle_reasons,
 )
+from profiler.system.closing import Closing
+from profiler.system.lock import device_lock
 
 LaunchMode = Literal["graph", "eager"]
 CacheMode = Literal["hot", "cold"]

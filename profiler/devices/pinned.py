@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from profiler.closing import Closing
 from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState
 from profiler.errors import DeviceUnavailableError
+from profiler.system.closing import Closing
 
 MAX_STEAL_PCT = 1.0
 MAX_PRESSURE_PCT = 5.0

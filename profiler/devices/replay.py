@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from profiler.closing import Closing
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.space import MobileNetV3Space
+from profiler.system.closing import Closing
 from profiler.table import load_table
 
 

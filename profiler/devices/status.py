@@ -14,7 +14,7 @@ from profiler.devices import host
 from profiler.devices.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
 from profiler.devices.registry import PLUGINS
 from profiler.errors import DeviceUnavailableError, PnagError
-from profiler.lock import HOST_CPU, device_lock
+from profiler.system.lock import HOST_CPU, device_lock
 
 BUSY_PROCESS_PCT = 20.0
 LISTED_PROCESSES = 5

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler.atomic import write_bytes_atomic
 from profiler.errors import InvalidInputError
 from profiler.space import Architecture, MobileNetV3Space
+from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
     from profiler.network import Network

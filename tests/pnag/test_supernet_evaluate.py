@@ -34,9 +34,9 @@ from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from predictors.scores import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
-from profiler.lock import device_lock
 from profiler.network import Network, randomise_
 from profiler.space import open_space
+from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 from tests.pnag.supernet_data import (
     coloured_dataset,

@@ -1,7 +1,7 @@
 import pytest
 
-from profiler.atomic import replacing, write_text_atomic
 from profiler.errors import InvalidInputError
+from profiler.system.atomic import replacing, write_text_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):

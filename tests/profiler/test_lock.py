@@ -4,12 +4,12 @@ import sys
 import pytest
 
 from profiler.errors import DeviceUnavailableError
-from profiler.lock import device_lock, lock_directory
+from profiler.system.lock import device_lock, lock_directory
 
 HOLD = """
 import sys
 from pathlib import Path
-from profiler.lock import device_lock
+from profiler.system.lock import device_lock
 with device_lock(sys.argv[1], Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

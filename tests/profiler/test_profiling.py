@@ -20,7 +20,6 @@ from profiler.devices.fake import FakeDevice, Scenario
 from profiler.draw import draw_networks
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.journal import Journal, journal_path
-from profiler.lock import device_lock
 from profiler.profiling import (
     Campaign,
     ProfileRequest,
@@ -30,6 +29,7 @@ from profiler.profiling import (
 )
 from profiler.protocol import QUICK
 from profiler.space import MobileNetV3Space
+from profiler.system.lock import device_lock
 from profiler.table import Verdict, load_table
 from profiler.terminal import Terminal
 

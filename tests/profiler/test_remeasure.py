@@ -10,11 +10,11 @@ from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.draw import draw_networks
 from profiler.journal import Journal, journal_path
-from profiler.lock import device_lock
 from profiler.profiling import Campaign, ProfileRequest, lock_name
 from profiler.protocol import QUICK
 from profiler.remeasure import Bridge, measure_networks
 from profiler.space import MobileNetV3Space
+from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()

@@ -14,10 +14,10 @@ from profiler.devices.base import Workload
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.fleet import DeviceHost, Failure, FleetDevice
 from profiler.journal import Journal
-from profiler.lock import HOST_CPU, device_lock
 from profiler.profiling import ProfileRequest, lock_name
 from profiler.side_by_side import profile_devices
 from profiler.space import MobileNetV3Space
+from profiler.system.lock import HOST_CPU, device_lock
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
