@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from predictors.launch import LaunchModel, work_terms
 from predictors.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
-from profiler.ops import OpConfig, OpKind
+from profiler.graph.ops import OpConfig, OpKind
 from profiler.space import MobileNetV3Space, Tokens
 from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 

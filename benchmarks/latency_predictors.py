@@ -27,7 +27,7 @@ from predictors.cost import AdditiveCost, LaunchCost
 from predictors.features import shape_matrix
 from predictors.lookup import calibrated_cost, table_latency
 from predictors.regression import OpRegression, fit_regression
-from profiler.ops import OpConfig, OpKind
+from profiler.graph.ops import OpConfig, OpKind
 from profiler.space import MobileNetV3Space
 from profiler.table import LatencyTable, NetworkEntry, load_table
 from tests.ofa_oracle import import_ofa

@@ -34,7 +34,7 @@ from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
-from profiler.litert import Model
+from profiler.graph.litert import Model
 from profiler.system.atomic import write_text_atomic
 from profiler.table import load_table
 from profiler.terminal import Terminal

@@ -56,7 +56,7 @@ def predict(
 ) -> None:
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.latency import LatencyPredictor
-    from profiler.onnx_reader import read_onnx_ops
+    from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.space import open_space
     from profiler.table import load_table, read_table
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.ops import OpConfig
+from profiler.graph.ops import OpConfig
 from profiler.space import (
     EXPANDS,
     KERNELS,

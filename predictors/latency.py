@@ -13,7 +13,7 @@ from predictors.launch import launch_law, launch_terms
 from predictors.lookup import calibration_of, table_latency
 from predictors.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
-from profiler.ops import OpConfig
+from profiler.graph.ops import OpConfig
 from profiler.table import LatencyTable
 
 

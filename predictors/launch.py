@@ -30,7 +30,7 @@ from predictors.base import Floats
 from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.space import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 from profiler.table import Calibration

@@ -13,7 +13,7 @@ from predictors.features import SHAPE_FEATURES, WORK_TERMS
 from predictors.regression import RANGES, Forest, KindModel, OpRegression
 from predictors.work import WorkLaw
 from profiler.errors import InvalidInputError
-from profiler.ops import OpKind
+from profiler.graph.ops import OpKind
 from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA = "pnag.op-regression/1"

@@ -18,7 +18,7 @@ from predictors.base import Floats
 from predictors.features import shape_matrix
 from predictors.work import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
-from profiler.ops import OpConfig, OpKind, parse_key
+from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.table import LatencyTable
 
 MIN_FOREST_OPS = 12

@@ -22,7 +22,7 @@ import yaml
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.ops import parse_key
+from profiler.graph.ops import parse_key
 from profiler.space import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
 

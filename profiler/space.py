@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.ops import Activation, OpConfig, OpKind, make_divisible
+from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible
 
 Tokens = NDArray[np.int8]  # choice index of every position; DEAD where the position is inactive
 DEAD = -1

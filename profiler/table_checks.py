@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.ops import parse_key
+from profiler.graph.ops import parse_key
 from profiler.space import BACKBONES
 from profiler.table import Entry, LatencyTable
 

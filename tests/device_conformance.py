@@ -14,7 +14,7 @@ from dataclasses import asdict
 import pytest
 
 from profiler.devices.base import Device, Workload
-from profiler.ops import OpConfig, OpKind
+from profiler.graph.ops import OpConfig, OpKind
 from profiler.space import Architecture, MobileNetV3Space
 
 SPACE = MobileNetV3Space()

@@ -29,8 +29,8 @@ from pnag.run import Run, load_run
 from predictors.base import Floats
 from predictors.lookup import calibration_of, table_latency
 from profiler.errors import InvalidInputError
+from profiler.graph.ops import OpConfig
 from profiler.journal import journal_path
-from profiler.ops import OpConfig
 from profiler.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 

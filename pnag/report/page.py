@@ -15,7 +15,7 @@ from pnag.frontier import Frontier
 from pnag.report.contents import Choice, Contents, op_latencies_ms
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
-from profiler.ops import OpConfig, OpKind, parse_key
+from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.space import MobileNetV3Space
 from profiler.table import LatencyTable
 

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
 from pnag.supernet.depthwise import depthwise_conv2d
-from profiler.network import BN_EPS, Network, SqueezeExcite, activation, op_module
-from profiler.ops import OpConfig, make_divisible
+from profiler.graph.network import BN_EPS, Network, SqueezeExcite, activation, op_module
+from profiler.graph.ops import OpConfig, make_divisible
 from profiler.space import (
     EXPANDS,
     KERNELS,
@@ -161,7 +161,7 @@ class ElasticBlock(nn.Module):
         return x + y if self.has_shortcut else y
 
     def static_state(self, expand: int, kernel: int) -> State:
-        """Weights of one choice under the names of profiler.network.ResidualBlock."""
+        """Weights of one choice under the names of profiler.graph.network.ResidualBlock."""
         mid = make_divisible(self.in_channels * expand)
         state: State = {}
         widths = {"inverted_bottleneck": mid, "depth_conv": mid}

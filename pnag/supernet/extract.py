@@ -16,7 +16,7 @@ from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import Evaluator
 from profiler.errors import InvalidInputError, PnagError
 from profiler.export.files import export_network
-from profiler.network import Network
+from profiler.graph.network import Network
 from profiler.space import Architecture
 from profiler.system.atomic import write_bytes_atomic
 
@@ -90,7 +90,7 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 def _export_int8(
     network: Network, supernet: ElasticMobileNetV3, calibration: Dataset, folder: Path
 ) -> Path:
-    from profiler.export.tflite import export_tflite
+    from profiler.graph.tflite_writer import export_tflite
 
     n = min(INT8_CALIBRATION_IMAGES, len(calibration.train.labels))
     if not n:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import Evaluator, recalibrating
-from profiler.ops import OpConfig
+from profiler.graph.ops import OpConfig
 from profiler.space import Architecture, MobileNetV3Space
 
 N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has

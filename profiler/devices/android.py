@@ -35,10 +35,10 @@ from profiler.devices.benchmark_output import (
 )
 from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.export.tflite import PRECISIONS, Precision, export_tflite
+from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite
+from profiler.graph.weights import random_weights
 from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
-from profiler.weights import random_weights
 
 __all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover", "model_file"]
 

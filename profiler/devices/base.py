@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from profiler.ops import OpConfig
+from profiler.graph.ops import OpConfig
 
 
 @dataclass(frozen=True, slots=True)

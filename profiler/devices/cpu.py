@@ -13,8 +13,8 @@ from profiler.devices.base import Workload
 from profiler.devices.pinned import PinnedHost
 from profiler.devices.status import DeviceStatus, host_status
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.export.onnx import export_onnx
-from profiler.weights import random_weights
+from profiler.graph.onnx_writer import export_onnx
+from profiler.graph.weights import random_weights
 
 
 def discover() -> list[DeviceStatus]:

@@ -297,7 +297,7 @@ def build(workload: Workload) -> tuple[torch.nn.Module, torch.Tensor]:
     """
     import torch
 
-    from profiler.network import op_module, randomise_
+    from profiler.graph.network import op_module, randomise_
 
     seed = zlib.crc32(workload.key.encode())
     network = randomise_(torch.nn.Sequential(*map(op_module, workload.ops)), seed=seed)

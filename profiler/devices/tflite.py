@@ -12,9 +12,9 @@ from profiler.devices.base import Workload
 from profiler.devices.pinned import PinnedHost
 from profiler.devices.status import DeviceStatus, host_status
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.export.tflite import PRECISIONS, Precision, export_tflite
-from profiler.litert import Model, Runtime, load_runtime
-from profiler.weights import random_weights
+from profiler.graph.litert import Model, Runtime, load_runtime
+from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite
+from profiler.graph.weights import random_weights
 
 N_CALIBRATION_IMAGES = 2  # weights are random: ranges need the right order of magnitude only
 

@@ -11,7 +11,7 @@ from profiler.space import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
-    from profiler.network import Network
+    from profiler.graph.network import Network
 
 FORMATS = ("onnx", "tflite", "torch")
 
@@ -33,7 +33,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def random_network(space: MobileNetV3Space, arch: Architecture, *, seed: int) -> Network:
     """The network of `arch` with random weights: right for latency, useless for accuracy."""
-    from profiler.network import Network, randomise_
+    from profiler.graph.network import Network, randomise_
 
     network = Network(space.ops(arch))
     randomise_(network, seed=seed)
@@ -51,17 +51,17 @@ def export_network(
 ) -> list[Path]:
     """Write `directory/stem.{onnx,tflite,safetensors}`, all or none; the paths written.
 
-    The torch file holds the state dict of `profiler.network.Network` (Once-for-All names),
+    The torch file holds the state dict of `profiler.graph.network.Network` (Once-for-All names),
     with the architecture and the space in its metadata.
     """
     contents: dict[Path, bytes] = {}
     for name in formats:
         if name == "onnx":
-            from profiler.export.onnx import export_onnx
+            from profiler.graph.onnx_writer import export_onnx
 
             suffix, data = "onnx", export_onnx(network.ops, network.folded_weights())
         elif name == "tflite":
-            from profiler.export.tflite import export_tflite
+            from profiler.graph.tflite_writer import export_tflite
 
             suffix, data = "tflite", export_tflite(network.ops, network.folded_weights())
         else:

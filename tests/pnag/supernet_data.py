@@ -14,7 +14,7 @@ from pnag.cli_supernet import register
 from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from profiler.network import randomise_
+from profiler.graph.network import randomise_
 from profiler.space import MobileNetV3Space
 
 

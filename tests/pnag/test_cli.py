@@ -32,7 +32,7 @@ def test_describe_states_the_size_of_the_space(capsys):
 def test_export_writes_a_network_that_loads_back(tmp_path, capsys):
     from safetensors.torch import load_file
 
-    from profiler.network import Network
+    from profiler.graph.network import Network
     from profiler.space import open_space
 
     arguments = ["--export", "onnx,torch", "--out", str(tmp_path), "--json"]

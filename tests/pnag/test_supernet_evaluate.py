@@ -34,7 +34,7 @@ from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from predictors.scores import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
-from profiler.network import Network, randomise_
+from profiler.graph.network import Network, randomise_
 from profiler.space import open_space
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal

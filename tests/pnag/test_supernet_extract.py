@@ -12,7 +12,7 @@ from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.extract import extract_subnet
 from predictors.scores import load_accuracy_table
 from profiler.errors import PnagError
-from profiler.network import Network
+from profiler.graph.network import Network
 from profiler.space import open_space
 from tests.pnag.supernet_data import supernet_command, write_jpeg_npz, write_supernet_and_images
 

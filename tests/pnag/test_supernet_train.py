@@ -23,7 +23,7 @@ from pnag.supernet.train import Trainer, TrainSettings, learning_rate
 from pnag.supernet.train_run import CHECKPOINT, FINISHED, METRICS, RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
-from profiler.network import randomise_
+from profiler.graph.network import randomise_
 from profiler.space import open_space
 from profiler.terminal import Terminal
 from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz

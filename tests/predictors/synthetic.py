@@ -8,7 +8,7 @@ import numpy as np
 
 from predictors.features import WORK_TERMS, work
 from profiler.devices.base import DeviceInfo
-from profiler.ops import OpConfig
+from profiler.graph.ops import OpConfig
 from profiler.space import MobileNetV3Space
 from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 

@@ -18,7 +18,7 @@ from predictors.launch import (
     work_terms,
 )
 from profiler.errors import InvalidInputError
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space(resolution_px=160)

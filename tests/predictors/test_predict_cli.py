@@ -9,10 +9,10 @@ import yaml
 
 from pnag.cli import run
 from predictors.lookup import calibrated, cost_from_table
-from profiler.export.onnx import export_onnx
+from profiler.graph.onnx_writer import export_onnx
+from profiler.graph.weights import random_weights
 from profiler.space import MobileNetV3Space
 from profiler.table import load_table
-from profiler.weights import random_weights
 from tests.predictors.synthetic import make_table
 
 SPACE = MobileNetV3Space()

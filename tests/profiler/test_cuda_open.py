@@ -19,8 +19,8 @@ from profiler.devices.cuda import CudaDevice, CudaMode, discover, gpu_findings
 from profiler.devices.cuda_queue import Gpu, TorchQueue, as_ours, build, usable_torch
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
+from profiler.graph.network import op_module, randomise_
 from profiler.measure import Role, make_task
-from profiler.network import op_module, randomise_
 from profiler.nvml import GpuState
 from profiler.protocol import QUICK
 from profiler.space import MobileNetV3Space

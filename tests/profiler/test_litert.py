@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from profiler import litert
 from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.graph import litert
 
 
 @pytest.fixture

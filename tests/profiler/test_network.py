@@ -6,11 +6,11 @@ import onnxruntime
 import pytest
 import torch
 
-from profiler.export.onnx import build_model, export_onnx
-from profiler.network import Network, folded_weights, op_module, randomise_
-from profiler.ops import OpConfig
+from profiler.graph.network import Network, folded_weights, op_module, randomise_
+from profiler.graph.onnx_writer import build_model, export_onnx
+from profiler.graph.ops import OpConfig
+from profiler.graph.weights import random_weights, weight_shapes
 from profiler.space import MobileNetV3Space, open_space
-from profiler.weights import random_weights, weight_shapes
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from profiler.errors import InvalidInputError
-from profiler.export.onnx import build_model
-from profiler.network import Network, randomise_
-from profiler.onnx_reader import read_onnx_ops, split_model
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.network import Network, randomise_
+from profiler.graph.onnx_reader import read_onnx_ops, split_model
+from profiler.graph.onnx_writer import build_model
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.weights import random_weights
 from profiler.space import MobileNetV3Space
-from profiler.weights import random_weights
 
 SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
 

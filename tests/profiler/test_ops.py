@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.ops import Activation, OpConfig, OpKind, make_divisible, parse_key
+from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible, parse_key
 from profiler.space import MobileNetV3Space
 
 

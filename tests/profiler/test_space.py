@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.ops import OpKind
+from profiler.graph.ops import OpKind
 from profiler.space import (
     DEAD,
     DEPTHS,

@@ -11,8 +11,8 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.litert import Runtime, load_runtime
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.litert import Runtime, load_runtime
+from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.space import MobileNetV3Space
 from tests.device_conformance import DeviceConformance
 

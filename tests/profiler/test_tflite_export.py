@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.export.tflite import build_graph, export_tflite
-from profiler.litert import Model, load_schema
-from profiler.network import Network, folded_weights, op_module, randomise_
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.litert import Model, load_schema
+from profiler.graph.network import Network, folded_weights, op_module, randomise_
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.tflite_writer import build_graph, export_tflite
+from profiler.graph.weights import random_weights
 from profiler.space import MobileNetV3Space
-from profiler.weights import random_weights
 
 ALL_OPS = MobileNetV3Space().distinct_ops()
 

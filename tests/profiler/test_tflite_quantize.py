@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from profiler.errors import InvalidInputError
-from profiler.export.quantize import affine, calibrate, quantize
-from profiler.export.tflite import build_graph, export_tflite
-from profiler.litert import Model
-from profiler.network import Network, folded_weights, op_module, randomise_
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.litert import Model
+from profiler.graph.network import Network, folded_weights, op_module, randomise_
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.quantize import affine, calibrate, quantize
+from profiler.graph.tflite_writer import build_graph, export_tflite
+from profiler.graph.weights import random_weights
 from profiler.space import MobileNetV3Space
-from profiler.weights import random_weights
 
 OPS = MobileNetV3Space(resolution_px=160).distinct_ops()
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, Activation.HARD_SWISH)

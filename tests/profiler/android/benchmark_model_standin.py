@@ -159,7 +159,7 @@ def next_fault() -> str:
 
 def run(flags: dict[str, str], unknown: list[str], fault: str) -> int:
     """One benchmark; prints as it goes, so that a kill leaves a cut output."""
-    from profiler.litert import Model
+    from profiler.graph.litert import Model
 
     def say(*lines: str) -> None:
         print(*lines, sep="\n", flush=True)

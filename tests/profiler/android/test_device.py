@@ -25,7 +25,7 @@ from profiler.errors import (
     MeasurementError,
     PnagError,
 )
-from profiler.litert import Model
+from profiler.graph.litert import Model
 from profiler.space import MobileNetV3Space
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd, Fault

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from profiler.ops import Activation, OpConfig, OpKind
-from profiler.weights import OpWeights
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.weights import OpWeights
 
 OPSET = 17
 IR_VERSION = 8

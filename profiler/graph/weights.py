@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.ops import OpConfig, OpKind
+from profiler.graph.ops import OpConfig, OpKind
 
 OpWeights = dict[str, NDArray[np.float32]]
 

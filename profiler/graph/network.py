@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from profiler.ops import Activation, OpConfig, OpKind
-from profiler.weights import OpWeights
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.weights import OpWeights
 
 BN_EPS = 1e-5
 
@@ -174,7 +174,7 @@ class Network(nn.Module):
 
 
 def folded_weights(module: nn.Module) -> OpWeights:
-    """Weights of one op module in the layout of profiler/weights.py."""
+    """Weights of one op module in the layout of profiler/graph/weights.py."""
     if isinstance(module, LinearLayer):
         return _arrays(linear=(module.linear.weight, module.linear.bias))
     if isinstance(module, ConvLayer):

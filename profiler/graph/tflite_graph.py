@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.litert import load_schema
+from profiler.graph.litert import load_schema
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.export.tflite_graph import Graph, Operator, Tensor
-from profiler.litert import load_schema
-from profiler.ops import Activation, OpConfig, OpKind
-from profiler.weights import OpWeights
+from profiler.graph.litert import load_schema
+from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.tflite_graph import Graph, Operator, Tensor
+from profiler.graph.weights import OpWeights
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
@@ -43,7 +43,7 @@ def export_tflite(
     """
     if precision == "float32":
         return build_graph(ops, weights).serialise()
-    from profiler.export.quantize import calibrate, quantize
+    from profiler.graph.quantize import calibrate, quantize
 
     if calibration_images is None:
         raise InvalidInputError("int8 export needs calibration images [m, h, w, c]")

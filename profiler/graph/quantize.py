@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.export.tflite_graph import Graph, Operator, Quantization, Tensor
+from profiler.graph.tflite_graph import Graph, Operator, Quantization, Tensor
 
 INT8_MIN, INT8_MAX = -128, 127
 _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
@@ -34,7 +34,7 @@ def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
     Raises:
         InvalidInputError: no images, or images of another shape than the graph's input.
     """
-    from profiler.litert import Model
+    from profiler.graph.litert import Model
 
     expected = graph.tensors[graph.input].shape[1:]
     if images.ndim != 4 or not len(images) or images.shape[1:] != expected:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.ops import Activation
+from profiler.graph.ops import Activation
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

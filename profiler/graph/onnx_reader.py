@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import InvalidInputError
-from profiler.onnx_graph import (
+from profiler.graph.onnx_graph import (
     Match,
     OnnxGraph,
     activation_of,
@@ -24,7 +24,7 @@ from profiler.onnx_graph import (
     hard_sigmoid_of,
     mean_of,
 )
-from profiler.ops import Activation, OpConfig, OpKind
+from profiler.graph.ops import Activation, OpConfig, OpKind
 
 if TYPE_CHECKING:
     from onnx import ModelProto
