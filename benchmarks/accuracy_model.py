@@ -25,7 +25,7 @@ from predictors.base import Floats
 from predictors.cost import madds_cost
 from predictors.quadratic import Encoding, fit_quadratic
 from predictors.scores import AccuracyTable, accuracy_from_table
-from profiler.space import DEAD, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import DEAD, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 ENCODING = Encoding(tuple(len(position.choices) for position in SPACE.positions))

@@ -24,7 +24,7 @@ import numpy as np
 from profiler.devices.android import AndroidTiming
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK, MeasuringProtocol
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 from profiler.table import LatencyTable, read_table
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer

@@ -25,7 +25,15 @@ from pnag.baselines.nsga2 import without_dead
 from pnag.run import Run, load_run, train_run
 from pnag.settings import TrainSettings
 from predictors.cost import AdditiveCost
-from profiler.space import DEPTHS, EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
+from profiler.spaces.mobilenetv3 import (
+    DEPTHS,
+    EXPANDS,
+    KERNELS,
+    N_SLOTS,
+    N_STAGES,
+    SLOTS_PER_STAGE,
+    Tokens,
+)
 
 QUICK = TrainSettings(n_evaluations=400, rounds=2, evaluator_steps=10, generator_steps=5)
 

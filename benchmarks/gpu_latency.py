@@ -47,7 +47,7 @@ from predictors.launch import LaunchModel, work_terms
 from predictors.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 Floats = NDArray[np.float64]

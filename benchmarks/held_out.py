@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.draw import draw_networks
 from profiler.protocol import FULL
 from profiler.remeasure import measure_networks
+from profiler.spaces.sampling import draw_networks
 from profiler.table import load_table
 from profiler.terminal import Terminal
 

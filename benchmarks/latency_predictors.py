@@ -28,7 +28,7 @@ from predictors.features import shape_matrix
 from predictors.lookup import calibrated_cost, table_latency
 from predictors.regression import OpRegression, fit_regression
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import LatencyTable, NetworkEntry, load_table
 from tests.ofa_oracle import import_ofa
 

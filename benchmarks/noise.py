@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from profiler.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.devices.base import Workload
 from profiler.devices.cpu import CpuDevice, CpuWorkload
-from profiler.draw import draw_networks
 from profiler.measure import without_gc
 from profiler.protocol import FULL
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.sampling import draw_networks
 
 Floats = NDArray[np.float64]
 HOG = "while True: pass"

@@ -27,7 +27,7 @@ from pnag.rewards import REWARDS
 from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 from predictors.base import Floats
-from profiler.space import Tokens
+from profiler.spaces.mobilenetv3 import Tokens
 
 SAMPLES = 64
 

@@ -33,7 +33,7 @@ from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
 from profiler.errors import InvalidInputError
-from profiler.space import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
@@ -120,7 +120,7 @@ def evenly_sized(space: MobileNetV3Space, count: int, seed: int) -> list[Archite
     are is drawn as well, p in [0, 1), and each choice is binomial(2, p). The first in a range
     stays; the extremes, which are not random, never do.
 
-    >>> from profiler.space import open_space
+    >>> from profiler.spaces.mobilenetv3 import open_space
     >>> space = open_space("mbv3-cifar")
     >>> [space.madds(arch) // 10**6 for arch in evenly_sized(space, 3, seed=1)]
     [76, 114, 167]

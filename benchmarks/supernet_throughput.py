@@ -22,7 +22,7 @@ from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.precision import PRECISIONS, Precision
 from pnag.supernet.train import Trainer, TrainSettings
 from pnag.supernet.workers import Workers
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 
 SPACE = open_space("mbv3-cifar")
 

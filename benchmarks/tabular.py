@@ -17,8 +17,8 @@ from pnag.problem import Problem
 from pnag.run import train_run
 from pnag.settings import TrainSettings
 from predictors.tabular import TabularAccuracy, TabularCost
-from profiler.space import TokenPosition
-from profiler.tabular import TabularSpace
+from profiler.spaces.mobilenetv3 import TokenPosition
+from profiler.spaces.tabular import TabularSpace
 
 N_POSITIONS, N_CHOICES = 6, 5
 N_EVALUATIONS = 2000

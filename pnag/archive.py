@@ -10,7 +10,7 @@ from pnag.frontier import non_dominated
 from pnag.problem import Problem
 from pnag.tokens import Ints
 from predictors.base import Floats
-from profiler.space import Tokens
+from profiler.spaces.mobilenetv3 import Tokens
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
     from pnag.verify import Verification, VerifiedArchitecture
-    from profiler.space import MobileNetV3Space, SearchSpace
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space, SearchSpace
     from profiler.table import Calibration, NetworkEntry
 
 
@@ -65,8 +65,8 @@ def generate(
     from pnag.budget import parse_budget_ms, parse_count
     from pnag.generate import Limits
     from pnag.run import load_run
-    from profiler.export.files import parse_formats
-    from profiler.space import MobileNetV3Space
+    from profiler.spaces.export import parse_formats
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.system.atomic import refuse_unwritable
 
     budgets_ms = [parse_budget_ms(text) for text in budget]
@@ -160,7 +160,7 @@ def _export(
     seed: int,
 ) -> None:
     """Write each network with random weights; add the `files` to the rows."""
-    from profiler.export.files import export_network, random_network
+    from profiler.spaces.export import export_network, random_network
 
     n_named: Counter[str] = Counter()
     for row, architecture in zip(rows, made, strict=True):
@@ -176,8 +176,8 @@ def _export(
 
 def to_json(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
     """One result as `generate --json` prints it."""
-    from profiler.space import MobileNetV3Space
-    from profiler.tabular import TabularSpace
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.tabular import TabularSpace
 
     row: dict[str, Any] = {"budget_ms": made.budget_ms, "arch": made.arch}
     if isinstance(space, MobileNetV3Space):

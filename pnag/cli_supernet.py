@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pnag.supernet.precision import Precision
     from pnag.supernet.subnets import Method
     from pnag.supernet.workers import Workers
-    from profiler.space import Architecture, MobileNetV3Space
+    from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
 FileSpaceOption = Annotated[
@@ -118,7 +118,7 @@ def train(
     from pnag.supernet.train import TrainSettings
     from pnag.supernet.train_run import RunOptions, train_supernet
     from pnag.supernet.workers import open_workers
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     chosen = open_space(space, width_mult, resolution)
     refuse_unwritable(out / "config.json")
@@ -278,7 +278,7 @@ def extract(
     from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
     from pnag.supernet.extract import extract_subnet
     from pnag.supernet.workers import open_workers
-    from profiler.export.files import parse_formats
+    from profiler.spaces.export import parse_formats
 
     names = parse_formats(formats)
     if int8 and data is None:
@@ -350,7 +350,7 @@ def _open_supernet(
 ) -> ElasticMobileNetV3:
     """One of ours says its own space; a PyTorch file is `mbv3` of width 1.0 unless told."""
     from pnag.supernet.checkpoint import load_supernet, read_facts, space_of
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     if checkpoint.suffix == ".safetensors":
         own = space_of(read_facts(checkpoint))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pnag.tokens import ROOT, Ints, TokenGraph
 from predictors.base import Floats
-from profiler.space import DEAD, Tokens
+from profiler.spaces.mobilenetv3 import DEAD, Tokens
 
 Bools = NDArray[np.bool_]
 Floats32 = NDArray[np.float32]

@@ -21,7 +21,7 @@ from profiler.journal import journal_path
 from profiler.profiling import ProfileRequest, lock_name, profile_device
 from profiler.protocol import protocol_for
 from profiler.remeasure import measure_networks
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.table import LatencyTable, load_table

@@ -10,7 +10,7 @@ from pnag.budget import BudgetGrid
 from pnag.decode import Floats32
 from pnag.rewards import Ranks
 from predictors.base import Floats
-from profiler.space import DEAD, SearchSpace, Tokens
+from profiler.spaces.mobilenetv3 import DEAD, SearchSpace, Tokens
 
 
 class Evaluator(nn.Module):

@@ -15,7 +15,7 @@ from pnag.train import Learner
 from predictors.base import CostFunction, Floats
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 
 DEFAULT_SAMPLES = 32
 DEFAULT_SHORTLIST = 8

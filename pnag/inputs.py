@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pnag.problem import Problem
 from predictors.base import AccuracyModel
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Inputs:
 def tabular_inputs(path: Path) -> Inputs:
     """A tabular space, which brings its own latencies and accuracies."""
     from predictors.tabular import TabularAccuracy, TabularCost
-    from profiler.tabular import load_tabular_space
+    from profiler.spaces.tabular import load_tabular_space
 
     space = load_tabular_space(path)
     problem = Problem(space, TabularCost(space), TabularAccuracy(space))

@@ -13,7 +13,7 @@ from pnag.tokens import NotAdditiveError, TokenGraph, token_graph
 from predictors.additive_fit import fit_additive
 from predictors.base import AccuracyModel, CostFunction, Floats
 from predictors.cost import LaunchCost
-from profiler.space import SearchSpace, Tokens
+from profiler.spaces.mobilenetv3 import SearchSpace, Tokens
 
 FIT_SAMPLES = 4000
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from predictors.base import CostFunction, Floats
 from predictors.cost import AdditiveCost
 from profiler.errors import InvalidInputError
-from profiler.space import (
+from profiler.spaces.mobilenetv3 import (
     DEPTHS,
     EXPANDS,
     KERNELS,
@@ -26,7 +26,7 @@ from profiler.space import (
     SearchSpace,
     Tokens,
 )
-from profiler.tabular import TabularSpace
+from profiler.spaces.tabular import TabularSpace
 
 Ints = NDArray[np.int64]
 ROOT = 0

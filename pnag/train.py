@@ -21,7 +21,7 @@ from pnag.ranking import mean_pairwise_hinge
 from pnag.rewards import reward_named
 from pnag.settings import TrainSettings
 from predictors.base import Floats
-from profiler.space import Tokens
+from profiler.spaces.mobilenetv3 import Tokens
 
 
 @dataclass

@@ -21,7 +21,7 @@ from predictors.base import AccuracyModel, Floats
 from predictors.ofa_accuracy import load_ofa_accuracy
 from predictors.quadratic import Encoding, QuadraticModel
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA: Final = "pnag.accuracy-model/1"

@@ -6,7 +6,7 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.cost import AdditiveCost
-from profiler.space import EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
+from profiler.spaces.mobilenetv3 import EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
 
 N_BLOCKS = len(EXPANDS) * len(KERNELS)
 

@@ -55,7 +55,7 @@ def op_groups(op: OpConfig) -> dict[str, str]:
     Feature maps halve from stage to stage; the bounds 7, 14, 28 and 56 px tell the stages
     apart at every resolution from 128 to 224 px.
 
-    >>> from profiler.space import MobileNetV3Space
+    >>> from profiler.spaces.mobilenetv3 import MobileNetV3Space
     >>> groups = op_groups(MobileNetV3Space(resolution_px=192).block_op(1, 4, 5))
     >>> groups["size"], groups["stride"], groups["kernel"], groups["expand"]
     ('out<=56px', 'out<=56px stride=1', 'kernel=5', 'out<=56px expand=4')

@@ -14,7 +14,7 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from predictors.latency import Prediction
-    from profiler.space import MobileNetV3Space
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.table import SpaceRef
 
 
@@ -57,7 +57,7 @@ def predict(
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.latency import LatencyPredictor
     from profiler.graph.onnx_reader import read_onnx_ops
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
     from profiler.table import load_table, read_table
 
     if not 0 < confidence < 1:

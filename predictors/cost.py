@@ -11,7 +11,7 @@ import numpy as np
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
-from profiler.space import (
+from profiler.spaces.mobilenetv3 import (
     EXPANDS,
     KERNELS,
     N_SLOTS,

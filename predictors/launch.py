@@ -31,7 +31,7 @@ from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 from profiler.table import Calibration
 

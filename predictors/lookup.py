@@ -13,7 +13,7 @@ from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.launch import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import Calibration, LatencyTable
 
 

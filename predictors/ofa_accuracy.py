@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.space import EXPANDS, KERNELS, N_SLOTS, N_STAGES, MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import (
+    EXPANDS,
+    KERNELS,
+    N_SLOTS,
+    N_STAGES,
+    MobileNetV3Space,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

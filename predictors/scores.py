@@ -23,7 +23,7 @@ from predictors.accuracy import FittedAccuracy, HeldOut, Provenance, describe
 from predictors.base import Floats
 from predictors.quadratic import Encoding, cross_validate, fit_quadratic
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.system.atomic import write_text_atomic
 from profiler.table import SpaceRef
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.space import Tokens
-from profiler.tabular import TabularSpace
+from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.tabular import TabularSpace
 
 
 @dataclass(frozen=True)

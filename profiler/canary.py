@@ -19,7 +19,7 @@ import numpy as np
 from profiler.devices.base import Device, PreparedWorkload, Workload
 from profiler.errors import DeviceUnavailableError
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.space import N_STAGES, Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import N_STAGES, Architecture, MobileNetV3Space
 
 WARM_RUNS = 3
 

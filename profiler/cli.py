@@ -87,7 +87,7 @@ def profile(
     from profiler.profiling import ProfileRequest, default_out
     from profiler.protocol import protocol_for
     from profiler.side_by_side import profile_devices
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     if out is not None and len(device) > 1:
         raise InvalidInputError("--out names one table; leave it out with several devices")

@@ -36,7 +36,7 @@ def describe(
     seed: SeedOption = 0,
 ) -> None:
     """Say what the space contains: its decisions, its size and its range of costs."""
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     chosen = open_space(space, width_mult, resolution)
     smallest, largest = chosen.extremes()
@@ -75,7 +75,7 @@ def inspect(
     seed: SeedOption = 0,
 ) -> None:
     """Print MAdds, parameters and op keys of one architecture."""
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     chosen = open_space(space, width_mult, resolution)
     architecture = chosen.parse_architecture(arch)
@@ -108,8 +108,8 @@ def export(
     seed: SeedOption = 0,
 ) -> None:
     """Write one architecture with random weights: for latency, not for accuracy."""
-    from profiler.export.files import export_network, parse_formats, random_network
-    from profiler.space import open_space
+    from profiler.spaces.export import export_network, parse_formats, random_network
+    from profiler.spaces.mobilenetv3 import open_space
 
     chosen = open_space(space, width_mult, resolution)
     architecture, names = chosen.parse_architecture(arch), parse_formats(formats)

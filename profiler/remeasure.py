@@ -23,7 +23,7 @@ from profiler.journal import FAILED, Journal, epoch_of
 from profiler.measure import Role, Sweep, Task, make_task
 from profiler.profiling import lock_name, network_workload, now
 from profiler.protocol import MeasuringProtocol, protocol_for
-from profiler.space import Architecture
+from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.lock import device_lock
 from profiler.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal

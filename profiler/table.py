@@ -19,7 +19,7 @@ from pydantic import (
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 
 SCHEMA: Final = "pnag.latency-table/1"

@@ -12,7 +12,7 @@ import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
-from profiler.space import BACKBONES
+from profiler.spaces.mobilenetv3 import BACKBONES
 from profiler.table import Entry, LatencyTable
 
 # a network outside these shares of its summed ops was measured on something else

@@ -15,7 +15,7 @@ import pytest
 
 from profiler.devices.base import Device, Workload
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.space import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 SMALL = next(op for op in SPACE.distinct_ops().values() if op.kind is OpKind.AVG_POOL)

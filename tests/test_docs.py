@@ -24,8 +24,8 @@ from pnag.run import load_run
 from pnag.serve import create_app
 from pnag.settings import TrainSettings
 from profiler.devices.registry import open_device
-from profiler.export.files import export_network, random_network
-from profiler.space import MobileNetV3Space
+from profiler.spaces.export import export_network, random_network
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import DeviceConformance
 from tests.docs_commands import (
     PAGES,

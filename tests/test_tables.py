@@ -15,7 +15,7 @@ from pnag.supernet.checkpoint import (
 )
 from pnag.supernet.evaluate import architectures_to_evaluate, exported_settings
 from predictors.scores import load_accuracy_table
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 
 TABLES = Path(__file__).parent.parent / "tables"
 PATH = TABLES / "mbv3-cifar.accuracy.json"

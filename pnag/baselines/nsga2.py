@@ -8,7 +8,14 @@ import numpy as np
 
 from pnag.archive import Archive
 from pnag.problem import Problem
-from profiler.space import DEAD, DEPTHS, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import (
+    DEAD,
+    DEPTHS,
+    N_STAGES,
+    SLOTS_PER_STAGE,
+    MobileNetV3Space,
+    Tokens,
+)
 
 
 def without_dead(tokens: Tokens) -> Tokens:

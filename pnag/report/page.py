@@ -16,7 +16,7 @@ from pnag.report.contents import Choice, Contents, op_latencies_ms
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from profiler.graph.ops import OpConfig, OpKind, parse_key
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import LatencyTable
 
 SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, SearchSpace
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, SearchSpace
 
 NAME_COLUMNS = ("name", "architecture", "model")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA: Final = "pnag.supernet/1"

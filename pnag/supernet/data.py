@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pnag.supernet.cifar import read_cifar_binary, read_cifar_python
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 CROP_PADDING_PX = 4
 _FINGERPRINTED = 64

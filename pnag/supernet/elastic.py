@@ -20,7 +20,7 @@ from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
 from pnag.supernet.depthwise import depthwise_conv2d
 from profiler.graph.network import BN_EPS, Network, SqueezeExcite, activation, op_module
 from profiler.graph.ops import OpConfig, make_divisible
-from profiler.space import (
+from profiler.spaces.mobilenetv3 import (
     EXPANDS,
     KERNELS,
     N_SLOTS,

@@ -24,7 +24,7 @@ from pnag.supernet.workers import Workers
 from predictors.scores import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
 from profiler.graph.network import Network
-from profiler.space import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Progress
 

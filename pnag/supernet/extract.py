@@ -15,9 +15,9 @@ from pnag.supernet.data import Dataset, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import Evaluator
 from profiler.errors import InvalidInputError, PnagError
-from profiler.export.files import export_network
 from profiler.graph.network import Network
-from profiler.space import Architecture
+from profiler.spaces.export import export_network
+from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.atomic import write_bytes_atomic
 
 TOLERANCE = 1e-4  # relative; float32 rounding over 20 blocks is near 1e-6

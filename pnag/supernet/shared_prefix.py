@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import Evaluator, recalibrating
 from profiler.graph.ops import OpConfig
-from profiler.space import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 
 N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has
 _MAX_KEPT_BYTES = 4 * 2**30

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from profiler.space import DEPTHS, EXPANDS, KERNELS, Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, Architecture, MobileNetV3Space
 
 Method = Literal["sandwich", "progressive"]
 METHODS: tuple[Method, ...] = ("sandwich", "progressive")

@@ -29,7 +29,7 @@ from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.train import StepReport, Trainer, TrainSettings
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.closing import Closing
 from profiler.table import load_table
 

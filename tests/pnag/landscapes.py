@@ -7,8 +7,8 @@ import numpy as np
 from pnag.problem import Problem
 from predictors.cost import AdditiveCost
 from predictors.tabular import TabularAccuracy, TabularCost
-from profiler.space import N_SLOTS, MobileNetV3Space, TokenPosition
-from profiler.tabular import TabularSpace
+from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space, TokenPosition
+from profiler.spaces.tabular import TabularSpace
 
 
 class SaturatingAccuracy:

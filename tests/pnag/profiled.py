@@ -9,7 +9,7 @@ from pnag.run import train_run
 from pnag.settings import TrainSettings
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.terminal import Terminal
 
 SILENT = Terminal(quiet=True)

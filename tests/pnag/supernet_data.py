@@ -15,7 +15,7 @@ from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.graph.network import randomise_
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
 def coloured_images(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ def test_export_writes_a_network_that_loads_back(tmp_path, capsys):
     from safetensors.torch import load_file
 
     from profiler.graph.network import Network
-    from profiler.space import open_space
+    from profiler.spaces.mobilenetv3 import open_space
 
     arguments = ["--export", "onnx,torch", "--out", str(tmp_path), "--json"]
     assert run(["space", "export", "--arch", SMALLEST, "--space", "mbv3-cifar", *arguments]) == 0

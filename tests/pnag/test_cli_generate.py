@@ -13,7 +13,7 @@ from pnag.settings import TrainSettings
 from predictors.cost import madds_cost
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import Calibration, Entry, LatencyTable, SpaceRef, Verdict
 from tests.pnag.landscapes import grid_space
 

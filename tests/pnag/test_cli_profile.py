@@ -4,7 +4,7 @@ import numpy as np
 
 from pnag.cli import run
 from predictors.lookup import cost_from_table
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import load_table
 
 

@@ -7,7 +7,7 @@ from pnag.decode import Constraints, MutationPolicy, UniformPolicy, decode, repl
 from pnag.tokens import NotAdditiveError, token_graph
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InvalidInputError
-from profiler.space import DEAD, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import DEAD, MobileNetV3Space
 from tests.pnag.landscapes import grid_space, mobilenet_problem, tabular_problem
 
 SPACE = MobileNetV3Space()

@@ -17,7 +17,7 @@ from predictors.cost import AdditiveCost, LaunchCost, madds_cost
 from profiler.devices import cuda
 from profiler.errors import InfeasibleBudgetError
 from profiler.profiling import ProfileRequest, network_workload, profile_device
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, synthetic_cost
 from tests.pnag.profiled import FAST, SILENT, SMALL

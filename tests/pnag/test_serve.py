@@ -23,7 +23,7 @@ from pnag.run import train_run
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from pnag.settings import TrainSettings
 from profiler.errors import InvalidInputError
-from profiler.space import TokenPosition
+from profiler.spaces.mobilenetv3 import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 SMALL = TrainSettings(

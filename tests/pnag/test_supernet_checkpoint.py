@@ -15,7 +15,7 @@ from pnag.supernet.checkpoint import (
     space_facts,
 )
 from profiler.errors import InvalidInputError
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 
 FACTS = space_facts(open_space("mbv3-cifar"))
 READERS = (read_facts, read_supernet_file, load_supernet)

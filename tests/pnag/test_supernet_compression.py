@@ -20,7 +20,7 @@ from pnag.supernet.checkpoint import (
 from pnag.supernet.compression import SCALE, compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 
 SPACE = open_space("mbv3-cifar")
 

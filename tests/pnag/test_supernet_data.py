@@ -14,7 +14,7 @@ from pnag.supernet.cifar import read_cifar_python
 from pnag.supernet.data import ArraySplit, fingerprint, hold_out, normalise, open_dataset
 from pnag.supernet.image_folder import random_box
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from tests.pnag.supernet_data import coloured_dataset, coloured_images, encoded, write_jpeg_npz
 
 SPACE = open_space("mbv3-cifar")

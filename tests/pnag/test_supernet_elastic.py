@@ -9,7 +9,7 @@ from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.sorting import apply_orders, importance_orders
 from profiler.errors import InvalidInputError
 from profiler.graph.network import randomise_
-from profiler.space import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from tests.ofa_oracle import import_ofa
 
 SEED_WITHOUT_TIES = 8  # equal importances: their order is not defined

@@ -35,7 +35,7 @@ from pnag.supernet.workers import Workers
 from predictors.scores import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
 from profiler.graph.network import Network, randomise_
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 from tests.pnag.supernet_data import (

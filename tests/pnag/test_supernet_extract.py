@@ -13,7 +13,7 @@ from pnag.supernet.extract import extract_subnet
 from predictors.scores import load_accuracy_table
 from profiler.errors import PnagError
 from profiler.graph.network import Network
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 from tests.pnag.supernet_data import supernet_command, write_jpeg_npz, write_supernet_and_images
 
 SPACE = open_space("mbv3-cifar")

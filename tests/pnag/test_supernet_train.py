@@ -24,7 +24,7 @@ from pnag.supernet.train_run import CHECKPOINT, FINISHED, METRICS, RunOptions, t
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
 from profiler.graph.network import randomise_
-from profiler.space import open_space
+from profiler.spaces.mobilenetv3 import open_space
 from profiler.terminal import Terminal
 from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
 

@@ -11,7 +11,7 @@ from pnag.run import train_run
 from pnag.settings import TrainSettings
 from pnag.tokens import token_graph
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.space import DEAD, TokenPosition
+from profiler.spaces.mobilenetv3 import DEAD, TokenPosition
 
 CHOICES = (3, 2, 4, 3)
 PRICE_MS = [np.array([1.0, 2.0, 4.0]), np.array([0.5, 3.0]), np.arange(4.0), np.array([5, 1, 2.0])]

@@ -17,7 +17,7 @@ from predictors.accuracy import (
 )
 from predictors.base import AccuracyModel
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)

@@ -2,7 +2,7 @@ import numpy as np
 
 from predictors.additive_fit import fit_additive
 from predictors.cost import madds_cost
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
 def test_an_additive_cost_is_recovered_as_a_function():

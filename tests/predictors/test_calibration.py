@@ -5,7 +5,7 @@ from predictors.calibration import fit_calibration, op_factor
 from predictors.lookup import calibrated, calibrated_cost, cost_from_table, table_latency
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import Verdict
 from tests.predictors.synthetic import law_ms, make_table, measured, whole_ms
 

@@ -4,7 +4,7 @@ import pytest
 from predictors.base import CostFunction
 from predictors.cost import AdditiveCost, additive_cost, madds_cost, params_cost
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
 @pytest.mark.parametrize("width_mult", [1.0, 1.2])

@@ -6,7 +6,7 @@ import pytest
 from predictors.latency import LatencyPredictor, Source
 from predictors.lookup import cost_from_table
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import make_table
 
 

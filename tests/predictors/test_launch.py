@@ -19,7 +19,7 @@ from predictors.launch import (
 )
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space(resolution_px=160)
 # ms per amount, in the order of magnitude of the published 2080 Ti latencies at batch 1 and 32

@@ -12,7 +12,7 @@ import torch
 
 from predictors.accuracy import load_accuracy_model
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from tests.ofa_oracle import import_ofa
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)

@@ -11,7 +11,7 @@ from pnag.cli import run
 from predictors.lookup import calibrated, cost_from_table
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import load_table
 from tests.predictors.synthetic import make_table
 

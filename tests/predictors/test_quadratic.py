@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 from predictors import quadratic
 from predictors.quadratic import Encoding, Prior, QuadraticModel, cross_validate, fit_quadratic
-from profiler.space import MobileNetV3Space, Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 
 SPACE = MobileNetV3Space()
 ENCODING = Encoding((3,) * 45)

@@ -17,7 +17,7 @@ from predictors.scores import (
     load_accuracy_table,
 )
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schemas" / "accuracy-table-1.json"

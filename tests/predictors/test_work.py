@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from predictors.features import WORK_TERMS, work
 from predictors.work import fit_work_law
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import law_ms
 
 

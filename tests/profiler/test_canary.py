@@ -15,7 +15,7 @@ from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError
 from profiler.protocol import FULL
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 GATE = replace(FULL.gate, window=4, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)

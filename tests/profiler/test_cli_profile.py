@@ -15,7 +15,7 @@ from profiler.cli import register
 from profiler.devices import status
 from profiler.devices.status import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import load_table
 
 app = typer.Typer()

@@ -23,7 +23,7 @@ from profiler.graph.network import op_module, randomise_
 from profiler.measure import Role, make_task
 from profiler.nvml import GpuState
 from profiler.protocol import QUICK
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import LARGE, SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.simulated_cuda import (
     ReplayedSensors,

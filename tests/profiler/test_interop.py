@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
 from profiler.interop import Provenance, TableFormat, export_table, import_table
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import Verdict, load_table, read_table
 
 OFA, PROXYLESS, PNAG = TableFormat

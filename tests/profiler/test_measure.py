@@ -14,7 +14,7 @@ from profiler.estimate import Levels, summarise
 from profiler.journal import FAILED, Block, Journal, epoch_of
 from profiler.measure import Role, Sweep, make_task
 from profiler.protocol import FULL
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.stopping import Decision
 from profiler.table import Verdict
 

@@ -10,7 +10,7 @@ from profiler.graph.network import Network, folded_weights, op_module, randomise
 from profiler.graph.onnx_writer import build_model, export_onnx
 from profiler.graph.ops import OpConfig
 from profiler.graph.weights import random_weights, weight_shapes
-from profiler.space import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from profiler.graph.onnx_reader import read_onnx_ops, split_model
 from profiler.graph.onnx_writer import build_model
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.weights import random_weights
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
 

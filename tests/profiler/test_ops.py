@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible, parse_key
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
 @given(st.integers(1, 5000))

@@ -17,7 +17,6 @@ import pytest
 
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
-from profiler.draw import draw_networks
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.journal import Journal, journal_path
 from profiler.profiling import (
@@ -28,7 +27,8 @@ from profiler.profiling import (
     profile_device,
 )
 from profiler.protocol import QUICK
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.table import Verdict, load_table
 from profiler.terminal import Terminal

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
-from profiler.draw import draw_networks
 from profiler.journal import Journal, journal_path
 from profiler.profiling import Campaign, ProfileRequest, lock_name
 from profiler.protocol import QUICK
 from profiler.remeasure import Bridge, measure_networks
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
-from profiler.space import (
+from profiler.spaces.mobilenetv3 import (
     DEAD,
     DEPTHS,
     EXPANDS,

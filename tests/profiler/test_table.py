@@ -4,7 +4,7 @@ import pytest
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, load_table
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from profiler.devices.base import DeviceInfo
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import (
     Entry,
     LatencyTable,

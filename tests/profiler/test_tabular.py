@@ -3,8 +3,8 @@ import pytest
 
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InvalidInputError
-from profiler.space import SearchSpace
-from profiler.tabular import load_tabular_space
+from profiler.spaces.mobilenetv3 import SearchSpace
+from profiler.spaces.tabular import load_tabular_space
 
 CSV = """kernel,block,top1_pct,latency_ms
 3,mb,70,1.5

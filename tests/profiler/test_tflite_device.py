@@ -13,7 +13,7 @@ from profiler.devices.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.litert import Runtime, load_runtime
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import DeviceConformance
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH)

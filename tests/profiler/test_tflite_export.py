@@ -11,7 +11,7 @@ from profiler.graph.network import Network, folded_weights, op_module, randomise
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.tflite_writer import build_graph, export_tflite
 from profiler.graph.weights import random_weights
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 ALL_OPS = MobileNetV3Space().distinct_ops()
 

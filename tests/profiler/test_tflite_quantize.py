@@ -11,7 +11,7 @@ from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.quantize import affine, calibrate, quantize
 from profiler.graph.tflite_writer import build_graph, export_tflite
 from profiler.graph.weights import random_weights
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 OPS = MobileNetV3Space(resolution_px=160).distinct_ops()
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, Activation.HARD_SWISH)

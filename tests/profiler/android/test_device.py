@@ -26,7 +26,7 @@ from profiler.errors import (
     PnagError,
 )
 from profiler.graph.litert import Model
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd, Fault
 from tests.phone import REPOSITORY, executable_of

@@ -16,7 +16,7 @@ from profiler.fleet import DeviceHost, Failure, FleetDevice
 from profiler.journal import Journal
 from profiler.profiling import ProfileRequest, lock_name
 from profiler.side_by_side import profile_devices
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.lock import HOST_CPU, device_lock
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer

@@ -10,7 +10,7 @@ import pytest
 from profiler.devices.android import AndroidDevice
 from profiler.errors import InvalidInputError
 from profiler.remeasure import measure_networks
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.table import LatencyTable, SpaceRef
 from profiler.terminal import Terminal
 from tests.adbd import Adbd

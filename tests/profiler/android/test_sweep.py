@@ -14,7 +14,7 @@ from profiler.errors import DeviceUnavailableError
 from profiler.journal import FAILED, Journal
 from profiler.measure import Role, Sweep, Task, make_task
 from profiler.protocol import FULL
-from profiler.space import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adbd import Adbd, Fault
 
 MakeDevice = Callable[..., AndroidDevice]

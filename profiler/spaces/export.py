@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import InvalidInputError
-from profiler.space import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from profiler.space import (
+from profiler.spaces.mobilenetv3 import (
     DEPTHS,
     EXPANDS,
     KERNELS,
