@@ -25,7 +25,7 @@ from profiler.devices.android import AndroidTiming
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK, MeasuringProtocol
 from profiler.spaces.mobilenetv3 import open_space
-from profiler.table import LatencyTable, read_table
+from profiler.tables.table import LatencyTable, read_table
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd

@@ -48,7 +48,7 @@ from predictors.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
-from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
+from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 Floats = NDArray[np.float64]
 BATCH_SIZES = (1, 32, 64)

@@ -15,7 +15,7 @@ import numpy as np
 from profiler.protocol import FULL
 from profiler.remeasure import measure_networks
 from profiler.spaces.sampling import draw_networks
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from profiler.terminal import Terminal
 
 

@@ -29,7 +29,7 @@ from predictors.lookup import calibrated_cost, table_latency
 from predictors.regression import OpRegression, fit_regression
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import LatencyTable, NetworkEntry, load_table
+from profiler.tables.table import LatencyTable, NetworkEntry, load_table
 from tests.ofa_oracle import import_ofa
 
 N_FIT = 30

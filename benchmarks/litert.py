@@ -21,7 +21,7 @@ import numpy as np
 from predictors.base import Floats
 from predictors.calibration import MIN_NETWORKS
 from predictors.lookup import cost_from_table
-from profiler.table import LatencyTable, NetworkEntry, load_table
+from profiler.tables.table import LatencyTable, NetworkEntry, load_table
 
 CALIBRATION_SIZES = (0, 5, 10, 20, 30)
 TOLERANCE_PCT = 7.0

@@ -36,7 +36,7 @@ from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
 from profiler.graph.litert import Model
 from profiler.system.atomic import write_text_atomic
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from profiler.terminal import Terminal
 
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [1, 3, h, w] -> [1, classes]

@@ -17,7 +17,7 @@ from pymoo.optimize import minimize
 from pnag.baselines.nsga2 import without_dead
 from predictors.accuracy import embedded_accuracy
 from predictors.lookup import cost_from_table
-from profiler.table import load_table
+from profiler.tables.table import load_table
 
 table = load_table(Path(sys.argv[1]))
 space, cost = table.search_space, cost_from_table(table)

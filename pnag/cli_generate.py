@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
     from pnag.verify import Verification, VerifiedArchitecture
     from profiler.spaces.mobilenetv3 import MobileNetV3Space, SearchSpace
-    from profiler.table import Calibration, NetworkEntry
+    from profiler.tables.table import Calibration, NetworkEntry
 
 
 def register(parent: typer.Typer) -> None:
@@ -92,7 +92,7 @@ def generate(
     if verify_on:
         from pnag.inputs import LATENCY_FILE
         from pnag.verify import Request, generate_verified
-        from profiler.table import load_table
+        from profiler.tables.table import load_table
 
         options = {"benchmark_binary": benchmark_binary} if benchmark_binary else {}
         request = Request(budgets_ms, candidates, samples, confidence, limits, seed, options)

@@ -28,7 +28,7 @@ def calibrate_file(path: Path) -> None:
     """Fit the table's calibration on its networks and store it; too few, and it stays as it is."""
     from predictors.calibration import MIN_NETWORKS, usable_networks
     from predictors.lookup import calibrated
-    from profiler.table import read_table
+    from profiler.tables.table import read_table
 
     table = read_table(path)
     complete = table.search_space.distinct_ops().keys() <= table.ops.keys()

@@ -24,7 +24,7 @@ from profiler.remeasure import measure_networks
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
-from profiler.table import LatencyTable, load_table
+from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 
 SCHEMA = "pnag.demo/1"

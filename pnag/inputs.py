@@ -72,7 +72,7 @@ def table_inputs(
         InvalidInputError: unreadable or malformed files, or files of another space.
     """
     from predictors.lookup import cost_from_table
-    from profiler.table import load_table
+    from profiler.tables.table import load_table
 
     table = load_table(latency_table)
     if space_name not in (None, table.space.name):

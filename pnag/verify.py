@@ -17,7 +17,7 @@ from predictors.lookup import calibrated, calibration_of, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.remeasure import measure_networks, open_as_measured, same_device
-from profiler.table import Calibration, LatencyTable, NetworkEntry
+from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
 
 DRAWS_PER_CANDIDATE = 4  # since many draws of one budget end at the same architecture

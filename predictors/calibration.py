@@ -31,7 +31,7 @@ from predictors.launch_fit import Rows, fit_ends, left_out_ms
 from predictors.work import fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
+from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
 
 MIN_NETWORKS = 3
 COMMON = "all"

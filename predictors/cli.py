@@ -15,7 +15,7 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from predictors.latency import Prediction
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
-    from profiler.table import SpaceRef
+    from profiler.tables.table import SpaceRef
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,7 @@ def predict(
     from predictors.latency import LatencyPredictor
     from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.spaces.mobilenetv3 import open_space
-    from profiler.table import load_table, read_table
+    from profiler.tables.table import load_table, read_table
 
     if not 0 < confidence < 1:
         raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")

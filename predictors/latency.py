@@ -14,7 +14,7 @@ from predictors.lookup import calibration_of, table_latency
 from predictors.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
-from profiler.table import LatencyTable
+from profiler.tables.table import LatencyTable
 
 
 class Source(StrEnum):

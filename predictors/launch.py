@@ -33,7 +33,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
-from profiler.table import Calibration
+from profiler.tables.table import Calibration
 
 SCHEMA = "pnag.launch-model/1"
 WARP = 32

@@ -14,7 +14,7 @@ from predictors.launch import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import Calibration, LatencyTable
+from profiler.tables.table import Calibration, LatencyTable
 
 
 def table_latency(table: LatencyTable) -> OpLatency:

@@ -19,7 +19,7 @@ from predictors.features import shape_matrix
 from predictors.work import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind, parse_key
-from profiler.table import LatencyTable
+from profiler.tables.table import LatencyTable
 
 MIN_FOREST_OPS = 12
 N_TREES = 200

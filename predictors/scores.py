@@ -25,7 +25,7 @@ from predictors.quadratic import Encoding, cross_validate, fit_quadratic
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.system.atomic import write_text_atomic
-from profiler.table import SpaceRef
+from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-table/1"
 MIN_ROWS = 30

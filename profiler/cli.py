@@ -158,7 +158,7 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
     """The command's result as a JSON document and as text."""
     from collections import Counter
 
-    from profiler.table import read_table
+    from profiler.tables.table import read_table
 
     tables, lines = [], []
     for path in paths:

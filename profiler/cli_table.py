@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from profiler.interop import TableFormat
-    from profiler.table import LatencyTable
+    from profiler.tables.interop import TableFormat
+    from profiler.tables.table import LatencyTable
 
 FORMATS = "ofa-yaml, proxyless-yaml or pnag-json"
 VERDICT_STYLES = {"stable": "green", "imported": "cyan"}  # all others call for attention
@@ -39,7 +39,7 @@ def show(
     seed: SeedOption = 0,
 ) -> None:
     """Print what was measured, on what, and how far to trust it."""
-    from profiler.table import read_table
+    from profiler.tables.table import read_table
 
     loaded = read_table(table)
     document = loaded.model_dump(mode="json", by_alias=True)
@@ -73,7 +73,7 @@ def import_(
     seed: SeedOption = 0,
 ) -> None:
     """Read another project's table; its numbers are marked as imported."""
-    from profiler.interop import Provenance, import_table
+    from profiler.tables.interop import Provenance, import_table
 
     if threads < 1 or batch_size < 1:
         raise InvalidInputError("--threads and --batch-size must be at least 1")
@@ -104,9 +104,9 @@ def export(
     seed: SeedOption = 0,
 ) -> None:
     """Write a table in another project's format."""
-    from profiler.interop import export_table
     from profiler.system.atomic import write_text_atomic
-    from profiler.table import read_table
+    from profiler.tables.interop import export_table
+    from profiler.tables.table import read_table
 
     text = export_table(read_table(table), _parse_format(table_format))
     if out is None:
@@ -125,8 +125,8 @@ def diff(
     seed: SeedOption = 0,
 ) -> None:
     """Compare two tables: ops, ratios b / a, and what differs in device and protocol."""
-    from profiler.table import read_table
-    from profiler.table_checks import compare_tables
+    from profiler.tables.checks import compare_tables
+    from profiler.tables.table import read_table
 
     document = compare_tables(read_table(a), read_table(b))
     Terminal(json_output, quiet).result(document, _difference_text(document))
@@ -140,8 +140,8 @@ def validate(
     seed: SeedOption = 0,
 ) -> None:
     """Check the schema, that all ops of the space are there, and that numbers make sense."""
-    from profiler.table import read_table
-    from profiler.table_checks import check_table
+    from profiler.tables.checks import check_table
+    from profiler.tables.table import read_table
 
     loaded = read_table(table)
     found = check_table(loaded)
@@ -162,14 +162,14 @@ def schema(
     """Print the JSON Schema of latency tables."""
     import json
 
-    from profiler.table import table_json_schema
+    from profiler.tables.table import table_json_schema
 
     text = table_json_schema()
     Terminal(json_output, quiet).result(json.loads(text), text.rstrip("\n"))
 
 
 def _parse_format(text: str) -> TableFormat:
-    from profiler.interop import TableFormat
+    from profiler.tables.interop import TableFormat
 
     try:
         return TableFormat(text)
@@ -201,7 +201,7 @@ def _op_rows(table: LatencyTable) -> RichTable:
     from rich.table import Table
     from rich.text import Text
 
-    from profiler.table_checks import kind_of
+    from profiler.tables.checks import kind_of
 
     rows = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("op", "input", "output"):

@@ -14,7 +14,7 @@ from profiler.journal import Block, Journal
 from profiler.protocol import MeasuringProtocol
 from profiler.stats import Floats, change_point, relative_difference_pct, tag_outliers, two_modes
 from profiler.stopping import Decision
-from profiler.table import Entry, NoiseFloor, Verdict
+from profiler.tables.table import Entry, NoiseFloor, Verdict
 
 MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a launch
 FLAG_SHARE = 0.10  # of the blocks, above which an entry carries a block's flag

@@ -22,7 +22,7 @@ from profiler.protocol import FULL, MeasuringProtocol
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import HOST_CPU, device_lock
-from profiler.table import Entry, LatencyTable, NetworkEntry, SpaceRef
+from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import Terminal
 
 

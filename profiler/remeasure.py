@@ -25,7 +25,7 @@ from profiler.profiling import lock_name, network_workload, now
 from profiler.protocol import MeasuringProtocol, protocol_for
 from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.lock import device_lock
-from profiler.table import Entry, LatencyTable, NetworkEntry
+from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
 
 MAX_BRIDGE_NETWORKS = 12

@@ -17,7 +17,7 @@ from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import LatencyTable
+from profiler.tables.table import LatencyTable
 
 SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")
 SIGNIFICANT = 6  # digits of an embedded number

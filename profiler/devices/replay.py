@@ -10,7 +10,7 @@ from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.closing import Closing
-from profiler.table import load_table
+from profiler.tables.table import load_table
 
 
 class ReplayDevice(Closing):

@@ -14,7 +14,7 @@ from predictors.cost import madds_cost
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import Calibration, Entry, LatencyTable, SpaceRef, Verdict
+from profiler.tables.table import Calibration, Entry, LatencyTable, SpaceRef, Verdict
 from tests.pnag.landscapes import grid_space
 
 INFO = DeviceInfo("fake", "fake", "simulated", "none", "0", 1, "float32", 1)

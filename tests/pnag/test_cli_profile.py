@@ -5,7 +5,7 @@ import numpy as np
 from pnag.cli import run
 from predictors.lookup import cost_from_table
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 
 
 def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):

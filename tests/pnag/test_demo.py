@@ -7,7 +7,7 @@ import pytest
 from pnag.cli import run
 from pnag.settings import TrainSettings
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from tests.pnag.profiled import FAST, SMALL
 
 SPACE = MobileNetV3Space()

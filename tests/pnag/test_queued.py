@@ -18,7 +18,7 @@ from profiler.devices import cuda
 from profiler.errors import InfeasibleBudgetError
 from profiler.profiling import ProfileRequest, network_workload, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, synthetic_cost
 from tests.pnag.profiled import FAST, SILENT, SMALL
 from tests.profiler.simulated_cuda import launch_ms, simulated, work_ms

@@ -21,7 +21,7 @@ from pnag.report.samples import MAX_BLOCKS, read_traces
 from pnag.run import train_run
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from tests.pnag.landscapes import grid_space
 from tests.pnag.profiled import SILENT, SMALL
 

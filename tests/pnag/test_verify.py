@@ -11,7 +11,7 @@ from pnag.run import load_run
 from pnag.verify import Request, generate_verified
 from profiler.devices.fake import NETWORK_SHARE, FakeDevice
 from profiler.profiling import network_workload
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT
 
 

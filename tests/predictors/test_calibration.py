@@ -6,7 +6,7 @@ from predictors.lookup import calibrated, calibrated_cost, cost_from_table, tabl
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import Verdict
+from profiler.tables.table import Verdict
 from tests.predictors.synthetic import law_ms, make_table, measured, whole_ms
 
 
@@ -127,7 +127,7 @@ def test_too_few_networks_are_refused_and_leave_the_plain_sum():
 
 
 def test_a_stored_calibration_is_used_as_it_is(tmp_path):
-    from profiler.table import load_table
+    from profiler.tables.table import load_table
 
     table = calibrated(make_table(n_networks=10, noise=0.01))
     table.save(tmp_path / "t.json")

@@ -12,7 +12,7 @@ from predictors.cost import AdditiveCost, LaunchCost
 from predictors.latency import LatencyPredictor
 from predictors.launch import Law, launch_terms
 from predictors.lookup import calibrated, cost_from_table
-from profiler.table import Calibration, Launches, load_table
+from profiler.tables.table import Calibration, Launches, load_table
 from tests.predictors.synthetic import make_table, measured
 
 LAUNCH = Law(0.7, {"block": 0.4, "excitation": 0.17, "hard_swish": 0.1})  # ms

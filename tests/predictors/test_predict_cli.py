@@ -12,7 +12,7 @@ from predictors.lookup import calibrated, cost_from_table
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from tests.predictors.synthetic import make_table
 
 SPACE = MobileNetV3Space()

@@ -16,7 +16,7 @@ from profiler.devices import status
 from profiler.devices.status import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 
 app = typer.Typer()
 register(app)

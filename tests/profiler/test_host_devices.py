@@ -17,7 +17,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.profiling import ProfileRequest, profile_device
 from profiler.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import load_table
+from profiler.tables.table import load_table
 from profiler.terminal import Terminal
 from tests.device_conformance import LARGE, DeviceConformance, network_workload, op_workload
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.interop import Provenance, TableFormat, export_table, import_table
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import Verdict, load_table, read_table
+from profiler.tables.interop import Provenance, TableFormat, export_table, import_table
+from profiler.tables.table import Verdict, load_table, read_table
 
 OFA, PROXYLESS, PNAG = TableFormat
 NOTE = MobileNetV3Space("mbv3", 1.2, 192)

@@ -16,7 +16,7 @@ from profiler.measure import Role, Sweep, make_task
 from profiler.protocol import FULL
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.stopping import Decision
-from profiler.table import Verdict
+from profiler.tables.table import Verdict
 
 SPACE = MobileNetV3Space()
 OPS = list(SPACE.distinct_ops().items())[::16]

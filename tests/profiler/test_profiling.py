@@ -30,7 +30,7 @@ from profiler.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
-from profiler.table import Verdict, load_table
+from profiler.tables.table import Verdict, load_table
 from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()

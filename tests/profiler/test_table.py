@@ -5,7 +5,7 @@ import pytest
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, load_table
+from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, load_table
 
 
 @pytest.fixture

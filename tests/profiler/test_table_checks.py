@@ -5,7 +5,8 @@ import pytest
 
 from profiler.devices.base import DeviceInfo
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import (
+from profiler.tables.checks import check_table, compare_tables
+from profiler.tables.table import (
     Entry,
     LatencyTable,
     NetworkEntry,
@@ -14,7 +15,6 @@ from profiler.table import (
     Verdict,
     table_json_schema,
 )
-from profiler.table_checks import check_table, compare_tables
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schemas" / "latency-table-1.json"
 SPACE = MobileNetV3Space()

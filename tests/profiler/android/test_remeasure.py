@@ -11,7 +11,7 @@ from profiler.devices.android import AndroidDevice
 from profiler.errors import InvalidInputError
 from profiler.remeasure import measure_networks
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.table import LatencyTable, SpaceRef
+from profiler.tables.table import LatencyTable, SpaceRef
 from profiler.terminal import Terminal
 from tests.adbd import Adbd
 from tests.profiler.android.conftest import FAST

@@ -24,7 +24,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
-from profiler.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
+from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
 
 MAX_NUMBER = 1e300  # beyond floating point, or not a number
 PROXYLESS = "proxyless"

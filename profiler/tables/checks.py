@@ -13,7 +13,7 @@ import numpy as np
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES
-from profiler.table import Entry, LatencyTable
+from profiler.tables.table import Entry, LatencyTable
 
 # a network outside these shares of its summed ops was measured on something else
 NETWORK_TO_SUM = (0.3, 3.0)
