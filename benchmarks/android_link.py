@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from profiler.devices.android import AndroidTiming
-from profiler.profiling import ProfileRequest, profile_device
-from profiler.protocol import QUICK, MeasuringProtocol
+from profiler.measuring.campaign import ProfileRequest, profile_device
+from profiler.measuring.protocol import QUICK, MeasuringProtocol
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.tables.table import LatencyTable, read_table
 from profiler.terminal import Terminal

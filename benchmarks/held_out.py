@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.protocol import FULL
-from profiler.remeasure import measure_networks
+from profiler.measuring.follow_up import measure_networks
+from profiler.measuring.protocol import FULL
 from profiler.spaces.sampling import draw_networks
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal

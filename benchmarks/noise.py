@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.devices.base import Workload
 from profiler.devices.cpu import CpuDevice, CpuWorkload
-from profiler.measure import without_gc
-from profiler.protocol import FULL
+from profiler.measuring.canary import PreparedCanary, nearest_canary, prepare_canary
+from profiler.measuring.protocol import FULL
+from profiler.measuring.sweep import without_gc
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 

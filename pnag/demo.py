@@ -17,10 +17,10 @@ from pnag.run import Run, train_run
 from pnag.settings import TrainSettings
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError
-from profiler.journal import journal_path
-from profiler.profiling import ProfileRequest, lock_name, profile_device
-from profiler.protocol import protocol_for
-from profiler.remeasure import measure_networks
+from profiler.measuring.campaign import ProfileRequest, lock_name, profile_device
+from profiler.measuring.follow_up import measure_networks
+from profiler.measuring.journal import journal_path
+from profiler.measuring.protocol import protocol_for
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock

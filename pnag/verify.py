@@ -16,7 +16,7 @@ from predictors.calibration import MIN_NETWORKS, usable_networks
 from predictors.lookup import calibrated, calibration_of, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.remeasure import measure_networks, open_as_measured, same_device
+from profiler.measuring.follow_up import measure_networks, open_as_measured, same_device
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
 

@@ -84,9 +84,9 @@ def profile(
     seed: SeedOption = 0,
 ) -> list[Path]:
     """Measure every op of a space, and some whole networks, into a latency table."""
-    from profiler.profiling import ProfileRequest, default_out
-    from profiler.protocol import protocol_for
-    from profiler.side_by_side import profile_devices
+    from profiler.measuring.campaign import ProfileRequest, default_out
+    from profiler.measuring.protocol import protocol_for
+    from profiler.measuring.several_devices import profile_devices
     from profiler.spaces.mobilenetv3 import open_space
 
     if out is not None and len(device) > 1:

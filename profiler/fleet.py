@@ -130,7 +130,7 @@ class DeviceHost:
 
     def _try_open(self) -> Device:
         from profiler.devices.registry import open_device
-        from profiler.profiling import lock_name
+        from profiler.measuring.campaign import lock_name
         from profiler.system.lock import device_lock
 
         options = dict(self._options)

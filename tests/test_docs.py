@@ -82,8 +82,8 @@ REPEATS = {"index.md": "README.md"}  # its commands are all in the other page
 def small():
     """Fewer samples and training steps: the numbers are not what is tested here."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("profiler.protocol.FULL", FAST)
-    patch.setattr("profiler.protocol.QUICK", FAST)
+    patch.setattr("profiler.measuring.protocol.FULL", FAST)
+    patch.setattr("profiler.measuring.protocol.QUICK", FAST)
     defaults = {**SMALL.to_json(), "n_evaluations": 300, "n_budgets": 3}
     names = TrainSettings.__dataclass_fields__
     patch.setattr(TrainSettings.__init__, "__defaults__", tuple(defaults[name] for name in names))

@@ -30,7 +30,7 @@ from predictors.base import Floats
 from predictors.lookup import calibration_of, table_latency
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
-from profiler.journal import journal_path
+from profiler.measuring.journal import journal_path
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.journal import Block, Journal, epoch_of
+from profiler.measuring.journal import Block, Journal, epoch_of
 
 MAX_BLOCKS = 120  # of one configuration, spread over all of its blocks
 

@@ -1,6 +1,6 @@
 """What a backend must offer: it turns a workload into raw latency samples, nothing more.
 
-Warm-up, interleaving, stopping and statistics are one loop outside (profiler/measure.py).
+Warm-up, interleaving, stopping and statistics are one loop outside (profiler/measuring/sweep.py).
 """
 
 from __future__ import annotations

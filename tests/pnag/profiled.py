@@ -7,8 +7,8 @@ from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
 from pnag.run import train_run
 from pnag.settings import TrainSettings
-from profiler.profiling import ProfileRequest, profile_device
-from profiler.protocol import QUICK
+from profiler.measuring.campaign import ProfileRequest, profile_device
+from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.terminal import Terminal
 

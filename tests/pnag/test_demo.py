@@ -16,7 +16,7 @@ SPACE = MobileNetV3Space()
 @pytest.fixture
 def demo(tmp_path, monkeypatch, capsys):
     """Run the command, with fewer samples and training steps."""
-    monkeypatch.setattr("profiler.protocol.QUICK", FAST)
+    monkeypatch.setattr("profiler.measuring.protocol.QUICK", FAST)
     few = {**SMALL.to_json(), "n_evaluations": 300, "n_budgets": 3}
     names = TrainSettings.__dataclass_fields__
     monkeypatch.setattr(TrainSettings.__init__, "__defaults__", tuple(few[n] for n in names))

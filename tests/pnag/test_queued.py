@@ -16,7 +16,7 @@ from pnag.run import load_run, train_run
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost
 from profiler.devices import cuda
 from profiler.errors import InfeasibleBudgetError
-from profiler.profiling import ProfileRequest, network_workload, profile_device
+from profiler.measuring.campaign import ProfileRequest, network_workload, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, synthetic_cost

@@ -2,7 +2,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from profiler.canary import (
+from profiler.devices.base import Workload
+from profiler.devices.fake import FakeDevice, Scenario
+from profiler.errors import DeviceUnavailableError
+from profiler.measuring.canary import (
     Canary,
     GateKeeper,
     PreparedCanary,
@@ -11,10 +14,7 @@ from profiler.canary import (
     prepare_canary,
     weight_bytes,
 )
-from profiler.devices.base import Workload
-from profiler.devices.fake import FakeDevice, Scenario
-from profiler.errors import DeviceUnavailableError
-from profiler.protocol import FULL
+from profiler.measuring.protocol import FULL
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from profiler.errors import DeviceUnavailableError, InvalidInputError
-from profiler.journal import FAILED, Journal
-from profiler.measure import Role, Sweep, make_task
+from profiler.measuring.journal import FAILED, Journal
+from profiler.measuring.protocol import QUICK
+from profiler.measuring.sweep import Role, Sweep, make_task
 from profiler.nvml import GpuState
-from profiler.protocol import QUICK
 from tests.device_conformance import SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.simulated_cuda import (
     COLD_BYTES_PER_MS,

@@ -20,9 +20,9 @@ from profiler.devices.cuda_queue import Gpu, TorchQueue, as_ours, build, usable_
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.network import op_module, randomise_
-from profiler.measure import Role, make_task
+from profiler.measuring.protocol import QUICK
+from profiler.measuring.sweep import Role, make_task
 from profiler.nvml import GpuState
-from profiler.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import LARGE, SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.simulated_cuda import (
@@ -277,7 +277,7 @@ def test_a_device_is_opened_again_as_a_table_recorded_it(settings):
 def test_the_command_line_sets_the_mode(monkeypatch, arguments, settings):
     requests = []
     monkeypatch.setattr(
-        "profiler.side_by_side.profile_devices",
+        "profiler.measuring.several_devices.profile_devices",
         lambda asked, terminal: requests.extend(asked) or [],
     )
     app = typer.Typer()

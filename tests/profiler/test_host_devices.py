@@ -14,8 +14,8 @@ from profiler.devices.fake import NETWORK_SHARE, FakeDevice, Scenario
 from profiler.devices.registry import open_device
 from profiler.devices.replay import ReplayDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.profiling import ProfileRequest, profile_device
-from profiler.protocol import QUICK
+from profiler.measuring.campaign import ProfileRequest, profile_device
+from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal

@@ -7,7 +7,7 @@ import pytest
 
 from profiler.devices.fake import FakeDevice
 from profiler.errors import InvalidInputError
-from profiler.journal import Block, Journal, Outcome, epoch_of
+from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
 
 INFO = FakeDevice(0).info
 REBOOTED = replace(INFO, boot_id="another")

@@ -10,12 +10,12 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.estimate import Levels, summarise
-from profiler.journal import FAILED, Block, Journal, epoch_of
-from profiler.measure import Role, Sweep, make_task
-from profiler.protocol import FULL
+from profiler.measuring.journal import FAILED, Block, Journal, epoch_of
+from profiler.measuring.protocol import FULL
+from profiler.measuring.stopping import Decision
+from profiler.measuring.summary import Levels, summarise
+from profiler.measuring.sweep import Role, Sweep, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.stopping import Decision
 from profiler.tables.table import Verdict
 
 SPACE = MobileNetV3Space()

@@ -18,15 +18,15 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.journal import Journal, journal_path
-from profiler.profiling import (
+from profiler.measuring.campaign import (
     Campaign,
     ProfileRequest,
     default_out,
     lock_name,
     profile_device,
 )
-from profiler.protocol import QUICK
+from profiler.measuring.journal import Journal, journal_path
+from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock

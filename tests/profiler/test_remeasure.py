@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from profiler.devices.base import Workload
 from profiler.devices.fake import FakeDevice, Scenario
-from profiler.journal import Journal, journal_path
-from profiler.profiling import Campaign, ProfileRequest, lock_name
-from profiler.protocol import QUICK
-from profiler.remeasure import Bridge, measure_networks
+from profiler.measuring.campaign import Campaign, ProfileRequest, lock_name
+from profiler.measuring.follow_up import Bridge, measure_networks
+from profiler.measuring.journal import Journal, journal_path
+from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from profiler.stats import _quantile_of_rows as quantile_of_rows
-from profiler.stats import (
+from profiler.measuring.stats import _quantile_of_rows as quantile_of_rows
+from profiler.measuring.stats import (
     bootstrap_quantile_ci,
     change_point,
     relative_difference_pct,

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler.protocol import FULL, QUICK
-from profiler.stopping import Decision, Estimator
+from profiler.measuring.protocol import FULL, QUICK
+from profiler.measuring.stopping import Decision, Estimator
 
 RULE = replace(FULL.stopping, min_blocks=30, check_every=10, op_half_width=0.015)
 ESTIMATOR = Estimator(quantile=0.1)

@@ -13,9 +13,9 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.fleet import DeviceHost, Failure, FleetDevice
-from profiler.journal import Journal
-from profiler.profiling import ProfileRequest, lock_name
-from profiler.side_by_side import profile_devices
+from profiler.measuring.campaign import ProfileRequest, lock_name
+from profiler.measuring.journal import Journal
+from profiler.measuring.several_devices import profile_devices
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.lock import HOST_CPU, device_lock
 from profiler.terminal import Terminal

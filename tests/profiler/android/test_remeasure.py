@@ -9,7 +9,7 @@ import pytest
 
 from profiler.devices.android import AndroidDevice
 from profiler.errors import InvalidInputError
-from profiler.remeasure import measure_networks
+from profiler.measuring.follow_up import measure_networks
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable, SpaceRef
 from profiler.terminal import Terminal

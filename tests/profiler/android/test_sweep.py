@@ -11,9 +11,9 @@ import pytest
 from profiler.devices.android import AndroidDevice
 from profiler.devices.base import Device, Workload
 from profiler.errors import DeviceUnavailableError
-from profiler.journal import FAILED, Journal
-from profiler.measure import Role, Sweep, Task, make_task
-from profiler.protocol import FULL
+from profiler.measuring.journal import FAILED, Journal
+from profiler.measuring.protocol import FULL
+from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adbd import Adbd, Fault
 

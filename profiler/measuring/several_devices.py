@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from profiler.errors import PnagError
-from profiler.profiling import ProfileRequest, profile_device
+from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.terminal import Terminal
 
 

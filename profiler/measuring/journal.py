@@ -16,7 +16,7 @@ import numpy as np
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.stats import Floats
+from profiler.measuring.stats import Floats
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.closing import Closing
 

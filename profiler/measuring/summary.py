@@ -9,11 +9,17 @@ from itertools import groupby
 
 import numpy as np
 
-from profiler.canary import Canary
-from profiler.journal import Block, Journal
-from profiler.protocol import MeasuringProtocol
-from profiler.stats import Floats, change_point, relative_difference_pct, tag_outliers, two_modes
-from profiler.stopping import Decision
+from profiler.measuring.canary import Canary
+from profiler.measuring.journal import Block, Journal
+from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.stats import (
+    Floats,
+    change_point,
+    relative_difference_pct,
+    tag_outliers,
+    two_modes,
+)
+from profiler.measuring.stopping import Decision
 from profiler.tables.table import Entry, NoiseFloor, Verdict
 
 MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a launch

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from profiler.stats import Floats, bootstrap_quantile_ci, windows_agree
+from profiler.measuring.stats import Floats, bootstrap_quantile_ci, windows_agree
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from profiler.canary import (
+from profiler.devices import host
+from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.measuring.canary import (
     Canary,
     GateKeeper,
     PreparedCanary,
@@ -28,13 +31,10 @@ from profiler.canary import (
     prepare_canary,
     weight_bytes,
 )
-from profiler.devices import host
-from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
-from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.journal import FAILED, Block, Journal, Outcome, epoch_of
-from profiler.protocol import MeasuringProtocol
-from profiler.stats import Floats
-from profiler.stopping import Decision
+from profiler.measuring.journal import FAILED, Block, Journal, Outcome, epoch_of
+from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.stats import Floats
+from profiler.measuring.stopping import Decision
 from profiler.terminal import Progress, SilentProgress
 
 MAX_TRIES = 3  # of a transient failure

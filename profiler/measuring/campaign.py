@@ -15,10 +15,10 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.estimate import Levels, noise_floor, summarise
-from profiler.journal import FAILED, Journal, epoch_of, journal_path
-from profiler.measure import Role, Sweep, SweepReport, Task, make_task
-from profiler.protocol import FULL, MeasuringProtocol
+from profiler.measuring.journal import FAILED, Journal, epoch_of, journal_path
+from profiler.measuring.protocol import FULL, MeasuringProtocol
+from profiler.measuring.summary import Levels, noise_floor, summarise
+from profiler.measuring.sweep import Role, Sweep, SweepReport, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import HOST_CPU, device_lock

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from profiler.devices.base import Device, DeviceInfo
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import MeasurementError
-from profiler.estimate import Levels, summarise
-from profiler.journal import FAILED, Journal, epoch_of
-from profiler.measure import Role, Sweep, Task, make_task
-from profiler.profiling import lock_name, network_workload, now
-from profiler.protocol import MeasuringProtocol, protocol_for
+from profiler.measuring.campaign import lock_name, network_workload, now
+from profiler.measuring.journal import FAILED, Journal, epoch_of
+from profiler.measuring.protocol import MeasuringProtocol, protocol_for
+from profiler.measuring.summary import Levels, summarise
+from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry

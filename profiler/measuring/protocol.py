@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from profiler.canary import QuiescenceGate
-from profiler.stopping import Estimator, StoppingRule, WarmUp
+from profiler.measuring.canary import QuiescenceGate
+from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
 
 
 @dataclass(frozen=True, slots=True)
