@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.devices.base import Workload
-from profiler.devices.cpu import CpuDevice, CpuWorkload
+from profiler.devices.host.cpu import CpuDevice, CpuWorkload
 from profiler.measuring.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.measuring.protocol import FULL
 from profiler.measuring.sweep import without_gc

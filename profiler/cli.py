@@ -198,7 +198,7 @@ def devices(
     """List what is attached, whether it can be measured now, and what would disturb it."""
     from dataclasses import asdict
 
-    from profiler.devices.status import discover_all
+    from profiler.devices.discovery import discover_all
 
     found = discover_all()
     lines = []

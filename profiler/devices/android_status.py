@@ -12,7 +12,7 @@ from profiler.errors import PnagError
 from profiler.system.lock import device_lock
 
 if TYPE_CHECKING:
-    from profiler.devices.status import DeviceStatus
+    from profiler.devices.discovery import DeviceStatus
 
 
 def discover() -> list[DeviceStatus]:
@@ -21,7 +21,7 @@ def discover() -> list[DeviceStatus]:
 
 
 def _status(serial: str, state: str) -> DeviceStatus:
-    from profiler.devices.status import DeviceStatus, Finding
+    from profiler.devices.discovery import DeviceStatus, Finding
 
     spec = f"adb:{serial}"
     if state != "device":

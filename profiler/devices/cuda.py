@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.devices.cuda_queue import (
     PRECISIONS,
@@ -28,7 +27,8 @@ from profiler.devices.cuda_queue import (
     describe_gpu,
     usable_torch,
 )
-from profiler.devices.status import DeviceStatus, Finding
+from profiler.devices.discovery import DeviceStatus, Finding
+from profiler.devices.host import monitor as host
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.nvml import (
     SW_POWER_CAP,

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from profiler.devices import host
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.devices.host import monitor as host
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.canary import (
     Canary,

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from profiler.cli import register
-from profiler.devices import status
-from profiler.devices.status import DeviceStatus, Finding
+from profiler.devices import discovery as status
+from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table

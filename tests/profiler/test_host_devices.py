@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler.devices import host
 from profiler.devices.base import Workload
-from profiler.devices.cpu import CpuDevice, discover
 from profiler.devices.fake import NETWORK_SHARE, FakeDevice, Scenario
+from profiler.devices.host import monitor as host
+from profiler.devices.host.cpu import CpuDevice, discover
 from profiler.devices.registry import open_device
 from profiler.devices.replay import ReplayDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
@@ -88,7 +88,7 @@ def test_batches_are_run_as_such():
 
 
 def test_a_model_that_does_not_load_is_a_typed_failure(monkeypatch):
-    monkeypatch.setattr("profiler.devices.cpu.export_onnx", lambda *_: b"not a model")
+    monkeypatch.setattr("profiler.devices.host.cpu.export_onnx", lambda *_: b"not a model")
     with CpuDevice() as device, pytest.raises(MeasurementError) as caught:
         device.prepare(op_workload())
     assert caught.value.reason == "load_failed"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.tflite import TFLiteDevice, discover
+from profiler.devices.host.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.litert import Runtime, load_runtime
 from profiler.graph.ops import Activation, OpConfig, OpKind
@@ -98,7 +98,8 @@ def test_a_graph_that_xnnpack_does_not_run_whole_gives_no_number(monkeypatch):
         Interpreter=module.Interpreter, OpResolverType=SimpleNamespace(BUILTIN=kernels)
     )
     monkeypatch.setattr(
-        "profiler.devices.tflite.load_runtime", lambda: Runtime(plain, "TensorFlow Lite", "2.9")
+        "profiler.devices.host.tflite.load_runtime",
+        lambda: Runtime(plain, "TensorFlow Lite", "2.9"),
     )
     with (
         TFLiteDevice() as device,

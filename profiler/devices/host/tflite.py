@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.devices import host
 from profiler.devices.base import Workload
-from profiler.devices.pinned import PinnedHost
-from profiler.devices.status import DeviceStatus, host_status
+from profiler.devices.discovery import DeviceStatus, host_status
+from profiler.devices.host import monitor as host
+from profiler.devices.host.pinned import PinnedHost
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
 from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite

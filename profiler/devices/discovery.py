@@ -10,8 +10,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import cast
 
-from profiler.devices import host
-from profiler.devices.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
+from profiler.devices.host import monitor as host
+from profiler.devices.host.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
 from profiler.devices.registry import PLUGINS
 from profiler.errors import DeviceUnavailableError, PnagError
 from profiler.system.lock import HOST_CPU, device_lock

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices import host
 from profiler.devices.base import Workload
-from profiler.devices.pinned import PinnedHost
-from profiler.devices.status import DeviceStatus, host_status
+from profiler.devices.discovery import DeviceStatus, host_status
+from profiler.devices.host import monitor as host
+from profiler.devices.host.pinned import PinnedHost
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from profiler.devices import host
 from profiler.devices.base import DeviceInfo, DeviceState
+from profiler.devices.host import monitor as host
 from profiler.errors import DeviceUnavailableError
 from profiler.system.closing import Closing
 
