@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from profiler.devices import adb_link
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.adb_syntax import parse_spec
-from profiler.devices.android import AndroidDevice, AndroidTiming
+from profiler.devices.android import link as adb_link
+from profiler.devices.android.device import AndroidDevice, AndroidTiming
+from profiler.devices.android.link import AdbLink
+from profiler.devices.android.syntax import parse_spec
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
 from tests.phone import executable_of

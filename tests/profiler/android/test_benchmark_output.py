@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from profiler.devices.benchmark_output import (
+from profiler.devices.android.benchmark_output import (
     BenchmarkTimings,
     check_result_proto,
     known_flags,
     parse_benchmark_output,
 )
-from profiler.devices.benchmark_profile import parse_profile_csv
+from profiler.devices.android.benchmark_profile import parse_profile_csv
 from profiler.errors import MeasurementError
 from tests.profiler.android.benchmark_model_standin import (
     phase_lines,

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler.devices.android import AndroidDevice, discover, model_file
-from profiler.devices.android_facts import PhoneIdentity
+from profiler.devices.android.benchmark_binary import elf_abi
+from profiler.devices.android.device import AndroidDevice, discover, model_file
+from profiler.devices.android.facts import PhoneIdentity
 from profiler.devices.base import Workload
-from profiler.devices.benchmark_binary import elf_abi
 from profiler.errors import (
     DeviceUnavailableError,
     InvalidInputError,
@@ -370,7 +370,7 @@ def test_one_visit_at_a_time(adbd: Adbd, make_device: MakeDevice, server: AdbSer
 KILLED_VISIT = """
 import os, signal, sys
 from pathlib import Path
-from profiler.devices.android import AndroidDevice
+from profiler.devices.android.device import AndroidDevice
 device = AndroidDevice(sys.argv[1], benchmark_binary=Path(sys.argv[2]))
 folder = device._session.folder
 device._link.script(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.android_job import JobResult, read_boot_id, run_job
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.job import JobResult, read_boot_id, run_job
+from profiler.devices.android.link import AdbLink
 from profiler.errors import MeasurementError
 from tests.adbd import Adbd, Fault
 from tests.profiler.android.conftest import settled

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.adb_syntax import AdbTarget, check_path, parse_spec, quote
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.link import AdbLink
+from profiler.devices.android.syntax import AdbTarget, check_path, parse_spec, quote
 from profiler.errors import InvalidInputError
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd, Fault

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.devices.android import AndroidDevice
+from profiler.devices.android.device import AndroidDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.follow_up import measure_networks
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

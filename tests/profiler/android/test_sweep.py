@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.devices.android import AndroidDevice
+from profiler.devices.android.device import AndroidDevice
 from profiler.devices.base import Device, Workload
 from profiler.errors import DeviceUnavailableError
 from profiler.measuring.journal import FAILED, Journal

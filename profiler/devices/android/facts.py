@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiler.devices.adb_link import AdbLink
+from profiler.devices.android.link import AdbLink
 
 MAX_BATTERY_C = 38.0
 MIN_BATTERY_PCT = 30

@@ -10,10 +10,10 @@ import re
 import secrets
 import socket
 
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.adb_syntax import TEMPORARY
-from profiler.devices.android_job import KILL
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.job import KILL
+from profiler.devices.android.link import AdbLink
+from profiler.devices.android.syntax import TEMPORARY
 from profiler.errors import DeviceUnavailableError
 
 STAY_AWAKE = "stay_on_while_plugged_in"  # of the global settings; 7: on any power supply

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_link import AdbLink, ShellResult
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.link import AdbLink, ShellResult
 from profiler.errors import MeasurementError
 
 RESULT_FILE = "result.pb"  # a job may leave one binary file of this name in its folder

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.benchmark_output import known_flags
+from profiler.devices.android.benchmark_output import known_flags
+from profiler.devices.android.link import AdbLink
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 
 _MACHINES = {  # ELF e_machine (and class) -> Android ABI

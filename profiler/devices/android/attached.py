@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiler.devices.adb_errors import STATE_ERRORS, absent
-from profiler.devices.adb_link import AdbLink, attached_phones
-from profiler.devices.adb_syntax import parse_spec
-from profiler.devices.android_facts import read_identity, read_state
+from profiler.devices.android.errors import STATE_ERRORS, absent
+from profiler.devices.android.facts import read_identity, read_state
+from profiler.devices.android.link import AdbLink, attached_phones
+from profiler.devices.android.syntax import parse_spec
 from profiler.errors import PnagError
 from profiler.system.lock import device_lock
 

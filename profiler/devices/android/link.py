@@ -27,9 +27,9 @@ from adbutils.errors import (
     AdbTimeout,
 )
 
-from profiler.devices import adb_errors
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_syntax import TEMPORARY, AdbTarget, check_path, quote
+from profiler.devices.android import errors as adb_errors
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.syntax import TEMPORARY, AdbTarget, check_path, quote
 
 T = TypeVar("T")
 

@@ -19,21 +19,21 @@ from typing import cast
 
 import numpy as np
 
-from profiler.devices.adb_errors import LinkError
-from profiler.devices.adb_link import AdbLink
-from profiler.devices.adb_syntax import TEMPORARY, parse_spec
-from profiler.devices.android_facts import PhoneState, read_identity, read_state
-from profiler.devices.android_job import RESULT_FILE, JobResult, run_job
-from profiler.devices.android_session import PhoneSession
-from profiler.devices.android_status import discover
-from profiler.devices.base import DeviceInfo, DeviceState, Workload
-from profiler.devices.benchmark_binary import check_abi, load_binary, probe_flags
-from profiler.devices.benchmark_output import (
+from profiler.devices.android.attached import discover
+from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe_flags
+from profiler.devices.android.benchmark_output import (
     BenchmarkTimings,
     check_result_proto,
     parse_benchmark_output,
 )
-from profiler.devices.benchmark_profile import NodeTiming, parse_profile_csv
+from profiler.devices.android.benchmark_profile import NodeTiming, parse_profile_csv
+from profiler.devices.android.errors import LinkError
+from profiler.devices.android.facts import PhoneState, read_identity, read_state
+from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
+from profiler.devices.android.link import AdbLink
+from profiler.devices.android.session import PhoneSession
+from profiler.devices.android.syntax import TEMPORARY, parse_spec
+from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite
 from profiler.graph.weights import random_weights
