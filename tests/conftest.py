@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from profiler.devices.cuda import discover
+from profiler.devices.cuda.device import discover
 from profiler.errors import DeviceUnavailableError
 
 

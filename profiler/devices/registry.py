@@ -55,7 +55,7 @@ def recorded_options(info: DeviceInfo, spec: str) -> dict[str, Any]:
     """Options with which `spec` measures as the device of a table did; {} on another platform."""
     if info.platform != "cuda" or spec.partition(":")[0] != "cuda":
         return {}
-    from profiler.devices import cuda
+    from profiler.devices.cuda import device as cuda
 
     return cuda.recorded_options(info)
 

@@ -14,7 +14,7 @@ from pnag.inputs import table_inputs
 from pnag.problem import Problem
 from pnag.run import load_run, train_run
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost
-from profiler.devices import cuda
+from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError
 from profiler.measuring.campaign import ProfileRequest, network_workload, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from profiler.devices.base import Workload
-from profiler.devices.cuda import CudaDevice
-from profiler.devices.cuda_queue import Gpu
+from profiler.devices.cuda.device import CudaDevice
+from profiler.devices.cuda.nvml import GpuState
+from profiler.devices.cuda.queue import Gpu
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.nvml import GpuState
 
 LAUNCH_MS = 0.05  # of an op's kernels, by the host
 GRAPH_LAUNCH_MS = 0.01

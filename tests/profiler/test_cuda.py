@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from profiler.devices.cuda.nvml import GpuState
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.measuring.journal import FAILED, Journal
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, Sweep, make_task
-from profiler.nvml import GpuState
 from tests.device_conformance import SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.simulated_cuda import (
     COLD_BYTES_PER_MS,

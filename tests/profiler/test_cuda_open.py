@@ -13,16 +13,17 @@ import typer
 from typer.testing import CliRunner
 
 from profiler.cli import register
-from profiler.devices import cuda, cuda_queue
 from profiler.devices.base import Workload
-from profiler.devices.cuda import CudaDevice, CudaMode, discover, gpu_findings
-from profiler.devices.cuda_queue import Gpu, TorchQueue, as_ours, build, usable_torch
+from profiler.devices.cuda import device as cuda
+from profiler.devices.cuda import queue as cuda_queue
+from profiler.devices.cuda.device import CudaDevice, CudaMode, discover, gpu_findings
+from profiler.devices.cuda.nvml import GpuState
+from profiler.devices.cuda.queue import Gpu, TorchQueue, as_ours, build, usable_torch
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.network import op_module, randomise_
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, make_task
-from profiler.nvml import GpuState
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import LARGE, SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.simulated_cuda import (
@@ -187,7 +188,7 @@ def test_switches_are_set_after_a_user_set_the_newer_ones():
     """Reading the older flags is an error then. The state is the process's, hence another one."""
     program = """
 import torch
-from profiler.devices.cuda_queue import _set_switches
+from profiler.devices.cuda.queue import _set_switches
 torch.backends.fp32_precision = "tf32"
 torch.backends.cudnn.conv.fp32_precision = "ieee"
 try:

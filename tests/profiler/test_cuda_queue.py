@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from profiler.devices import cuda_queue
-from profiler.devices.cuda_queue import TorchQueue, as_ours, describe_gpu
+from profiler.devices.cuda import queue as cuda_queue
+from profiler.devices.cuda.queue import TorchQueue, as_ours, describe_gpu
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from tests.profiler.simulated_torch import Cuda, SimulatedTorch
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
+from profiler.devices.cuda.nvml import GpuState, NvmlSensors, require_driver, throttle_reasons
 from profiler.errors import DeviceUnavailableError
-from profiler.nvml import GpuState, NvmlSensors, require_driver, throttle_reasons
 
 
 class Driver:

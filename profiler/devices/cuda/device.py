@@ -18,7 +18,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
-from profiler.devices.cuda_queue import (
+from profiler.devices.cuda.nvml import (
+    SW_POWER_CAP,
+    GpuSensors,
+    GpuState,
+    NvmlSensors,
+    require_driver,
+    throttle_reasons,
+)
+from profiler.devices.cuda.queue import (
     PRECISIONS,
     Gpu,
     GpuQueue,
@@ -30,14 +38,6 @@ from profiler.devices.cuda_queue import (
 from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.devices.host import monitor as host
 from profiler.errors import DeviceUnavailableError, InvalidInputError
-from profiler.nvml import (
-    SW_POWER_CAP,
-    GpuSensors,
-    GpuState,
-    NvmlSensors,
-    require_driver,
-    throttle_reasons,
-)
 from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
 
