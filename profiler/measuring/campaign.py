@@ -92,7 +92,7 @@ def _opened(request: ProfileRequest) -> Device:
     }
     if request.fleet is None:
         return open_device(request.spec, **settings)
-    from profiler.fleet import FleetDevice
+    from profiler.devices.fleet import FleetDevice
 
     return FleetDevice(request.fleet, request.spec, **settings)
 

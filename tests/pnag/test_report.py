@@ -277,7 +277,7 @@ def test_a_wrong_file_is_one_line_and_writes_nothing(
 
 
 def test_a_journal_of_another_device_is_refused(folder, tmp_path, capsys):
-    from profiler.devices.fake import FakeDevice
+    from profiler.devices.simulated.fake import FakeDevice
     from profiler.measuring.journal import Journal
 
     path = tmp_path / "other.journal.sqlite"

@@ -9,7 +9,7 @@ from pnag.cli import run as pnag
 from pnag.report.measured import read_measured
 from pnag.run import load_run
 from pnag.verify import Request, generate_verified
-from profiler.devices.fake import NETWORK_SHARE, FakeDevice
+from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
 from profiler.measuring.campaign import network_workload
 from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.fake import FakeDevice, Scenario
+from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError
 from profiler.measuring.canary import (
     Canary,

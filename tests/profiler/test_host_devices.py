@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.fake import NETWORK_SHARE, FakeDevice, Scenario
 from profiler.devices.host import monitor as host
 from profiler.devices.host.cpu import CpuDevice, discover
 from profiler.devices.registry import open_device
-from profiler.devices.replay import ReplayDevice
+from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice, Scenario
+from profiler.devices.simulated.replay import ReplayDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK

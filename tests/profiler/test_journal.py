@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler.devices.fake import FakeDevice
+from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.fake import FakeDevice, Scenario
+from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.journal import FAILED, Block, Journal, epoch_of
 from profiler.measuring.protocol import FULL

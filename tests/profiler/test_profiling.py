@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.fake import FakeDevice, Scenario
+from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.campaign import (
     Campaign,
@@ -105,7 +105,7 @@ def test_more_networks_are_added_on_the_same_scale(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from profiler.devices import fake
+from profiler.devices.simulated import fake
 from tests.profiler.test_profiling import SILENT, request, profile_device
 draw = fake.FakeDevice.draw_ms
 def slowly(self, workload, runs):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.devices.base import Workload
-from profiler.devices.fake import FakeDevice, Scenario
+from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.campaign import Campaign, ProfileRequest, lock_name
 from profiler.measuring.follow_up import Bridge, measure_networks
 from profiler.measuring.journal import Journal, journal_path

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from profiler.devices.base import Workload
+from profiler.devices.fleet import DeviceHost, Failure, FleetDevice
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.fleet import DeviceHost, Failure, FleetDevice
 from profiler.measuring.campaign import ProfileRequest, lock_name
 from profiler.measuring.journal import Journal
 from profiler.measuring.several_devices import profile_devices
