@@ -18,8 +18,8 @@ RESUMED = ("profile", "train", "demo", "supernet")  # the others begin again
 
 # Each registers its commands; none imports anything heavy before a command runs.
 COMMAND_MODULES = (
-    "profiler.cli_space",
-    "profiler.cli_table",
+    "profiler.cli.space",
+    "profiler.cli.table",
     "pnag.cli_profile",
     "predictors.cli",
     "pnag.cli_train",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from profiler.cli.options import JsonOption, QuietOption, SeedOption
 from profiler.errors import InvalidInputError
-from profiler.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:

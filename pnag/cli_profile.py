@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from profiler import cli
+from profiler.cli import profile as cli
 
 
 def register(app: typer.Typer) -> None:

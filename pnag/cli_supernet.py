@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from profiler.cli.options import JsonOption, QuietOption, SeedOption
 from profiler.errors import InvalidInputError
-from profiler.options import JsonOption, QuietOption, SeedOption
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal

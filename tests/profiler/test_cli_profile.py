@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from profiler.cli import register
+from profiler.cli.profile import register
 from profiler.devices import discovery as status
 from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError

@@ -12,7 +12,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from profiler.cli import register
+from profiler.cli.profile import register
 from profiler.devices.base import Workload
 from profiler.devices.cuda import device as cuda
 from profiler.devices.cuda import queue as cuda_queue

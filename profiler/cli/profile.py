@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler.cli_space import ResolutionOption, SpaceOption, WidthOption
+from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.space import ResolutionOption, SpaceOption, WidthOption
 from profiler.errors import InvalidInputError
-from profiler.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
 
 DeviceOption = Annotated[

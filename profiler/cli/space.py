@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import JsonOption, QuietOption, SeedOption
 from profiler.terminal import Terminal
 
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3 or mbv3-cifar.")]
