@@ -43,8 +43,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.launch import LaunchModel, work_terms
-from predictors.lookup import calibrated, cost_from_table
+from predictors.latency.launches import LaunchModel, work_terms
+from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens

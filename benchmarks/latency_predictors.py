@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from predictors.base import Floats
-from predictors.calibration import OpLatency, fit_calibration, usable_networks
 from predictors.cost import AdditiveCost, LaunchCost
-from predictors.features import shape_matrix
-from predictors.lookup import calibrated_cost, table_latency
-from predictors.regression import OpRegression, fit_regression
+from predictors.latency.calibration import OpLatency, fit_calibration, usable_networks
+from predictors.latency.features import shape_matrix
+from predictors.latency.lookup import calibrated_cost, table_latency
+from predictors.latency.regression import OpRegression, fit_regression
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable, NetworkEntry, load_table

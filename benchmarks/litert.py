@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from predictors.base import Floats
-from predictors.calibration import MIN_NETWORKS
-from predictors.lookup import cost_from_table
+from predictors.latency.calibration import MIN_NETWORKS
+from predictors.latency.lookup import cost_from_table
 from profiler.tables.table import LatencyTable, NetworkEntry, load_table
 
 CALIBRATION_SIZES = (0, 5, 10, 20, 30)

@@ -16,7 +16,7 @@ from pymoo.optimize import minimize
 
 from pnag.baselines.nsga2 import without_dead
 from predictors.accuracy import embedded_accuracy
-from predictors.lookup import cost_from_table
+from predictors.latency.lookup import cost_from_table
 from profiler.tables.table import load_table
 
 table = load_table(Path(sys.argv[1]))

@@ -26,8 +26,8 @@ def profile(*args: Any, **options: Any) -> list[Path]:
 
 def calibrate_file(path: Path) -> None:
     """Fit the table's calibration on its networks and store it; too few, and it stays as it is."""
-    from predictors.calibration import MIN_NETWORKS, usable_networks
-    from predictors.lookup import calibrated
+    from predictors.latency.calibration import MIN_NETWORKS, usable_networks
+    from predictors.latency.lookup import calibrated
     from profiler.tables.table import read_table
 
     table = read_table(path)

@@ -71,7 +71,7 @@ def table_inputs(
     Raises:
         InvalidInputError: unreadable or malformed files, or files of another space.
     """
-    from predictors.lookup import cost_from_table
+    from predictors.latency.lookup import cost_from_table
     from profiler.tables.table import load_table
 
     table = load_table(latency_table)

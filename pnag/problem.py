@@ -10,9 +10,9 @@ import numpy as np
 
 from pnag.decode import Constraints, UniformPolicy, decode
 from pnag.tokens import NotAdditiveError, TokenGraph, token_graph
-from predictors.additive_fit import fit_additive
 from predictors.base import AccuracyModel, CostFunction, Floats
 from predictors.cost import LaunchCost
+from predictors.latency.additive_fit import fit_additive
 from profiler.spaces.mobilenetv3 import SearchSpace, Tokens
 
 FIT_SAMPLES = 4000

@@ -12,8 +12,8 @@ from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, described, g
 from pnag.problem import Problem
 from pnag.run import Run
 from predictors.base import Floats
-from predictors.calibration import MIN_NETWORKS, usable_networks
-from predictors.lookup import calibrated, calibration_of, cost_from_table
+from predictors.latency.calibration import MIN_NETWORKS, usable_networks
+from predictors.latency.lookup import calibrated, calibration_of, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.measuring.follow_up import measure_networks, open_as_measured, same_device

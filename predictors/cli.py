@@ -13,7 +13,7 @@ from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from predictors.latency import Prediction
+    from predictors.latency.networks import Prediction
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.tables.table import SpaceRef
 
@@ -55,7 +55,7 @@ def predict(
     seed: SeedOption = 0,
 ) -> None:
     """Predict latencies; ops that were not measured are predicted from those that were."""
-    from predictors.latency import LatencyPredictor
+    from predictors.latency.networks import LatencyPredictor
     from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.spaces.mobilenetv3 import open_space
     from profiler.tables.table import load_table, read_table

@@ -27,7 +27,7 @@ from pnag.report.published import (
 from pnag.report.samples import Trace, read_traces
 from pnag.run import Run, load_run
 from predictors.base import Floats
-from predictors.lookup import calibration_of, table_latency
+from predictors.latency.lookup import calibration_of, table_latency
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
 from profiler.measuring.journal import journal_path
@@ -144,7 +144,7 @@ def gather(
 
 def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dict[str, float]:
     """What each op of the table's space adds to c(α), by key."""
-    from predictors.calibration import op_factor
+    from predictors.latency.calibration import op_factor
 
     latency_ms = table_latency(table)
 

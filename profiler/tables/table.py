@@ -82,7 +82,7 @@ class NoiseFloor(_Strict):
 class Launches(_Strict):
     """launch(α) = fixed_ms + Σ_ops Σ kernels_ms[kind]: the host's time to queue a network.
 
-    Kinds of kernels are those of predictors/launch.py: block, excitation, hard_swish.
+    Kinds of kernels are those of predictors/latency/launches.py: block, excitation, hard_swish.
     """
 
     fixed_ms: float = Field(ge=0)
@@ -93,7 +93,7 @@ class Calibration(_Strict):
     """c(α) = max(work(α), launch(α)), or work(α) alone where `launch` is None.
 
     work(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g]; groups are those
-    of predictors/calibration.py: "all", sizes, kernels, single op keys.
+    of predictors/latency/calibration.py: "all", sizes, kernels, single op keys.
     """
 
     intercept_ms: float

@@ -3,7 +3,7 @@ import json
 import numpy as np
 
 from pnag.cli import run
-from predictors.lookup import cost_from_table
+from predictors.latency.lookup import cost_from_table
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 

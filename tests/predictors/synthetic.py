@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from predictors.features import WORK_TERMS, work
+from predictors.latency.features import WORK_TERMS, work
 from profiler.devices.base import DeviceInfo
 from profiler.graph.ops import OpConfig
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

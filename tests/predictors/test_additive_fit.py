@@ -1,7 +1,7 @@
 import numpy as np
 
-from predictors.additive_fit import fit_additive
 from predictors.cost import madds_cost
+from predictors.latency.additive_fit import fit_additive
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from predictors.calibration import fit_calibration, op_factor
-from predictors.lookup import calibrated, calibrated_cost, cost_from_table, table_latency
+from predictors.latency.calibration import fit_calibration, op_factor
+from predictors.latency.lookup import calibrated, calibrated_cost, cost_from_table, table_latency
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from predictors.latency import LatencyPredictor, Source
-from predictors.lookup import cost_from_table
+from predictors.latency.lookup import cost_from_table
+from predictors.latency.networks import LatencyPredictor, Source
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import make_table

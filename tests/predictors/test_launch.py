@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from predictors.base import CostFunction
-from predictors.launch import (
+from predictors.latency.launches import (
     SCHEMA,
     LaunchModel,
     Law,

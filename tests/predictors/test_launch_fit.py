@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from predictors.cost import AdditiveCost, LaunchCost
-from predictors.latency import LatencyPredictor
-from predictors.launch import Law, launch_terms
-from predictors.lookup import calibrated, cost_from_table
+from predictors.latency.launches import Law, launch_terms
+from predictors.latency.lookup import calibrated, cost_from_table
+from predictors.latency.networks import LatencyPredictor
 from profiler.tables.table import Calibration, Launches, load_table
 from tests.predictors.synthetic import make_table, measured
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from predictors.lookup import cost_from_table, table_latency
+from predictors.latency.lookup import cost_from_table, table_latency
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import make_table

@@ -6,8 +6,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from predictors.model_file import load_regression, save_regression
-from predictors.regression import fit_regression
+from predictors.latency.regression import fit_regression
+from predictors.latency.regression_file import load_regression, save_regression
 from profiler.errors import InvalidInputError
 from tests.predictors.synthetic import make_table
 

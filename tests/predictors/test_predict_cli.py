@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pnag.cli import run
-from predictors.lookup import calibrated, cost_from_table
+from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

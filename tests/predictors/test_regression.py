@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from predictors.regression import N_TREES, _grow_forest, fit_regression
+from predictors.latency.regression import N_TREES, _grow_forest, fit_regression
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

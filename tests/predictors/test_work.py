@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors.features import WORK_TERMS, work
-from predictors.work import fit_work_law
+from predictors.latency.features import WORK_TERMS, work
+from predictors.latency.work_law import fit_work_law
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import law_ms

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from predictors.features import work_matrix
+from predictors.latency.features import work_matrix
 from profiler.graph.ops import OpConfig, OpKind
 
 CHANNEL_BLOCKS = (1, 4, 8, 16, 32)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from predictors.launch import STARTS, weighted_nnls
+from predictors.latency.launches import STARTS, weighted_nnls
 
 Rows = NDArray[np.intp]  # which networks
 ITERATIONS = 20
@@ -23,7 +23,7 @@ MIN_LAUNCH_BOUND = 8  # twice as many as the launch law has costs
 
 
 class Networks(Protocol):
-    """Measured networks and the calibration of their table (predictors/calibration.py)."""
+    """Measured networks and the calibration of their table (predictors/latency/calibration.py)."""
 
     @property
     def latency_ms(self) -> Floats: ...

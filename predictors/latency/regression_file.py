@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.features import SHAPE_FEATURES, WORK_TERMS
-from predictors.regression import RANGES, Forest, KindModel, OpRegression
-from predictors.work import WorkLaw
+from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS
+from predictors.latency.regression import RANGES, Forest, KindModel, OpRegression
+from predictors.latency.work_law import WorkLaw
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
 from profiler.system.atomic import write_bytes_atomic

@@ -7,11 +7,11 @@ colder or warmer caches) by a part common to all ops and by parts that depend on
 feature map, on stride, kernel and expansion, and on the op itself. Each part has a normal prior
 around zero: generalised ridge regression towards the table (Hoerl & Kennard 1970). How wide the
 priors of groups are is chosen by leave-one-out error, and may be nothing. A further part moves
-all ops from the table towards the law that the table follows (predictors/work.py): what one op
+all ops from the table towards the law that the table follows (predictors/latency/work_law.py): what one op
 alone deviates from it, a network often does not show.
 
 A device that works through a queue takes no less than the host needs to fill it: there
-c(α) = max(sum, launches) where that predicts networks clearly better (predictors/launch_fit.py).
+c(α) = max(sum, launches) where that predicts networks clearly better (predictors/latency/launch_fit.py).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
-from predictors.launch import design, launch_terms
-from predictors.launch_fit import Rows, fit_ends, left_out_ms
-from predictors.work import fit_work_law
+from predictors.latency.launch_fit import Rows, fit_ends, left_out_ms
+from predictors.latency.launches import design, launch_terms
+from predictors.latency.work_law import fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict

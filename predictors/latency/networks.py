@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from predictors.calibration import op_factor
-from predictors.launch import launch_law, launch_terms
-from predictors.lookup import calibration_of, table_latency
-from predictors.regression import OpRegression, check_one_device, fit_regression
+from predictors.latency.calibration import op_factor
+from predictors.latency.launches import launch_law, launch_terms
+from predictors.latency.lookup import calibration_of, table_latency
+from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
 from profiler.tables.table import LatencyTable

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from predictors.calibration import (
+from predictors.cost import AdditiveCost, LaunchCost, additive_cost
+from predictors.latency.calibration import (
     MIN_NETWORKS,
     OpLatency,
     fit_calibration,
     op_factor,
     usable_networks,
 )
-from predictors.cost import AdditiveCost, LaunchCost, additive_cost
-from predictors.launch import launch_law, launch_terms
+from predictors.latency.launches import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

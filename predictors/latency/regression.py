@@ -2,7 +2,7 @@
 
     latency(op) = law(op) · exp(residual[kind](op))
 
-The law (predictors/work.py) is physical and extrapolates; what it leaves is learned per kind by
+The law (predictors/latency/work_law.py) is physical and extrapolates; what it leaves is learned per kind by
 a forest of extremely randomised trees (Geurts et al. 2006) where a kind has enough ops.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from predictors.features import shape_matrix
-from predictors.work import WorkLaw, fit_work_law
+from predictors.latency.features import shape_matrix
+from predictors.latency.work_law import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.tables.table import LatencyTable
