@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.accuracy import FittedAccuracy, save_accuracy_model
+from predictors.accuracy.models import FittedAccuracy, save_accuracy_model
+from predictors.accuracy.quadratic import Encoding, fit_quadratic
+from predictors.accuracy.tables import AccuracyTable, accuracy_from_table
 from predictors.base import Floats
 from predictors.cost import madds_cost
-from predictors.quadratic import Encoding, fit_quadratic
-from predictors.scores import AccuracyTable, accuracy_from_table
 from profiler.spaces.mobilenetv3 import DEAD, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)

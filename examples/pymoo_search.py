@@ -15,7 +15,7 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
 
 from pnag.baselines.nsga2 import without_dead
-from predictors.accuracy import embedded_accuracy
+from predictors.accuracy.models import embedded_accuracy
 from predictors.latency.lookup import cost_from_table
 from profiler.tables.table import load_table
 

@@ -15,7 +15,7 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
-    from predictors.accuracy import FittedAccuracy
+    from predictors.accuracy.models import FittedAccuracy
 
 LATENCY_FILE = "latency_table.json"
 TABULAR_FILE = "space.csv"
@@ -86,8 +86,8 @@ def table_inputs(
 def _accuracy(
     space: MobileNetV3Space, table: Path | None, model: Path | None, seed: int
 ) -> tuple[AccuracyModel, InputFile]:
-    from predictors.accuracy import FittedAccuracy, embedded_accuracy, load_accuracy_model
-    from predictors.scores import accuracy_from_table, load_accuracy_table
+    from predictors.accuracy.models import FittedAccuracy, embedded_accuracy, load_accuracy_model
+    from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table
 
     if model is not None:
         loaded = load_accuracy_model(model, space)
@@ -101,7 +101,7 @@ def _accuracy(
 
 
 def _model_bytes(model: FittedAccuracy) -> bytes:
-    from predictors.accuracy import save_accuracy_model
+    from predictors.accuracy.models import save_accuracy_model
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / ACCURACY_FILE

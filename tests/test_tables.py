@@ -14,7 +14,7 @@ from pnag.supernet.checkpoint import (
     space_facts,
 )
 from pnag.supernet.evaluate import architectures_to_evaluate, exported_settings
-from predictors.scores import load_accuracy_table
+from predictors.accuracy.tables import load_accuracy_table
 from profiler.spaces.mobilenetv3 import open_space
 
 TABLES = Path(__file__).parent.parent / "tables"

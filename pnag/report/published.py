@@ -41,7 +41,7 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     A CSV with `name`, `latency_ms`, `top1_pct` (or `top1`, a fraction) and, where it is known,
     `device`: rows that lack a latency or an accuracy are left out, and without `device` the
     file's name stands for it, so that no other device's latencies are mixed in. Any other
-    file is read as accuracies of architectures of `space` (predictors/scores.py).
+    file is read as accuracies of architectures of `space` (predictors/accuracy/tables.py).
 
     Raises:
         InvalidInputError: unreadable, or neither of the two.
@@ -55,7 +55,7 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
         return list(_networks(path, text))
     if not isinstance(space, MobileNetV3Space):
         raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct")
-    from predictors.scores import load_accuracy_table
+    from predictors.accuracy.tables import load_accuracy_table
 
     table = load_accuracy_table(path, space)
     return [

@@ -21,7 +21,7 @@ from pnag.supernet.data import Dataset, ImageSplit, fingerprint, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from pnag.supernet.workers import Workers
-from predictors.scores import AccuracyTable, load_accuracy_table
+from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
 from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space

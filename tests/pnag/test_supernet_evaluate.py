@@ -32,7 +32,7 @@ from pnag.supernet.shared_prefix import (
 from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
-from predictors.scores import load_accuracy_table
+from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
 from profiler.graph.network import Network, randomise_
 from profiler.spaces.mobilenetv3 import open_space

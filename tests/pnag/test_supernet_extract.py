@@ -10,7 +10,7 @@ from pnag.supernet.checkpoint import load_supernet
 from pnag.supernet.data import normalise, open_dataset
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.extract import extract_subnet
-from predictors.scores import load_accuracy_table
+from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import PnagError
 from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import open_space

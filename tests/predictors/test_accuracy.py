@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictors.accuracy import (
+from predictors.accuracy.models import (
     EMBEDDED,
     FittedAccuracy,
     embedded_accuracy,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from predictors.accuracy import load_accuracy_model
+from predictors.accuracy.models import load_accuracy_model
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from tests.ofa_oracle import import_ofa

@@ -10,8 +10,14 @@ from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
-from predictors import quadratic
-from predictors.quadratic import Encoding, Prior, QuadraticModel, cross_validate, fit_quadratic
+from predictors.accuracy import quadratic
+from predictors.accuracy.quadratic import (
+    Encoding,
+    Prior,
+    QuadraticModel,
+    cross_validate,
+    fit_quadratic,
+)
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 
 SPACE = MobileNetV3Space()

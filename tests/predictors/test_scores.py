@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictors.accuracy import embedded_accuracy, load_accuracy_model, save_accuracy_model
-from predictors.scores import (
+from predictors.accuracy.models import embedded_accuracy, load_accuracy_model, save_accuracy_model
+from predictors.accuracy.tables import (
     AccuracyFile,
     AccuracyTable,
     accuracy_from_table,

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.accuracy.once_for_all import load_ofa_accuracy
+from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.base import AccuracyModel, Floats
-from predictors.ofa_accuracy import load_ofa_accuracy
-from predictors.quadratic import Encoding, QuadraticModel
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.system.atomic import write_bytes_atomic

@@ -19,9 +19,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from predictors.accuracy import FittedAccuracy, HeldOut, Provenance, describe
+from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance, describe
+from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
 from predictors.base import Floats
-from predictors.quadratic import Encoding, cross_validate, fit_quadratic
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
 from profiler.system.atomic import write_text_atomic
