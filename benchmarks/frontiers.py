@@ -26,7 +26,6 @@ from benchmarks.study import (
     quality,
     run_study,
 )
-from pnag.archive import Archive
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.nas_mo import HARD, nas_mo
 from pnag.baselines.nsga2 import nsga2
@@ -34,6 +33,7 @@ from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
 from pnag.report.plots import curves_plot, histogram_plot
 from pnag.run import Run, train_run
+from pnag.search.archive import Archive
 from pnag.settings import TrainSettings
 
 N_EVALUATIONS = 16_000

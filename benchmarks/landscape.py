@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pnag.archive import Archive
-from pnag.frontier import best_within, hypervolume
 from pnag.inputs import table_inputs
-from pnag.problem import Problem
+from pnag.search.archive import Archive
+from pnag.search.frontier import best_within, hypervolume
+from pnag.search.problem import Problem
 from predictors.base import Floats
 from profiler.system.atomic import write_text_atomic
 

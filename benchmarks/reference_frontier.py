@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.landscape import Landscape, open_landscape, write_json
-from pnag.archive import Archive
 from pnag.baselines.annealing import anneal
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.local_search import local_optimum
 from pnag.baselines.nsga2 import nsga2
+from pnag.search.archive import Archive
 from profiler.spaces.mobilenetv3 import Tokens
 
 

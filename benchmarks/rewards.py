@@ -21,10 +21,10 @@ from benchmarks.study import (
     quality,
     run_study,
 )
-from pnag.decode import decode
-from pnag.frontier import budget_use, violation_rate
 from pnag.rewards import REWARDS
 from pnag.run import Run, train_run
+from pnag.search.decoding import decode
+from pnag.search.frontier import budget_use, violation_rate
 from pnag.settings import TrainSettings
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import Tokens

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.landscape import Landscape, write_json
-from pnag.frontier import budget_use, hypervolume, regret, violation_rate
 from pnag.run import Run
+from pnag.search.frontier import budget_use, hypervolume, regret, violation_rate
 from predictors.base import Floats
 
 Figures = dict[str, float | list[float]]  # lists are kept for plots, and not tabulated

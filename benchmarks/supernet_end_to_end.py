@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.budget import spread_budgets_ms
 from pnag.inputs import LATENCY_FILE
 from pnag.run import load_run
+from pnag.search.budget import spread_budgets_ms
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3

@@ -62,9 +62,9 @@ def generate(
     seed: SeedOption = 0,
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
-    from pnag.budget import parse_budget_ms, parse_count
     from pnag.generate import Limits
     from pnag.run import load_run
+    from pnag.search.budget import parse_budget_ms, parse_count
     from profiler.spaces.export import parse_formats
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.system.atomic import refuse_unwritable

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pnag.budget import spread_budgets_ms
 from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
 from pnag.run import Run, train_run
+from pnag.search.budget import spread_budgets_ms
 from pnag.settings import TrainSettings
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.budget import BudgetGrid
-from pnag.decode import Floats32
 from pnag.rewards import Ranks
+from pnag.search.budget import BudgetGrid
+from pnag.search.decoding import Floats32
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import DEAD, SearchSpace, Tokens
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnag.decode import ROUNDING, Bools, Constraints, decode
-from pnag.problem import Problem
+from pnag.search.decoding import ROUNDING, Bools, Constraints, decode
+from pnag.search.problem import Problem
 from pnag.threads import one_thread
 from pnag.train import Learner
 from predictors.base import CostFunction, Floats

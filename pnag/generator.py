@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.decode import Floats32, LstmPolicy, Trajectory
-from pnag.tokens import TokenGraph
+from pnag.search.decoding import Floats32, LstmPolicy, Trajectory
+from pnag.search.token_graph import TokenGraph
 
 
 class Generator(nn.Module):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.archive import Archive
-from pnag.problem import Problem
+from pnag.search.archive import Archive
+from pnag.search.problem import Problem
 from pnag.settings import TrainSettings
 from pnag.train import Learner, new_learners
 from profiler.errors import InvalidInputError

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from pnag.evaluator import kendall_tau
-from pnag.frontier import Frontier, FrontierPoint
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
 from pnag.inputs import Inputs, inputs_of_run
 from pnag.learner_files import (
@@ -26,8 +25,9 @@ from pnag.learner_files import (
     save_checkpoint,
     save_finished,
 )
-from pnag.problem import Problem
 from pnag.rewards import reward_named
+from pnag.search.frontier import Frontier, FrontierPoint
+from pnag.search.problem import Problem
 from pnag.settings import TrainSettings
 from pnag.threads import one_thread
 from pnag.train import Learner, new_learners, round_work, run_round

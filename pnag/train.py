@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.archive import Archive
-from pnag.budget import BudgetGrid
-from pnag.decode import LstmPolicy, MutationPolicy, decode, producible, replay
 from pnag.evaluator import Evaluator
 from pnag.generator import Generator, log_likelihood, mean_entropy
-from pnag.problem import Problem
 from pnag.ranking import mean_pairwise_hinge
 from pnag.rewards import reward_named
+from pnag.search.archive import Archive
+from pnag.search.budget import BudgetGrid
+from pnag.search.decoding import LstmPolicy, MutationPolicy, decode, producible, replay
+from pnag.search.problem import Problem
 from pnag.settings import TrainSettings
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import Tokens

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, described, generate
-from pnag.problem import Problem
 from pnag.run import Run
+from pnag.search.problem import Problem
 from predictors.base import Floats
 from predictors.latency.calibration import MIN_NETWORKS, usable_networks
 from predictors.latency.lookup import calibrated, calibration_of, cost_from_table

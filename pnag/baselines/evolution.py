@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pnag.archive import Archive
-from pnag.decode import MutationPolicy, decode
-from pnag.problem import Problem
+from pnag.search.archive import Archive
+from pnag.search.decoding import MutationPolicy, decode
+from pnag.search.problem import Problem
 from predictors.base import Floats
 
 

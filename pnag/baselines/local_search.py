@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.problem import Problem
+from pnag.search.problem import Problem
 from profiler.spaces.mobilenetv3 import DEAD, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
 
 Blocks = NDArray[np.int8]  # [n, 20]; 0 is no block, else 1 + 3 · expand choice + kernel choice

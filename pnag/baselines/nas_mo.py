@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pnag.archive import Archive
-from pnag.decode import decode, replay
 from pnag.generator import Generator, log_likelihood, mean_entropy
-from pnag.problem import Problem
 from pnag.rewards import COST_EXPONENT
+from pnag.search.archive import Archive
+from pnag.search.decoding import decode, replay
+from pnag.search.problem import Problem
 from predictors.base import Floats
 
 SOFT = (COST_EXPONENT, COST_EXPONENT)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.archive import Archive
-from pnag.problem import Problem
+from pnag.search.archive import Archive
+from pnag.search.problem import Problem
 from profiler.spaces.mobilenetv3 import (
     DEAD,
     DEPTHS,

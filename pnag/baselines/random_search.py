@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pnag.archive import Archive
-from pnag.problem import Problem
+from pnag.search.archive import Archive
+from pnag.search.problem import Problem
 
 
 def random_search(problem: Problem, n_evaluations: int, rng: np.random.Generator) -> Archive:

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.archive import Archive
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
-from pnag.frontier import Frontier, FrontierPoint
 from pnag.generate import GeneratedArchitecture, described
 from pnag.inputs import LATENCY_FILE
 from pnag.report.measured import MeasuredNetwork, read_measured
@@ -26,6 +24,8 @@ from pnag.report.published import (
 )
 from pnag.report.samples import Trace, read_traces
 from pnag.run import Run, load_run
+from pnag.search.archive import Archive
+from pnag.search.frontier import Frontier, FrontierPoint
 from predictors.base import Floats
 from predictors.latency.lookup import calibration_of, table_latency
 from profiler.errors import InvalidInputError

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pnag.budget import spread_budgets_ms
 from pnag.report import plots
 from pnag.report.contents import Check, Contents
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
+from pnag.search.budget import spread_budgets_ms
 from predictors.base import Floats
 
 N_DRAWN = 1000  # architectures of each histogram

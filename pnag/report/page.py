@@ -11,10 +11,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from pnag.frontier import Frontier
 from pnag.report.contents import Choice, Contents, op_latencies_ms
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
+from pnag.search.frontier import Frontier
 from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable

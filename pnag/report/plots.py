@@ -12,7 +12,7 @@ from profiler.system.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pnag.frontier import Frontier
+    from pnag.search.frontier import Frontier
     from predictors.base import Floats
 
 MARKERS = "osD^vP*X"

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from pnag.problem import Problem
+from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space, TokenPosition

@@ -1,6 +1,6 @@
 import numpy as np
 
-from pnag.archive import Archive
+from pnag.search.archive import Archive
 from tests.pnag.landscapes import tabular_problem
 
 

@@ -7,7 +7,7 @@ from pnag.baselines.local_search import local_optimum, neighbours, to_blocks, to
 from pnag.baselines.nas_mo import HARD, SOFT, nas_mo
 from pnag.baselines.nsga2 import nsga2, without_dead
 from pnag.baselines.random_search import random_search
-from pnag.frontier import best_within
+from pnag.search.frontier import best_within
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 PROBLEM = mobilenet_problem()

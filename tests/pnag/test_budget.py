@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pnag.budget import BudgetGrid, parse_budget_ms, parse_count
+from pnag.search.budget import BudgetGrid, parse_budget_ms, parse_count
 from profiler.errors import InvalidInputError
 
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnag.decode import Constraints, MutationPolicy, UniformPolicy, decode, replay
-from pnag.tokens import NotAdditiveError, token_graph
+from pnag.search.decoding import Constraints, MutationPolicy, UniformPolicy, decode, replay
+from pnag.search.token_graph import NotAdditiveError, token_graph
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import DEAD, MobileNetV3Space

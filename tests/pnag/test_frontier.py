@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnag.frontier import (
+from pnag.search.frontier import (
     Frontier,
     FrontierPoint,
     best_within,

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from pnag.decode import decode, replay
 from pnag.generator import Generator, log_likelihood, mean_entropy
+from pnag.search.decoding import decode, replay
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 

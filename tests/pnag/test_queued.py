@@ -8,11 +8,11 @@ import pytest
 
 from pnag.cli import run as pnag
 from pnag.cli_profile import calibrate_file
-from pnag.decode import UniformPolicy, decode, producible
 from pnag.generate import Limits, generate
 from pnag.inputs import table_inputs
-from pnag.problem import Problem
 from pnag.run import load_run, train_run
+from pnag.search.decoding import UniformPolicy, decode, producible
+from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost
 from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError

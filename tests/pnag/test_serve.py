@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from pnag.cli import run as run_command
 from pnag.inputs import tabular_inputs
-from pnag.problem import Problem
 from pnag.run import train_run
+from pnag.search.problem import Problem
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from pnag.settings import TrainSettings
 from profiler.errors import InvalidInputError

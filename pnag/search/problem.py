@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from pnag.decode import Constraints, UniformPolicy, decode
-from pnag.tokens import NotAdditiveError, TokenGraph, token_graph
+from pnag.search.decoding import Constraints, UniformPolicy, decode
+from pnag.search.token_graph import NotAdditiveError, TokenGraph, token_graph
 from predictors.base import AccuracyModel, CostFunction, Floats
 from predictors.cost import LaunchCost
 from predictors.latency.additive_fit import fit_additive

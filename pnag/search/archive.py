@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnag.frontier import non_dominated
-from pnag.problem import Problem
-from pnag.tokens import Ints
+from pnag.search.frontier import non_dominated
+from pnag.search.problem import Problem
+from pnag.search.token_graph import Ints
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import Tokens
 

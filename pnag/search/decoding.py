@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.tokens import ROOT, Ints, TokenGraph
+from pnag.search.token_graph import ROOT, Ints, TokenGraph
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import DEAD, Tokens
 
