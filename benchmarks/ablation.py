@@ -17,8 +17,8 @@ from benchmarks.study import (
     generated_quality,
     run_study,
 )
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
-from pnag.settings import TrainSettings
 
 CHANGES: dict[str, dict[str, Any]] = {
     "all": {},

@@ -18,8 +18,8 @@ from benchmarks.study import (
     generated_quality,
     run_study,
 )
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
-from pnag.settings import TrainSettings
 
 COUNTS = (1, 2, 5, 10, 30)
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from benchmarks.landscape import write_json
-from pnag.ranking import Floats, mean_pairwise_hinge, pairwise_hinge
-from pnag.rewards import Ranks, pareto_ranks
+from pnag.learning.ranking import Floats, mean_pairwise_hinge, pairwise_hinge
+from pnag.learning.rewards import Ranks, pareto_ranks
 
 BLOCK_ROWS = 500
 

@@ -31,10 +31,10 @@ from pnag.baselines.nas_mo import HARD, nas_mo
 from pnag.baselines.nsga2 import nsga2
 from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
+from pnag.learning.settings import TrainSettings
 from pnag.report.plots import curves_plot, histogram_plot
 from pnag.run import Run, train_run
 from pnag.search.archive import Archive
-from pnag.settings import TrainSettings
 
 N_EVALUATIONS = 16_000
 QUICK: dict[str, Any] = {"rounds": 2, "evaluator_steps": 20, "generator_steps": 10}

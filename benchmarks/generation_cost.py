@@ -22,8 +22,8 @@ import torch
 
 from benchmarks.landscape import Landscape, open_landscape, write_json
 from pnag.baselines.nsga2 import without_dead
+from pnag.learning.settings import TrainSettings
 from pnag.run import Run, load_run, train_run
-from pnag.settings import TrainSettings
 from predictors.cost import AdditiveCost
 from profiler.spaces.mobilenetv3 import (
     DEPTHS,

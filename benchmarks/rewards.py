@@ -21,11 +21,11 @@ from benchmarks.study import (
     quality,
     run_study,
 )
-from pnag.rewards import REWARDS
+from pnag.learning.rewards import REWARDS
+from pnag.learning.settings import TrainSettings
 from pnag.run import Run, train_run
 from pnag.search.decoding import decode
 from pnag.search.frontier import budget_use, violation_rate
-from pnag.settings import TrainSettings
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import Tokens
 

@@ -21,8 +21,8 @@ from benchmarks.study import (
     generated_quality,
     run_study,
 )
+from pnag.learning.settings import STRATEGIES, TrainSettings
 from pnag.run import train_run
-from pnag.settings import STRATEGIES, TrainSettings
 
 
 def main() -> None:

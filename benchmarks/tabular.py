@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from benchmarks.study import Figures, Variant, arguments_of, run_study
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem
-from pnag.settings import TrainSettings
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.spaces.mobilenetv3 import TokenPosition
 from profiler.spaces.tabular import TabularSpace

@@ -61,8 +61,8 @@ def train(
     from dataclasses import replace
 
     from pnag.inputs import inputs_of_run
+    from pnag.learning.settings import TrainSettings
     from pnag.run import settings_of_run, train_run
-    from pnag.settings import TrainSettings
 
     terminal = Terminal(json_output, quiet)
     given = _given(

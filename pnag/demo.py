@@ -12,9 +12,9 @@ import numpy as np
 
 from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
+from pnag.learning.settings import TrainSettings
 from pnag.run import Run, train_run
 from pnag.search.budget import spread_budgets_ms
-from pnag.settings import TrainSettings
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError
 from profiler.measuring.campaign import ProfileRequest, lock_name, profile_device

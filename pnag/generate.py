@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pnag.learning.threads import one_thread
+from pnag.learning.train import Learner
 from pnag.search.decoding import ROUNDING, Bools, Constraints, decode
 from pnag.search.problem import Problem
-from pnag.threads import one_thread
-from pnag.train import Learner
 from predictors.base import CostFunction, Floats
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pnag.learning.settings import TrainSettings
+from pnag.learning.train import Learner, new_learners
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
-from pnag.settings import TrainSettings
-from pnag.train import Learner, new_learners
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import replacing
 

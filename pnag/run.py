@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from pnag.evaluator import kendall_tau
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
 from pnag.inputs import Inputs, inputs_of_run
 from pnag.learner_files import (
@@ -25,12 +24,13 @@ from pnag.learner_files import (
     save_checkpoint,
     save_finished,
 )
-from pnag.rewards import reward_named
+from pnag.learning.evaluator import kendall_tau
+from pnag.learning.rewards import reward_named
+from pnag.learning.settings import TrainSettings
+from pnag.learning.threads import one_thread
+from pnag.learning.train import Learner, new_learners, round_work, run_round
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
-from pnag.settings import TrainSettings
-from pnag.threads import one_thread
-from pnag.train import Learner, new_learners, round_work, run_round
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal

@@ -20,9 +20,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from pnag.cli import run
+from pnag.learning.settings import TrainSettings
 from pnag.run import load_run
 from pnag.serve import create_app
-from pnag.settings import TrainSettings
 from profiler.devices.registry import open_device
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

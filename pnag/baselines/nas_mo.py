@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pnag.generator import Generator, log_likelihood, mean_entropy
-from pnag.rewards import COST_EXPONENT
+from pnag.learning.generator import Generator, log_likelihood, mean_entropy
+from pnag.learning.rewards import COST_EXPONENT
 from pnag.search.archive import Archive
 from pnag.search.decoding import decode, replay
 from pnag.search.problem import Problem

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pnag.cli_profile import calibrate_file
 from pnag.inputs import table_inputs
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
-from pnag.settings import TrainSettings
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

@@ -9,7 +9,7 @@ import typer
 
 import pnag.cli_generate
 import pnag.cli_train
-from pnag.settings import TrainSettings
+from pnag.learning.settings import TrainSettings
 from predictors.cost import madds_cost
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pnag.cli import run
-from pnag.settings import TrainSettings
+from pnag.learning.settings import TrainSettings
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.profiled import FAST, SMALL

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from pnag.generator import Generator, log_likelihood, mean_entropy
+from pnag.learning.generator import Generator, log_likelihood, mean_entropy
 from pnag.search.decoding import decode, replay
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnag.ranking import mean_pairwise_hinge, pairwise_hinge, pairwise_hinge_by_pairs
-from pnag.rewards import pareto_ranks
+from pnag.learning.ranking import mean_pairwise_hinge, pairwise_hinge, pairwise_hinge_by_pairs
+from pnag.learning.rewards import pareto_ranks
 
 
 @st.composite

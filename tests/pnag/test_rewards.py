@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnag.rewards import REWARDS, mnasnet_ranks, pareto_ranks, reward_named, tunas_ranks
+from pnag.learning.rewards import REWARDS, mnasnet_ranks, pareto_ranks, reward_named, tunas_ranks
 from profiler.errors import InvalidInputError
 
 TOP1 = np.array([0.70, 0.75, 0.75, 0.80, 0.60])

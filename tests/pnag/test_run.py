@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pnag.generate import Limits
+from pnag.learning.settings import TrainSettings
 from pnag.run import load_run, train_run
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem
-from pnag.settings import TrainSettings
 from predictors.cost import madds_cost, params_cost
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError

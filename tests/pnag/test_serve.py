@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from pnag.cli import run as run_command
 from pnag.inputs import tabular_inputs
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
 from pnag.search.problem import Problem
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
-from pnag.settings import TrainSettings
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem

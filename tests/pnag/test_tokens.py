@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from pnag.learning.settings import TrainSettings
 from pnag.run import train_run
 from pnag.search.problem import Problem
 from pnag.search.token_graph import token_graph
-from pnag.settings import TrainSettings
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import DEAD, TokenPosition
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pnag.rewards import reward_named
+from pnag.learning.rewards import reward_named
 from profiler.errors import InvalidInputError
 
 STRATEGIES = ("joint", "independent")
@@ -20,7 +20,7 @@ class TrainSettings:
         n_budgets: K, budgets with an embedding of their own.
         rounds: evaluations are spent in so many rounds; after the first, where the generator
             proposes.
-        reward: a name of `pnag.rewards.REWARDS`.
+        reward: a name of `pnag.learning.rewards.REWARDS`.
         strategy: one generator for all budgets, or an independent search for each of the K.
         active: whether the generator proposes at all; else every round is drawn at random.
         refine_steps: steps of local search on half of the proposals, guided by the evaluator.

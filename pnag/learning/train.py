@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.evaluator import Evaluator
-from pnag.generator import Generator, log_likelihood, mean_entropy
-from pnag.ranking import mean_pairwise_hinge
-from pnag.rewards import reward_named
+from pnag.learning.evaluator import Evaluator
+from pnag.learning.generator import Generator, log_likelihood, mean_entropy
+from pnag.learning.ranking import mean_pairwise_hinge
+from pnag.learning.rewards import reward_named
+from pnag.learning.settings import TrainSettings
 from pnag.search.archive import Archive
 from pnag.search.budget import BudgetGrid
 from pnag.search.decoding import LstmPolicy, MutationPolicy, decode, producible, replay
 from pnag.search.problem import Problem
-from pnag.settings import TrainSettings
 from predictors.base import Floats
 from profiler.spaces.mobilenetv3 import Tokens
 

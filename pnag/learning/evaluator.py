@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.rewards import Ranks
+from pnag.learning.rewards import Ranks
 from pnag.search.budget import BudgetGrid
 from pnag.search.decoding import Floats32
 from predictors.base import Floats
