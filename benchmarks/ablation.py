@@ -18,7 +18,7 @@ from benchmarks.study import (
     run_study,
 )
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.run import train_run
 
 CHANGES: dict[str, dict[str, Any]] = {
     "all": {},

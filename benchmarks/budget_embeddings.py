@@ -19,7 +19,7 @@ from benchmarks.study import (
     run_study,
 )
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.run import train_run
 
 COUNTS = (1, 2, 5, 10, 30)
 

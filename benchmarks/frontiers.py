@@ -33,7 +33,7 @@ from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
 from pnag.learning.settings import TrainSettings
 from pnag.report.plots import curves_plot, histogram_plot
-from pnag.run import Run, train_run
+from pnag.runs.run import Run, train_run
 from pnag.search.archive import Archive
 
 N_EVALUATIONS = 16_000

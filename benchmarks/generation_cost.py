@@ -23,7 +23,7 @@ import torch
 from benchmarks.landscape import Landscape, open_landscape, write_json
 from pnag.baselines.nsga2 import without_dead
 from pnag.learning.settings import TrainSettings
-from pnag.run import Run, load_run, train_run
+from pnag.runs.run import Run, load_run, train_run
 from predictors.cost import AdditiveCost
 from profiler.spaces.mobilenetv3 import (
     DEPTHS,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pnag.inputs import table_inputs
+from pnag.runs.inputs import table_inputs
 from pnag.search.archive import Archive
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem

@@ -23,7 +23,7 @@ from benchmarks.study import (
 )
 from pnag.learning.rewards import REWARDS
 from pnag.learning.settings import TrainSettings
-from pnag.run import Run, train_run
+from pnag.runs.run import Run, train_run
 from pnag.search.decoding import decode
 from pnag.search.frontier import budget_use, violation_rate
 from predictors.base import Floats

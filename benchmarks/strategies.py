@@ -22,7 +22,7 @@ from benchmarks.study import (
     run_study,
 )
 from pnag.learning.settings import STRATEGIES, TrainSettings
-from pnag.run import train_run
+from pnag.runs.run import train_run
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.landscape import Landscape, write_json
-from pnag.run import Run
+from pnag.runs.run import Run
 from pnag.search.frontier import budget_use, hypervolume, regret, violation_rate
 from predictors.base import Floats
 

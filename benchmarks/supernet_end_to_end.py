@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.inputs import LATENCY_FILE
-from pnag.run import load_run
+from pnag.runs.inputs import LATENCY_FILE
+from pnag.runs.run import load_run
 from pnag.search.budget import spread_budgets_ms
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset

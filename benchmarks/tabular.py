@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.study import Figures, Variant, arguments_of, run_study
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.run import train_run
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem
 from predictors.tabular import TabularAccuracy, TabularCost

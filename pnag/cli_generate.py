@@ -63,7 +63,7 @@ def generate(
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
     from pnag.generate import Limits
-    from pnag.run import load_run
+    from pnag.runs.run import load_run
     from pnag.search.budget import parse_budget_ms, parse_count
     from profiler.spaces.export import parse_formats
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -90,7 +90,7 @@ def generate(
         refuse_unwritable(out / "network")
     document: dict[str, Any] = {}
     if verify_on:
-        from pnag.inputs import LATENCY_FILE
+        from pnag.runs.inputs import LATENCY_FILE
         from pnag.verify import Request, generate_verified
         from profiler.tables.table import load_table
 

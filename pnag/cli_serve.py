@@ -36,7 +36,7 @@ def serve(
         raise InvalidInputError(
             f"pnag serve needs the package {error.name}: pip install 'pnag[serve]'"
         ) from None
-    from pnag.run import load_run
+    from pnag.runs.run import load_run
 
     terminal = Terminal(json_output, quiet)
     trained = load_run(run)

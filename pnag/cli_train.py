@@ -12,7 +12,7 @@ from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pnag.inputs import Inputs
+    from pnag.runs.inputs import Inputs
 
 
 def register(parent: typer.Typer) -> None:
@@ -60,9 +60,9 @@ def train(
     """Train evaluator and generator for one device; an interrupted run goes on with --resume."""
     from dataclasses import replace
 
-    from pnag.inputs import inputs_of_run
     from pnag.learning.settings import TrainSettings
-    from pnag.run import settings_of_run, train_run
+    from pnag.runs.inputs import inputs_of_run
+    from pnag.runs.run import settings_of_run, train_run
 
     terminal = Terminal(json_output, quiet)
     given = _given(
@@ -114,7 +114,7 @@ def _open_inputs(
     space: str | None,
     seed: int,
 ) -> Inputs:
-    from pnag.inputs import TABULAR_PREFIX, accuracy_file_of_run, table_inputs, tabular_inputs
+    from pnag.runs.inputs import TABULAR_PREFIX, accuracy_file_of_run, table_inputs, tabular_inputs
 
     if space and space.startswith(TABULAR_PREFIX):
         if latency_table or accuracy_table or accuracy_model or run:

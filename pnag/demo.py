@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pnag.cli_profile import calibrate_file
-from pnag.inputs import table_inputs
 from pnag.learning.settings import TrainSettings
-from pnag.run import Run, train_run
+from pnag.runs.inputs import table_inputs
+from pnag.runs.run import Run, train_run
 from pnag.search.budget import spread_budgets_ms
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError

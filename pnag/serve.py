@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pnag.cli_generate import to_json
 from pnag.generate import DEFAULT_SAMPLES, Limits
-from pnag.run import Run
+from pnag.runs.run import Run
 from profiler.errors import InfeasibleBudgetError, InvalidInputError, PnagError
 
 MAX_BUDGETS = 32

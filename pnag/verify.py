@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, described, generate
-from pnag.run import Run
+from pnag.runs.run import Run
 from pnag.search.problem import Problem
 from predictors.base import Floats
 from predictors.latency.calibration import MIN_NETWORKS, usable_networks

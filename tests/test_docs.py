@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from pnag.cli import run
 from pnag.learning.settings import TrainSettings
-from pnag.run import load_run
+from pnag.runs.run import load_run
 from pnag.serve import create_app
 from profiler.devices.registry import open_device
 from profiler.spaces.export import export_network, random_network

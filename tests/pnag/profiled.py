@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pnag.cli_profile import calibrate_file
-from pnag.inputs import table_inputs
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.inputs import table_inputs
+from pnag.runs.run import train_run
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

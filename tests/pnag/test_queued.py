@@ -9,8 +9,8 @@ import pytest
 from pnag.cli import run as pnag
 from pnag.cli_profile import calibrate_file
 from pnag.generate import Limits, generate
-from pnag.inputs import table_inputs
-from pnag.run import load_run, train_run
+from pnag.runs.inputs import table_inputs
+from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import UniformPolicy, decode, producible
 from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from pnag.cli import run as pnag
-from pnag.inputs import tabular_inputs
 from pnag.report.contents import Sources, gather
 from pnag.report.figures import draw_figures
 from pnag.report.page import page_data, render_page
 from pnag.report.plots import curves_plot
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import MAX_BLOCKS, read_traces
-from pnag.run import train_run
+from pnag.runs.inputs import tabular_inputs
+from pnag.runs.run import train_run
 from pnag.search.frontier import best_within
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

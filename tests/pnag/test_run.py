@@ -7,7 +7,7 @@ import pytest
 
 from pnag.generate import Limits
 from pnag.learning.settings import TrainSettings
-from pnag.run import load_run, train_run
+from pnag.runs.run import load_run, train_run
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem
 from predictors.cost import madds_cost, params_cost
@@ -132,10 +132,10 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, monkeypatch):
         if args[1].rounds_done == 2:
             raise KeyboardInterrupt
 
-    import pnag.run
+    import pnag.runs.run
 
-    real_round = pnag.run.run_round
-    monkeypatch.setattr(pnag.run, "run_round", interrupted)
+    real_round = pnag.runs.run.run_round
+    monkeypatch.setattr(pnag.runs.run, "run_round", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_run(problem, settings, tmp_path / "cut")
     monkeypatch.undo()
@@ -160,7 +160,7 @@ def test_a_run_interrupted_after_its_last_round_is_not_trained_again(tmp_path, m
         patch.setattr("pnag.report.plots.frontier_plot", interrupted)
         with pytest.raises(OSError, match="no space"):
             train_run(problem, settings, tmp_path / "cut")
-    monkeypatch.setattr("pnag.run.run_round", interrupted)
+    monkeypatch.setattr("pnag.runs.run.run_round", interrupted)
     train_run(problem, settings, tmp_path / "cut", resume=True)
     assert load_run(tmp_path / "cut", problem).learners[0].rounds_done == 1
     assert not (tmp_path / "cut" / "checkpoint.safetensors").exists()

@@ -17,9 +17,9 @@ from schemathesis.engine import events
 from starlette.testclient import TestClient
 
 from pnag.cli import run as run_command
-from pnag.inputs import tabular_inputs
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.inputs import tabular_inputs
+from pnag.runs.run import train_run
 from pnag.search.problem import Problem
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from profiler.errors import InvalidInputError

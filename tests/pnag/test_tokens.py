@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pnag.learning.settings import TrainSettings
-from pnag.run import train_run
+from pnag.runs.run import train_run
 from pnag.search.problem import Problem
 from pnag.search.token_graph import token_graph
 from profiler.errors import InfeasibleBudgetError, InvalidInputError

@@ -7,7 +7,7 @@ import pytest
 
 from pnag.cli import run as pnag
 from pnag.report.measured import read_measured
-from pnag.run import load_run
+from pnag.runs.run import load_run
 from pnag.verify import Request, generate_verified
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
 from profiler.measuring.campaign import network_workload

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
-from pnag.inputs import Inputs, inputs_of_run
-from pnag.learner_files import (
+from pnag.learning.evaluator import kendall_tau
+from pnag.learning.rewards import reward_named
+from pnag.learning.settings import TrainSettings
+from pnag.learning.threads import one_thread
+from pnag.learning.train import Learner, new_learners, round_work, run_round
+from pnag.runs.inputs import Inputs, inputs_of_run
+from pnag.runs.learner_files import (
     drop_checkpoint,
     load_checkpoint,
     load_finished,
     save_checkpoint,
     save_finished,
 )
-from pnag.learning.evaluator import kendall_tau
-from pnag.learning.rewards import reward_named
-from pnag.learning.settings import TrainSettings
-from pnag.learning.threads import one_thread
-from pnag.learning.train import Learner, new_learners, round_work, run_round
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
