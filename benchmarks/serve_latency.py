@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.landscape import write_json
 
-START = "from pnag.cli import main; main()"
+START = "from pnag.cli.app import main; main()"
 CLIENT_THREADS = 16
 
 

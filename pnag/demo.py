@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pnag.cli_profile import calibrate_file
+from pnag.cli.profile import calibrate_file
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import Run, train_run

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pnag.cli_generate import to_json
+from pnag.cli.generate import to_json
 from pnag.generate import DEFAULT_SAMPLES, Limits
 from pnag.runs.run import Run
 from profiler.errors import InfeasibleBudgetError, InvalidInputError, PnagError

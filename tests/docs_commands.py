@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from pnag.cli import build_app
+from pnag.cli.app import build_app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

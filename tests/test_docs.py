@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from pnag.cli import run
+from pnag.cli.app import run
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import load_run
 from pnag.serve import create_app
@@ -348,7 +348,7 @@ def test_help_ends_with_an_example_that_parses(name, command):
 
 
 def test_completion_is_offered(tmp_path):
-    script = "from pnag.cli import main; main()"
+    script = "from pnag.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "--show-completion", "bash"],
         check=True, capture_output=True, text=True,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pnag.cli_profile import calibrate_file
+from pnag.cli.profile import calibrate_file
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import train_run

@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from pnag.cli_supernet import register
+from pnag.cli.supernet import register
 from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.elastic import ElasticMobileNetV3

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pnag.cli import run
+from pnag.cli.app import run
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError
 
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
@@ -83,7 +83,7 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
     def raise_error() -> None:
         raise error
 
-    monkeypatch.setattr("pnag.cli.build_app", raise_error)
+    monkeypatch.setattr("pnag.cli.app.build_app", raise_error)
     assert run(["space"]) == code
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -91,7 +91,7 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
 def test_help_loads_nothing_heavy():
     heavy = ["torch", "sklearn", "ray", "plotly", "matplotlib", "onnx", "onnxruntime", "pydantic"]
     code = (
-        "import sys; from pnag.cli import run; run(['--help']); "
+        "import sys; from pnag.cli.app import run; run(['--help']); "
         f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -110,6 +110,6 @@ def test_ctrl_c_promises_only_what_is_kept(arguments, message, monkeypatch, caps
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pnag.cli.build_app", lambda: interrupted)
+    monkeypatch.setattr("pnag.cli.app.build_app", lambda: interrupted)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"pnag: {message}\n"

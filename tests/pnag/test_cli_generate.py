@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import typer
 
-import pnag.cli_generate
-import pnag.cli_train
+import pnag.cli.generate
+import pnag.cli.train
 from pnag.learning.settings import TrainSettings
 from predictors.cost import madds_cost
 from profiler.devices.base import DeviceInfo
@@ -22,8 +22,8 @@ INFO = DeviceInfo("fake", "fake", "simulated", "none", "0", 1, "float32", 1)
 
 def app():
     app = typer.Typer(pretty_exceptions_enable=False)
-    pnag.cli_train.register(app)
-    pnag.cli_generate.register(app)
+    pnag.cli.train.register(app)
+    pnag.cli.generate.register(app)
     return app
 
 

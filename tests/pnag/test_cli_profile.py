@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from pnag.cli import run
+from pnag.cli.app import run
 from predictors.latency.lookup import cost_from_table
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table

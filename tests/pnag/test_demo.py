@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pnag.cli import run
+from pnag.cli.app import run
 from pnag.learning.settings import TrainSettings
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table

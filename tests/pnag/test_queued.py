@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pnag.cli import run as pnag
-from pnag.cli_profile import calibrate_file
+from pnag.cli.app import run as pnag
+from pnag.cli.profile import calibrate_file
 from pnag.generate import Limits, generate
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run

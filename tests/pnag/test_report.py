@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pnag.cli import run as pnag
+from pnag.cli.app import run as pnag
 from pnag.report.contents import Sources, gather
 from pnag.report.figures import draw_figures
 from pnag.report.page import page_data, render_page

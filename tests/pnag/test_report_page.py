@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from pnag.cli import run as pnag
+from pnag.cli.app import run as pnag
 
 CHROMIUM = "/usr/bin/chromium"  # tests/install_debian_packages.sh
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -16,7 +16,7 @@ from schemathesis import engine
 from schemathesis.engine import events
 from starlette.testclient import TestClient
 
-from pnag.cli import run as run_command
+from pnag.cli.app import run as run_command
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import tabular_inputs
 from pnag.runs.run import train_run
@@ -221,7 +221,7 @@ def test_the_command_serves_on_loopback_until_interrupted(tabular_run):
     command = [
         sys.executable,
         "-c",
-        "from pnag.cli import main; main()",
+        "from pnag.cli.app import main; main()",
         "serve",
         "--run",
         tabular_run,

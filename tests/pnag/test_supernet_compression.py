@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pnag.cli import build_app
+from pnag.cli.app import build_app
 from pnag.supernet.checkpoint import (
     WEIGHTS,
     SupernetFile,

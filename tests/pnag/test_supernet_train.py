@@ -36,7 +36,7 @@ SMALL = TrainSettings(
     warmup_epochs=0.5, seed=4,
 )  # fmt: skip
 COMMAND_LINE = (
-    "import sys, typer; from pnag.cli_supernet import register; "
+    "import sys, typer; from pnag.cli.supernet import register; "
     "app = typer.Typer(); register(app); app(sys.argv[1:])"
 )
 

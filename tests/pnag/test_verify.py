@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pnag.cli import run as pnag
+from pnag.cli.app import run as pnag
 from pnag.report.measured import read_measured
 from pnag.runs.run import load_run
 from pnag.verify import Request, generate_verified

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pnag.cli import run
+from pnag.cli.app import run
 from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from pnag.examples import add_examples
+from pnag.cli.examples import add_examples
 from profiler.errors import PnagError
 
 EXIT_USAGE = 2
@@ -20,14 +20,14 @@ RESUMED = ("profile", "train", "demo", "supernet")  # the others begin again
 COMMAND_MODULES = (
     "profiler.cli.space",
     "profiler.cli.table",
-    "pnag.cli_profile",
+    "pnag.cli.profile",
     "predictors.cli",
-    "pnag.cli_train",
-    "pnag.cli_generate",
-    "pnag.cli_supernet",
-    "pnag.cli_demo",
-    "pnag.cli_report",
-    "pnag.cli_serve",
+    "pnag.cli.train",
+    "pnag.cli.generate",
+    "pnag.cli.supernet",
+    "pnag.cli.demo",
+    "pnag.cli.report",
+    "pnag.cli.serve",
 )
 
 
