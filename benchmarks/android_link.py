@@ -49,7 +49,7 @@ def profile_over(
     adbd.drop_every = drop_every
     binary = folder / "benchmark_model"
     binary.write_bytes(
-        executable_of(REPOSITORY / "tests/profiler/android/benchmark_model_standin.py")
+        executable_of(REPOSITORY / "tests/profiler/devices/android/benchmark_model_standin.py")
     )
     request = ProfileRequest(
         spec=f"adb://127.0.0.1:{server.port}/{adbd.serial}",

@@ -39,7 +39,7 @@ from tests.docs_commands import (
     shell_lines,
 )
 from tests.pnag.profiled import FAST, SMALL
-from tests.pnag.supernet_data import write_jpeg_npz
+from tests.pnag.supernet.supernet_data import write_jpeg_npz
 
 # --- What stands in for the reader's device, files and patience; all else is run as written ---
 
@@ -70,7 +70,7 @@ FEWER = {
 HARDWARE = ("adb", "cuda", "torch")  # devices that this machine may lack
 ELSEWHERE = {
     "serve": "runs until interrupted: tests/pnag/test_serve.py",
-    "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/test_supernet_elastic.py",
+    "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/supernet/test_elastic.py",
     "cifar10_jpeg_30k.npz": "hours",
 }
 # Pages that make all that they use; others find tables/cpu.json and runs/cpu.

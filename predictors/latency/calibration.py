@@ -7,11 +7,11 @@ colder or warmer caches) by a part common to all ops and by parts that depend on
 feature map, on stride, kernel and expansion, and on the op itself. Each part has a normal prior
 around zero: generalised ridge regression towards the table (Hoerl & Kennard 1970). How wide the
 priors of groups are is chosen by leave-one-out error, and may be nothing. A further part moves
-all ops from the table towards the law that the table follows (predictors/latency/work_law.py): what one op
-alone deviates from it, a network often does not show.
+all ops from the table towards the law that the table follows (work_law.py): what one op alone
+deviates from it, a network often does not show.
 
 A device that works through a queue takes no less than the host needs to fill it: there
-c(α) = max(sum, launches) where that predicts networks clearly better (predictors/latency/launch_fit.py).
+c(α) = max(sum, launches) where that predicts networks clearly better (launch_fit.py).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     latency(op) = law(op) · exp(residual[kind](op))
 
-The law (predictors/latency/work_law.py) is physical and extrapolates; what it leaves is learned per kind by
-a forest of extremely randomised trees (Geurts et al. 2006) where a kind has enough ops.
+The law (work_law.py) is physical and extrapolates; what it leaves is learned per kind by a
+forest of extremely randomised trees (Geurts et al. 2006) where a kind has enough ops.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import cast
 
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.devices.host.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
 from profiler.devices.registry import PLUGINS
 from profiler.errors import DeviceUnavailableError, PnagError
@@ -75,17 +75,17 @@ def host_status(spec: str, runtime: str) -> DeviceStatus:
             reason = ""
     except DeviceUnavailableError as error:
         reason = str(error)
-    return DeviceStatus(spec, host.cpu_model(), runtime, not reason, reason, host_findings())
+    return DeviceStatus(spec, monitor.cpu_model(), runtime, not reason, reason, host_findings())
 
 
 @cache
 def host_findings() -> tuple[Finding, ...]:
     """What disturbs measurements on this machine now. Takes half a second of watching."""
-    cores = host.allowed_cores()
-    monitor = host.HostMonitor(cores)
-    monitor.state()
+    cores = monitor.allowed_cores()
+    watch = monitor.HostMonitor(cores)
+    watch.state()
     busy = _busy_processes()
-    state = monitor.state()
+    state = watch.state()
     findings = [
         Finding(
             f"process {pid} ({name}) uses {share:.0f} % of a core",
@@ -118,14 +118,14 @@ def host_findings() -> tuple[Finding, ...]:
 def _settings(cores: Sequence[int]) -> list[Finding]:
     """What is set so that the clock will move."""
     findings = []
-    governor = host.governor(cores[-1])
+    governor = monitor.governor(cores[-1])
     if governor not in (None, "performance"):
         findings.append(
             Finding(
                 f"frequency governor is {governor}", "sudo cpupower frequency-set -g performance"
             )
         )
-    if host.turbo_enabled():
+    if monitor.turbo_enabled():
         findings.append(
             Finding(
                 "turbo is on: the clock depends on temperature and on other cores",
@@ -133,14 +133,14 @@ def _settings(cores: Sequence[int]) -> list[Finding]:
                 "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost",
             )
         )
-    if host.smt_active():
+    if monitor.smt_active():
         findings.append(
             Finding(
                 "hyperthreading is on: a busy sibling slows its core",
                 "echo off | sudo tee /sys/devices/system/cpu/smt/control",
             )
         )
-    if governor is None and host.is_virtual():
+    if governor is None and monitor.is_virtual():
         findings.append(
             Finding(
                 "a virtual machine: governor, clock and temperature cannot be read here, and "

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.canary import (
     Canary,
@@ -186,7 +186,7 @@ class Sweep:
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
-        available_mb = host.available_memory_mb() or float("inf")
+        available_mb = monitor.available_memory_mb() or float("inf")
         if hasattr(self._device, "free_memory_mb"):  # it has memory of its own
             available_mb = min(available_mb, self._device.free_memory_mb())
         budget = 1e6 * min(self._protocol.resident_mb, available_mb / 2)

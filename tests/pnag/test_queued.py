@@ -21,7 +21,7 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, synthetic_cost
 from tests.pnag.profiled import FAST, SILENT, SMALL
-from tests.profiler.simulated_cuda import launch_ms, simulated, work_ms
+from tests.profiler.devices.cuda.simulated_cuda import launch_ms, simulated, work_ms
 
 SPACE = MobileNetV3Space()
 WORK = synthetic_cost(SPACE)

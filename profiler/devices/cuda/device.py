@@ -36,7 +36,7 @@ from profiler.devices.cuda.queue import (
     usable_torch,
 )
 from profiler.devices.discovery import DeviceStatus, Finding
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
@@ -139,7 +139,7 @@ class CudaDevice(Closing):
             if lock_clocks_mhz is not None:
                 sensors.lock_clocks(lock_clocks_mhz)
                 undo.callback(sensors.unlock_clocks)
-            self._monitor = host.HostMonitor(host.allowed_cores())
+            self._monitor = monitor.HostMonitor(monitor.allowed_cores())
             self._reading = sensors.read()
             self._undo = undo.pop_all()
         self.queue, self._sensors = queue, sensors
@@ -155,7 +155,7 @@ class CudaDevice(Closing):
             batch_size=batch_size,
             max_clock_mhz=sensors.max_clock_mhz,
             os_release=platform.release() or None,
-            boot_id=host.boot_id(),
+            boot_id=monitor.boot_id(),
             options=_options(self.mode, precision, queue.gpu),
         )
 

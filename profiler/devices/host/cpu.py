@@ -10,7 +10,7 @@ import numpy as np
 
 from profiler.devices.base import Workload
 from profiler.devices.discovery import DeviceStatus, host_status
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.devices.host.pinned import PinnedHost
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.onnx_writer import export_onnx
@@ -22,7 +22,7 @@ def discover() -> list[DeviceStatus]:
     try:
         installed = version("onnxruntime")
     except PackageNotFoundError:
-        return [DeviceStatus("cpu", host.cpu_model(), "", False, "pip install onnxruntime")]
+        return [DeviceStatus("cpu", monitor.cpu_model(), "", False, "pip install onnxruntime")]
     return [host_status("cpu", f"onnxruntime {installed}")]
 
 
@@ -91,7 +91,7 @@ class CpuWorkload:
                 f"onnxruntime cannot load {workload.key}: {error}", reason="load_failed"
             ) from error
         self._session, self._binding = session, binding
-        self._clock = host.sample_clock(threads)
+        self._clock = monitor.sample_clock(threads)
 
     def sample_ms(self, runs: int) -> float:
         run, binding, clock = self._session.run_with_iobinding, self._binding, self._clock

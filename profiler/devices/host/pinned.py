@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from profiler.devices.base import DeviceInfo, DeviceState
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError
 from profiler.system.closing import Closing
 
@@ -25,15 +25,15 @@ class PinnedHost(Closing):
     uses_canary = True
 
     def __init__(self, threads: int) -> None:
-        self._allowed = host.allowed_cores()
+        self._allowed = monitor.allowed_cores()
         if threads > len(self._allowed):
             raise DeviceUnavailableError(
                 f"{threads} threads asked for, but this process may use {len(self._allowed)} cores"
             )
         self.threads = threads
-        self.cores = host.quietest_cores(threads)
+        self.cores = monitor.quietest_cores(threads)
         _pin(self.cores)  # worker threads inherit the affinity of the thread that starts them
-        self._monitor = host.HostMonitor(self.cores)
+        self._monitor = monitor.HostMonitor(self.cores)
 
     def describe(
         self, platform: str, runtime: str, runtime_version: str, *,
@@ -43,7 +43,7 @@ class PinnedHost(Closing):
         return DeviceInfo(
             spec=platform,
             platform=platform,
-            model=host.cpu_model(),
+            model=monitor.cpu_model(),
             runtime=runtime,
             runtime_version=runtime_version,
             threads=self.threads,
@@ -51,11 +51,11 @@ class PinnedHost(Closing):
             batch_size=batch_size,
             n_cores=os.cpu_count(),
             affinity=self.cores,
-            max_clock_mhz=host.max_clock_mhz(),
+            max_clock_mhz=monitor.max_clock_mhz(),
             os_release=os.uname().release,
-            boot_id=host.boot_id(),
+            boot_id=monitor.boot_id(),
             options=tuple(
-                sorted({"clock": host.sample_clock_name(self.threads), **options}.items())
+                sorted({"clock": monitor.sample_clock_name(self.threads), **options}.items())
             ),
         )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from profiler.devices.base import Workload
 from profiler.devices.discovery import DeviceStatus, host_status
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.devices.host.pinned import PinnedHost
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
@@ -84,7 +84,7 @@ class TFLiteWorkload:
                 reason="not_delegated",
             )
         self._model.set_input(rng.standard_normal((first.batch_size, *image), np.float32))
-        self._clock = host.sample_clock(threads)
+        self._clock = monitor.sample_clock(threads)
 
     def sample_ms(self, runs: int) -> float:
         invoke, clock = self._model.invoke, self._clock

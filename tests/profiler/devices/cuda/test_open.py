@@ -26,7 +26,7 @@ from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.device_conformance import LARGE, SMALL, DeviceConformance, network_workload, op_workload
-from tests.profiler.simulated_cuda import (
+from tests.profiler.devices.cuda.simulated_cuda import (
     ReplayedSensors,
     SimulatedQueue,
     reading,

@@ -15,7 +15,12 @@ from pnag.supernet.data import ArraySplit, fingerprint, hold_out, normalise, ope
 from pnag.supernet.image_folder import random_box
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
-from tests.pnag.supernet_data import coloured_dataset, coloured_images, encoded, write_jpeg_npz
+from tests.pnag.supernet.supernet_data import (
+    coloured_dataset,
+    coloured_images,
+    encoded,
+    write_jpeg_npz,
+)
 
 SPACE = open_space("mbv3-cifar")
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profiler.devices.base import Workload
-from profiler.devices.host import monitor as host
+from profiler.devices.host import monitor
 from profiler.devices.host.cpu import CpuDevice, discover
 from profiler.devices.registry import open_device
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice, Scenario
@@ -104,8 +104,8 @@ def test_a_model_that_does_not_run_is_a_typed_failure():
 
 
 def test_one_thread_is_timed_by_its_cpu_time_several_by_the_wall():
-    assert host.sample_clock_name(1) == "thread_cpu"
-    assert host.sample_clock_name(2) == "wall"
+    assert monitor.sample_clock_name(1) == "thread_cpu"
+    assert monitor.sample_clock_name(2) == "wall"
     assert dict(CpuDevice().info.options)["clock"] == "thread_cpu"
 
 
@@ -117,8 +117,8 @@ def test_more_threads_than_allowed_cores_are_refused():
 
 def test_the_quietest_cores_are_among_the_allowed():
     allowed = os.sched_getaffinity(0)
-    assert set(host.quietest_cores(1, probe_s=0.01)) <= allowed
-    assert host.quietest_cores(len(allowed)) == tuple(sorted(allowed))
+    assert set(monitor.quietest_cores(1, probe_s=0.01)) <= allowed
+    assert monitor.quietest_cores(len(allowed)) == tuple(sorted(allowed))
 
 
 def test_the_cpu_is_discovered_with_its_runtime():
@@ -133,8 +133,8 @@ def test_the_cpu_is_discovered_with_its_runtime():
 
 @pytest.fixture
 def proc(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "PROC", tmp_path)
-    monkeypatch.setattr(host, "CPUFREQ", tmp_path / "cpu")
+    monkeypatch.setattr(monitor, "PROC", tmp_path)
+    monkeypatch.setattr(monitor, "CPUFREQ", tmp_path / "cpu")
     return tmp_path
 
 
@@ -145,19 +145,25 @@ def write(root, files):
 
 
 def test_what_cannot_be_read_is_none(proc):
-    state = host.HostMonitor((0,)).state()
+    state = monitor.HostMonitor((0,)).state()
     assert (state.steal_pct, state.waiting_pct, state.cpu_pressure_pct, state.clock_mhz) == (
         (None,) * 4
     )
-    assert host.governor() is host.turbo_enabled() is host.smt_active() is host.boot_id() is None
+    assert (
+        monitor.governor()
+        is monitor.turbo_enabled()
+        is monitor.smt_active()
+        is monitor.boot_id()
+        is None
+    )
 
 
 def test_steal_and_waiting_are_shares_since_the_last_read(proc, monkeypatch):
     clock = iter([10.0, 12.0])
-    monkeypatch.setattr(host.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: next(clock))
     write(proc, {"stat": "cpu0 100 0 0 100 0 0 0 0 0 0\n", "thread-self/schedstat": "5 0 1"})
-    monitor = host.HostMonitor((0,))
-    monitor.state()
+    watch = monitor.HostMonitor((0,))
+    watch.state()
     write(
         proc,
         {
@@ -168,7 +174,7 @@ def test_steal_and_waiting_are_shares_since_the_last_read(proc, monkeypatch):
             "cpu/cpu0/cpufreq/scaling_cur_freq": "2400000\n",
         },
     )
-    state = monitor.state()
+    state = watch.state()
     assert state.steal_pct == pytest.approx(5.0)
     assert state.waiting_pct == pytest.approx(25.0)
     assert state.cpu_pressure_pct == 12.5
@@ -186,7 +192,7 @@ def test_steal_and_waiting_are_shares_since_the_last_read(proc, monkeypatch):
 )
 def test_turbo_is_read_from_intel_and_from_others(proc, files, turbo):
     write(proc, files)
-    assert host.turbo_enabled() is turbo
+    assert monitor.turbo_enabled() is turbo
 
 
 # --- fake and replay ------------------------------------------------------------------

@@ -30,7 +30,7 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd, Fault
 from tests.phone import REPOSITORY, executable_of
-from tests.profiler.android.conftest import FAST
+from tests.profiler.devices.android.conftest import FAST
 
 MakeDevice = Callable[..., AndroidDevice]
 SPACE = MobileNetV3Space(resolution_px=128)

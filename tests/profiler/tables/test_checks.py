@@ -16,7 +16,7 @@ from profiler.tables.table import (
     table_json_schema,
 )
 
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schemas" / "latency-table-1.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "schemas" / "latency-table-1.json"
 SPACE = MobileNetV3Space()
 KEYS = list(SPACE.distinct_ops())
 

@@ -106,7 +106,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from profiler.devices.simulated import fake
-from tests.profiler.test_profiling import SILENT, request, profile_device
+from tests.profiler.measuring.test_campaign import SILENT, request, profile_device
 draw = fake.FakeDevice.draw_ms
 def slowly(self, workload, runs):
     time.sleep(0.0002)

@@ -14,8 +14,8 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable, SpaceRef
 from profiler.terminal import Terminal
 from tests.adbd import Adbd
-from tests.profiler.android.conftest import FAST
-from tests.profiler.android.test_sweep import PROTOCOL
+from tests.profiler.devices.android.conftest import FAST
+from tests.profiler.devices.android.test_sweep import PROTOCOL
 
 SPACE = MobileNetV3Space(resolution_px=128)
 SILENT = Terminal(quiet=True)

@@ -26,9 +26,9 @@ from profiler.errors import InvalidInputError, PnagError
 from profiler.graph.network import randomise_
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.terminal import Terminal
-from tests.pnag.supernet_data import coloured_dataset, write_jpeg_npz
+from tests.pnag.supernet.supernet_data import coloured_dataset, write_jpeg_npz
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SPACE = open_space("mbv3-cifar")
 QUIET = Terminal(quiet=True)
 SMALL = TrainSettings(

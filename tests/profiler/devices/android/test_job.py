@@ -14,7 +14,7 @@ from profiler.devices.android.job import JobResult, read_boot_id, run_job
 from profiler.devices.android.link import AdbLink
 from profiler.errors import MeasurementError
 from tests.adbd import Adbd, Fault
-from tests.profiler.android.conftest import settled
+from tests.profiler.devices.android.conftest import settled
 
 FOLDER = "/data/local/tmp/session"
 

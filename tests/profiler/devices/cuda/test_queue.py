@@ -8,7 +8,7 @@ import torch
 from profiler.devices.cuda import queue as cuda_queue
 from profiler.devices.cuda.queue import TorchQueue, as_ours, describe_gpu
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from tests.profiler.simulated_torch import Cuda, SimulatedTorch
+from tests.profiler.devices.cuda.simulated_torch import Cuda, SimulatedTorch
 
 LOST = RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors")
 

@@ -21,8 +21,8 @@ from profiler.system.lock import HOST_CPU, device_lock
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
-from tests.profiler.android.conftest import FAST
-from tests.profiler.android.test_sweep import OPS, latencies_ms, sweep
+from tests.profiler.devices.android.conftest import FAST
+from tests.profiler.devices.android.test_sweep import OPS, latencies_ms, sweep
 
 PROMPT_HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,

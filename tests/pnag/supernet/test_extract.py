@@ -14,7 +14,11 @@ from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import PnagError
 from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import open_space
-from tests.pnag.supernet_data import supernet_command, write_jpeg_npz, write_supernet_and_images
+from tests.pnag.supernet.supernet_data import (
+    supernet_command,
+    write_jpeg_npz,
+    write_supernet_and_images,
+)
 
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]

@@ -18,7 +18,7 @@ from profiler.devices.android.benchmark_output import (
 )
 from profiler.devices.android.benchmark_profile import parse_profile_csv
 from profiler.errors import MeasurementError
-from tests.profiler.android.benchmark_model_standin import (
+from tests.profiler.devices.android.benchmark_model_standin import (
     phase_lines,
     profile_csv,
     result_proto,

@@ -38,13 +38,13 @@ from profiler.graph.network import Network, randomise_
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
-from tests.pnag.supernet_data import (
+from tests.pnag.supernet.supernet_data import (
     coloured_dataset,
     supernet_command,
     write_jpeg_npz,
     write_supernet_and_images,
 )
-from tests.pnag.test_supernet_train import COMMAND_LINE, ROOT
+from tests.pnag.supernet.test_train import COMMAND_LINE, ROOT
 
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]

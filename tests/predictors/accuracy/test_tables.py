@@ -20,7 +20,7 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "schemas" / "accuracy-table-1.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "schemas" / "accuracy-table-1.json"
 TOKENS = np.unique(SPACE.sample(200, np.random.default_rng(0)), axis=0)
 TOP1 = embedded_accuracy(SPACE).top1(TOKENS)
 ARCHS = [SPACE.format(row) for row in TOKENS]
