@@ -25,7 +25,8 @@ from predictors.accuracy.quadratic import Encoding, fit_quadratic
 from predictors.accuracy.tables import AccuracyTable, accuracy_from_table
 from predictors.base import Floats
 from predictors.cost import madds_cost
-from profiler.spaces.mobilenetv3 import DEAD, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space, Tokens
+from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.mobilenetv3 import N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 ENCODING = Encoding(tuple(len(position.choices) for position in SPACE.positions))

@@ -32,7 +32,7 @@ from pnag.baselines.nsga2 import nsga2
 from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
 from pnag.learning.settings import TrainSettings
-from pnag.report.plots import curves_plot, histogram_plot
+from pnag.plots import curves_plot, histogram_plot
 from pnag.runs.run import Run, train_run
 from pnag.search.archive import Archive
 

@@ -25,15 +25,8 @@ from pnag.baselines.nsga2 import without_dead
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import Run, load_run, train_run
 from predictors.cost import AdditiveCost
-from profiler.spaces.mobilenetv3 import (
-    DEPTHS,
-    EXPANDS,
-    KERNELS,
-    N_SLOTS,
-    N_STAGES,
-    SLOTS_PER_STAGE,
-    Tokens,
-)
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE
 
 QUICK = TrainSettings(n_evaluations=400, rounds=2, evaluator_steps=10, generator_steps=5)
 

@@ -22,7 +22,7 @@ from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.local_search import local_optimum
 from pnag.baselines.nsga2 import nsga2
 from pnag.search.archive import Archive
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 
 
 def best_per_budget(archives: list[Archive], budgets: np.ndarray, n_best: int) -> list[Tokens]:

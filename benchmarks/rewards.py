@@ -27,7 +27,7 @@ from pnag.runs.run import Run, train_run
 from pnag.search.decoding import decode
 from pnag.search.frontier import budget_use, violation_rate
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 
 SAMPLES = 64
 

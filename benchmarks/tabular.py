@@ -17,7 +17,7 @@ from pnag.runs.run import train_run
 from pnag.search.frontier import best_within, hypervolume
 from pnag.search.problem import Problem
 from predictors.tabular import TabularAccuracy, TabularCost
-from profiler.spaces.mobilenetv3 import TokenPosition
+from profiler.spaces.base import TokenPosition
 from profiler.spaces.tabular import TabularSpace
 
 N_POSITIONS, N_CHOICES = 6, 5

@@ -138,7 +138,7 @@ def _generated_and_measured(
 
 
 def _write(folder: Path, rows: list[DemoRow], run: Run, table: LatencyTable) -> tuple[Path, ...]:
-    from pnag.report.plots import frontier_plot
+    from pnag.plots import frontier_plot
 
     frontier = run.frontier()
     measured_ms, top1 = np.array([[row.measured_ms, row.top1] for row in rows]).T

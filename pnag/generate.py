@@ -10,12 +10,14 @@ import numpy as np
 
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner
-from pnag.search.decoding import ROUNDING, Bools, Constraints, decode
+from pnag.search.constraints import ROUNDING, Bools, Constraints
+from pnag.search.decoding import decode
 from pnag.search.problem import Problem
 from predictors.base import CostFunction, Floats
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 DEFAULT_SAMPLES = 32
 DEFAULT_SHORTLIST = 8

@@ -11,6 +11,7 @@ import numpy as np
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
+from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import (
     EXPANDS,
     KERNELS,
@@ -18,7 +19,6 @@ from profiler.spaces.mobilenetv3 import (
     N_STAGES,
     SLOTS_PER_STAGE,
     MobileNetV3Space,
-    Tokens,
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 from profiler.spaces.tabular import TabularSpace
 
 

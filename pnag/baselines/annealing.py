@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pnag.search.archive import Archive
-from pnag.search.decoding import MutationPolicy, decode
+from pnag.search.decoding import decode
+from pnag.search.policies import MutationPolicy
 from pnag.search.problem import Problem
 from predictors.base import Floats
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.search.problem import Problem
-from profiler.spaces.mobilenetv3 import DEAD, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
+from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.mobilenetv3 import N_SLOTS, N_STAGES, SLOTS_PER_STAGE
 
 Blocks = NDArray[np.int8]  # [n, 20]; 0 is no block, else 1 + 3 · expand choice + kernel choice
 N_STATES = 10

@@ -8,14 +8,8 @@ import numpy as np
 
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
-from profiler.spaces.mobilenetv3 import (
-    DEAD,
-    DEPTHS,
-    N_STAGES,
-    SLOTS_PER_STAGE,
-    MobileNetV3Space,
-    Tokens,
-)
+from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.mobilenetv3 import DEPTHS, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space
 
 
 def without_dead(tokens: Tokens) -> Tokens:

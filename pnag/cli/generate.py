@@ -16,7 +16,8 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
     from pnag.verify import Verification, VerifiedArchitecture
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space, SearchSpace
+    from profiler.spaces.base import SearchSpace
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.tables.table import Calibration, NetworkEntry
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from pnag.learning.rewards import Ranks
 from pnag.search.budget import BudgetGrid
-from pnag.search.decoding import Floats32
+from pnag.search.policies import Floats32
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3 import DEAD, SearchSpace, Tokens
+from profiler.spaces.base import DEAD, SearchSpace, Tokens
 
 
 class Evaluator(nn.Module):

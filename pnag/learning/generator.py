@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.search.decoding import Floats32, LstmPolicy, Trajectory
+from pnag.search.decoding import Trajectory
+from pnag.search.policies import Floats32, LstmPolicy
 from pnag.search.token_graph import TokenGraph
 
 

@@ -18,10 +18,11 @@ from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
 from pnag.search.archive import Archive
 from pnag.search.budget import BudgetGrid
-from pnag.search.decoding import LstmPolicy, MutationPolicy, decode, producible, replay
+from pnag.search.decoding import decode, producible, replay
+from pnag.search.policies import LstmPolicy, MutationPolicy
 from pnag.search.problem import Problem
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 
 
 @dataclass

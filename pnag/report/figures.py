@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pnag.report import plots
+from pnag import plots
 from pnag.report.contents import Check, Contents
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace

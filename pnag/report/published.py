@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, SearchSpace
+from profiler.spaces.base import SearchSpace
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 NAME_COLUMNS = ("name", "architecture", "model")
 

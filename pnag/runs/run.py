@@ -244,7 +244,7 @@ def _begin(
 
 def _finish(run: Run, folder: Path) -> None:
     """Write weights, frontier and its plot, then `finished` in the config."""
-    from pnag.report.plots import frontier_plot
+    from pnag.plots import frontier_plot
 
     save_finished(folder, run.learners)
     frontier = run.frontier()

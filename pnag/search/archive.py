@@ -10,7 +10,7 @@ from pnag.search.frontier import non_dominated
 from pnag.search.problem import Problem
 from pnag.search.token_graph import Ints
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 
 
 @dataclass(frozen=True)

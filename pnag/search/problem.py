@@ -8,12 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
-from pnag.search.decoding import Constraints, UniformPolicy, decode
+from pnag.search.constraints import Constraints
+from pnag.search.decoding import decode
+from pnag.search.policies import UniformPolicy
 from pnag.search.token_graph import NotAdditiveError, TokenGraph, token_graph
 from predictors.base import AccuracyModel, CostFunction, Floats
 from predictors.cost import LaunchCost
 from predictors.latency.additive_fit import fit_additive
-from profiler.spaces.mobilenetv3 import SearchSpace, Tokens
+from profiler.spaces.base import SearchSpace, Tokens
 
 FIT_SAMPLES = 4000
 

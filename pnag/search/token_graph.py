@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from predictors.base import CostFunction, Floats
 from predictors.cost import AdditiveCost
 from profiler.errors import InvalidInputError
+from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.mobilenetv3 import (
     DEPTHS,
     EXPANDS,
@@ -23,8 +24,6 @@ from profiler.spaces.mobilenetv3 import (
     N_STAGES,
     SLOTS_PER_STAGE,
     MobileNetV3Space,
-    SearchSpace,
-    Tokens,
 )
 from profiler.spaces.tabular import TabularSpace
 

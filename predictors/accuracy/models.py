@@ -21,7 +21,8 @@ from predictors.accuracy.once_for_all import load_ofa_accuracy
 from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.base import AccuracyModel, Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
 
 SCHEMA: Final = "pnag.accuracy-model/1"

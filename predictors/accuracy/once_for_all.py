@@ -20,14 +20,8 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import (
-    EXPANDS,
-    KERNELS,
-    N_SLOTS,
-    N_STAGES,
-    MobileNetV3Space,
-    Tokens,
-)
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import EXPANDS, KERNELS, N_SLOTS, N_STAGES, MobileNetV3Space
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3 import Tokens
+from profiler.spaces.base import Tokens
 
 CONSTANT = 10.0  # prior variance of the constant, relative to that of the main effects
 PAIR_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # γ

@@ -23,7 +23,8 @@ from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance, desc
 from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.tables.table import SpaceRef
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.cost import AdditiveCost
-from profiler.spaces.mobilenetv3 import EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE
 
 N_BLOCKS = len(EXPANDS) * len(KERNELS)
 

@@ -22,7 +22,7 @@ OBSERVE_S = 0.5
 
 # Modules that may offer `discover() -> Sequence[DeviceStatus]`, as may those of other packages'
 # devices; each answers without its SDK too.
-BACKENDS = ("cpu", "tflite", "android", "cuda")
+BACKENDS = ("host.cpu", "host.tflite", "android.device", "cuda.device")
 
 
 @dataclass(frozen=True, slots=True)

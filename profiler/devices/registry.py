@@ -30,22 +30,24 @@ def open_device(
         )
     settings = {"threads": threads, "batch_size": batch_size, "precision": precision, **options}
     if spec.startswith("adb://"):
-        return _backend("android", "AndroidDevice")(spec, **settings)
+        return _backend("android.device", "AndroidDevice")(spec, **settings)
     kind, colon, argument = spec.partition(":")
     match kind:
         case "cpu" if not colon:
-            return _backend("cpu", "CpuDevice")(**settings)
+            return _backend("host.cpu", "CpuDevice")(**settings)
         case "tflite" if not colon:
-            return _backend("tflite", "TFLiteDevice")(**settings)
+            return _backend("host.tflite", "TFLiteDevice")(**settings)
         case "cuda":
             index = _index(spec, argument, colon)
-            return _backend("cuda", "CudaDevice")(index, **settings)
+            return _backend("cuda.device", "CudaDevice")(index, **settings)
         case "fake":
-            return _backend("fake", "FakeDevice")(_index(spec, argument, colon), **settings)
+            return _backend("simulated.fake", "FakeDevice")(
+                _index(spec, argument, colon), **settings
+            )
         case "replay" if argument:
-            return _backend("replay", "ReplayDevice")(Path(argument), **settings)
+            return _backend("simulated.replay", "ReplayDevice")(Path(argument), **settings)
         case "adb" if argument or not colon:
-            return _backend("android", "AndroidDevice")(spec, **settings)
+            return _backend("android.device", "AndroidDevice")(spec, **settings)
     for plugin in entry_points(group=PLUGINS, name=kind):
         return cast(Device, plugin.load()(spec, **settings))
     raise InvalidInputError(f"unknown device {spec!r}; known forms: {FORMS}")

@@ -1,8 +1,7 @@
-"""Search spaces: which architectures exist, how they are written, what ops they are made of.
+"""Once-for-All's MobileNetV3 (Cai et al., ICLR 2020; github.com/mit-han-lab/once-for-all).
 
-`SearchSpace` is all that the generator needs (token positions and which are active).
-`MobileNetV3Space` is Once-for-All's MobileNetV3 (Cai et al., ICLR 2020; github.com/mit-han-lab/
-once-for-all), exactly as published, and its variant for 32x32 images.
+Exactly as published, and its variant for 32x32 images: which architectures exist, how they are
+written, what ops they are made of.
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible
-
-Tokens = NDArray[np.int8]  # choice index of every position; DEAD where the position is inactive
-DEAD = -1
+from profiler.spaces.base import DEAD, TokenPosition, Tokens
 
 N_STAGES = 5
 SLOTS_PER_STAGE = 4
@@ -29,37 +24,6 @@ DEPTHS = (2, 3, 4)
 KERNELS = (3, 5, 7)
 EXPANDS = (3, 4, 6)
 WIDTH_MULTS = (1.0, 1.2)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPosition:
-    """One decision: its name and the values its tokens stand for."""
-
-    name: str
-    choices: tuple[int | float | str, ...]
-
-
-@runtime_checkable
-class SearchSpace(Protocol):
-    """What pnag/ needs of a space. Tokens are int8 arrays [n, L]; dead positions hold -1."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def positions(self) -> tuple[TokenPosition, ...]: ...
-
-    def sample(self, n: int, rng: np.random.Generator) -> Tokens:
-        """[n, L] random valid architectures."""
-        ...
-
-    def parse(self, text: str) -> Tokens:
-        """[L] tokens of one written architecture; InvalidInputError if malformed."""
-        ...
-
-    def format(self, tokens: Tokens) -> str:
-        """The written form of one row of tokens [L]; the inverse of `parse`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

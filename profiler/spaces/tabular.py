@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import TokenPosition, Tokens
+from profiler.spaces.base import TokenPosition, Tokens
 
 ACCURACY_COLUMNS = {"top1": 1.0, "top1_pct": 100.0}  # header -> what stands for all correct
 LATENCY_COLUMN = "latency_ms"

@@ -7,7 +7,8 @@ import numpy as np
 from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost
 from predictors.tabular import TabularAccuracy, TabularCost
-from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space, TokenPosition
+from profiler.spaces.base import TokenPosition
+from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space
 from profiler.spaces.tabular import TabularSpace
 
 

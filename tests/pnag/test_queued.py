@@ -11,7 +11,8 @@ from pnag.cli.profile import calibrate_file
 from pnag.generate import Limits, generate
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run
-from pnag.search.decoding import UniformPolicy, decode, producible
+from pnag.search.decoding import decode, producible
+from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost
 from profiler.devices.cuda import device as cuda

@@ -23,7 +23,7 @@ from pnag.runs.run import train_run
 from pnag.search.problem import Problem
 from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import TokenPosition
+from profiler.spaces.base import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 SMALL = TrainSettings(

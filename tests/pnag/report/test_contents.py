@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
+from pnag.plots import curves_plot
 from pnag.report.contents import Sources, gather
 from pnag.report.figures import draw_figures
 from pnag.report.page import page_data, render_page
-from pnag.report.plots import curves_plot
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import MAX_BLOCKS, read_traces
 from pnag.runs.inputs import tabular_inputs

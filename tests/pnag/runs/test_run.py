@@ -157,7 +157,7 @@ def test_a_run_interrupted_after_its_last_round_is_not_trained_again(tmp_path, m
     problem = tabular_problem()
     settings = TrainSettings(n_evaluations=60, rounds=1, evaluator_steps=2, generator_steps=2)
     with monkeypatch.context() as patch:
-        patch.setattr("pnag.report.plots.frontier_plot", interrupted)
+        patch.setattr("pnag.plots.frontier_plot", interrupted)
         with pytest.raises(OSError, match="no space"):
             train_run(problem, settings, tmp_path / "cut")
     monkeypatch.setattr("pnag.runs.run.run_round", interrupted)

@@ -3,11 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnag.search.decoding import Constraints, MutationPolicy, UniformPolicy, decode, replay
+from pnag.search.constraints import Constraints
+from pnag.search.decoding import decode, replay
+from pnag.search.policies import MutationPolicy, UniformPolicy
 from pnag.search.token_graph import NotAdditiveError, token_graph
 from predictors.cost import madds_cost, params_cost
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import DEAD, MobileNetV3Space
+from profiler.spaces.base import DEAD
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.pnag.landscapes import grid_space, mobilenet_problem, tabular_problem
 
 SPACE = MobileNetV3Space()

@@ -11,7 +11,7 @@ from pnag.runs.run import train_run
 from pnag.search.problem import Problem
 from pnag.search.token_graph import token_graph
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.spaces.mobilenetv3 import DEAD, TokenPosition
+from profiler.spaces.base import DEAD, TokenPosition
 
 CHOICES = (3, 2, 4, 3)
 PRICE_MS = [np.array([1.0, 2.0, 4.0]), np.array([0.5, 3.0]), np.arange(4.0), np.array([5, 1, 2.0])]

@@ -12,7 +12,8 @@ import torch
 
 from predictors.accuracy.models import load_accuracy_model
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.ofa_oracle import import_ofa
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)

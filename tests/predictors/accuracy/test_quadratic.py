@@ -18,7 +18,8 @@ from predictors.accuracy.quadratic import (
     cross_validate,
     fit_quadratic,
 )
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, Tokens
+from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 ENCODING = Encoding((3,) * 45)

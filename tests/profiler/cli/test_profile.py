@@ -156,9 +156,9 @@ def test_a_backend_of_another_package_is_listed(monkeypatch):
 
 def test_what_disturbs_the_host_is_named(monkeypatch):
     monkeypatch.setattr(status, "_busy_processes", lambda: [(42, "hog", 97.0)])
-    monkeypatch.setattr(status.host, "governor", lambda core=0: "powersave")
-    monkeypatch.setattr(status.host, "turbo_enabled", lambda: True)
-    monkeypatch.setattr(status.host, "smt_active", lambda: True)
+    monkeypatch.setattr(status.monitor, "governor", lambda core=0: "powersave")
+    monkeypatch.setattr(status.monitor, "turbo_enabled", lambda: True)
+    monkeypatch.setattr(status.monitor, "smt_active", lambda: True)
     status.host_findings.cache_clear()
     problems = [finding.problem for finding in status.host_findings()]
     status.host_findings.cache_clear()
@@ -170,8 +170,8 @@ def test_what_disturbs_the_host_is_named(monkeypatch):
 
 def test_a_single_core_a_load_and_a_system_without_affinity_are_named(monkeypatch):
     monkeypatch.setattr(status, "_busy_processes", lambda: [])
-    monkeypatch.setattr(status.host, "allowed_cores", lambda: (0,))
-    monkeypatch.setattr(status.host, "cpu_pressure_pct", lambda: None)  # a kernel without PSI
+    monkeypatch.setattr(status.monitor, "allowed_cores", lambda: (0,))
+    monkeypatch.setattr(status.monitor, "cpu_pressure_pct", lambda: None)  # a kernel without PSI
     monkeypatch.setattr(status.os, "getloadavg", lambda: (7.5, 0.0, 0.0))
     monkeypatch.delattr(status.os, "sched_setaffinity")
     status.host_findings.cache_clear()

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
+from profiler.spaces.base import DEAD, SearchSpace
 from profiler.spaces.mobilenetv3 import (
-    DEAD,
     DEPTHS,
     EXPANDS,
     KERNELS,
     Architecture,
     MobileNetV3Space,
-    SearchSpace,
     open_space,
 )
 

@@ -3,7 +3,7 @@ import pytest
 
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import SearchSpace
+from profiler.spaces.base import SearchSpace
 from profiler.spaces.tabular import load_tabular_space
 
 CSV = """kernel,block,top1_pct,latency_ms
