@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Latency of architectures and ONNX networks.")(predict)
 
 
+@shared_options
 def predict(
     latency_table: Annotated[
         list[Path],
@@ -50,9 +51,8 @@ def predict(
     confidence: Annotated[
         float, typer.Option("--confidence", help="Coverage of the interval.")
     ] = 0.95,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.latency.networks import LatencyPredictor
@@ -64,7 +64,6 @@ def predict(
         raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
-    terminal = Terminal(json_output, quiet)
     table = load_table(latency_table[0])
     predictor = LatencyPredictor(table, *(read_table(path) for path in latency_table[1:]))
     batch_size = table.device.batch_size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="The whole job on this machine's CPU.")(demo)
 
 
+@shared_options
 def demo(
     device: Annotated[str, typer.Option("--device", help="Device to measure.")] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Directory of everything made.")] = Path(
@@ -26,9 +27,9 @@ def demo(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew, even if --out holds an unfinished demo.")
     ] = False,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Profile this CPU, train, generate for five budgets, measure, compare.
 
@@ -36,7 +37,6 @@ def demo(
     """
     from pnag.demo import run_demo
 
-    terminal = Terminal(json_output, quiet)
     result = run_demo(out, terminal, device=device, fresh=fresh, seed=seed)
     terminal.result(_document(result), _text(result, out))
 

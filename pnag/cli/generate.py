@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -25,6 +25,7 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="The best architecture within each budget.")(generate)
 
 
+@shared_options
 def generate(
     run: Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")],
     budget: Annotated[
@@ -58,9 +59,9 @@ def generate(
         str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Directory of the exports.")] = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
     from pnag.generate import Limits
@@ -82,7 +83,6 @@ def generate(
         max_madds=parse_count(max_madds, what="MAdds") if max_madds else None,
         max_params=parse_count(max_params, what="parameters") if max_params else None,
     )
-    terminal = Terminal(json_output, quiet)
     trained = load_run(run)
     space = trained.problem.space
     if (verify_on or formats) and not isinstance(space, MobileNetV3Space):

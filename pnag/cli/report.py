@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -16,6 +16,7 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="One HTML page of a run; figures for papers.")(report)
 
 
+@shared_options
 def report(
     run: Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")],
     out: Annotated[
@@ -43,9 +44,9 @@ def report(
         Path | None,
         typer.Option("--journal", help="Raw samples; by default beside the run's table."),
     ] = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Write one HTML file that works offline, figures for papers, or both."""
     if out is None and figures is None:
@@ -53,7 +54,6 @@ def report(
     from pnag.report.contents import Sources, gather
     from profiler.system.atomic import refuse_unwritable, write_text_atomic
 
-    terminal = Terminal(json_output, quiet)
     sources = Sources(measured or (), published or (), journal)
     for path in (out, figures and figures / "figure"):
         if path is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -17,6 +17,7 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="Answer budgets over HTTP.")(serve)
 
 
+@shared_options
 def serve(
     run: Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")],
     host: Annotated[
@@ -25,9 +26,9 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 8000,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Answer budgets with architectures over HTTP, until Ctrl-C."""
     try:
@@ -38,7 +39,6 @@ def serve(
         ) from None
     from pnag.runs.run import load_run
 
-    terminal = Terminal(json_output, quiet)
     trained = load_run(run)
     with service.listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host

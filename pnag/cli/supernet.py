@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.lock import device_lock
@@ -57,6 +57,7 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@shared_options
 def train(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Run directory; resumed if it has one.")],
@@ -106,9 +107,9 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
     device: DeviceOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Train all subnets at once. The same command again goes on where it stopped.
 
@@ -147,14 +148,15 @@ def train(
             seed=seed,
         )
         options = RunOptions(out, fresh, checkpoint_steps, log_steps, validate_epochs, tensorboard)
-        terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
+        own = terminal if workers.is_first else Terminal(quiet=True)
         dataset = open_dataset(data, chosen)
-        path = train_supernet(chosen, dataset, settings, options, workers, terminal, init=init)
+        path = train_supernet(chosen, dataset, settings, options, workers, own, init=init)
         if workers.is_first:
             terminal.result({"run": str(out), "checkpoint": str(path)}, f"trained: {path}")
 
 
 @app.command()
+@shared_options
 def evaluate(
     checkpoint: CheckpointOption,
     data: DataOption,
@@ -177,9 +179,9 @@ def evaluate(
     precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")] = "float32",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not resume.")] = False,
     device: DeviceOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Recalibrate BatchNorm and measure top-1, architecture by architecture.
 
@@ -228,8 +230,8 @@ def evaluate(
         workers.wait()  # until none has anything to refuse
         if fresh and workers.is_first:
             job.discard()
-        terminal = Terminal(json_output and workers.is_first, quiet or not workers.is_first)
-        with terminal.progress("evaluating", len(chosen)) as progress:
+        own = terminal if workers.is_first else Terminal(quiet=True)
+        with own.progress("evaluating", len(chosen)) as progress:
             supernet.to(workers.device)
             table = job.run(
                 supernet.space,
@@ -247,6 +249,7 @@ def evaluate(
 
 
 @app.command()
+@shared_options
 def extract(
     checkpoint: CheckpointOption,
     arch: Annotated[
@@ -270,9 +273,9 @@ def extract(
     ] = None,
     held_out: HeldOutOption = False,
     device: DeviceOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Write one subnet as a standalone network with its trained weights."""
     from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
@@ -287,7 +290,6 @@ def extract(
         raise InvalidInputError("--recipe needs --data: BatchNorm is recalibrated on its images")
     if held_out and data is None:
         raise InvalidInputError("--held-out needs --data")
-    terminal = Terminal(json_output, quiet)
     supernet = _open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
     _refuse_untrained(checkpoint, [architecture])
@@ -320,12 +322,12 @@ def extract(
 
 
 @app.command()
+@shared_options
 def compress(
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="supernet.safetensors.")],
     out: Annotated[Path, typer.Option("--out", help="The smaller checkpoint (.safetensors).")],
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Write a supernet's weights in 8 bits, a quarter of the size; all commands read them."""
     from pnag.supernet.checkpoint import compress_supernet, file_digest
@@ -339,7 +341,7 @@ def compress(
     smaller.save(out)
     sizes = {"bytes_before": checkpoint.stat().st_size, "bytes": out.stat().st_size}
     before, after = (f"{size / 1e6:.1f} MB" for size in sizes.values())
-    Terminal(json_output, quiet).result(
+    terminal.result(
         {"checkpoint": str(out), "sha256": file_digest(out), **sizes},
         f"{before} to {after}: {out}",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -19,6 +19,7 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="Train evaluator and generator on a table.")(train)
 
 
+@shared_options
 def train(
     context: typer.Context,
     latency_table: Annotated[
@@ -53,9 +54,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Train evaluator and generator for one device; an interrupted run goes on with --resume."""
     from dataclasses import replace
@@ -64,7 +65,6 @@ def train(
     from pnag.runs.inputs import inputs_of_run
     from pnag.runs.run import settings_of_run, train_run
 
-    terminal = Terminal(json_output, quiet)
     given = _given(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
         reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
-from profiler.cli.space import ResolutionOption, SpaceOption, WidthOption
+from profiler.cli.options import ResolutionOption, SpaceOption, WidthOption, shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -31,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("devices")(devices)
 
 
+@shared_options
 def profile(
     device: DeviceOption,
     space: SpaceOption = "mbv3",
@@ -79,9 +79,9 @@ def profile(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on with the journal, or begin anew.")
     ] = True,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> list[Path]:
     """Measure every op of a space, and some whole networks, into a latency table."""
     from profiler.measuring.campaign import ProfileRequest, default_out
@@ -93,7 +93,6 @@ def profile(
         raise InvalidInputError("--out names one table; leave it out with several devices")
     if networks is not None and not 0 <= networks <= MAX_NETWORKS:
         raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
-    terminal = Terminal(json_output, quiet)
     chosen = open_space(space, width_mult, resolution)
     if benchmark_binary is not None and not any(spec.startswith("adb") for spec in device):
         raise InvalidInputError("--benchmark-binary is for adb devices only")
@@ -192,9 +191,8 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
     return {"tables": tables}, "\n".join(lines)
 
 
-def devices(
-    json_output: JsonOption = False, quiet: QuietOption = False, seed: SeedOption = 0
-) -> None:
+@shared_options
+def devices(*, terminal: Terminal) -> None:
     """List what is attached, whether it can be measured now, and what would disturb it."""
     from dataclasses import asdict
 
@@ -210,6 +208,4 @@ def devices(
     if findings:
         lines.append("\nwhat makes numbers unsteady now, and what to do:")
     lines += [f"  {finding.problem}\n      {finding.remedy}" for finding in findings]
-    Terminal(json_output, quiet).result(
-        {"devices": [asdict(status) for status in found]}, "\n".join(lines)
-    )
+    terminal.result({"devices": [asdict(status) for status in found]}, "\n".join(lines))

@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import (
+    ArchOption,
+    ExportOption,
+    ResolutionOption,
+    SpaceOption,
+    WidthOption,
+    shared_options,
+)
 from profiler.terminal import Terminal
-
-SpaceOption = Annotated[str, typer.Option("--space", help="mbv3 or mbv3-cifar.")]
-WidthOption = Annotated[float, typer.Option("--width-mult", help="Width multiplier, 1.0 or 1.2.")]
-ResolutionOption = Annotated[
-    int | None, typer.Option("--resolution", help="Input size in px; by default the space's own.")
-]
-ArchOption = Annotated[
-    str, typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON.")
-]
 
 app = typer.Typer(no_args_is_help=True, help="Describe a search space, inspect an architecture.")
 
@@ -27,13 +25,13 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@shared_options
 def describe(
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = 1.0,
     resolution: ResolutionOption = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Say what the space contains: its decisions, its size and its range of costs."""
     from profiler.spaces.mobilenetv3 import open_space
@@ -61,18 +59,18 @@ def describe(
         f"  parameters     {chosen.params(smallest) / 1e6:.2f}M to "
         f"{chosen.params(largest) / 1e6:.2f}M"
     )
-    Terminal(json_output, quiet).result(document, text)
+    terminal.result(document, text)
 
 
 @app.command()
+@shared_options
 def inspect(
     arch: ArchOption,
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = 1.0,
     resolution: ResolutionOption = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Print MAdds, parameters and op keys of one architecture."""
     from profiler.spaces.mobilenetv3 import open_space
@@ -92,20 +90,21 @@ def inspect(
         f"MAdds {document['madds']:,}   parameters {document['params']:,}   {len(ops)} ops",
     ]
     lines += [f"  {op.madds / 1e6:9.3f}M  {op.params / 1e3:9.1f}k  {op.key}" for op in ops]
-    Terminal(json_output, quiet).result(document, "\n".join(lines))
+    terminal.result(document, "\n".join(lines))
 
 
 @app.command()
+@shared_options
 def export(
     arch: ArchOption,
     out: Annotated[Path, typer.Option("--out", help="Directory of the files.")],
-    formats: Annotated[str, typer.Option("--export", help="onnx,tflite,torch")] = "onnx",
+    formats: ExportOption = "onnx",
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = 1.0,
     resolution: ResolutionOption = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
+    seed: int,
 ) -> None:
     """Write one architecture with random weights: for latency, not for accuracy."""
     from profiler.spaces.export import export_network, parse_formats, random_network
@@ -116,4 +115,4 @@ def export(
     network = random_network(chosen, architecture, seed=seed)
     paths = export_network(network, architecture, chosen, names, out, stem=chosen.name)
     document = {"arch": str(architecture), "weights": "random", "files": [str(p) for p in paths]}
-    Terminal(json_output, quiet).result(document, "\n".join(map(str, paths)))
+    terminal.result(document, "\n".join(map(str, paths)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import JsonOption, QuietOption, SeedOption
+from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -32,21 +32,22 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@shared_options
 def show(
     table: TableArgument,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Print what was measured, on what, and how far to trust it."""
     from profiler.tables.table import read_table
 
     loaded = read_table(table)
     document = loaded.model_dump(mode="json", by_alias=True)
-    Terminal(json_output, quiet).result(document, None if json_output else _rendered(loaded))
+    terminal.result(document, None if terminal.json_output else _rendered(loaded))
 
 
 @app.command("import")
+@shared_options
 def import_(
     file: Annotated[Path, typer.Argument(help="Table of another project.")],
     table_format: FormatOption,
@@ -68,9 +69,8 @@ def import_(
     ] = "unknown",
     threads: Annotated[int, typer.Option("--threads", help="Threads of the measurement.")] = 1,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images of a run.")] = 1,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Read another project's table; its numbers are marked as imported."""
     from profiler.tables.interop import Provenance, import_table
@@ -87,21 +87,19 @@ def import_(
     )
     table.save(out)
     document = {"out": str(out), "space": table.space.model_dump(), "n_ops": len(table.ops)}
-    Terminal(json_output, quiet).result(
-        document, f"{out}: {len(table.ops)} ops of {table.space}, imported from {file}"
-    )
+    terminal.result(document, f"{out}: {len(table.ops)} ops of {table.space}, imported from {file}")
 
 
 @app.command()
+@shared_options
 def export(
     table: TableArgument,
     table_format: FormatOption = "ofa-yaml",
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; by default stdout.")
     ] = None,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Write a table in another project's format."""
     from profiler.system.atomic import write_text_atomic
@@ -110,34 +108,34 @@ def export(
 
     text = export_table(read_table(table), _parse_format(table_format))
     if out is None:
-        Terminal(json_output, quiet).result({"text": text}, text.rstrip("\n"))
+        terminal.result({"text": text}, text.rstrip("\n"))
     else:
         write_text_atomic(out, text)
-        Terminal(json_output, quiet).result({"out": str(out)}, str(out))
+        terminal.result({"out": str(out)}, str(out))
 
 
 @app.command()
+@shared_options
 def diff(
     a: Annotated[Path, typer.Argument(help="Latency table.")],
     b: Annotated[Path, typer.Argument(help="Latency table to compare with it.")],
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Compare two tables: ops, ratios b / a, and what differs in device and protocol."""
     from profiler.tables.checks import compare_tables
     from profiler.tables.table import read_table
 
     document = compare_tables(read_table(a), read_table(b))
-    Terminal(json_output, quiet).result(document, _difference_text(document))
+    terminal.result(document, _difference_text(document))
 
 
 @app.command()
+@shared_options
 def validate(
     table: TableArgument,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    seed: SeedOption = 0,
+    *,
+    terminal: Terminal,
 ) -> None:
     """Check the schema, that all ops of the space are there, and that numbers make sense."""
     from profiler.tables.checks import check_table
@@ -150,22 +148,21 @@ def validate(
     lines += [f"warning: {warning}" for warning in found.warnings]
     if not found.faults:
         lines.append(f"{table}: valid, {len(loaded.ops)} ops of {loaded.space}")
-    Terminal(json_output, quiet).result(document, "\n".join(lines))
+    terminal.result(document, "\n".join(lines))
     if found.faults:
         raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
 
 
 @app.command()
-def schema(
-    json_output: JsonOption = False, quiet: QuietOption = False, seed: SeedOption = 0
-) -> None:
+@shared_options
+def schema(*, terminal: Terminal) -> None:
     """Print the JSON Schema of latency tables."""
     import json
 
     from profiler.tables.table import table_json_schema
 
     text = table_json_schema()
-    Terminal(json_output, quiet).result(json.loads(text), text.rstrip("\n"))
+    terminal.result(json.loads(text), text.rstrip("\n"))
 
 
 def _parse_format(text: str) -> TableFormat:

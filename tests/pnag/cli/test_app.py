@@ -8,6 +8,7 @@ import pytest
 
 from pnag.cli.app import run
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError
+from tests.docs_commands import all_commands, option_names
 
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 
@@ -68,6 +69,18 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monk
     assert captured.err.startswith("pnag: ")
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+SEEDED = {
+    "profile", "train", "generate", "report", "serve", "demo", "space export",
+    "supernet train", "supernet evaluate", "supernet extract",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "command"), all_commands())
+def test_every_command_has_the_shared_options(name, command):
+    assert {"--json", "--quiet"} <= option_names(command)
+    assert ("--seed" in option_names(command)) == (name.removeprefix("pnag ") in SEEDED)
 
 
 @pytest.mark.parametrize(
