@@ -15,7 +15,6 @@ from pathlib import Path
 import jsonschema
 import nbclient
 import nbformat
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -26,7 +25,7 @@ from pnag.serve import create_app
 from profiler.devices.registry import open_device
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from tests.device_conformance import DeviceConformance
+from profiler.testing import DeviceConformance
 from tests.docs_commands import (
     PAGES,
     ROOT,
@@ -223,9 +222,11 @@ def test_the_service_answers_the_page(workspace):
 
 def test_a_python_space_runs_as_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    ((_, script),) = [b for b in blocks(ROOT / "docs/own_space.md", {"python"}) if "Perc" in b[1]]
+    ((_, script),) = [
+        b for b in blocks(ROOT / "docs/own_space.md", {"python"}) if b[0] == "perceptrons.py"
+    ]
     Path("perceptrons.py").write_text(script)
-    found = runpy.run_path("perceptrons.py")
+    runpy.run_path("perceptrons.py")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     for line in lines:
@@ -234,9 +235,16 @@ def test_a_python_space_runs_as_written(tmp_path, monkeypatch, capsys):
         madds = sum(a * b for a, b in pairwise(layers))
         assert float(latency_ms) == pytest.approx(madds / 2e6, abs=1e-4)
         assert madds / 2e6 <= float(budget_ms)
-    space = found["Perceptrons"]()
-    tokens = space.sample(5, np.random.default_rng(0))
-    assert all((space.parse(space.format(row)) == row).all() for row in tokens)
+
+
+def test_a_python_space_passes_its_conformance_suites(tmp_path):
+    for title, script in blocks(ROOT / "docs/own_space.md", {"python"}):
+        (tmp_path / title).write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_perceptrons.py"],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(r"^\d+ passed", done.stdout, re.M), done.stdout
 
 
 @pytest.fixture(scope="module")

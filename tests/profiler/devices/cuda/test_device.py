@@ -12,7 +12,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.measuring.journal import FAILED, Journal
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, Sweep, make_task
-from tests.device_conformance import SMALL, DeviceConformance, network_workload, op_workload
+from profiler.testing import SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (
     COLD_BYTES_PER_MS,
     LAUNCH_MS,

@@ -25,7 +25,7 @@ from profiler.graph.network import op_module, randomise_
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from tests.device_conformance import LARGE, SMALL, DeviceConformance, network_workload, op_workload
+from profiler.testing import LARGE, SMALL, DeviceConformance, network_workload, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (
     ReplayedSensors,
     SimulatedQueue,

@@ -19,7 +19,7 @@ from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal
-from tests.device_conformance import LARGE, DeviceConformance, network_workload, op_workload
+from profiler.testing import LARGE, DeviceConformance, network_workload, op_workload
 
 SPACE = MobileNetV3Space()
 FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=50))

@@ -14,7 +14,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.graph.litert import Runtime, load_runtime
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from tests.device_conformance import DeviceConformance
+from profiler.testing import DeviceConformance
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH)
 WORKLOAD = Workload(BLOCK.key, (BLOCK,))

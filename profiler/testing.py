@@ -1,20 +1,29 @@
-"""What every backend must do: one suite, subclassed once per device.
+"""What every device and every space must do: suites to inherit from; they need pytest.
 
 class TestMyDevice(DeviceConformance):
-    @contextmanager
-    def open(self): ...
+    def open(self):
+        return MyDevice()
+
+
+class TestMySpace(SpaceConformance):
+    def space(self):
+        return MySpace()
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from profiler.devices.base import Device, Workload
+from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind
+from profiler.spaces.base import DEAD, SearchSpace, Tokens
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 
 SPACE = MobileNetV3Space()
@@ -32,13 +41,13 @@ def network_workload(arch: Architecture | None = None) -> Workload:
 
 
 class DeviceConformance:
-    """Inherit and implement `open`; runs on anything that satisfies `Device`."""
+    """Implement `open`: one device, ready to measure."""
 
     def open(self) -> AbstractContextManager[Device]:
         raise NotImplementedError
 
     @pytest.fixture
-    def device(self):
+    def device(self) -> Iterator[Device]:
         with self.open() as device:
             yield device
 
@@ -130,3 +139,62 @@ class DeviceConformance:
 
     def test_blockers_are_readable_lines(self, device: Device) -> None:
         assert all(isinstance(line, str) and line.strip() for line in device.blockers())
+
+
+N_SAMPLES = 200
+MAX_CHOICES = 127  # tokens are int8
+
+
+class SpaceConformance:
+    """Implement `space`."""
+
+    def space(self) -> SearchSpace:
+        raise NotImplementedError
+
+    def drawn(self, n: int = N_SAMPLES, seed: int = 0) -> Tokens:
+        return self.space().sample(n, np.random.default_rng(seed))
+
+    def test_satisfies_the_protocol(self) -> None:
+        assert isinstance(self.space(), SearchSpace)
+        assert self.space().name
+
+    def test_positions_have_names_of_their_own_and_choices(self) -> None:
+        positions = self.space().positions
+        assert positions
+        assert len({position.name for position in positions}) == len(positions)
+        for position in positions:
+            assert 1 <= len(position.choices) <= MAX_CHOICES, position.name
+            assert len(set(position.choices)) == len(position.choices), position.name
+
+    def test_samples_are_tokens(self) -> None:
+        tokens, positions = self.drawn(), self.space().positions
+        assert tokens.dtype == np.int8
+        assert tokens.shape == (N_SAMPLES, len(positions))
+        assert (tokens >= DEAD).all()
+        assert (tokens < [len(position.choices) for position in positions]).all()
+
+    def test_samples_follow_the_seed(self) -> None:
+        assert (self.drawn(seed=1) == self.drawn(seed=1)).all()
+
+    def test_every_choice_of_every_position_is_drawn(self) -> None:
+        """What sampling never draws, no evaluator learns and no budget reaches."""
+        tokens = self.drawn(100 * N_SAMPLES)
+        for column, position in zip(tokens.T, self.space().positions, strict=True):
+            missing = set(range(len(position.choices))) - set(column.tolist())
+            assert not missing, f"{position.name} never takes {missing}"
+
+    def test_a_written_architecture_reads_back_as_itself(self) -> None:
+        space = self.space()
+        for row in self.drawn():
+            text = space.format(row)
+            assert text == text.strip() and text.isprintable()
+            assert (space.parse(text) == row).all(), text
+
+    def test_two_architectures_are_written_differently(self) -> None:
+        tokens = np.unique(self.drawn(), axis=0)
+        assert len({self.space().format(row) for row in tokens}) == len(tokens)
+
+    @pytest.mark.parametrize("text", ["", "no such architecture"])
+    def test_what_is_no_architecture_is_refused(self, text: str) -> None:
+        with pytest.raises(InvalidInputError):
+            self.space().parse(text)

@@ -1,0 +1,68 @@
+from functools import cache
+
+import numpy as np
+import pytest
+
+from predictors.accuracy.models import embedded_accuracy
+from predictors.cost import AdditiveCost, LaunchCost, madds_cost, params_cost
+from predictors.latency.lookup import cost_from_table
+from predictors.tabular import TabularAccuracy, TabularCost
+from predictors.testing import AccuracyConformance, CostConformance
+from profiler.spaces.base import TokenPosition
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.tabular import TabularSpace
+from tests.predictors.synthetic import make_table
+
+
+@cache
+def table():
+    return make_table(n_networks=30)
+
+
+class OverMobileNetV3:
+    def space(self):
+        return MobileNetV3Space()
+
+
+class OverRows:
+    def space(self):
+        positions = (TokenPosition("kernel", ("3", "5")), TokenPosition("block", ("mb", "skip")))
+        rows = np.array([[0, 0], [1, 0], [1, 1]], np.int8)
+        return TabularSpace("tabular:blocks", positions, rows, np.full(3, 0.7), np.arange(1.0, 4.0))
+
+
+class TestTableCost(OverMobileNetV3, CostConformance):
+    def cost(self):
+        return cost_from_table(table())
+
+
+class TestLaunchCost(OverMobileNetV3, CostConformance):
+    def cost(self):
+        work = cost_from_table(table())
+        launch = AdditiveCost(work.fixed * 2, work.block / 2)
+        return LaunchCost(launch, work, {0.9: 0.02, 0.95: 0.03})
+
+
+@pytest.mark.parametrize("resource", [madds_cost, params_cost])
+class TestResourceCosts(OverMobileNetV3, CostConformance):
+    @pytest.fixture(autouse=True)
+    def of(self, resource):
+        self._resource = resource
+
+    def cost(self):
+        return self._resource(self.space())
+
+
+class TestTabularCost(OverRows, CostConformance):
+    def cost(self):
+        return TabularCost(self.space())
+
+
+class TestEmbeddedAccuracy(OverMobileNetV3, AccuracyConformance):
+    def accuracy(self):
+        return embedded_accuracy(self.space())
+
+
+class TestTabularAccuracy(OverRows, AccuracyConformance):
+    def accuracy(self):
+        return TabularAccuracy(self.space())
