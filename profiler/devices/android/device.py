@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import cast
-
-import numpy as np
 
 from profiler.devices.android.attached import discover
 from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe_flags
@@ -34,16 +31,15 @@ from profiler.devices.android.link import AdbLink
 from profiler.devices.android.session import PhoneSession
 from profiler.devices.android.syntax import TEMPORARY, parse_spec
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
+from profiler.devices.seeded import seeded_tflite
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite
-from profiler.graph.weights import random_weights
+from profiler.graph.tflite_writer import PRECISIONS, Precision
 from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
 
-__all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover", "model_file"]
+__all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover"]
 
 FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
-N_CALIBRATION_IMAGES = 2  # random weights: ranges only have to be of the right order
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ class AndroidDevice(Closing):
         return 0.0
 
     def prepare(self, workload: Workload) -> AndroidWorkload:
-        model = model_file(workload, cast(Precision, self.info.precision))
+        model = seeded_tflite(workload, cast(Precision, self.info.precision))
         # a file of its own: a hidden repeat is the same model, and may end first
         path = f"{self._session.folder}/model-{next(self._model_numbers)}.tflite"
         self._link.push(model, path)
@@ -296,18 +292,6 @@ class AndroidWorkload:
 
     def close(self) -> None:
         self._device.remove(self._path)
-
-
-def model_file(workload: Workload, precision: Precision) -> bytes:
-    """The TFLite model of a workload; its key seeds the weights, so that it is always the same."""
-    rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
-    weights = [random_weights(op, rng) for op in workload.ops]
-    images = None
-    if precision == "int8":
-        first = workload.ops[0]
-        shape = (N_CALIBRATION_IMAGES, first.height_px, first.width_px, first.in_channels)
-        images = rng.standard_normal(shape, dtype=np.float32)
-    return export_tflite(workload.ops, weights, precision=precision, calibration_images=images)
 
 
 def _text(job: JobResult) -> str:

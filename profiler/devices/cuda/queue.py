@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
-
 from profiler.devices.base import Workload
+from profiler.devices.seeded import seeded_image, seeded_module
 from profiler.errors import (
     DeviceUnavailableError,
     InvalidInputError,
@@ -291,20 +289,11 @@ def describe_gpu(index: int) -> Gpu:
 
 
 def build(workload: Workload) -> tuple[torch.nn.Module, torch.Tensor]:
-    """The workload as a module in inference mode, BatchNorm folded, and its input [n, c, h, w].
-
-    The key seeds weights and input: the same workload is the same model in every run.
-    """
+    """The workload as a module in inference mode, BatchNorm folded, and its input [n, c, h, w]."""
     import torch
 
-    from profiler.graph.network import op_module, randomise_
-
-    seed = zlib.crc32(workload.key.encode())
-    network = randomise_(torch.nn.Sequential(*map(op_module, workload.ops)), seed=seed)
-    first = workload.ops[0]
-    shape = (first.batch_size, first.in_channels, first.height_px, first.width_px)
-    image = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    return fold_batch_norm_(network), torch.from_numpy(image)
+    network = fold_batch_norm_(seeded_module(workload))
+    return network, torch.from_numpy(seeded_image(workload))
 
 
 def fold_batch_norm_(network: torch.nn.Module) -> torch.nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,9 +11,8 @@ from profiler.devices.base import Workload
 from profiler.devices.discovery import DeviceStatus, host_status
 from profiler.devices.host import monitor
 from profiler.devices.host.pinned import PinnedHost
+from profiler.devices.seeded import seeded_image, seeded_onnx
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.graph.onnx_writer import export_onnx
-from profiler.graph.weights import random_weights
 
 
 def discover() -> list[DeviceStatus]:
@@ -64,22 +62,18 @@ class CpuWorkload:
     def __init__(self, workload: Workload, threads: int) -> None:
         import onnxruntime as ort
 
-        # the key seeds the weights: the same op is the same model in every run
-        rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
-        first = workload.ops[0]
-        model = export_onnx(workload.ops, [random_weights(op, rng) for op in workload.ops])
+        model = seeded_onnx(workload)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        shape = (first.batch_size, first.in_channels, first.height_px, first.width_px)
         try:
             session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             output = session.get_outputs()[0]
             # kept: the binding borrows both buffers
-            self._image = rng.standard_normal(shape, dtype=np.float32)
+            self._image = seeded_image(workload)
             self._result = ort.OrtValue.ortvalue_from_shape_and_type(
                 output.shape, np.float32, "cpu", 0
             )

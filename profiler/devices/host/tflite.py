@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,12 +9,10 @@ from profiler.devices.base import Workload
 from profiler.devices.discovery import DeviceStatus, host_status
 from profiler.devices.host import monitor
 from profiler.devices.host.pinned import PinnedHost
+from profiler.devices.seeded import seeded_image, seeded_tflite
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
-from profiler.graph.tflite_writer import PRECISIONS, Precision, export_tflite
-from profiler.graph.weights import random_weights
-
-N_CALIBRATION_IMAGES = 2  # weights are random: ranges need the right order of magnitude only
+from profiler.graph.tflite_writer import PRECISIONS, Precision
 
 
 def discover() -> list[DeviceStatus]:
@@ -65,17 +61,7 @@ class TFLiteWorkload:
     def __init__(
         self, workload: Workload, precision: Precision, threads: int, runtime: Runtime
     ) -> None:
-        # the key seeds the weights: the same op is the same model in every run
-        rng = np.random.default_rng(zlib.crc32(workload.key.encode()))
-        weights = [random_weights(op, rng) for op in workload.ops]
-        first = workload.ops[0]
-        image = (first.height_px, first.width_px, first.in_channels)
-        content = export_tflite(
-            workload.ops,
-            weights,
-            precision=precision,
-            calibration_images=rng.standard_normal((N_CALIBRATION_IMAGES, *image), np.float32),
-        )
+        content = seeded_tflite(workload, precision)
         self._model = Model(content, threads=threads, runtime=runtime)
         if not self._model.fully_delegated:
             raise MeasurementError(
@@ -83,7 +69,8 @@ class TFLiteWorkload:
                 f"({runtime.name} {runtime.version})",
                 reason="not_delegated",
             )
-        self._model.set_input(rng.standard_normal((first.batch_size, *image), np.float32))
+        image = seeded_image(workload).transpose(0, 2, 3, 1)
+        self._model.set_input(np.ascontiguousarray(image))
         self._clock = monitor.sample_clock(threads)
 
     def sample_ms(self, runs: int) -> float:

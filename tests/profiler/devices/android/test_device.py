@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from profiler.devices.android.benchmark_binary import elf_abi
-from profiler.devices.android.device import AndroidDevice, discover, model_file
+from profiler.devices.android.device import AndroidDevice, discover
 from profiler.devices.android.facts import PhoneIdentity
 from profiler.devices.base import Workload
+from profiler.devices.seeded import seeded_tflite
 from profiler.errors import (
     DeviceUnavailableError,
     InvalidInputError,
@@ -55,7 +56,7 @@ def test_identity(adbd: Adbd, make_device: MakeDevice) -> None:
 
 def test_a_sample_is_a_real_latency(adbd: Adbd, make_device: MakeDevice) -> None:
     """Between a tenth and ten times of what the host's own LiteRT needs for this model."""
-    model = Model(model_file(WORKLOAD, "float32"))
+    model = Model(seeded_tflite(WORKLOAD, "float32"))
     shape, times_s = model.input_shape, []
     for _ in range(5):
         start = os.times().elapsed

@@ -88,7 +88,7 @@ def test_batches_are_run_as_such():
 
 
 def test_a_model_that_does_not_load_is_a_typed_failure(monkeypatch):
-    monkeypatch.setattr("profiler.devices.host.cpu.export_onnx", lambda *_: b"not a model")
+    monkeypatch.setattr("profiler.devices.host.cpu.seeded_onnx", lambda *_: b"not a model")
     with CpuDevice() as device, pytest.raises(MeasurementError) as caught:
         device.prepare(op_workload())
     assert caught.value.reason == "load_failed"
