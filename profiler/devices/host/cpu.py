@@ -1,18 +1,17 @@
-"""This machine's CPU through ONNX Runtime: the only module that imports onnxruntime."""
+"""This machine's CPU through ONNX Runtime."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-
 from profiler.devices.base import Workload
 from profiler.devices.discovery import DeviceStatus, host_status
 from profiler.devices.host import monitor
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
-from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
+from profiler.errors import InvalidInputError
+from profiler.models.onnx_runtime import Session, onnx_runtime
 
 
 def discover() -> list[DeviceStatus]:
@@ -38,15 +37,10 @@ class CpuDevice(PinnedHost):
     ) -> None:
         if precision != "float32":
             raise InvalidInputError(f"device cpu measures float32, not {precision}")
-        try:
-            import onnxruntime  # type: ignore[import-untyped]
-        except ImportError:
-            raise DeviceUnavailableError(
-                "onnxruntime is not installed: pip install onnxruntime"
-            ) from None
+        runtime = onnx_runtime()
         super().__init__(threads)
         self.info = self.describe(
-            "cpu", "onnxruntime", onnxruntime.__version__,
+            "cpu", "onnxruntime", runtime.__version__,
             precision=precision,
             batch_size=batch_size,
             options={"graph_optimization": "all", "provider": "CPUExecutionProvider"},
@@ -60,47 +54,18 @@ class CpuWorkload:
     """One session with its input and output bound, so that a run is little but the model."""
 
     def __init__(self, workload: Workload, threads: int) -> None:
-        import onnxruntime as ort
-
-        model = seeded_onnx(workload)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        try:
-            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            output = session.get_outputs()[0]
-            # kept: the binding borrows both buffers
-            self._image = seeded_image(workload)
-            self._result = ort.OrtValue.ortvalue_from_shape_and_type(
-                output.shape, np.float32, "cpu", 0
-            )
-            binding = session.io_binding()
-            binding.bind_cpu_input("input", self._image)
-            binding.bind_ortvalue_output(output.name, self._result)
-        except Exception as error:  # onnxruntime raises unrelated classes of its own
-            raise MeasurementError(
-                f"onnxruntime cannot load {workload.key}: {error}", reason="load_failed"
-            ) from error
-        self._session, self._binding = session, binding
+        self._session = Session(seeded_onnx(workload), threads=threads)
+        self._session.bind({"input": seeded_image(workload)})
         self._clock = monitor.sample_clock(threads)
 
     def sample_ms(self, runs: int) -> float:
-        run, binding, clock = self._session.run_with_iobinding, self._binding, self._clock
-        start = clock()
-        try:
-            for _ in range(runs):
-                run(binding)
-        except Exception as error:  # onnxruntime raises unrelated classes of its own
-            raise MeasurementError(f"onnxruntime failed: {error}", reason="run_failed") from error
-        return (clock() - start) / runs / 1e6
+        start = self._clock()
+        self._session.run(runs)
+        return (self._clock() - start) / runs / 1e6
 
     def output(self) -> Any:
         """The result of the last run, for comparison with another implementation."""
-        return self._result.numpy()
+        return self._session.outputs()["output"]
 
     def close(self) -> None:
-        for name in ("_binding", "_session"):
-            self.__dict__.pop(name, None)
+        self._session.close()

@@ -97,7 +97,7 @@ def test_a_model_that_does_not_load_is_a_typed_failure(monkeypatch):
 def test_a_model_that_does_not_run_is_a_typed_failure():
     with CpuDevice() as device:
         prepared = device.prepare(op_workload())
-        prepared._binding.clear_binding_inputs()
+        prepared._session._binding.clear_binding_inputs()
         with pytest.raises(MeasurementError) as caught:
             prepared.sample_ms(1)
     assert caught.value.reason == "run_failed"

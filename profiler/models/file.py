@@ -1,0 +1,175 @@
+"""A model file as something to run: what it is, what it takes, and values for that.
+
+The runtime reads the file as it is, so that nothing has to be understood to be measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from profiler.errors import InvalidInputError, MeasurementError
+from profiler.models.inputs import (
+    ModelInput,
+    Shapes,
+    Values,
+    check_elements,
+    draw_values,
+    given_values,
+    resolve_shapes,
+)
+from profiler.models.onnx_runtime import Session
+from profiler.models.tflite import Interpreter
+
+
+class ModelFormat(StrEnum):
+    """Formats by the end of a file's name."""
+
+    ONNX = ".onnx"
+    TFLITE = ".tflite"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file that its runtime has read.
+
+    Attributes:
+        sha256: of the file alone, without weights that lie beside it.
+    """
+
+    path: Path
+    format: ModelFormat
+    sha256: str
+    inputs: tuple[ModelInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableModel:
+    """A model file with a value for each input.
+
+    Attributes:
+        digest: hash of the file, the weights beside it, and the values.
+    """
+
+    file: ModelFile
+    values: Values
+    digest: str
+
+
+class LoadedModel(Protocol):
+    """A model in its runtime, inputs set."""
+
+    def run(self, runs: int = 1) -> None:
+        """Inferences back to back. Raises MeasurementError: one failed."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """What the file's runtime says of it.
+
+    Raises:
+        InvalidInputError: no such file, of another format, not a model, or with inputs that
+            are no tensors of numbers.
+        DeviceUnavailableError: the runtime is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in list(ModelFormat):
+        raise InvalidInputError(f"{path} is not a model file; known: {', '.join(ModelFormat)}")
+    model_format = ModelFormat(suffix)
+    try:
+        with path.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        with closing(_open(path, model_format)) as model:
+            inputs = model.inputs
+    except MeasurementError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    check_elements(inputs, str(path))
+    return ModelFile(path, model_format, sha256, inputs)
+
+
+def runnable(
+    file: ModelFile, *, shapes: Shapes, arrays: Values, batch_size: int = 1, seed: int = 0
+) -> RunnableModel:
+    """The model with a value for each input: the user's own, else seeded random ones.
+
+    Args:
+        shapes: by input, where axes are free; names of other models' inputs are ignored.
+        arrays: by input, as `shapes`.
+
+    Raises:
+        InvalidInputError: a shape or array does not fit, or axes are still free.
+    """
+    name = str(file.path)
+    shapes = {**shapes, **{given: array.shape for given, array in arrays.items()}}
+    resolved = resolve_shapes(file.inputs, shapes, batch_size=batch_size, model=name)
+    values = {
+        one.name: given_values(one, arrays[one.name], name)
+        if one.name in arrays
+        else draw_values(one, resolved[one.name], seed=seed)
+        for one in file.inputs
+    }
+    return RunnableModel(file, values, _digest(file, values))
+
+
+def check_names(files: Sequence[ModelFile], names: Sequence[str], option: str) -> None:
+    """Refuse names that no model has as an input."""
+    known = list(dict.fromkeys(one.name for file in files for one in file.inputs))
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"{option}: no model has an input {name!r}; known: {', '.join(known)}"
+            )
+
+
+def load(model: RunnableModel, *, threads: int) -> LoadedModel:
+    """The model in the runtime of its format on this machine's processor, ready to run.
+
+    Raises:
+        MeasurementError: the runtime refuses it.
+    """
+    loaded = _open(model.file.path, model.file.format, threads=threads)
+    loaded.bind(model.values)
+    return loaded
+
+
+def _open(path: Path, model_format: ModelFormat, *, threads: int = 1) -> Session | Interpreter:
+    if model_format is ModelFormat.ONNX:
+        return Session(path, threads=threads)
+    return Interpreter(path, threads=threads)
+
+
+def _weights_beside(file: ModelFile) -> list[Path]:
+    """Files that an ONNX file says its weights lie in."""
+    if file.format is not ModelFormat.ONNX:
+        return []
+    import onnx
+
+    graph = onnx.load(str(file.path), load_external_data=False).graph
+    places = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [file.path.parent / place for place in sorted(places)]
+
+
+def _digest(file: ModelFile, values: Values) -> str:
+    digest = hashlib.sha256(file.sha256.encode())
+    for weights in _weights_beside(file):
+        with weights.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    for name, value in sorted(values.items()):
+        digest.update(f"{name} {value.dtype} {value.shape} ".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

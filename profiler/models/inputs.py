@@ -1,0 +1,194 @@
+"""What a model takes: its inputs, the shapes of a run, and values for it.
+
+A runtime says what the inputs are; nothing here reads a model file.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.errors import InvalidInputError
+
+Values = Mapping[str, NDArray[Any]]  # by input
+Shapes = Mapping[str, tuple[int, ...]]  # by input
+
+BFLOAT16 = "bfloat16"  # no numpy type: its values are the upper halves of float32, as uint16
+FLOATS = ("float16", "float32", "float64")
+NARROW_INTEGERS = ("int8", "uint8", "int16", "uint16")
+WIDE_INTEGERS = ("int32", "uint32", "int64", "uint64")
+ELEMENTS = ("bool", BFLOAT16, *FLOATS, *NARROW_INTEGERS, *WIDE_INTEGERS)
+
+# what exporters call the number of images, or leave without a name of its own
+_BATCH = re.compile(r"|.*batch.*|n|b|bs|s0|\?|-1|none|unk.*|dynamicdimension.*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """One input as the runtime declares it: a free axis is its name, "" where it has none."""
+
+    name: str
+    element: str  # one of ELEMENTS, or what the runtime calls it
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        axes = [axis if isinstance(axis, int) else axis or "?" for axis in self.shape]
+        return f"{self.name} ({self.element}, {'x'.join(map(str, axes)) or 'scalar'})"
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """``NAME=1x3x224x224``; names may hold any character.
+
+    >>> parse_shape("images:0=1x3x224x224")
+    ('images:0', (1, 3, 224, 224))
+
+    Raises:
+        InvalidInputError: malformed.
+    """
+    name, equals, sizes = text.rpartition("=")
+    if not equals or not name or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+        raise InvalidInputError(f"malformed shape {text!r}; expected NAME=1x3x224x224")
+    return name, tuple(map(int, sizes.split("x")))
+
+
+def resolve_shapes(
+    inputs: Sequence[ModelInput], shapes: Shapes, *, batch_size: int, model: str
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each input in a run.
+
+    A free axis takes its size from `shapes`, or from any other axis of the same name that has
+    one; the first axis, where its name does not say that it is something else, is the batch.
+
+    Args:
+        model: its name, for errors.
+
+    Raises:
+        InvalidInputError: a shape does not fit its input, or axes are still free.
+    """
+    sizes: dict[str, int] = {}
+    for one in inputs:
+        if one.name in shapes:
+            _check_shape(one, shapes[one.name], model)
+            sizes |= {
+                axis: size
+                for axis, size in zip(one.shape, shapes[one.name], strict=True)
+                if isinstance(axis, str) and axis
+            }
+    for one in inputs:
+        first = one.shape[0] if one.shape else 0
+        if isinstance(first, str) and first and _BATCH.fullmatch(first):
+            sizes.setdefault(first, batch_size)
+
+    def size_of(at: int, axis: int | str) -> int | None:
+        if isinstance(axis, int) or axis in sizes:
+            return axis if isinstance(axis, int) else sizes[axis]
+        return batch_size if at == 0 and not axis else None
+
+    resolved = {}
+    for one in inputs:
+        known = shapes.get(one.name) or [size_of(at, axis) for at, axis in enumerate(one.shape)]
+        if None in known:
+            raise _still_free(one, known, model)
+        resolved[one.name] = tuple(size for size in known if size is not None)
+    return resolved
+
+
+def _check_shape(one: ModelInput, shape: tuple[int, ...], model: str) -> None:
+    fits = len(shape) == len(one.shape) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(one.shape, shape, strict=True)
+    )
+    if not fits:
+        given = "x".join(map(str, shape)) or "scalar"
+        raise InvalidInputError(f"{model}: the shape {given} does not fit the input {one}")
+
+
+def _still_free(one: ModelInput, known: Sequence[int | None], model: str) -> InvalidInputError:
+    free = [
+        f"{at} ({axis})" if axis else str(at)
+        for at, (axis, size) in enumerate(zip(one.shape, known, strict=True))
+        if size is None
+    ]
+    example = "x".join("N" if size is None else str(size) for size in known)
+    axes = f"axis {free[0]} is" if len(free) == 1 else f"axes {', '.join(free)} are"
+    return InvalidInputError(
+        f"{model}: {axes} free in the input {one.name}; give sizes for N in "
+        f"--shape {one.name}={example}"
+    )
+
+
+def check_elements(inputs: Sequence[ModelInput], model: str) -> None:
+    """Refuse inputs that no tensor of numbers can fill.
+
+    Raises:
+        InvalidInputError: strings, sequences, optional inputs, packed numbers.
+    """
+    for one in inputs:
+        if one.element not in ELEMENTS:
+            raise InvalidInputError(
+                f"{model}: the input {one.name} is {one.element}; only tensors of "
+                "plain numbers can be given"
+            )
+
+
+def draw_values(one: ModelInput, shape: tuple[int, ...], *, seed: int) -> NDArray[Any]:
+    """Seeded random values in the range that the element type allows.
+
+    Floats are standard normal. Integers of 8 and 16 bits hold quantised data and span their
+    type. Wider ones are indices, masks and lengths, of which 0 and 1 are valid in every model;
+    one alone is 1, since a length of 0 leaves nothing to compute.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(one.name.encode())])
+    if one.element == "bool":
+        return rng.integers(2, size=shape).astype(np.bool_)
+    if one.element in WIDE_INTEGERS:
+        if np.prod(shape, dtype=int) == 1:
+            return np.ones(shape, one.element)
+        return rng.integers(2, size=shape, dtype=one.element)
+    if one.element in NARROW_INTEGERS:
+        span = np.iinfo(one.element)
+        return rng.integers(span.min, span.max, size=shape, dtype=one.element, endpoint=True)
+    normal = np.asarray(rng.standard_normal(shape), np.float32)
+    if one.element == BFLOAT16:
+        return (normal.view(np.uint32) >> 16).astype(np.uint16)
+    return normal.astype(one.element)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of an .npz file; nothing in it is unpickled.
+
+    Raises:
+        InvalidInputError: unreadable, or not such a file.
+    """
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise InvalidInputError(f"{path} holds one array without a name; use numpy.savez")
+            return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise InvalidInputError(f"{path} is not an .npz file of plain arrays: {error}") from None
+
+
+def given_values(one: ModelInput, array: NDArray[Any], model: str) -> NDArray[Any]:
+    """A user's array for an input, of its type; float32 also stands for bfloat16.
+
+    Raises:
+        InvalidInputError: of another type.
+    """
+    wanted = "float32" if one.element == BFLOAT16 else one.element
+    if array.dtype != wanted:
+        raise InvalidInputError(
+            f"{model}: the input {one} cannot take the given array of {array.dtype}"
+        )
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    return (array.view(np.uint32) >> 16).astype(np.uint16) if one.element == BFLOAT16 else array

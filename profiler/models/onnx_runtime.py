@@ -1,0 +1,174 @@
+"""The one place that imports ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.models.inputs import BFLOAT16, ModelInput, Values
+from profiler.models.refusal import one_line
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_ELEMENTS = {"float": "float32", "double": "float64"}  # others are called as in numpy
+_ONNX_BFLOAT16 = 16  # TensorProto.BFLOAT16
+
+
+@cache
+def onnx_runtime() -> Any:
+    """The module, imported once.
+
+    Raises:
+        DeviceUnavailableError: it is not installed.
+    """
+    # from 1.32 on every session would write a database below ~/.cache and keep a thread busy
+    # beside the measurement
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError:
+        raise DeviceUnavailableError(
+            "onnxruntime is not installed: pip install onnxruntime"
+        ) from None
+    return onnxruntime
+
+
+class Session:
+    """A model in ONNX Runtime: all graph optimisations, explicit threads, bound buffers.
+
+    Args:
+        model: the file, or its content.
+        provider: the execution provider; the CPU's takes what it cannot run.
+        profile: prefix of the file that the runtime's profiler writes.
+
+    Raises:
+        DeviceUnavailableError: no runtime, or not this provider.
+        MeasurementError: the runtime refuses the model, in its own words.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        threads: int = 1,
+        provider: str = CPU,
+        profile: Path | None = None,
+    ) -> None:
+        ort = onnx_runtime()
+        if provider not in ort.get_available_providers():
+            raise DeviceUnavailableError(
+                f"ONNX Runtime {ort.__version__} here has no {provider}"
+                + ("; pip install onnxruntime-gpu" if provider == CUDA else "")
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 4  # what goes wrong is raised, too
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        source = str(model) if isinstance(model, Path) else model
+        providers = [provider] if provider == CPU else [provider, CPU]
+        try:
+            self._session = ort.InferenceSession(source, options, providers=providers)
+        except Exception as error:  # onnxruntime raises unrelated classes of its own
+            raise _refusal(error, "load_failed") from error
+        self._ort = ort
+        self._binding = self._session.io_binding()
+        self._bound: list[Any] = []  # the binding borrows the buffers
+
+    @property
+    def inputs(self) -> tuple[ModelInput, ...]:
+        return tuple(_input(one) for one in self._session.get_inputs())
+
+    def bind(self, values: Values) -> None:
+        """Give every input, so that a run is little but the model.
+
+        Outputs of a known shape keep one buffer; others are allocated in each run.
+
+        Raises:
+            MeasurementError: the runtime refuses the values.
+        """
+        self._bound = []
+        try:
+            for one in self.inputs:
+                self._bind_input(one, values[one.name])
+            for output in self._session.get_outputs():
+                self._bind_output(output)
+        except Exception as error:
+            raise _refusal(error, "load_failed") from error
+
+    def run(self, runs: int = 1) -> None:
+        """Inferences back to back.
+
+        Raises:
+            MeasurementError: one failed.
+        """
+        run, binding = self._session.run_with_iobinding, self._binding
+        try:
+            for _ in range(runs):
+                run(binding)
+        except Exception as error:
+            raise _refusal(error, "run_failed") from error
+
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        """Results of the last run."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
+
+    def end_profiling(self) -> Path:
+        """The file that the profiler wrote, a JSON array of events."""
+        return Path(self._session.end_profiling())
+
+    def close(self) -> None:
+        """Free the model; harmless when repeated."""
+        self._bound = []
+        for name in ("_binding", "_session"):
+            self.__dict__.pop(name, None)
+
+    def _bind_input(self, one: ModelInput, value: NDArray[Any]) -> None:
+        if one.element == BFLOAT16:
+            tensor = self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(value, _ONNX_BFLOAT16)
+            self._binding.bind_ortvalue_input(one.name, tensor)
+            self._bound.append(tensor)
+        else:
+            self._binding.bind_cpu_input(one.name, value)
+            self._bound.append(value)
+
+    def _bind_output(self, output: Any) -> None:
+        one = _input(output)
+        fixed = all(isinstance(axis, int) for axis in one.shape) and one.element in np.sctypeDict
+        if not fixed or not output.type.startswith("tensor("):
+            self._binding.bind_output(output.name, "cpu")
+            return
+        tensor = self._ort.OrtValue.ortvalue_from_shape_and_type(
+            list(one.shape), np.dtype(one.element), "cpu", 0
+        )
+        self._binding.bind_ortvalue_output(output.name, tensor)
+        self._bound.append(tensor)
+
+
+def _refusal(error: Exception, reason: str) -> MeasurementError:
+    return MeasurementError(f"ONNX Runtime: {one_line(error)}", reason=reason)
+
+
+def _input(declared: Any) -> ModelInput:
+    """Of a NodeArg, whose type reads `tensor(float)`, `seq(tensor(float))`, `optional(...)`."""
+    kind = str(declared.type)
+    element = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+    shape = declared.shape if isinstance(declared.shape, list) else []
+    axes = tuple(axis if isinstance(axis, int) and axis >= 0 else _name(axis) for axis in shape)
+    return ModelInput(declared.name, _ELEMENTS.get(element, element), axes)
+
+
+def _name(axis: Any) -> str:
+    return axis if isinstance(axis, str) else ""

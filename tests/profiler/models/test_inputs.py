@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from profiler.errors import InvalidInputError
+from profiler.models.inputs import (
+    ELEMENTS,
+    ModelInput,
+    check_elements,
+    draw_values,
+    given_values,
+    parse_shape,
+    read_arrays,
+    resolve_shapes,
+)
+
+IMAGE = ModelInput("image", "float32", ("batch", 3, "height", "width"))
+
+
+def resolved(*inputs, shapes=None, batch_size=1):
+    return resolve_shapes(inputs, shapes or {}, batch_size=batch_size, model="m.onnx")
+
+
+def refused(*inputs, **settings):
+    with pytest.raises(InvalidInputError) as error:
+        resolved(*inputs, **settings)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("text", ["x", "x=", "=1x2", "x=1x", "x=0x3", "x=1x-2", "x=axb", "x=1X2"])
+def test_a_malformed_shape_is_refused(text):
+    with pytest.raises(InvalidInputError, match="expected NAME=1x3x224x224"):
+        parse_shape(text)
+
+
+def test_a_name_may_hold_the_signs_of_a_shape():
+    assert parse_shape("a=1x2:0=7") == ("a=1x2:0", (7,))
+
+
+def test_the_batch_is_filled_in_and_other_free_axes_are_named():
+    assert refused(IMAGE) == (
+        "m.onnx: axes 2 (height), 3 (width) are free in the input image; give sizes for N in "
+        "--shape image=1x3xNxN"
+    )
+    assert resolved(IMAGE, shapes={"image": (2, 3, 8, 9)}) == {"image": (2, 3, 8, 9)}
+
+
+@pytest.mark.parametrize("axis", ["", "batch", "batch_size", "N", "unk__12", "DynamicDimension.0"])
+def test_the_first_axis_is_the_batch_where_its_name_allows_it(axis):
+    assert resolved(ModelInput("x", "float32", (axis, 4)), batch_size=8) == {"x": (8, 4)}
+
+
+def test_a_first_axis_of_another_name_is_not_taken_for_the_batch():
+    assert "axis 0 (time) is free in the input x" in refused(
+        ModelInput("x", "float32", ("time", 4)), batch_size=8
+    )
+
+
+def test_axes_of_one_name_have_one_size():
+    state = ModelInput("state", "float32", (2, "batch", 128))
+    ids = ModelInput("ids", "int64", ("batch", "tokens"))
+    mask = ModelInput("mask", "int64", ("batch", "tokens"))
+    assert resolved(state, ids, mask, shapes={"mask": (3, 7)}) == {
+        "state": (2, 3, 128), "ids": (3, 7), "mask": (3, 7),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8), (1, 4, 8, 8), (1, 3, 8, 8, 8)])
+def test_a_shape_of_another_rank_or_fixed_size_is_refused(shape):
+    assert "does not fit the input image (float32, batchx3xheightxwidth)" in refused(
+        IMAGE, shapes={"image": shape}
+    )
+
+
+def test_a_scalar_needs_no_shape():
+    assert resolved(ModelInput("rate", "int64", ())) == {"rate": ()}
+
+
+@pytest.mark.parametrize("element", ["string", "seq(tensor(float))", "float8e4m3fn", "int4"])
+def test_inputs_that_are_no_plain_numbers_are_refused(element):
+    with pytest.raises(
+        InvalidInputError, match=f"the input x is {element}".replace("(", r"\(").replace(")", r"\)")
+    ):
+        check_elements([ModelInput("x", element, (1,))], "m.onnx")
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_values_are_seeded_and_in_the_range_of_their_type(element):
+    one = ModelInput("x", element, (64, 64))
+    values = draw_values(one, (64, 64), seed=3)
+    assert values.shape == (64, 64)
+    assert values.dtype == ("uint16" if element == "bfloat16" else element)
+    np.testing.assert_array_equal(values, draw_values(one, (64, 64), seed=3))
+    assert (values != draw_values(one, (64, 64), seed=4)).any()
+    if element in ("int32", "int64", "uint32", "uint64"):
+        assert set(np.unique(values)) == {0, 1}
+    elif element in ("int8", "uint8"):
+        assert (values.min(), values.max()) == (np.iinfo(element).min, np.iinfo(element).max)
+    elif element.startswith("float"):
+        assert abs(float(values.mean())) < 0.1
+        assert abs(float(values.astype(np.float64).std()) - 1) < 0.1
+
+
+def test_inputs_of_one_model_differ():
+    one, other = (draw_values(ModelInput(n, "float32", (9,)), (9,), seed=0) for n in "ab")
+    assert (one != other).all()
+
+
+def test_a_single_length_is_one():
+    assert draw_values(ModelInput("length", "int64", (1,)), (1,), seed=0).tolist() == [1]
+
+
+def test_bfloat16_is_the_upper_half_of_float32():
+    one = ModelInput("x", "bfloat16", (2,))
+    given = given_values(one, np.array([1.0, -2.5], np.float32), "m.onnx")
+    assert given.tolist() == [0x3F80, 0xC020]
+
+
+def test_an_array_of_another_type_is_refused():
+    with pytest.raises(InvalidInputError, match="cannot take the given array of float64"):
+        given_values(IMAGE, np.zeros((1, 3, 8, 8)), "m.onnx")
+
+
+def test_arrays_come_back_from_a_file(tmp_path):
+    np.savez(tmp_path / "in.npz", x=np.arange(3), y=np.ones((2, 2), np.float16))
+    arrays = read_arrays(tmp_path / "in.npz")
+    assert arrays["x"].tolist() == [0, 1, 2]
+    assert arrays["y"].dtype == np.float16
+
+
+def test_files_that_are_no_plain_arrays_are_refused_in_one_line(tmp_path):
+    np.save(tmp_path / "one.npy", np.arange(3))
+    np.savez(tmp_path / "pickled.npz", x=np.array([object()], dtype=object))
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "whole.npz", x=np.arange(999))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:700])
+    for name in ("one.npy", "pickled.npz", "text.npz", "cut.npz", "none.npz"):
+        with pytest.raises(InvalidInputError) as error:
+            read_arrays(tmp_path / name)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
