@@ -54,11 +54,11 @@ def read_traces(path: Path, device: DeviceInfo) -> dict[str, list[Trace]]:
 
 
 def _trace(blocks: list[Block], references: dict[str, dict[str, float]]) -> Trace:
-    """Launches follow one another on one clock, since each block counts from its own launch."""
+    """Sweeps follow one another on one clock, since each block counts from its own sweep."""
     begins_s: dict[int, float] = {}
     end_s, points = 0.0, []
     for block in blocks:
-        begin_s = begins_s.setdefault(block.launch, end_s)
+        begin_s = begins_s.setdefault(block.sweep, end_s)
         end_s = begin_s + block.started_s + block.spent_s
         reference_ms = references.get(block.epoch, {}).get(block.canary)
         ratio = block.canary_ms / reference_ms if block.canary_ms and reference_ms else None

@@ -61,7 +61,7 @@ class DeviceState:
     clock_mhz: float | None = None
     temperature_c: float | None = None
     throttle_reasons: tuple[str, ...] = ()  # non-empty: the block is discarded and counted
-    warnings: tuple[str, ...] = ()  # flags for a block that is kept, e.g. "power_capped"
+    warnings: tuple[str, ...] = ()  # flags of a block that is kept, e.g. Flag.POWER_CAPPED
 
 
 class PreparedWorkload(Protocol):

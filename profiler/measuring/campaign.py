@@ -15,7 +15,7 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.journal import FAILED, Journal, epoch_of, journal_path
+from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import Role, Sweep, SweepReport, Task, make_task
@@ -72,7 +72,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
                 )
             table.save(request.out)  # before the device is closed, which may fail
         except KeyboardInterrupt:
-            done = sum(outcome.decision != FAILED for outcome in journal.outcomes().values())
+            done = sum(not outcome.failed for outcome in journal.outcomes().values())
             terminal.note(
                 f"what was measured is kept ({done} configurations are done); "
                 "the same command with --resume goes on from there"
@@ -187,13 +187,13 @@ class Campaign:
         ]
 
     def _sweep(self, tasks: Sequence[Task]) -> None:
-        """A launch of its own: times in the journal, and the canary's level, are of one sweep."""
-        launch = self._journal.begin_launch(self._device.info, self._protocol.as_dict(), now())
+        """Times in the journal, and the canary's level, are of one sweep."""
+        number = self._journal.begin_sweep(self._device.info, self._protocol.as_dict(), now())
         what = f"{self._device.info.spec}: {len(tasks)} configurations"
         with self._terminal.progress(what, len(tasks)) as progress:
             sweep = Sweep(
-                self._device, self._protocol, self._journal, launch,
-                seed=self._request.seed + launch, progress=progress,
+                self._device, self._protocol, self._journal, number,
+                seed=self._request.seed + number, progress=progress,
             )  # fmt: skip
             try:
                 sweep.run(tasks)
@@ -212,7 +212,7 @@ class Campaign:
         done = {
             task.key: outcomes[task.key]
             for task in tasks
-            if task.key in outcomes and outcomes[task.key].decision != FAILED
+            if task.key in outcomes and not outcomes[task.key].failed
         }
         earlier = {outcome.epoch for outcome in done.values()} - {self._epoch}
         rule = self._protocol.epochs
@@ -230,7 +230,7 @@ class Campaign:
             ratios = [
                 self._entry(task, self._epoch).latency_ms / old[task.key]
                 for task in bridge
-                if outcomes[task.key].decision != FAILED
+                if not outcomes[task.key].failed
             ]
             if ratios and max(ratios) / min(ratios) - 1 <= rule.max_spread:
                 self._bridges[epoch] = float(np.median(ratios))
@@ -241,7 +241,7 @@ class Campaign:
             task
             for task in tasks
             if task.key not in outcomes
-            or outcomes[task.key].decision == FAILED
+            or outcomes[task.key].failed
             or outcomes[task.key].epoch not in self._bridges
         ]
 
@@ -262,7 +262,7 @@ class Campaign:
         for task in tasks:
             outcome = outcomes[task.key]
             name = task.workload.key
-            if outcome.decision == FAILED:
+            if outcome.failed:
                 failed = f"{name} (repeat)" if task.role is Role.REPEAT else name
                 failures[failed] = outcome.message
             else:

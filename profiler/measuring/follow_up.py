@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from profiler.devices.base import Device, DeviceInfo
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import MeasurementError
+from profiler.flags import Flag
 from profiler.measuring.campaign import lock_name, network_workload, now
-from profiler.measuring.journal import FAILED, Journal, epoch_of
+from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol, protocol_for
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
@@ -101,10 +102,10 @@ def measure_networks(
         known = _bridge_networks(table, exclude=set(wanted)) if same else []
         archs = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
         tasks = _tasks(table, archs, device.info, protocol)
-        launch = journal.begin_launch(device.info, protocol.as_dict(), now())
+        number = journal.begin_sweep(device.info, protocol.as_dict(), now())
         what = f"{device.info.spec}: {len(tasks)} networks"
         with terminal.progress(what, len(tasks)) as progress:
-            sweep = Sweep(device, protocol, journal, launch, seed=seed, progress=progress)
+            sweep = Sweep(device, protocol, journal, number, seed=seed, progress=progress)
             sweep.run(list(tasks.values()))
         entries = {arch: _entry(task, journal, protocol) for arch, task in tasks.items()}
     bridge = Bridge.fit(
@@ -155,7 +156,7 @@ def _tasks(
 
 def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol) -> Entry:
     outcome = journal.outcomes()[task.key]
-    if outcome.decision == FAILED:
+    if outcome.failed:
         raise MeasurementError(f"{task.workload.key}: {outcome.message}", reason="network_failed")
     levels = Levels(journal, protocol)
     return summarise(journal.blocks(task.key), levels, protocol, decision=outcome.decision)
@@ -168,5 +169,5 @@ def _bridged(arch: str, entry: Entry, bridge: Bridge) -> NetworkEntry:
         low, high = entry.ci95_ms
         changed["ci95_ms"] = (bridge.then_ms(low), bridge.then_ms(high))
     if abs(entry.latency_ms / latency_ms - 1) > SHIFT_FLAG:
-        changed["flags"] = (*entry.flags, "session_shift")
+        changed["flags"] = (*entry.flags, Flag.SESSION_SHIFT)
     return NetworkEntry(arch=arch, **(entry.model_dump() | changed))

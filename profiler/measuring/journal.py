@@ -16,14 +16,16 @@ import numpy as np
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+from profiler.flags import Flag
 from profiler.measuring.stats import Floats
+from profiler.measuring.stopping import Decision
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.closing import Closing
 
 JOURNAL_VERSION = 1
 
 _SCHEMA = """
-CREATE TABLE launch (          -- one sweep of a measuring process
+CREATE TABLE launch (          -- a sweep, from its start until it ends or is cut off
     id INTEGER PRIMARY KEY,
     epoch TEXT NOT NULL,       -- boot and runtime version: results within one are comparable
     started TEXT NOT NULL,
@@ -41,7 +43,7 @@ CREATE TABLE block (           -- a canary, then samples of one configuration
     launch INTEGER NOT NULL REFERENCES launch(id),
     key TEXT NOT NULL,
     name TEXT NOT NULL,
-    started_s REAL NOT NULL,   -- since the launch began
+    started_s REAL NOT NULL,   -- since its sweep began
     spent_s REAL NOT NULL,
     runs INTEGER NOT NULL,     -- per sample
     samples_ms TEXT NOT NULL,  -- JSON list
@@ -72,25 +74,26 @@ class Block:
     canary: str = ""
     canary_ms: float | None = None
     flags: tuple[str, ...] = ()
-    launch: int = 0
+    sweep: int = 0
     epoch: str = ""
 
     @property
     def throttled(self) -> bool:
         """Discarded: kept here, counted, and left out of every statistic."""
-        return any(flag.startswith("throttled") for flag in self.flags)
+        return Flag.THROTTLED.among(self.flags)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    launch: int
+    sweep: int
     name: str
-    decision: str
+    decision: Decision
     message: str = ""
     epoch: str = ""
 
-
-FAILED = "failed"
+    @property
+    def failed(self) -> bool:
+        return self.decision is Decision.FAILED
 
 
 def journal_path(table: Path) -> Path:
@@ -150,8 +153,8 @@ class Journal(Closing):
             )
         return version or JOURNAL_VERSION
 
-    def begin_launch(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
-        """Record that a measuring process starts; its id."""
+    def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
+        """Record that a sweep starts; its number."""
         cursor = self._db.execute(
             "INSERT INTO launch (epoch, started, device, protocol) VALUES (?, ?, ?, ?)",
             (epoch_of(info), started, json.dumps(asdict(info)), json.dumps(protocol)),
@@ -163,7 +166,7 @@ class Journal(Closing):
             "INSERT INTO block (launch, key, name, started_s, spent_s, runs, samples_ms,"
             " canary, canary_ms, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                block.launch, key, block.name, block.started_s, block.spent_s, block.runs,
+                block.sweep, key, block.name, block.started_s, block.spent_s, block.runs,
                 json.dumps(block.samples_ms), block.canary, block.canary_ms,
                 json.dumps(block.flags),
             ),
@@ -173,7 +176,7 @@ class Journal(Closing):
         self._db.execute(
             "INSERT OR REPLACE INTO outcome (key, launch, name, decision, message)"
             " VALUES (?, ?, ?, ?, ?)",
-            (key, outcome.launch, outcome.name, outcome.decision, outcome.message),
+            (key, outcome.sweep, outcome.name, outcome.decision, outcome.message),
         )
 
     def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
@@ -188,16 +191,16 @@ class Journal(Closing):
             self._db.execute("SELECT canary, reference_ms FROM reference WHERE epoch = ?", (epoch,))
         )
 
-    def canary_series(self, launch: int, canary: str) -> tuple[Floats, Floats]:
-        """Times in s and samples in ms of a canary in one launch, [n] each."""
+    def canary_series(self, sweep: int, canary: str) -> tuple[Floats, Floats]:
+        """Times in s and samples in ms of a canary in one sweep, [n] each."""
         rows = self._db.execute(
             "SELECT started_s, canary_ms FROM block WHERE launch = ? AND canary = ? ORDER BY id",
-            (launch, canary),
+            (sweep, canary),
         ).fetchall()
         times_s, samples_ms = np.array(rows, dtype=np.float64).reshape(-1, 2).T
         return times_s, samples_ms
 
-    def launches(self, epoch: str) -> list[int]:
+    def sweeps(self, epoch: str) -> list[int]:
         rows = self._db.execute("SELECT id FROM launch WHERE epoch = ? ORDER BY id", (epoch,))
         return [row[0] for row in rows]
 
@@ -212,9 +215,9 @@ class Journal(Closing):
         return [
             Block(
                 name, started_s, spent_s, runs, tuple(json.loads(samples)),
-                canary, canary_ms, tuple(json.loads(flags)), launch, of_epoch,
+                canary, canary_ms, tuple(json.loads(flags)), sweep, of_epoch,
             )
-            for name, started_s, spent_s, runs, samples, canary, canary_ms, flags, launch, of_epoch
+            for name, started_s, spent_s, runs, samples, canary, canary_ms, flags, sweep, of_epoch
             in rows
         ]  # fmt: skip
 
@@ -224,7 +227,10 @@ class Journal(Closing):
             "SELECT key, launch, outcome.name, decision, message, epoch FROM outcome"
             " JOIN launch ON launch.id = outcome.launch"
         )
-        return {row[0]: Outcome(*row[1:]) for row in rows}
+        return {
+            key: Outcome(sweep, name, Decision(decision), message, epoch)
+            for key, sweep, name, decision, message, epoch in rows
+        }
 
     def epochs(self) -> list[str]:
         """Epochs in the order they began."""

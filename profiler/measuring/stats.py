@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 def bootstrap_quantile_ci(
-    launches: Sequence[Floats],
+    sweeps: Sequence[Floats],
     *,
     quantile: float,
     confidence: float,
@@ -20,22 +20,22 @@ def bootstrap_quantile_ci(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a quantile of samples that come in blocks.
 
-    Hierarchical (Kalibera & Jones 2013): with several launches of the measuring process,
-    launches are resampled first and blocks within each next, because samples of one block,
-    and blocks of one launch, share their disturbances.
+    Hierarchical (Kalibera & Jones 2013): where a sweep was interrupted and another went on,
+    sweeps are resampled first and blocks within each next, because samples of one block,
+    and blocks of one sweep, share their disturbances.
 
     Args:
-        launches: samples of each launch, [n_blocks, samples_per_block] each.
+        sweeps: samples of each sweep, [n_blocks, samples_per_block] each.
         confidence: coverage in (0, 1).
     """
-    if len(launches) == 1:
-        blocks = launches[0]
+    if len(sweeps) == 1:
+        blocks = sweeps[0]
         drawn = blocks[rng.integers(len(blocks), size=(resamples, len(blocks)))]
         estimates = _quantile_of_rows(drawn.reshape(resamples, -1), quantile)
     else:
         estimates = np.empty(resamples)
-        for row, chosen in enumerate(rng.integers(len(launches), size=(resamples, len(launches)))):
-            parts = [_redraw(launches[index], rng) for index in chosen]
+        for row, chosen in enumerate(rng.integers(len(sweeps), size=(resamples, len(sweeps)))):
+            parts = [_redraw(sweeps[index], rng) for index in chosen]
             estimates[row] = np.quantile(np.concatenate(parts), quantile)
     tail = (1 - confidence) / 2
     low, high = np.quantile(estimates, [tail, 1 - tail])

@@ -49,9 +49,11 @@ class Estimator:
 
 
 class Decision(StrEnum):
-    CONTINUE = "continue"
+    """How the measuring of a configuration ended."""
+
     CONVERGED = "converged"
     CAPPED = "capped"
+    FAILED = "failed"  # it cannot be measured; no rule decides this
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +74,32 @@ class StoppingRule:
 
     def decide(
         self,
-        launches: Sequence[Floats],
+        sweeps: Sequence[Floats],
         spent_s: float,
         estimator: Estimator,
         *,
         is_network: bool,
         seed: int,
-    ) -> Decision:
-        """Decide on the samples of each launch, [n_blocks, samples_per_block] each."""
-        n_blocks = sum(map(len, launches))
+    ) -> Decision | None:
+        """Decide on the samples of each sweep, [n_blocks, samples_per_block] each.
+
+        None while measuring goes on.
+        """
+        n_blocks = sum(map(len, sweeps))
         if n_blocks >= self.min_blocks and n_blocks % self.check_every == 0:
-            low, high = self.interval(launches, estimator, self.confidence, seed=seed)
+            low, high = self.interval(sweeps, estimator, self.confidence, seed=seed)
             target = self.network_half_width if is_network else self.op_half_width
             if (high - low) / (high + low) <= target:
                 return Decision.CONVERGED
         cap_s = self.network_cap_s if is_network else self.op_cap_s
-        return Decision.CAPPED if spent_s >= cap_s else Decision.CONTINUE
+        return Decision.CAPPED if spent_s >= cap_s else None
 
     def interval(
-        self, launches: Sequence[Floats], estimator: Estimator, confidence: float, *, seed: int
+        self, sweeps: Sequence[Floats], estimator: Estimator, confidence: float, *, seed: int
     ) -> tuple[float, float]:
         """Bootstrap interval of the estimate."""
         return bootstrap_quantile_ci(
-            launches,
+            sweeps,
             quantile=estimator.quantile,
             confidence=confidence,
             resamples=self.resamples,

@@ -9,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from profiler.flags import Flag
 from profiler.measuring.canary import Canary
 from profiler.measuring.journal import Block, Journal
 from profiler.measuring.protocol import MeasuringProtocol
@@ -22,7 +23,7 @@ from profiler.measuring.stats import (
 from profiler.measuring.stopping import Decision
 from profiler.tables.table import Entry, NoiseFloor, Verdict
 
-MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a launch
+MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a sweep
 FLAG_SHARE = 0.10  # of the blocks, above which an entry carries a block's flag
 SEED = 0
 
@@ -34,7 +35,7 @@ class Levels:
     latency = quantile(samples) · C_ref / quantile(canary samples of the same span of time).
 
     The same quantile of the canary is taken, over all its samples between the first and
-    the last block of the configuration in one launch: a ratio per block would add the
+    the last block of the configuration in one sweep: a ratio per block would add the
     scatter of single canary samples to every block.
     """
 
@@ -44,25 +45,25 @@ class Levels:
 
     def fix_references(self, epoch: str) -> None:
         """At the end of an epoch's first sweep, take its canaries as the reference."""
-        for launch in self.journal.launches(epoch):
+        for sweep in self.journal.sweeps(epoch):
             for canary in Canary:
-                level = self._level_ms(launch, canary, 0.0, float("inf"))
+                level = self._level_ms(sweep, canary, 0.0, float("inf"))
                 if level is not None:
                     self.journal.set_reference_ms(epoch, canary, level)
 
     def factor(self, blocks: Sequence[Block]) -> float:
-        """C_ref / C over the blocks of one launch; 1 where no canary was used."""
+        """C_ref / C over the blocks of one sweep; 1 where no canary was used."""
         first, last = blocks[0], blocks[-1]
         reference = self.journal.references_ms(first.epoch).get(first.canary)
-        level = self._level_ms(first.launch, first.canary, first.started_s, last.started_s)
+        level = self._level_ms(first.sweep, first.canary, first.started_s, last.started_s)
         return 1.0 if level is None or reference is None else reference / level
 
-    def _level_ms(self, launch: int, canary: str, start_s: float, end_s: float) -> float | None:
+    def _level_ms(self, sweep: int, canary: str, start_s: float, end_s: float) -> float | None:
         if not canary:
             return None
-        if (launch, canary) not in self._samples:
-            self._samples[launch, canary] = self.journal.canary_series(launch, canary)
-        times_s, samples_ms = self._samples[launch, canary]
+        if (sweep, canary) not in self._samples:
+            self._samples[sweep, canary] = self.journal.canary_series(sweep, canary)
+        times_s, samples_ms = self._samples[sweep, canary]
         within = samples_ms[(times_s >= start_s) & (times_s <= end_s)]
         return self.protocol.estimator(within) if len(within) >= MIN_CANARY_SAMPLES else None
 
@@ -72,7 +73,7 @@ def summarise(
     levels: Levels,
     protocol: MeasuringProtocol,
     *,
-    decision: str,
+    decision: Decision,
     bridge: float = 1.0,
 ) -> Entry:
     """The entry of one configuration from all its blocks.
@@ -83,16 +84,16 @@ def summarise(
     """
     clean = [block for block in blocks if not block.throttled]
     kept = clean or list(blocks)
-    launches = [
-        np.array([block.samples_ms for block in of_launch]) * levels.factor(of_launch)
-        for of_launch in _by_launch(kept)
+    sweeps = [
+        np.array([block.samples_ms for block in of_sweep]) * levels.factor(of_sweep)
+        for of_sweep in _by_sweep(kept)
     ]
-    normal = np.concatenate([launch.ravel() for launch in launches]) * bridge
-    low, high = protocol.stopping.interval(launches, protocol.estimator, 0.95, seed=SEED)
+    normal = np.concatenate([sweep.ravel() for sweep in sweeps]) * bridge
+    low, high = protocol.stopping.interval(sweeps, protocol.estimator, 0.95, seed=SEED)
     raw = np.concatenate([block.samples_ms for block in kept])
     flags = _flags(kept, normal, protocol)
     if len(clean) < len(blocks):
-        flags.append("throttled")
+        flags.append(Flag.THROTTLED)
     p10, median, p90 = np.quantile(raw, [0.1, 0.5, 0.9])
     return Entry(
         latency_ms=protocol.estimator(normal),
@@ -109,8 +110,8 @@ def summarise(
     )
 
 
-def _by_launch(blocks: Sequence[Block]) -> list[list[Block]]:
-    return [list(group) for _, group in groupby(blocks, key=lambda block: block.launch)]
+def _by_sweep(blocks: Sequence[Block]) -> list[list[Block]]:
+    return [list(group) for _, group in groupby(blocks, key=lambda block: block.sweep)]
 
 
 def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:
@@ -119,32 +120,32 @@ def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol)
     flags = sorted(flag for flag, n in counts.items() if n > FLAG_SHARE * len(blocks))
     outliers = tag_outliers(normal, protocol.outliers.iqr_multiple)
     if outliers.mean() > protocol.outliers.contended_share:
-        flags.append("contended")
+        flags.append(Flag.CONTENDED)
     # a few samples far off would take one of the two parts for themselves
     modes = two_modes(
         normal[~outliers], separation=protocol.modes.separation, min_share=protocol.modes.min_share
     )
     if modes is not None:
-        flags.append(f"multimodal:{modes[0]:.4g},{modes[1]:.4g}ms")
+        flags.append(Flag.MULTIMODAL.about(f"{modes[0]:.4g},{modes[1]:.4g}ms"))
     per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)
     step = change_point(per_block, p_value=protocol.stationarity.p_value)
     if step is not None:
         before, after = protocol.estimator(per_block[:step]), protocol.estimator(per_block[step:])
         if abs(after / before - 1) > protocol.stationarity.min_step:
-            flags.append("nonstationary")
+            flags.append(Flag.NONSTATIONARY)
     return flags
 
 
-def _verdict(flags: Sequence[str], decision: str, *, throttled: bool) -> Verdict:
+def _verdict(flags: Sequence[str], decision: Decision, *, throttled: bool) -> Verdict:
     """One word for how far a number can be trusted. Flags that the estimator is shown to
     withstand (`preempted`, `steal`, `disturbed`, `canary_split`) do not change it."""
     if throttled:
         return Verdict.THROTTLED
-    if "contended" in flags:
+    if Flag.CONTENDED.among(flags):
         return Verdict.CONTENDED
-    if decision == Decision.CAPPED:
+    if decision is Decision.CAPPED:
         return Verdict.UNCONVERGED
-    if any(flag.startswith(("multimodal", "nonstationary")) for flag in flags):
+    if Flag.MULTIMODAL.among(flags) or Flag.NONSTATIONARY.among(flags):
         return Verdict.NOISY
     return Verdict.STABLE
 

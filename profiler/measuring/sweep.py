@@ -22,6 +22,7 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.flags import Flag
 from profiler.measuring.canary import (
     Canary,
     GateKeeper,
@@ -31,7 +32,7 @@ from profiler.measuring.canary import (
     prepare_canary,
     weight_bytes,
 )
-from profiler.measuring.journal import FAILED, Block, Journal, Outcome, epoch_of
+from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
@@ -89,7 +90,7 @@ class _Active:
     prepared: PreparedWorkload
     runs: int
     canary: Canary
-    samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by launch
+    samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by sweep
     spent_s: float = 0.0
     n_blocks: int = 0
     failed: bool = False
@@ -97,7 +98,7 @@ class _Active:
     def count(self, block: Block) -> None:
         self.spent_s += block.spent_s
         if not block.throttled:
-            self.samples_ms.setdefault(block.launch, []).append(block.samples_ms)
+            self.samples_ms.setdefault(block.sweep, []).append(block.samples_ms)
             self.n_blocks += 1
 
 
@@ -127,13 +128,13 @@ class Sweep:
         device: Device,
         protocol: MeasuringProtocol,
         journal: Journal,
-        launch: int,
+        number: int,
         *,
         seed: int,
         progress: Progress | None = None,
     ) -> None:
         self._device, self._protocol, self._journal = device, protocol, journal
-        self._launch, self._seed = launch, seed
+        self._number, self._seed = number, seed
         self._epoch = epoch_of(device.info)
         self._progress = progress or SilentProgress()
         self._rng = np.random.default_rng(seed)
@@ -231,7 +232,7 @@ class Sweep:
         count = max(1, int(np.ceil(self._device.min_sample_ms / max(min(runs), 1e-6))))
         one = _Active(task, prepared, count, nearest_canary(task.workload))
         for block in self._journal.blocks(task.key, epoch=self._epoch):
-            one.count(block)  # of a launch that was cut off
+            one.count(block)  # of a sweep that was cut off
         return one
 
     def _measure(self, one: _Active) -> None:
@@ -263,7 +264,7 @@ class Sweep:
             canary=one.canary.value if canary else "",
             canary_ms=canary_ms,
             flags=self._flags(self._device.state()),
-            launch=self._launch,
+            sweep=self._number,
         )
         self._journal.add_block(one.task.key, block)
         one.count(block)
@@ -277,7 +278,7 @@ class Sweep:
         """Discarding goes on for a while only: then there would be nothing left."""
         self._discards = self._discards + 1 if block.throttled else 0
         if self._discards >= MAX_DISCARDS:
-            reasons = [flag.partition(":")[2] for flag in block.flags if "throttled" in flag]
+            reasons = Flag.THROTTLED.arguments(block.flags)
             raise DeviceUnavailableError(
                 f"{self._device.info.spec} throttled ({', '.join(reasons)}) during "
                 f"{self._discards} blocks in a row; let it cool, then go on with --resume"
@@ -285,16 +286,16 @@ class Sweep:
 
     def _flags(self, state: DeviceState) -> tuple[str, ...]:
         flags = list(state.warnings)
-        flags += [f"throttled:{reason}" for reason in state.throttle_reasons]
+        flags += [Flag.THROTTLED.about(reason) for reason in state.throttle_reasons]
         if (state.waiting_pct or 0.0) > PREEMPTED_PCT:
-            flags.append("preempted")
+            flags.append(Flag.PREEMPTED)
         if (state.steal_pct or 0.0) > STEAL_PCT:
-            flags.append("steal")
+            flags.append(Flag.STEAL)
         excess = [canary.excess for canary in self._canaries.values()]
         if excess and max(excess) > self._protocol.gate.tolerance:
-            flags.append("disturbed")
+            flags.append(Flag.DISTURBED)
         if excess and max(excess) - min(excess) > self._protocol.gate.split:
-            flags.append("canary_split")
+            flags.append(Flag.CANARY_SPLIT)
         return tuple(flags)
 
     def _finished(self, one: _Active) -> bool:
@@ -307,26 +308,27 @@ class Sweep:
             is_network=one.task.is_network,
             seed=self._seed,
         )
-        if decision is Decision.CONTINUE:
+        if decision is None:
             return False
-        outcome = Outcome(self._launch, one.task.workload.key, decision.value)
+        outcome = Outcome(self._number, one.task.workload.key, decision)
         self._journal.add_outcome(one.task.key, outcome)
         one.prepared.close()
         return True
 
     def _on_one_scale(self, one: _Active) -> list[Floats]:
-        """Samples of each launch; of several, over the canary's level, as the estimate will be:
+        """Samples of each sweep; of several, over the canary's level, as the estimate will be:
         a machine that is slower after a resumption would keep every interval wide."""
-        launches = {launch: np.array(samples) for launch, samples in one.samples_ms.items()}
-        if len(launches) == 1 or one.canary not in self._canaries:
-            return list(launches.values())
+        sweeps = {sweep: np.array(samples) for sweep, samples in one.samples_ms.items()}
+        if len(sweeps) == 1 or one.canary not in self._canaries:
+            return list(sweeps.values())
         return [
-            samples / self._protocol.estimator(self._journal.canary_series(launch, one.canary)[1])
-            for launch, samples in launches.items()
+            samples / self._protocol.estimator(self._journal.canary_series(sweep, one.canary)[1])
+            for sweep, samples in sweeps.items()
         ]
 
     def _fail(self, task: Task, error: MeasurementError) -> None:
-        outcome = Outcome(self._launch, task.workload.key, FAILED, f"{error.reason}: {error}")
+        message = f"{error.reason}: {error}"
+        outcome = Outcome(self._number, task.workload.key, Decision.FAILED, message)
         self._journal.add_outcome(task.key, outcome)
         self._progress.advance()
 

@@ -13,7 +13,7 @@ import numpy as np
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES
-from profiler.tables.table import Entry, LatencyTable
+from profiler.tables.table import Entry, LatencyTable, Verdict
 
 # a network outside these shares of its summed ops was measured on something else
 NETWORK_TO_SUM = (0.3, 3.0)
@@ -54,8 +54,12 @@ def check_table(table: LatencyTable) -> Findings:
     faults += [f"both measured and failed: {key}" for key in sorted(both)]
     if known and not faults:
         faults += _implausible_networks(table)
-    unsteady = Counter(str(e.verdict) for e in table.ops.values() if e.verdict != "stable")
-    warnings += [f"{count} of {len(table.ops)} ops are {v}" for v, count in unsteady.items()]
+    verdicts = Counter(entry.verdict for entry in table.ops.values())
+    warnings += [
+        f"{count} of {len(table.ops)} ops are {verdict}"
+        for verdict, count in verdicts.items()
+        if verdict is not Verdict.STABLE
+    ]
     warnings += [f"failed: {key}: {why}" for key, why in sorted(table.failures.items())]
     if table.noise_floor is not None and not table.noise_floor.publishable:
         warnings.append(f"repeats differ by {table.noise_floor.p95_pct:g} % (p95): not publishable")

@@ -38,6 +38,7 @@ from profiler.devices.cuda.queue import (
 from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, InvalidInputError
+from profiler.flags import Flag
 from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
 
@@ -353,14 +354,14 @@ def _n_others(now: GpuState) -> int:
     return max(0, (now.n_processes or 0) - 1)
 
 
-def _warnings(reasons: int, before: GpuState, now: GpuState) -> list[str]:
-    found = ["power_capped"] if reasons & SW_POWER_CAP else []
+def _warnings(reasons: int, before: GpuState, now: GpuState) -> list[Flag]:
+    found = [Flag.POWER_CAPPED] if reasons & SW_POWER_CAP else []
     if _n_others(now):
-        found.append("other_processes")
+        found.append(Flag.OTHER_PROCESSES)
     if _moved(before.sm_clock_mhz, now.sm_clock_mhz):
-        found.append("sm_clock_moved")
+        found.append(Flag.SM_CLOCK_MOVED)
     if _moved(before.memory_clock_mhz, now.memory_clock_mhz):
-        found.append("memory_clock_moved")
+        found.append(Flag.MEMORY_CLOCK_MOVED)
     return found
 
 

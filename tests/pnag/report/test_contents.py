@@ -282,7 +282,7 @@ def test_a_journal_of_another_device_is_refused(folder, tmp_path, capsys):
 
     path = tmp_path / "other.journal.sqlite"
     with Journal(path) as journal:
-        journal.begin_launch(replace(FakeDevice().info, boot_id="another boot"), {}, "2026-01-01")
+        journal.begin_sweep(replace(FakeDevice().info, boot_id="another boot"), {}, "2026-01-01")
     page = str(tmp_path / "report.html")
     assert pnag(["report", "--run", str(folder), "--out", page, "--journal", str(path)]) == 2
     assert "is not the journal of the run's table" in capsys.readouterr().err

@@ -142,9 +142,9 @@ def test_kill_9_loses_at_most_the_block_in_flight(tmp_path, after_blocks):
     for key, value in latencies(one).items():
         assert value == pytest.approx(latencies(other)[key], rel=0.02), key
     with sqlite3.connect(journal_path(out)) as journal:
-        launches = dict(journal.execute("SELECT launch, COUNT(*) FROM block GROUP BY launch"))
+        sweeps = dict(journal.execute("SELECT launch, COUNT(*) FROM block GROUP BY launch"))
     journal.close()
-    assert launches[1] == survived  # every block that was committed is still used
+    assert sweeps[1] == survived  # every block that was committed is still used
 
 
 def n_blocks(out: Path) -> int:
@@ -169,13 +169,13 @@ def test_a_new_boot_is_bridged_by_three_configurations(tmp_path):
         assert len(journal.epochs()) == 2
     ratios = [latencies(second)[key] / value for key, value in latencies(first).items()]
     np.testing.assert_allclose(ratios, 1.25, rtol=0.01)
-    assert keys_measured(out, launch=2) == 3
+    assert keys_measured(out, sweep=2) == 3
 
 
-def keys_measured(out: Path, *, launch: int) -> int:
+def keys_measured(out: Path, *, sweep: int) -> int:
     with sqlite3.connect(journal_path(out)) as journal:
         count = journal.execute(
-            "SELECT COUNT(DISTINCT key) FROM block WHERE launch = ?", (launch,)
+            "SELECT COUNT(DISTINCT key) FROM block WHERE launch = ?", (sweep,)
         ).fetchone()[0]
     journal.close()
     return int(count)
@@ -230,7 +230,7 @@ def test_an_epoch_that_was_cut_off_is_bridged_on_one_scale(tmp_path):
         journal.execute("DELETE FROM reference")
     journal.close()
     table = campaign(out, FakeDevice(0, boot_id="another"), n_networks=8)
-    assert keys_measured(out, launch=3) == 3
+    assert keys_measured(out, sweep=3) == 3
     device = FakeDevice(0)
     for entry in table.networks:
         workload = tuple(SPACE.ops(SPACE.parse_architecture(entry.arch)))
@@ -297,7 +297,7 @@ def test_fresh_forgets_the_journal(tmp_path):
     profile_device(request(out), SILENT)
     profile_device(request(out, resume=False, seed=3), SILENT)
     with Journal(journal_path(out)) as journal:
-        assert journal.launches(journal.epochs()[0]) == [1]
+        assert journal.sweeps(journal.epochs()[0]) == [1]
 
 
 def test_without_any_op_there_is_no_table(tmp_path, monkeypatch):

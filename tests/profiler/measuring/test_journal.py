@@ -8,6 +8,7 @@ import pytest
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
+from profiler.measuring.stopping import Decision
 
 INFO = FakeDevice(0).info
 REBOOTED = replace(INFO, boot_id="another")
@@ -17,14 +18,15 @@ BLOCK = Block("op", 1.5, 0.25, 3, (1.0, 1.1), "resident", 0.5, ("steal",))
 def test_what_is_written_is_read_back(tmp_path):
     path = tmp_path / "j.sqlite"
     with Journal(path) as journal:
-        launch = journal.begin_launch(INFO, {"name": "quick"}, "now")
-        journal.add_block("key", replace(BLOCK, launch=launch))
-        journal.add_outcome("key", Outcome(launch, "op", "converged"))
+        sweep = journal.begin_sweep(INFO, {"name": "quick"}, "now")
+        journal.add_block("key", replace(BLOCK, sweep=sweep))
+        journal.add_outcome("key", Outcome(sweep, "op", Decision.CONVERGED))
         journal.set_reference_ms(epoch_of(INFO), "resident", 0.5)
     with Journal(path) as journal:
-        assert journal.blocks("key") == [replace(BLOCK, launch=1, epoch=epoch_of(INFO))]
+        assert journal.blocks("key") == [replace(BLOCK, sweep=1, epoch=epoch_of(INFO))]
         assert journal.blocks("other") == []
-        assert journal.outcomes() == {"key": Outcome(1, "op", "converged", "", epoch_of(INFO))}
+        outcome = Outcome(1, "op", Decision.CONVERGED, "", epoch_of(INFO))
+        assert journal.outcomes() == {"key": outcome}
         assert journal.references_ms(epoch_of(INFO)) == {"resident": 0.5}
 
 
@@ -40,11 +42,11 @@ def test_a_reference_is_fixed_once():
 def test_epochs_are_kept_apart():
     with Journal(None) as journal:
         for info in (INFO, REBOOTED):
-            launch = journal.begin_launch(info, {}, "now")
-            journal.add_block("key", replace(BLOCK, launch=launch, started_s=float(launch)))
+            sweep = journal.begin_sweep(info, {}, "now")
+            journal.add_block("key", replace(BLOCK, sweep=sweep, started_s=float(sweep)))
         assert journal.epochs() == [epoch_of(INFO), epoch_of(REBOOTED)]
         assert len(journal.blocks("key")) == 2
-        assert [b.launch for b in journal.blocks("key", epoch=epoch_of(REBOOTED))] == [2]
+        assert [b.sweep for b in journal.blocks("key", epoch=epoch_of(REBOOTED))] == [2]
         times_s, samples_ms = journal.canary_series(2, "resident")
         np.testing.assert_array_equal(times_s, [2.0])
         np.testing.assert_array_equal(samples_ms, [0.5])
@@ -65,8 +67,8 @@ def test_a_block_of_a_throttled_device_knows_it():
 def test_the_log_is_written_ahead(tmp_path):
     path = tmp_path / "j.sqlite"
     with Journal(path) as journal:
-        launch = journal.begin_launch(INFO, {}, "now")
-        journal.add_block("key", replace(BLOCK, launch=launch))
+        sweep = journal.begin_sweep(INFO, {}, "now")
+        journal.add_block("key", replace(BLOCK, sweep=sweep))
         reader = sqlite3.connect(path)  # another process sees the block at once
         assert reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert reader.execute("SELECT COUNT(*) FROM block").fetchone()[0] == 1
@@ -76,7 +78,7 @@ def test_the_log_is_written_ahead(tmp_path):
 def test_fresh_begins_anew(tmp_path):
     path = tmp_path / "j.sqlite"
     with Journal(path) as journal:
-        journal.begin_launch(INFO, {}, "now")
+        journal.begin_sweep(INFO, {}, "now")
     with Journal(path, fresh=True) as journal:
         assert journal.epochs() == []
 

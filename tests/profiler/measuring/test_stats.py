@@ -41,16 +41,16 @@ def test_interval_covers_the_true_quantile_nearly_as_often_as_it_says():
     assert 0.89 <= hits / n <= 0.98
 
 
-def test_interval_is_wider_when_launches_differ():
+def test_interval_is_wider_when_sweeps_differ():
     rng = np.random.default_rng(1)
-    launches = [level * np.exp(rng.normal(0, 0.001, (30, 2))) for level in (1.0, 1.02, 1.04)]
+    sweeps = [level * np.exp(rng.normal(0, 0.001, (30, 2))) for level in (1.0, 1.02, 1.04)]
     width = {}
-    for name, parts in (("launches", launches), ("pooled", [np.concatenate(launches)])):
+    for name, parts in (("sweeps", sweeps), ("pooled", [np.concatenate(sweeps)])):
         low, high = bootstrap_quantile_ci(
             parts, quantile=0.5, confidence=0.95, resamples=500, rng=np.random.default_rng(2)
         )
         width[name] = high - low
-    assert width["launches"] > 2 * width["pooled"]
+    assert width["sweeps"] > 2 * width["pooled"]
 
 
 @given(hnp.arrays(np.float64, st.integers(5, 60), elements=LATENCIES), st.floats(0.1, 10))

@@ -14,8 +14,8 @@ def steady(n_blocks, noise=0.001, seed=0):
     return 5 * np.exp(np.random.default_rng(seed).normal(0, noise, (n_blocks, 3)))
 
 
-def decide(launches, spent_s=1.0, *, is_network=False, rule=RULE):
-    return rule.decide(launches, spent_s, ESTIMATOR, is_network=is_network, seed=0)
+def decide(sweeps, spent_s=1.0, *, is_network=False, rule=RULE):
+    return rule.decide(sweeps, spent_s, ESTIMATOR, is_network=is_network, seed=0)
 
 
 def test_stops_when_the_interval_is_narrow():
@@ -24,14 +24,14 @@ def test_stops_when_the_interval_is_narrow():
 
 @pytest.mark.parametrize("n_blocks", [10, 20, 29, 31, 39])
 def test_looks_only_at_the_minimum_and_every_ten_blocks(n_blocks):
-    assert decide([steady(n_blocks)]) is Decision.CONTINUE
+    assert decide([steady(n_blocks)]) is None
 
 
 def test_goes_on_while_the_interval_is_wide_and_gives_up_at_the_cap():
     noisy = [steady(30, noise=0.2)]
-    assert decide(noisy) is Decision.CONTINUE
+    assert decide(noisy) is None
     assert decide(noisy, RULE.op_cap_s) is Decision.CAPPED
-    assert decide(noisy, RULE.op_cap_s, is_network=True) is Decision.CONTINUE
+    assert decide(noisy, RULE.op_cap_s, is_network=True) is None
     assert decide(noisy, RULE.network_cap_s, is_network=True) is Decision.CAPPED
 
 
@@ -39,10 +39,10 @@ def test_networks_are_measured_more_narrowly_than_ops():
     samples = [steady(30, noise=0.015)]
     rule = replace(RULE, op_half_width=0.02, network_half_width=0.002)
     assert decide(samples, rule=rule) is Decision.CONVERGED
-    assert decide(samples, rule=rule, is_network=True) is Decision.CONTINUE
+    assert decide(samples, rule=rule, is_network=True) is None
 
 
-def test_blocks_of_all_launches_count():
+def test_blocks_of_all_sweeps_count():
     assert decide([steady(20), steady(10, seed=1)]) is Decision.CONVERGED
 
 

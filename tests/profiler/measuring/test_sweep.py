@@ -10,7 +10,7 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.measuring.journal import FAILED, Block, Journal, epoch_of
+from profiler.measuring.journal import Block, Journal, epoch_of
 from profiler.measuring.protocol import FULL
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
@@ -29,25 +29,25 @@ PROTOCOL = replace(FULL, stopping=replace(FULL.stopping, min_blocks=30, resample
 def measured(device, journal=None, protocol=PROTOCOL, workloads=WORKLOADS, seed=0):
     """Entries by workload key of one sweep, referred to the journal's first sweep."""
     journal = journal or Journal(None)
-    launch = journal.begin_launch(device.info, protocol.as_dict(), "now")
+    number = journal.begin_sweep(device.info, protocol.as_dict(), "now")
     tasks = [
         make_task(w, Role.NETWORK if len(w.ops) > 1 else Role.OP, device.info, protocol)
         for w in workloads
     ]
-    sweep = Sweep(device, protocol, journal, launch, seed=seed)
+    sweep = Sweep(device, protocol, journal, number, seed=seed)
     sweep.run(tasks)
     levels = Levels(journal, protocol)
     levels.fix_references(epoch_of(device.info))
     outcomes = journal.outcomes()
     entries = {
         task.workload.key: summarise(
-            [block for block in journal.blocks(task.key) if block.launch == launch],
+            [block for block in journal.blocks(task.key) if block.sweep == number],
             levels,
             protocol,
             decision=outcomes[task.key].decision,
         )
         for task in tasks
-        if outcomes[task.key].decision != FAILED
+        if not outcomes[task.key].failed
     }
     return entries, sweep.report
 
@@ -179,7 +179,7 @@ def test_two_modes_are_seen_behind_a_few_samples_far_off():
     samples = np.where(np.arange(300) % 5 < 2, 1.1, 1.0) * rng.normal(1, 0.003, 300)
     samples[::30] = 3.0
     blocks = [
-        Block("op", float(i), 0.0, 1, tuple(row), launch=1)
+        Block("op", float(i), 0.0, 1, tuple(row), sweep=1)
         for i, row in enumerate(rng.permutation(samples).reshape(100, 3).tolist())
     ]
     entry = summarise(blocks, Levels(journal, PROTOCOL), PROTOCOL, decision=Decision.CONVERGED)
@@ -195,7 +195,7 @@ def test_a_workload_that_cannot_be_prepared_is_a_failure_never_a_number():
     device, journal = FakeDevice(1, scenario=Scenario(failing_keys=(key,))), Journal(None)
     entries, _ = measured(device, journal)
     assert entries.keys() == {w.key for w in WORKLOADS} - {key}
-    failed = [o for o in journal.outcomes().values() if o.decision == FAILED]
+    failed = [o for o in journal.outcomes().values() if o.failed]
     assert [(o.name, o.message) for o in failed] == [(key, "load_failed: told to fail")]
 
 
@@ -214,7 +214,7 @@ class Flaky:
         self._inner.close()
 
 
-@pytest.mark.parametrize(("failures", "outcome"), [(2, Decision.CONVERGED), (3, FAILED)])
+@pytest.mark.parametrize(("failures", "outcome"), [(2, Decision.CONVERGED), (3, Decision.FAILED)])
 @pytest.mark.parametrize("n_before", [0, 1, 3])  # the warm-up has three runs
 def test_transient_failures_are_tried_again_but_not_for_ever(
     monkeypatch, failures, outcome, n_before

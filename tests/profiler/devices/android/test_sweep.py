@@ -11,7 +11,7 @@ import pytest
 from profiler.devices.android.device import AndroidDevice
 from profiler.devices.base import Device, Workload
 from profiler.errors import DeviceUnavailableError
-from profiler.measuring.journal import FAILED, Journal
+from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import FULL
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -31,8 +31,8 @@ PROTOCOL = replace(
 
 def sweep(device: Device, journal: Journal) -> list[Task]:
     tasks = [make_task(Workload(op.key, (op,)), Role.OP, device.info, PROTOCOL) for op in OPS]
-    launch = journal.begin_launch(device.info, PROTOCOL.as_dict(), "2026-11-24T00:00:00+00:00")
-    Sweep(device, PROTOCOL, journal, launch, seed=3).run(
+    number = journal.begin_sweep(device.info, PROTOCOL.as_dict(), "2026-11-24T00:00:00+00:00")
+    Sweep(device, PROTOCOL, journal, number, seed=3).run(
         [task for task in tasks if task.key not in journal.outcomes()]
     )
     return tasks
@@ -68,11 +68,11 @@ def test_every_fault_on_the_way(adbd: Adbd, make_device: MakeDevice, tmp_path: P
         adbd.phone.put("fault", "\n" * len(OPS) + "killed\n\n\nlocalized\n")
         tasks = sweep(device, journal)
         outcomes = journal.outcomes()
-        failed = [o.message for o in outcomes.values() if o.decision == FAILED]
+        failed = [o.message for o in outcomes.values() if o.failed]
         assert len(outcomes) == len(OPS)
         assert [message.partition(":")[0] for message in failed] == ["localized_number"]
         for task in tasks:
-            assert bool(journal.blocks(task.key)) == (outcomes[task.key].decision != FAILED)
+            assert bool(journal.blocks(task.key)) != outcomes[task.key].failed
 
 
 def test_a_reboot_ends_the_sweep_and_resume_goes_on(

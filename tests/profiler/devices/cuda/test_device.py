@@ -9,7 +9,7 @@ import pytest
 
 from profiler.devices.cuda.nvml import GpuState
 from profiler.errors import DeviceUnavailableError, InvalidInputError
-from profiler.measuring.journal import FAILED, Journal
+from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, Sweep, make_task
 from profiler.testing import SMALL, DeviceConformance, network_workload, op_workload
@@ -236,9 +236,9 @@ def make_tasks(device, workloads):
 
 
 def sweep(device, journal, workloads):
-    launch = journal.begin_launch(device.info, PROTOCOL.as_dict(), "now")
+    number = journal.begin_sweep(device.info, PROTOCOL.as_dict(), "now")
     tasks = make_tasks(device, workloads)
-    Sweep(device, PROTOCOL, journal, launch, seed=0).run(tasks)
+    Sweep(device, PROTOCOL, journal, number, seed=0).run(tasks)
     blocks = {task.workload.key: journal.blocks(task.key) for task in tasks}
     return blocks, journal.outcomes(), tasks
 
@@ -298,8 +298,8 @@ def test_what_is_loaded_at_once_fits_into_the_memory_of_the_gpu():
     assert input_mb > 5.0
     for free, most in ((4.8 * input_mb, 2), (1e6, 6), (0.0, 1)):
         with simulated(SimulatedQueue(free=free), batch_size=64) as device:
-            launch = Journal(None).begin_launch(device.info, PROTOCOL.as_dict(), "now")
-            running = Sweep(device, PROTOCOL, Journal(None), launch, seed=0)
+            number = Journal(None).begin_sweep(device.info, PROTOCOL.as_dict(), "now")
+            running = Sweep(device, PROTOCOL, Journal(None), number, seed=0)
             groups = list(running._groups(make_tasks(device, large)))
         assert max(map(len, groups)) == most
         assert sum(map(len, groups)) == 6
@@ -309,8 +309,8 @@ def test_what_does_not_fit_into_memory_is_a_failure_with_its_reason():
     queue = SimulatedQueue(too_large=frozenset({NETWORK.key}))
     with simulated(queue) as device:
         blocks, outcomes, tasks = sweep(device, Journal(None), [OP, NETWORK])
-    failed = outcomes[tasks[1].key]
-    assert failed.decision == FAILED
-    assert failed.message.startswith("out_of_memory: ")
+    outcome = outcomes[tasks[1].key]
+    assert outcome.failed
+    assert outcome.message.startswith("out_of_memory: ")
     assert blocks[NETWORK.key] == []
     assert outcomes[tasks[0].key].decision == "converged"

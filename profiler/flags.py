@@ -1,0 +1,53 @@
+"""What a reader of a number should know about it, as written in journals and tables.
+
+A flag is a word, some with an argument behind a colon: `throttled:thermal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Flag(StrEnum):
+    """Those of blocks come first, then those of all samples of an op or network."""
+
+    PREEMPTED = "preempted"  # the measuring thread waited for a core
+    STEAL = "steal"  # the hypervisor took the core
+    DISTURBED = "disturbed"  # a canary is slower than its reference
+    CANARY_SPLIT = "canary_split"  # the canaries moved against each other
+    POWER_CAPPED = "power_capped"
+    OTHER_PROCESSES = "other_processes"  # they compute on the GPU
+    SM_CLOCK_MOVED = "sm_clock_moved"
+    MEMORY_CLOCK_MOVED = "memory_clock_moved"
+    THROTTLED = "throttled"  # of a block with its reason; of an entry alone: some blocks were
+
+    CONTENDED = "contended"  # many outliers
+    MULTIMODAL = "multimodal"  # with both modes
+    NONSTATIONARY = "nonstationary"  # the level changed
+    SESSION_SHIFT = "session_shift"  # networks of its table moved since the table was measured
+
+    def about(self, argument: str) -> str:
+        """The flag with its argument.
+
+        >>> Flag.THROTTLED.about("thermal")
+        'throttled:thermal'
+        """
+        return f"{self}:{argument}"
+
+    def among(self, flags: Iterable[str]) -> bool:
+        """Whether it is one of `flags`, with an argument or without.
+
+        >>> Flag.THROTTLED.among(["steal", "throttled:thermal"])
+        True
+        """
+        return any(flag.partition(":")[0] == self for flag in flags)
+
+    def arguments(self, flags: Iterable[str]) -> list[str]:
+        """What `flags` say about it.
+
+        >>> Flag.THROTTLED.arguments(["steal", "throttled:thermal"])
+        ['thermal']
+        """
+        parts = (flag.partition(":") for flag in flags)
+        return [argument for word, colon, argument in parts if colon and word == self]
