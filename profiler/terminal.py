@@ -86,6 +86,9 @@ class Terminal:
         return Console(stderr=stderr, highlight=False)
 
 
+SILENT = Terminal(quiet=True)
+
+
 class BarProgress:
     def __init__(self, bars: Any, task: Any) -> None:
         self._bars, self._task = bars, task

@@ -11,6 +11,7 @@ import tomllib
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import nbclient
@@ -22,6 +23,7 @@ from pnag.cli.app import run
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import load_run
 from pnag.serve import create_app
+from predictors.latency.networks import LatencyPredictor
 from profiler.devices.registry import open_device
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -276,6 +278,24 @@ class TestDeviceOfThePage(DeviceConformance):
     def open(self):
         assert type(self._device).__module__ == "torch_device"
         return nullcontext(self._device)
+
+
+def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "reader"
+    shutil.copytree(workspace, folder)
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    for _, script in blocks(ROOT / "docs/api.md", {"python"}):
+        exec(script, names)  # noqa: S102 - the page's own lines, which share their names
+    made, predictor = names["made"], LatencyPredictor(names["table"])
+    arch = names["space"].parse_architecture(made.arch)
+    promised_ms = predictor.predict(names["space"].ops(arch)).latency_ms
+    assert made.latency_ms == pytest.approx(promised_ms, rel=1e-12)
+    assert made.latency_ms <= names["budget_ms"]
+    assert names["entry"].latency_ms == pytest.approx(promised_ms, rel=0.02)
+    low_ms, high_ms = names["latency_ms"].min(), names["latency_ms"].max()
+    assert names["low_ms"] < low_ms < high_ms < names["high_ms"]
+    assert capsys.readouterr().out.count("\n") == 5
 
 
 def test_pymoo_finds_a_frontier_with_the_measured_cost(workspace, monkeypatch, capsys):

@@ -33,11 +33,10 @@ from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
-from profiler.terminal import Terminal
+from profiler.terminal import SILENT, Terminal
 
 SCHEMA = "pnag.run/1"
 FRONTIER_BUDGETS = 50
-SILENT = Terminal(quiet=True)
 HELD_OUT = 500  # fresh architectures that the evaluator is judged on
 
 

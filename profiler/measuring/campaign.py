@@ -23,7 +23,7 @@ from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import HOST_CPU, device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
-from profiler.terminal import Terminal
+from profiler.terminal import SILENT, Terminal
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ProfileRequest:
     device_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def profile_device(request: ProfileRequest, terminal: Terminal) -> Path:
+def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path:
     """Measure all ops of the space and some whole networks; the table's path.
 
     Raises:

@@ -27,7 +27,7 @@ from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
-from profiler.terminal import Terminal
+from profiler.terminal import SILENT, Terminal
 
 MAX_BRIDGE_NETWORKS = 12
 MIN_FOR_SLOPE = 2
@@ -66,7 +66,7 @@ class Bridge:
 def measure_networks(
     table: LatencyTable,
     architectures: Sequence[Architecture],
-    terminal: Terminal,
+    terminal: Terminal = SILENT,
     *,
     spec: str | None = None,
     protocol: MeasuringProtocol | None = None,

@@ -1,0 +1,11 @@
+from pnag.generate import GeneratedArchitecture as GeneratedArchitecture
+from pnag.generate import Limits as Limits
+from pnag.learning.settings import TrainSettings as TrainSettings
+from pnag.runs.inputs import table_inputs as table_inputs
+from pnag.runs.inputs import tabular_inputs as tabular_inputs
+from pnag.runs.run import Run as Run
+from pnag.runs.run import load_run as load_run
+from pnag.runs.run import train_run as train_run
+from pnag.search.frontier import Frontier as Frontier
+from pnag.search.frontier import FrontierPoint as FrontierPoint
+from pnag.search.problem import Problem as Problem
