@@ -14,6 +14,7 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,9 @@ def main() -> None:
     arguments = parser.parse_args()
     table = read_dynast(arguments.csv)
     model = accuracy_from_table(
-        table, SPACE, seed=arguments.seed, folds=FOLDS, repeats=REPEATS, keep_rows=False
-    )
+        table, SPACE, seed=arguments.seed, folds=FOLDS, repeats=REPEATS, keep_rows=False,
+        trained=datetime.now(UTC).date().isoformat(),
+    )  # fmt: skip
     figures = {
         "n": len(table.top1),
         "held_out": asdict(model.held_out),

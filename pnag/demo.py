@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pnag.cli.profile import calibrate_file
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import Run, train_run
 from pnag.search.budget import spread_budgets_ms
+from predictors.latency.lookup import calibrate_file
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError
 from profiler.measuring.campaign import ProfileRequest, lock_name, profile_device

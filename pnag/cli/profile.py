@@ -18,19 +18,9 @@ def register(app: typer.Typer) -> None:
 
 @functools.wraps(cli.profile)
 def profile(*args: Any, **options: Any) -> list[Path]:
+    from predictors.latency.lookup import calibrate_file
+
     paths = cli.profile(*args, **options)
     for path in paths:
         calibrate_file(path)
     return paths
-
-
-def calibrate_file(path: Path) -> None:
-    """Fit the table's calibration on its networks and store it; too few, and it stays as it is."""
-    from predictors.latency.calibration import MIN_NETWORKS, usable_networks
-    from predictors.latency.lookup import calibrated
-    from profiler.tables.table import read_table
-
-    table = read_table(path)
-    complete = table.search_space.distinct_ops().keys() <= table.ops.keys()
-    if complete and len(usable_networks(table)) >= MIN_NETWORKS:
-        calibrated(table).save(path)

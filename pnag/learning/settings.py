@@ -9,6 +9,13 @@ from pnag.learning.rewards import reward_named
 from profiler.errors import InvalidInputError
 
 STRATEGIES = ("joint", "independent")
+RANGES = {  # least and most
+    "n_evaluations": (1, 10_000_000),
+    "n_budgets": (1, 10_000),
+    "rounds": (1, 10_000),
+    "samples_per_budget": (1, 10_000),
+    "seed": (0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,9 @@ class TrainSettings:
         n_elites: best known architectures per budget to imitate.
         sees_tightness: whether the generator sees how tight the remaining budget is.
         constrained: whether training samples within budgets, or leaves that to the reward.
+
+    Raises:
+        InvalidInputError: a value out of range, or fewer evaluations than rounds to spend them in.
     """
 
     n_evaluations: int = 16_000
@@ -68,9 +78,23 @@ class TrainSettings:
             raise InvalidInputError(
                 f"unknown strategy {self.strategy!r}; known: {', '.join(STRATEGIES)}"
             )
-        for name in ("n_evaluations", "n_budgets", "rounds", "samples_per_budget"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1")
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise InvalidInputError(
+                    f"{name} must be from {least} to {most}, not {getattr(self, name)}"
+                )
+        needed = self.rounds * self.n_learners
+        if self.n_evaluations < needed:
+            searches = f" of {self.n_learners} searches" if self.n_learners > 1 else ""
+            raise InvalidInputError(
+                f"at least {needed} evaluations are needed, one in each of {self.rounds} rounds"
+                f"{searches}; {self.n_evaluations} were asked for"
+            )
+
+    @property
+    def n_learners(self) -> int:
+        """One of all budgets, or one of each."""
+        return self.n_budgets if self.strategy == "independent" else 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

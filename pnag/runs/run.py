@@ -136,7 +136,7 @@ def train_run(
     left = sum(settings.rounds - learner.rounds_done for learner in learners)
     with terminal.progress("Training", left * round_work(settings)) as progress:
         for index, learner in enumerate(learners):
-            share = settings.n_evaluations // len(learners)
+            share = settings.n_evaluations // settings.n_learners
             while learner.rounds_done < settings.rounds:
                 due = share * (learner.rounds_done + 1) // settings.rounds
                 n_new = due - len(learner.archive)

@@ -60,7 +60,7 @@ class Provenance:
     licence: str
     n: int
     seed: int
-    trained: str  # ISO date
+    trained: str | None = None  # ISO date of a model that is shipped
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -247,8 +246,11 @@ def accuracy_from_table(
     folds: int = FOLDS,
     repeats: int = 1,
     keep_rows: bool = True,
+    trained: str | None = None,
 ) -> FittedAccuracy:
     """Fit the table; its own architectures keep their measured accuracy (`keep_rows`).
+
+    The same table and seed give the same model on any day: `trained`, a date, is the caller's.
 
     Raises:
         InvalidInputError: another space, fewer than 30 architectures, or all equal.
@@ -267,14 +269,7 @@ def accuracy_from_table(
     return FittedAccuracy(
         space,
         model,
-        Provenance(
-            table.dataset,
-            table.source,
-            table.licence,
-            len(table.top1),
-            seed,
-            datetime.now(UTC).date().isoformat(),
-        ),
+        Provenance(table.dataset, table.source, table.licence, len(table.top1), seed, trained),
         _held_out(encoding, table, folds, repeats, seed),
         *((table.tokens, table.top1) if keep_rows else ()),
     )

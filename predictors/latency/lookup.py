@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from predictors.cost import AdditiveCost, LaunchCost, additive_cost
 from predictors.latency.calibration import (
     MIN_NETWORKS,
@@ -14,7 +16,7 @@ from predictors.latency.launches import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import Calibration, LatencyTable
+from profiler.tables.table import Calibration, LatencyTable, read_table
 
 
 def table_latency(table: LatencyTable) -> OpLatency:
@@ -52,6 +54,14 @@ def calibrated(table: LatencyTable) -> LatencyTable:
         InvalidInputError: fewer than 3 usable measured networks.
     """
     return table.model_copy(update={"calibration": fit_calibration(table, table_latency(table))})
+
+
+def calibrate_file(path: Path) -> None:
+    """Store the calibration in the table's file; too few networks or ops, and it stays as it is."""
+    table = read_table(path)
+    complete = table.search_space.distinct_ops().keys() <= table.ops.keys()
+    if complete and len(usable_networks(table)) >= MIN_NETWORKS:
+        calibrated(table).save(path)
 
 
 def cost_from_table(table: LatencyTable) -> AdditiveCost | LaunchCost:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pnag.cli.profile import calibrate_file
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import train_run
+from predictors.latency.lookup import calibrate_file
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
-from pnag.cli.profile import calibrate_file
 from pnag.generate import Limits, generate
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run
@@ -15,6 +14,7 @@ from pnag.search.decoding import decode, producible
 from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost, LaunchCost, madds_cost
+from predictors.latency.lookup import calibrate_file
 from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError
 from profiler.measuring.campaign import ProfileRequest, network_workload, profile_device

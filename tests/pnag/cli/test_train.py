@@ -1,0 +1,122 @@
+"""`pnag train` as users meet it: a run directory, complete or not there."""
+
+import json
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from profiler.errors import InvalidInputError
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.tables.table import LatencyTable
+from tests.pnag.landscapes import grid_space
+
+pytestmark = pytest.mark.usefixtures("quick_settings")
+
+
+def test_the_run_needs_nothing_outside_itself(run, latency_table, call):
+    config = json.loads((run / "config.json").read_text())
+    assert set(config["inputs"]) == {"latency_table.json", "accuracy.safetensors"}
+    assert (run / "latency_table.json").read_bytes() == latency_table.read_bytes()
+    (result,) = call("generate", "--run", run, "--budget", "30ms", "--json")["results"]
+    assert result["latency_ms"] <= 30 and result["feasible"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --latency-table"),
+        (["--space", "tabular:none.csv"], "cannot read none.csv"),
+        (["--latency-table", "TABLE", "--space", "mbv3-cifar"], "is a table of"),
+        (["--latency-table", "TABLE", "--reward", "speed"], "unknown reward"),
+        (["--latency-table", "TABLE", "--strategy", "both"], "unknown strategy"),
+        (["--latency-table", "TABLE", "--run", "x", "--accuracy-table", "y"], "one of"),
+        (["--latency-table", "TABLE", "--run", "nowhere"], "holds no accuracy"),
+        # two rounds, ten budgets
+        (["--latency-table", "TABLE", "--evaluations", "1"], "at least 2 evaluations"),
+        (
+            ["--latency-table", "TABLE", "--evaluations", "19", "--strategy", "independent"],
+            "at least 20 evaluations",
+        ),
+        (["--latency-table", "TABLE", "--evaluations", "0"], "n_evaluations must be from 1 to"),
+        (["--latency-table", "TABLE", "--evaluations", "9" * 12], "n_evaluations must be from 1"),
+        (["--latency-table", "TABLE", "--budgets", "0"], "n_budgets must be from 1 to"),
+    ],
+)
+def test_train_refuses_and_writes_nothing(latency_table, arguments, message, call, tmp_path):
+    arguments = [str(latency_table) if a == "TABLE" else a for a in arguments]
+    with pytest.raises(InvalidInputError, match=message):
+        call("train", *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tabular_space_needs_no_other_table(call, tmp_path):
+    space = grid_space(n_positions=3, n_choices=3)
+    lines = ["a,b,c,top1,latency_ms"]
+    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
+        lines.append(",".join(map(str, [*row, top1, latency_ms])))
+    path = tmp_path / "bench.csv"
+    path.write_text("\n".join(lines) + "\n")
+    folder = tmp_path / "run"
+    document = call(
+        "train", "--space", f"tabular:{path}", "--evaluations", 20, "--budgets", 3, "--out",
+        folder, "--json", "--quiet",
+    )  # fmt: skip
+    assert document["reachable_ms"] == [space.latency_ms.min(), space.latency_ms.max()]
+    budget = float(np.median(space.latency_ms))
+    path.unlink()  # the run holds its own copy
+    (row,) = call("generate", "--run", folder, "--budget", budget, "--json")["results"]
+    assert row["arch"] == ",".join(row["tokens"])
+    assert row["latency_ms"] <= budget
+    with pytest.raises(InvalidInputError, match="neither MAdds nor parameters"):
+        call("generate", "--run", folder, "--budget", budget, "--max-params", "6M")
+
+
+def test_resume_needs_only_the_directory(run, call):
+    document = call("train", "--resume", "--out", run, "--json", "--quiet")
+    assert document["run"] == str(run)
+
+
+@pytest.mark.parametrize(
+    "other", [["--evaluations", 500], ["--seed", 1], ["--latency-table", "OTHER"]], ids=str
+)
+def test_resume_refuses_what_contradicts_the_run(run, latency_table, other, call, tmp_path):
+    table = LatencyTable.model_validate_json(latency_table.read_text())
+    table.model_copy(update={"tool": "another"}).save(tmp_path / "other.json")
+    other = [str(tmp_path / "other.json") if part == "OTHER" else part for part in other]
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(InvalidInputError, match="begun with other settings or inputs"):
+        call("train", *other, "--resume", "--out", run)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_the_same_command_resumes_whether_or_not_anything_was_begun(latency_table, call, tmp_path):
+    command = ["train", "--latency-table", latency_table, "--evaluations", 200, "--resume"]
+    command += ["--out", tmp_path / "run", "--json", "--quiet"]
+    first = call(*command)
+    assert call(*command) == first
+    with pytest.raises(InvalidInputError, match="is not a run"):
+        call("train", "--resume", "--out", tmp_path / "nothing")
+
+
+def test_a_run_from_an_accuracy_table_resumes_on_another_day(
+    latency_table, call, tmp_path, monkeypatch
+):
+    space, rng = MobileNetV3Space(), np.random.default_rng(0)
+    lines = [
+        f'"{space.format(tokens)}",{top1}'
+        for tokens, top1 in zip(space.sample(40, rng), rng.uniform(0.6, 0.8, 40), strict=True)
+    ]
+    (tmp_path / "top1.csv").write_text("\n".join(["arch,top1", *lines]) + "\n")
+    command = ["train", "--latency-table", latency_table, "--evaluations", 50, "--resume"]
+    command += ["--accuracy-table", tmp_path / "top1.csv", "--out", tmp_path / "run", "--json"]
+    first = call(*command)
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=1)
+
+    for module in ("predictors.accuracy.tables", "pnag.runs.run", "pnag.runs.inputs"):
+        monkeypatch.setattr(f"{module}.datetime", Tomorrow, raising=False)
+    assert call(*command) == first
