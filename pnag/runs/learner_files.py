@@ -1,11 +1,10 @@
-"""Learners as safetensors: the checkpoint of an unfinished run, the files of a finished one."""
+"""Learners in files: the checkpoint of an unfinished run, the files of a finished one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,10 @@ from pnag.learning.train import Learner, new_learners
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
-from profiler.system.atomic import replacing
+from profiler.system.tensor_files import described, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"  # everything in one file, so that it is never half new
+PROGRESS = "progress"
 FINISHED = ("evaluator", "generator", "archive")  # one file each
 
 
@@ -29,13 +29,13 @@ def save_checkpoint(folder: Path, learners: Sequence[Learner]) -> None:
         {"rounds_done": learner.rounds_done, "rng": learner.rng.bit_generator.state}
         for learner in learners
     ]
-    _save(folder / CHECKPOINT, tensors, {"progress": json.dumps(progress)})
+    write_tensors(folder / CHECKPOINT, tensors, described(PROGRESS, progress))
 
 
 def save_finished(folder: Path, learners: Sequence[Learner]) -> None:
     """The final files; the checkpoint stays until `drop_checkpoint`."""
     for part in FINISHED:
-        _save(folder / f"{part}.safetensors", _tensors(learners, part), {})
+        write_tensors(folder / f"{part}.safetensors", _tensors(learners, part), {})
 
 
 def drop_checkpoint(folder: Path) -> None:
@@ -49,9 +49,9 @@ def load_checkpoint(folder: Path, problem: Problem, settings: TrainSettings) -> 
     path = folder / CHECKPOINT
     if not path.exists():
         return learners
-    tensors, metadata = _load(path)
+    tensors, metadata = read_tensors(path)
     _restore(learners, tensors, path)
-    for learner, progress in zip(learners, json.loads(metadata["progress"]), strict=True):
+    for learner, progress in zip(learners, json.loads(metadata[PROGRESS]), strict=True):
         learner.rounds_done = progress["rounds_done"]
         learner.rng.bit_generator.state = progress["rng"]
     return learners
@@ -66,7 +66,10 @@ def load_finished(folder: Path, problem: Problem, settings: TrainSettings) -> li
     learners = new_learners(problem, settings)
     tensors: dict[str, Tensor] = {}
     for part in FINISHED:
-        tensors |= _load(folder / f"{part}.safetensors")[0]
+        path = folder / f"{part}.safetensors"
+        if not path.exists():
+            raise InvalidInputError(f"{path} is missing; is the run finished?")
+        tensors |= read_tensors(path)[0]
     _restore(learners, tensors, folder)
     for learner in learners:
         learner.rounds_done = settings.rounds
@@ -107,23 +110,3 @@ def _restore(learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path
     except (KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise InvalidInputError(f"{path} does not fit the run's settings: {first}") from None
-
-
-def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
-
-
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except FileNotFoundError:
-        raise InvalidInputError(f"{path} is missing; is the run finished?") from None
-    except (OSError, SafetensorError) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
-from profiler.system.atomic import write_bytes_atomic
+from profiler.system.tensor_files import described, read_metadata, read_tensors, write_tensors
 
 SCHEMA: Final = "pnag.supernet/1"
 COMPRESSED_FROM: Final = "compressed_from_sha256"
@@ -54,12 +53,7 @@ class SupernetFile:
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
-        from safetensors.torch import save
-
-        contiguous = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        # one entry: safetensors writes several in random order, and equal files are to be equal
-        metadata = {SCHEMA: json.dumps(self.facts, sort_keys=True)}
-        write_bytes_atomic(path, save(contiguous, metadata))
+        write_tensors(path, self.tensors, described(SCHEMA, self.facts))
 
 
 def space_facts(space: MobileNetV3Space) -> dict[str, Any]:
@@ -81,10 +75,8 @@ def read_supernet_file(path: Path) -> SupernetFile:
     Raises:
         InvalidInputError: unreadable, damaged, or not one of ours.
     """
-    with _opened(path) as file:
-        facts = _facts(path, file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return SupernetFile(tensors, facts)
+    tensors, metadata = read_tensors(path)
+    return SupernetFile(tensors, _facts(path, metadata))
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -93,19 +85,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         InvalidInputError: unreadable, damaged, or not one of ours.
     """
-    with _opened(path) as file:
-        return _facts(path, file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from None
+    return _facts(path, read_metadata(path))
 
 
 def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

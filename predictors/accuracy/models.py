@@ -6,11 +6,10 @@ may be shipped, and as metadata where the accuracies come from and how well they
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,13 @@ from predictors.base import AccuracyModel, Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.system.atomic import write_bytes_atomic
+from profiler.system.tensor_files import (
+    described,
+    description_of,
+    is_tensor_file,
+    read_arrays,
+    write_arrays,
+)
 
 SCHEMA: Final = "pnag.accuracy-model/1"
 EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"
@@ -112,8 +117,8 @@ def embedded_accuracy(space: MobileNetV3Space) -> FittedAccuracy:
     Raises:
         InvalidInputError: any other space.
     """
-    with_data = files("predictors").joinpath("data", EMBEDDED)
-    fitted = _decode(with_data.read_bytes(), EMBEDDED)
+    with as_file(files("predictors").joinpath("data", EMBEDDED)) as path:
+        fitted = _read(path)
     if fitted.space != space:
         raise InvalidInputError(
             f"no accuracies of {describe(space)} are built in (only of {describe(fitted.space)}); "
@@ -128,13 +133,9 @@ def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
     Raises:
         InvalidInputError: unreadable, malformed, or of another space.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    if data[8:9] != b"{":  # safetensors: the header's length in 8 bytes, then JSON
+    if not is_tensor_file(path):
         return load_ofa_accuracy(path, space)
-    fitted = _decode(data, str(path))
+    fitted = _read(path)
     if fitted.space != space:
         raise InvalidInputError(
             f"{path} is a model of {describe(fitted.space)}, not of {describe(space)}"
@@ -144,25 +145,21 @@ def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
 
 def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
     """Write the model as safetensors, atomically; the same model gives the same bytes."""
-    from safetensors.numpy import save
-
     arrays = {
         "ceiling": np.array([model.model.ceiling]),
         "bias": np.array([model.model.bias]),
-        "weights": np.ascontiguousarray(model.model.weights),
+        "weights": model.model.weights,
         "n_choices": np.array(model.model.encoding.n_choices, dtype=np.int16),
     }
     if len(model.rows):
-        arrays |= {"rows": np.ascontiguousarray(model.rows), "rows_top1": model.rows_top1}
+        arrays |= {"rows": model.rows, "rows_top1": model.rows_top1}
     description = {
         "schema": SCHEMA,
         "space": asdict(model.space),
         "provenance": asdict(model.provenance),
         "held_out": asdict(model.held_out),
     }
-    # one entry, since safetensors orders several at random
-    metadata = {METADATA: json.dumps(description, sort_keys=True)}
-    write_bytes_atomic(path, save(arrays, metadata))
+    write_arrays(path, arrays, described(METADATA, description))
 
 
 def describe(space: MobileNetV3Space) -> str:
@@ -170,23 +167,12 @@ def describe(space: MobileNetV3Space) -> str:
     return f"{space.name} width {space.width_mult:g} at {space.resolution_px} px"
 
 
-def _decode(data: bytes, name: str) -> FittedAccuracy:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def _read(path: Path) -> FittedAccuracy:
+    arrays, metadata = read_arrays(path)
     try:
-        arrays = load(data)
-        description = _description(data)
-    except (SafetensorError, ValueError) as error:
-        raise InvalidInputError(f"{name} is not a safetensors file (truncated?): {error}") from None
-    if description.get("schema") != SCHEMA:
-        raise InvalidInputError(
-            f"{name} has schema {description.get('schema')!r}, expected {SCHEMA!r}"
-        )
-    try:
-        return _build(arrays, description)
+        return _build(arrays, description_of(metadata, METADATA, SCHEMA, path))
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"{name} is malformed: {error}") from None
+        raise InvalidInputError(f"{path} is malformed: {error}") from None
 
 
 def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedAccuracy:
@@ -212,14 +198,6 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         rows,
         rows_top1,
     )
-
-
-def _description(data: bytes) -> dict[str, Any]:
-    """What the header of a file of ours says: 8 bytes of length, then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    description: dict[str, Any] = json.loads(metadata.get(METADATA, "{}"))
-    return description
 
 
 def _row_keys(tokens: Tokens) -> NDArray[np.void]:

@@ -17,7 +17,6 @@ alternated with it, as in max-affine regression (Magnani & Boyd 2009).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,10 +31,11 @@ from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.system.atomic import write_bytes_atomic
+from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 from profiler.tables.table import Calibration
 
 SCHEMA = "pnag.launch-model/1"
+METADATA = "launch_model"
 WARP = 32
 FOLDS = 5
 STARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the networks that begin as launch-bound
@@ -208,8 +208,6 @@ class LaunchModel:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically; the same model gives the same bytes."""
-        from safetensors.numpy import save
-
         coverages = sorted(self.relative_quantiles)
         arrays = {
             "launch": _values(self.launch),
@@ -225,7 +223,7 @@ class LaunchModel:
             "launch": list(self.launch.costs),
             "work": list(self.work.costs),
         }
-        write_bytes_atomic(path, save(arrays, {"launch_model": json.dumps(description)}))
+        write_arrays(path, arrays, described(METADATA, description))
 
     @classmethod
     def load(cls, path: Path) -> LaunchModel:
@@ -234,27 +232,17 @@ class LaunchModel:
         Raises:
             InvalidInputError: unreadable, of another schema, or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
+        arrays, metadata = read_arrays(path)
+        description = description_of(metadata, METADATA, SCHEMA, path)
         try:
-            with safe_open(path, framework="numpy") as file:
-                description = json.loads((file.metadata() or {})["launch_model"])
-                if description["schema"] != SCHEMA:
-                    raise InvalidInputError(
-                        f"{path} has schema {description['schema']!r}, expected {SCHEMA!r}"
-                    )
-                laws = [
-                    _law(file.get_tensor(part), description[part]) for part in ("launch", "work")
-                ]
-                coverages, widths = file.get_tensor("coverages"), file.get_tensor("half_widths")
-            quantiles = {float(c): float(width) for c, width in zip(coverages, widths, strict=True)}
+            launch, work = (_law(arrays[part], description[part]) for part in ("launch", "work"))
+            intervals = zip(arrays["coverages"], arrays["half_widths"], strict=True)
             return cls(
-                int(description["batch_size"]), laws[0], laws[1], bool(description["per_site"]),
-                quantiles, float(description["cross_validated_mape_pct"]),
+                int(description["batch_size"]), launch, work, bool(description["per_site"]),
+                {float(coverage): float(width) for coverage, width in intervals},
+                float(description["cross_validated_mape_pct"]),
             )  # fmt: skip
-        except OSError as error:
-            raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
-        except (SafetensorError, LookupError, ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError) as error:
             raise InvalidInputError(f"{path} is damaged or no launch model: {error}") from None
 
     def _op_launch_ms(self, op: OpConfig) -> float:

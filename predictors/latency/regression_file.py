@@ -1,8 +1,7 @@
-"""Fitted regressions as safetensors files: arrays and plain metadata, nothing executable."""
+"""Fitted regressions in files."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,16 +13,15 @@ from predictors.latency.regression import RANGES, Forest, KindModel, OpRegressio
 from predictors.latency.work_law import WorkLaw
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
-from profiler.system.atomic import write_bytes_atomic
+from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 
 SCHEMA = "pnag.op-regression/1"
+METADATA = "regression"
 FEATURES = [*WORK_TERMS, *SHAPE_FEATURES]
 
 
 def save_regression(regression: OpRegression, path: Path) -> None:
     """Write atomically; the same regression gives the same bytes."""
-    from safetensors.numpy import save
-
     law = regression.law
     arrays: dict[str, NDArray[np.generic]] = {"costs": law.costs}
     for kind, model in regression.kinds.items():
@@ -37,9 +35,7 @@ def save_regression(regression: OpRegression, path: Path) -> None:
         "channel_block": law.channel_block,
         "offsets": law.offsets,
     }
-    # one entry, since safetensors orders several at random
-    metadata = {"regression": json.dumps(description, sort_keys=True)}
-    write_bytes_atomic(path, save(arrays, metadata))
+    write_arrays(path, arrays, described(METADATA, description))
 
 
 def load_regression(path: Path) -> OpRegression:
@@ -48,22 +44,9 @@ def load_regression(path: Path) -> OpRegression:
     Raises:
         InvalidInputError: unreadable, of another schema or other features, or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
+    arrays, metadata = read_arrays(path)
+    description = description_of(metadata, METADATA, SCHEMA, path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise InvalidInputError(f"{path} is not a safetensors file: {error}") from None
-    try:
-        description = json.loads(metadata["regression"])
-        if description["schema"] != SCHEMA:
-            raise InvalidInputError(
-                f"{path} has schema {description['schema']!r}, expected {SCHEMA!r}"
-            )
         if description["features"] != FEATURES:
             raise InvalidInputError(f"{path} was fitted on other features; fit it again")
         offsets = {OpKind(kind): float(v) for kind, v in description["offsets"].items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_bytes_atomic
+from profiler.system.tensor_files import tensors_to_bytes
 
 if TYPE_CHECKING:
     from profiler.graph.network import Network
@@ -65,8 +66,6 @@ def export_network(
 
             suffix, data = "tflite", export_tflite(network.ops, network.folded_weights())
         else:
-            from safetensors.torch import save
-
             metadata = {
                 "arch": str(arch),
                 "ofa": json.dumps(arch.to_ofa()),
@@ -74,7 +73,7 @@ def export_network(
                 "width_mult": f"{space.width_mult:g}",
                 "resolution_px": str(space.resolution_px),
             }
-            suffix, data = "safetensors", save(network.state_dict(), metadata)
+            suffix, data = "safetensors", tensors_to_bytes(network.state_dict(), metadata)
         contents[directory / f"{stem}.{suffix}"] = data
     for path, data in contents.items():
         write_bytes_atomic(path, data)

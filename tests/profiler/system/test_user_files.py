@@ -1,0 +1,121 @@
+"""What is said of files that users give."""
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from profiler.errors import InvalidInputError
+from profiler.system.user_files import (
+    check_schema,
+    parse_csv,
+    read_bytes,
+    read_json,
+    read_text,
+    read_yaml,
+    validated,
+)
+
+SOURCE = Path("given.csv")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "given"
+
+
+def refusal(read, *arguments, **options) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        read(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_text, read_json, read_yaml])
+def test_what_is_not_there_cannot_be_read(read, path: Path) -> None:
+    assert refusal(read, path) == f"cannot read {path}: No such file or directory"
+    path.mkdir()
+    assert refusal(read, path) == f"cannot read {path}: Is a directory"
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
+def test_bytes_that_are_no_text_are_named(read, path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00a")
+    assert refusal(read, path) == f"{path} is not text"
+
+
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+def test_the_mark_of_spreadsheets_is_no_part_of_the_text(read, path: Path) -> None:
+    path.write_bytes(b'\xef\xbb\xbf{"a": "\xce\xb1"}')
+    assert read(path) == {"a": "α"}
+    assert read_text(path) == '{"a": "α"}'
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[" * 100_000, "9" * 5000, "{'a': 1}"])
+def test_cut_json_is_named(path: Path, text: str) -> None:
+    path.write_text(text)
+    assert refusal(read_json, path).startswith(f"{path} is not JSON (truncated?): ")
+
+
+@pytest.mark.parametrize("text", ["NaN", "[-Infinity]"])
+def test_what_json_lacks_is_refused_where_it_matters(path: Path, text: str) -> None:
+    path.write_text(text)
+    read_json(path)
+    assert "is not a number" in refusal(read_json, path, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "key 'a' is given twice (line 1)"),
+        ("a: {b: 1\n", "expected ',' or '}'"),
+        ("!!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    ],
+)
+def test_yaml_is_data_with_each_key_once(path: Path, text: str, message: str) -> None:
+    path.write_text(text)
+    assert refusal(read_yaml, path).startswith(f"{path} is not YAML: {message}")
+
+
+def test_records_of_a_csv() -> None:
+    text = 'arch, top1\r\n"1,2",0.5\r\n\r\n"3\n4", 0.7 \r\n'
+    header, records = parse_csv(text, SOURCE)
+    assert header == ["arch", "top1"]
+    assert records == [{"arch": "1,2", "top1": "0.5"}, {"arch": "3\n4", "top1": "0.7"}]
+    assert parse_csv("", SOURCE) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n\n1\n", "given.csv line 4: 1 of 2 cells"),
+        ("a,b\n1,2,3\n", "given.csv line 2: 3 of 2 cells"),
+        ('a,b\n"1"2,3\n', "given.csv is not CSV: "),
+        ('a,b\n"1', "given.csv is not CSV: unexpected end of data"),
+    ],
+)
+def test_a_damaged_csv_is_named_with_its_line(text: str, message: str) -> None:
+    assert refusal(parse_csv, text, SOURCE).startswith(message)
+
+
+def test_a_schema_is_asked_for() -> None:
+    check_schema({"schema": "a/1"}, "a/1", SOURCE)
+    for document, found in (({"schema": "a/2"}, "'a/2'"), ({}, "None"), ([1], "'list'")):
+        assert refusal(check_schema, document, "a/1", SOURCE) == (
+            f"given.csv has schema {found}, expected 'a/1'"
+        )
+
+
+class Row(pydantic.BaseModel):
+    top1: float
+
+
+class Table(pydantic.BaseModel):
+    rows: list[Row]
+
+
+def test_the_first_wrong_field_is_named() -> None:
+    assert validated(Table, {"rows": [{"top1": 1}]}, SOURCE) == Table(rows=[Row(top1=1)])
+    message = refusal(validated, Table, {"rows": [{"top1": 1}, {"top1": "x"}, {}]}, SOURCE)
+    assert message.startswith("given.csv: rows.1.top1: Input should be a valid number")
