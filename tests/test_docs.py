@@ -209,6 +209,21 @@ def test_other_commands_name_what_exists(page):
                 assert f'"{option}"' in source, line
 
 
+def texts():
+    """Whatever may name a file of ours."""
+    folders = ("profiler", "predictors", "pnag", "benchmarks", "tests", "examples")
+    return [*PAGES, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+
+
+def test_files_of_ours_that_are_named_exist():
+    named = re.compile(
+        r"\b(?:profiler|predictors|pnag|benchmarks|tests|examples)/[\w/]+\.(?:py|ipynb)\b"
+    )
+    for path in texts():
+        for name in named.findall(path.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
+
+
 def test_the_service_answers_the_page(workspace):
     with TestClient(create_app(load_run(workspace / "runs/cpu"))) as client:
         for line in shell_lines(ROOT / "docs/files.md"):
