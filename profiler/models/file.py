@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from profiler.errors import InvalidInputError, MeasurementError
+from profiler.graph.litert import load_runtime
 from profiler.models.inputs import (
     ModelInput,
     Shapes,
@@ -23,7 +24,7 @@ from profiler.models.inputs import (
     given_values,
     resolve_shapes,
 )
-from profiler.models.onnx_runtime import Session
+from profiler.models.onnx_runtime import Session, onnx_runtime
 from profiler.models.tflite import Interpreter
 
 
@@ -140,6 +141,18 @@ def load(model: RunnableModel, *, threads: int) -> LoadedModel:
     loaded = _open(model.file.path, model.file.format, threads=threads)
     loaded.bind(model.values)
     return loaded
+
+
+def import_runtime(model_format: ModelFormat) -> None:
+    """So that loading a first model does not include it.
+
+    Raises:
+        DeviceUnavailableError: it is not installed.
+    """
+    if model_format is ModelFormat.ONNX:
+        onnx_runtime()
+    else:
+        load_runtime()
 
 
 def _open(path: Path, model_format: ModelFormat, *, threads: int = 1) -> Session | Interpreter:

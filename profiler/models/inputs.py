@@ -92,13 +92,15 @@ def resolve_shapes(
             return axis if isinstance(axis, int) else sizes[axis]
         return batch_size if at == 0 and not axis else None
 
-    resolved = {}
-    for one in inputs:
-        known = shapes.get(one.name) or [size_of(at, axis) for at, axis in enumerate(one.shape)]
-        if None in known:
-            raise _still_free(one, known, model)
-        resolved[one.name] = tuple(size for size in known if size is not None)
-    return resolved
+    known: dict[str, tuple[int | None, ...]] = {
+        one.name: shapes.get(one.name)
+        or tuple(size_of(at, axis) for at, axis in enumerate(one.shape))
+        for one in inputs
+    }
+    free = [one for one in inputs if None in known[one.name]]
+    if free:
+        raise _still_free(free, known, model)
+    return {name: tuple(n for n in axes if n is not None) for name, axes in known.items()}
 
 
 def _check_shape(one: ModelInput, shape: tuple[int, ...], model: str) -> None:
@@ -110,17 +112,15 @@ def _check_shape(one: ModelInput, shape: tuple[int, ...], model: str) -> None:
         raise InvalidInputError(f"{model}: the shape {given} does not fit the input {one}")
 
 
-def _still_free(one: ModelInput, known: Sequence[int | None], model: str) -> InvalidInputError:
-    free = [
-        f"{at} ({axis})" if axis else str(at)
-        for at, (axis, size) in enumerate(zip(one.shape, known, strict=True))
-        if size is None
-    ]
-    example = "x".join("N" if size is None else str(size) for size in known)
-    axes = f"axis {free[0]} is" if len(free) == 1 else f"axes {', '.join(free)} are"
+def _still_free(
+    inputs: Sequence[ModelInput], known: Mapping[str, tuple[int | None, ...]], model: str
+) -> InvalidInputError:
+    options = " ".join(
+        f"--shape {one.name}={'x'.join('N' if n is None else str(n) for n in known[one.name])}"
+        for one in inputs
+    )
     return InvalidInputError(
-        f"{model}: {axes} free in the input {one.name}; give sizes for N in "
-        f"--shape {one.name}={example}"
+        f"{model}: axes are free: {', '.join(map(str, inputs))}; give sizes for N in {options}"
     )
 
 

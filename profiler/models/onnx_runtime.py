@@ -16,6 +16,7 @@ from profiler.models.refusal import one_line
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+MAX_PROFILE_EVENTS = 1_000_000  # the profiler drops what follows, with a line in the log only
 
 _ELEMENTS = {"float": "float32", "double": "float64"}  # others are called as in numpy
 _ONNX_BFLOAT16 = 16  # TensorProto.BFLOAT16

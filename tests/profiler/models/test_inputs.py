@@ -38,7 +38,7 @@ def test_a_name_may_hold_the_signs_of_a_shape():
 
 def test_the_batch_is_filled_in_and_other_free_axes_are_named():
     assert refused(IMAGE) == (
-        "m.onnx: axes 2 (height), 3 (width) are free in the input image; give sizes for N in "
+        "m.onnx: axes are free: image (float32, batchx3xheightxwidth); give sizes for N in "
         "--shape image=1x3xNxN"
     )
     assert resolved(IMAGE, shapes={"image": (2, 3, 8, 9)}) == {"image": (2, 3, 8, 9)}
@@ -50,7 +50,7 @@ def test_the_first_axis_is_the_batch_where_its_name_allows_it(axis):
 
 
 def test_a_first_axis_of_another_name_is_not_taken_for_the_batch():
-    assert "axis 0 (time) is free in the input x" in refused(
+    assert "axes are free: x (float32, timex4)" in refused(
         ModelInput("x", "float32", ("time", 4)), batch_size=8
     )
 
@@ -69,6 +69,11 @@ def test_a_shape_of_another_rank_or_fixed_size_is_refused(shape):
     assert "does not fit the input image (float32, batchx3xheightxwidth)" in refused(
         IMAGE, shapes={"image": shape}
     )
+
+
+def test_all_inputs_with_free_axes_are_named_at_once():
+    said = refused(IMAGE, ModelInput("state", "float32", (2, "", 128)))
+    assert said.endswith("give sizes for N in --shape image=1x3xNxN --shape state=2xNx128")
 
 
 def test_a_scalar_needs_no_shape():

@@ -1,0 +1,92 @@
+"""How a model starts, each time in a process of its own: no cache of the runtime is warm."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.errors import MeasurementError
+from profiler.models.file import RunnableModel, import_runtime, load
+
+N_STARTS = 3
+_PROC = Path("/proc/self")
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """What a first use costs; memory is None where the system does not tell it.
+
+    Attributes:
+        load_ms: from the file on disk (in the system's cache) to a model with its inputs set.
+        first_run_ms: the first inference, which allocates.
+        peak_memory_mb: most memory of the process meanwhile, less what it held before.
+    """
+
+    load_ms: float
+    first_run_ms: float
+    peak_memory_mb: float | None
+
+
+def cold_start(model: RunnableModel, *, threads: int) -> ColdStart:
+    """Medians of a few starts.
+
+    Raises:
+        MeasurementError: the runtime refuses the model, or the process was killed.
+    """
+    starts = []
+    for _ in range(N_STARTS):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            try:
+                starts.append(fresh.submit(start_here, model, threads).result())
+            except BrokenProcessPool:
+                raise MeasurementError(
+                    "the process that loaded the model died; is there memory enough?",
+                    reason="start_failed",
+                ) from None
+    memory = [one.peak_memory_mb for one in starts if one.peak_memory_mb is not None]
+    return ColdStart(
+        statistics.median(one.load_ms for one in starts),
+        statistics.median(one.first_run_ms for one in starts),
+        statistics.median(memory) if memory else None,
+    )
+
+
+def start_here(model: RunnableModel, threads: int) -> ColdStart:
+    """One start in this process."""
+    import_runtime(model.file.format)  # it is not part of the model
+    before_mb = _reset_peak_mb()
+    start = time.perf_counter()
+    loaded = load(model, threads=threads)
+    after_load = time.perf_counter()
+    loaded.run()
+    end = time.perf_counter()
+    peak_mb = _memory_mb("VmHWM")
+    loaded.close()
+    return ColdStart(
+        1e3 * (after_load - start),
+        1e3 * (end - after_load),
+        None if peak_mb is None or before_mb is None else peak_mb - before_mb,
+    )
+
+
+def _reset_peak_mb() -> float | None:
+    """Memory held now, from where the peak counts; its counter is set back to that."""
+    with suppress(OSError):
+        (_PROC / "clear_refs").write_text("5")
+    return _memory_mb("VmRSS")
+
+
+def _memory_mb(field: str) -> float | None:
+    try:
+        status = (_PROC / "status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else None

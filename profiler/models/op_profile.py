@@ -1,0 +1,163 @@
+"""Where the time of a model goes: the runtime's own ops after its own fusion.
+
+A profiled run is slower than a plain one, by the same few microseconds for each op, so that
+cheap ops look dearer than they are. Plain runs taken in turns with the profiled ones say by how
+much: that is taken off every op alike. What remains is used as shares only.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.errors import MeasurementError
+from profiler.models.file import RunnableModel
+from profiler.models.onnx_runtime import MAX_PROFILE_EVENTS, Session
+
+Floats = NDArray[np.float64]
+
+MAX_RUNS = 30
+MIN_RUNS = 3
+MAX_EVENTS = 50_000  # about 30 MB of the runtime's JSON
+MAX_S = 5.0  # of plain runs; profiled ones take as long again
+HALF_TICK_MS = 0.5e-3  # durations are cut to whole microseconds
+LEAST_MS = 0.1e-3  # an op that ran took some time, also where the profiler cannot resolve it
+
+
+@dataclass(frozen=True, slots=True)
+class OpShare:
+    """One op of the executed graph, with its part of the model's latency in (0, 1]."""
+
+    name: str
+    kind: str
+    share: float
+
+
+Event = dict[str, Any]  # of the runtime's trace
+OpKey = tuple[str, str]  # name, kind
+
+
+def onnx_op_shares(model: RunnableModel, *, threads: int) -> tuple[OpShare, ...]:
+    """Shares of the ops in ONNX Runtime, in order of execution; they sum to 1.
+
+    Raises:
+        MeasurementError: the runtime refuses, ran no op, or wrote no complete profile.
+    """
+    events, plain_s = _profiled(model, threads, runs=2)
+    fitting = min(MAX_EVENTS // max(1, len(events[-1])), int(MAX_S / plain_s[-1]))
+    events, plain_s = _profiled(model, threads, runs=min(max(fitting, MIN_RUNS), MAX_RUNS))
+    # the first run of each allocates
+    return shares(op_times_ms(events[1:]), plain_ms=1e3 * _middle_mean(plain_s[1:]))
+
+
+def shares(
+    times_ms: Mapping[OpKey, tuple[float, float]], *, plain_ms: float
+) -> tuple[OpShare, ...]:
+    """Shares from profiled times, freed of what profiling adds to each call.
+
+    Args:
+        times_ms: time in a profiled run and number of calls, by op.
+        plain_ms: latency of a run that is not profiled.
+    """
+    if not times_ms:
+        raise MeasurementError("the runtime ran no op", reason="missing_profile")
+    profiled, calls = np.array(list(times_ms.values()), np.float64).T
+    left = profiled - calls * _cost_per_call_ms(profiled, calls, plain_ms)
+    left = np.maximum(left, LEAST_MS)
+    return tuple(
+        OpShare(name, kind, float(share))
+        for (name, kind), share in zip(times_ms, left / left.sum(), strict=True)
+    )
+
+
+def _cost_per_call_ms(profiled: Floats, calls: Floats, plain_ms: float) -> float:
+    """c with Σ max(profiled - calls · c, 0) = plain, which falls with c; 0 where none is needed."""
+    if profiled.sum() <= plain_ms:
+        return 0.0
+    per_call = profiled / calls
+    order = np.argsort(-per_call)  # the dearest calls are the last to be used up
+    costs = (np.cumsum(profiled[order]) - plain_ms) / np.cumsum(calls[order])
+    return float(costs.max())
+
+
+def op_times_ms(runs: Sequence[Sequence[Event]]) -> dict[OpKey, tuple[float, float]]:
+    """Time in ms and number of calls per run of each op, from the node events of several runs.
+
+    An op that runs a subgraph (If, Loop, Scan) counts without the ops in it.
+    """
+    durations: dict[OpKey, list[float]] = {}
+    calls: Counter[OpKey] = Counter()
+    for at, events in enumerate(runs):
+        for key, self_ms in _self_times_ms(events):
+            durations.setdefault(key, [0.0] * len(runs))[at] += self_ms
+            calls[key] += 1
+    return {
+        key: (_middle_mean(series), calls[key] / len(runs)) for key, series in durations.items()
+    }
+
+
+def _self_times_ms(events: Iterable[Event]) -> Iterator[tuple[OpKey, float]]:
+    """Each event less those within it: they ended, so were written, before it but began later."""
+    ended: list[tuple[int, float]] = []  # beginnings and durations of those not within another
+    for event in events:
+        start, whole_ms = event["ts"], event["dur"] / 1e3 + HALF_TICK_MS
+        within_ms = 0.0
+        while ended and ended[-1][0] > start:
+            within_ms += ended.pop()[1]
+        ended.append((start, whole_ms))
+        name = event["name"].removesuffix("_kernel_time")
+        yield (name, event["args"]["op_name"]), max(0.0, whole_ms - within_ms)
+
+
+def split_runs(events: Iterable[Event]) -> list[list[Event]]:
+    """Node events of each run; the event of a run itself follows those of its nodes."""
+    runs: list[list[Event]] = [[]]
+    for event in events:
+        if event["cat"] == "Node":
+            runs[-1].append(event)
+        elif event["name"] == "model_run":
+            runs.append([])
+    return runs[:-1]
+
+
+def _profiled(
+    model: RunnableModel, threads: int, *, runs: int
+) -> tuple[list[list[Event]], list[float]]:
+    """Node events of profiled runs, and seconds of plain runs taken in turns with them."""
+    path, plain_s = model.file.path, []
+    with (
+        TemporaryDirectory() as folder,
+        closing(Session(path, threads=threads)) as plain,
+        closing(Session(path, threads=threads, profile=Path(folder) / "profile")) as profiled,
+    ):
+        plain.bind(model.values)
+        profiled.bind(model.values)
+        for _ in range(runs):
+            start = time.perf_counter()
+            plain.run()
+            plain_s.append(time.perf_counter() - start)
+            profiled.run()
+        events = json.loads(profiled.end_profiling().read_bytes())
+    if len(events) >= MAX_PROFILE_EVENTS:
+        raise MeasurementError(
+            "the runtime's profiler dropped events: too many ops in one run",
+            reason="partial_profile",
+        )
+    return split_runs(events), plain_s
+
+
+def _middle_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half: whole microseconds average out, disturbed runs do not count."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(values, 0.25))
