@@ -85,10 +85,7 @@ def prepare(device: CpuDevice, n_ops: int, n_networks: int) -> dict[str, Target]
     for workload in workloads:
         kind = nearest_canary(workload)
         if kind not in canaries:
-            canaries[kind] = prepare_canary(
-                device, kind, copies=FULL.sampling.canary_copies,
-                sample_ms=FULL.sampling.canary_sample_ms, window=FULL.gate.window,
-            )  # fmt: skip
+            canaries[kind] = prepare_canary(device, kind, FULL.canaries)
         prepared = device.prepare(workload)
         once_ms = min(prepared.sample_ms(1) for _ in range(5))
         runs = max(1, int(np.ceil(device.min_sample_ms / once_ms)))

@@ -11,7 +11,6 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from profiler.devices.host import monitor
-from profiler.devices.host.pinned import MAX_PRESSURE_PCT, MAX_STEAL_PCT
 from profiler.devices.registry import PLUGINS
 from profiler.errors import DeviceUnavailableError, PnagError
 from profiler.system.lock import HOST_CPU, device_lock
@@ -85,7 +84,7 @@ def host_findings() -> tuple[Finding, ...]:
     watch = monitor.HostMonitor(cores)
     watch.state()
     busy = _busy_processes()
-    state = watch.state()
+    state, limits = watch.state(), monitor.HOST_LIMITS
     findings = [
         Finding(
             f"process {pid} ({name}) uses {share:.0f} % of a core",
@@ -93,14 +92,14 @@ def host_findings() -> tuple[Finding, ...]:
         )
         for pid, name, share in busy
     ]
-    if state.steal_pct is not None and state.steal_pct > MAX_STEAL_PCT:
+    if state.steal_pct is not None and state.steal_pct > limits.steal_pct:
         findings.append(
             Finding(
                 f"the hypervisor takes {state.steal_pct:.0f} % of the cores (steal)",
                 "use a machine with dedicated cores; CPU time is measured, but caches are shared",
             )
         )
-    if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > MAX_PRESSURE_PCT:
+    if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > limits.pressure_pct:
         findings.append(
             Finding(
                 f"tasks wait for a core {state.cpu_pressure_pct:.0f} % of the time",

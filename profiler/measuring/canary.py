@@ -9,7 +9,7 @@ every run. A workload is normalised by the canary nearer in size of weights.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import cycle
@@ -17,11 +17,20 @@ from itertools import cycle
 import numpy as np
 
 from profiler.devices.base import Device, PreparedWorkload, Workload
-from profiler.errors import DeviceUnavailableError
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import N_STAGES, Architecture, MobileNetV3Space
 
-WARM_RUNS = 3
+
+@dataclass(frozen=True, slots=True)
+class CanaryRule:
+    """How the canaries are loaded and sampled, and what says how fast the machine is."""
+
+    copies: int
+    warm_runs: int
+    sample_ms: float
+    window: int  # latest samples that make a level
+    level_quantile: float  # low: a busy core adds scatter above it, a slower machine moves it
+    min_samples: int  # fewer in a span of time say nothing about it
 
 
 class Canary(StrEnum):
@@ -56,22 +65,6 @@ def nearest_canary(workload: Workload) -> Canary:
     return min(Canary, key=lambda canary: abs(weight_bytes(canary_workload(canary)) - size))
 
 
-@dataclass(frozen=True, slots=True)
-class QuiescenceGate:
-    """Before a block the canary must be near its reference; otherwise the sweep waits.
-
-    The gate delays and flags; it never filters samples.
-    """
-
-    window: int  # canary samples whose level is compared
-    tolerance: float
-    split: float  # of the two canaries from each other, above which blocks are flagged
-    wait_s: float
-    max_wait_s: float  # over the whole sweep; then it goes on with flagged blocks
-    refuse_above: float
-    refuse_after_s: float
-
-
 @dataclass
 class PreparedCanary:
     """A canary on a device, with its recent samples; `reference_ms` is their level at the
@@ -83,13 +76,13 @@ class PreparedCanary:
 
     copies: Sequence[PreparedWorkload]
     runs: int
-    window: int
+    rule: CanaryRule
     reference_ms: float = 0.0
     off_since_s: float | None = None  # when it was first found far above its reference
     recent_ms: deque[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.recent_ms = deque(maxlen=self.window)
+        self.recent_ms = deque(maxlen=self.rule.window)
         self._turns = cycle(self.copies)
 
     def sample_ms(self) -> float:
@@ -103,60 +96,20 @@ class PreparedCanary:
     @property
     def excess(self) -> float:
         """How much slower than its reference it ran lately, relative."""
-        if not self.reference_ms or len(self.recent_ms) < self.window:
+        if not self.reference_ms or len(self.recent_ms) < self.rule.window:
             return 0.0
-        return level_ms(self.recent_ms) / self.reference_ms - 1
+        return self.level_ms(self.recent_ms) / self.reference_ms - 1
+
+    def level_ms(self, samples_ms: Iterable[float]) -> float:
+        return float(np.quantile(list(samples_ms), self.rule.level_quantile))
 
     def close(self) -> None:
         for prepared in self.copies:
             prepared.close()
 
 
-def level_ms(samples_ms: Iterable[float]) -> float:
-    """Lower quartile: a busy core adds scatter above it, a slower machine moves it."""
-    return float(np.quantile(list(samples_ms), 0.25))
-
-
-def prepare_canary(
-    device: Device, canary: Canary, *, copies: int, sample_ms: float, window: int
-) -> PreparedCanary:
-    """Load a canary and choose how many runs make a sample of `sample_ms`."""
-    prepared = [device.prepare(canary_workload(canary)) for _ in range(copies)]
-    once_ms = min(one.sample_ms(1) for one in prepared for _ in range(WARM_RUNS))
-    return PreparedCanary(prepared, max(1, round(sample_ms / max(once_ms, 1e-6))), window)
-
-
-@dataclass
-class GateKeeper:
-    """Applies the gate over one sweep."""
-
-    gate: QuiescenceGate
-    sleep: Callable[[float], None]
-    waited_s: float = 0.0
-
-    def wait(self, canary: PreparedCanary, now_s: Callable[[], float]) -> None:
-        """Wait while the machine is disturbed, within limits.
-
-        Raises:
-            DeviceUnavailableError: far off its reference for too long (not quiescent).
-        """
-        while canary.excess > self.gate.tolerance:
-            if canary.excess > self.gate.refuse_above:
-                if canary.off_since_s is None:
-                    canary.off_since_s = now_s()
-                if now_s() - canary.off_since_s > self.gate.refuse_after_s:
-                    raise DeviceUnavailableError(
-                        f"not quiescent: the reference op has been {100 * canary.excess:.0f} % "
-                        "slower than at the start for too long; stop other work "
-                        "(pnag devices names it) and go on with --resume"
-                    )
-            else:
-                canary.off_since_s = None
-            if self.waited_s >= self.gate.max_wait_s:
-                return
-            pause_s = min(self.gate.wait_s, self.gate.max_wait_s - self.waited_s)
-            self.sleep(pause_s)
-            self.waited_s += pause_s
-            for _ in range(self.gate.window):
-                canary.sample_ms()
-        canary.off_since_s = None
+def prepare_canary(device: Device, canary: Canary, rule: CanaryRule) -> PreparedCanary:
+    """Load a canary and choose how many of its runs make a sample."""
+    prepared = [device.prepare(canary_workload(canary)) for _ in range(rule.copies)]
+    once_ms = min(one.sample_ms(1) for one in prepared for _ in range(rule.warm_runs))
+    return PreparedCanary(prepared, max(1, round(rule.sample_ms / max(once_ms, 1e-6))), rule)

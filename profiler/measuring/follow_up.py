@@ -21,18 +21,13 @@ from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.campaign import lock_name, network_workload, now
 from profiler.measuring.journal import Journal, epoch_of
-from profiler.measuring.protocol import MeasuringProtocol, protocol_for
+from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_for
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
-
-MAX_BRIDGE_NETWORKS = 12
-MIN_FOR_SLOPE = 2
-MIN_FOR_OFFSET = 6
-SHIFT_FLAG = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,16 +38,17 @@ class Bridge:
     offset_ms: float = 0.0
 
     @classmethod
-    def fit(cls, then_ms: Sequence[float], now_ms: Sequence[float]) -> Bridge:
+    def fit(cls, then_ms: Sequence[float], now_ms: Sequence[float], rule: FollowUp) -> Bridge:
         """Least squares of relative error; few networks fix a factor only, or nothing.
 
-        >>> Bridge.fit([2, 4, 8, 10, 12, 16], [2.3, 4.4, 8.6, 10.7, 12.8, 17.0])
+        >>> rule = FollowUp(12, min_for_slope=2, min_for_offset=6, flagged_shift=0.05)
+        >>> Bridge.fit([2, 4, 8, 10, 12, 16], [2.3, 4.4, 8.6, 10.7, 12.8, 17.0], rule)
         Bridge(slope=1.05, offset_ms=0.2)
         """
         then, current = np.asarray(then_ms, np.float64), np.asarray(now_ms, np.float64)
-        if len(then) < MIN_FOR_SLOPE:
+        if len(then) < rule.min_for_slope:
             return cls()
-        if len(then) < MIN_FOR_OFFSET:
+        if len(then) < rule.min_for_offset:
             return cls(slope=float(np.median(current / then)))
         design: NDArray[np.float64] = np.column_stack([np.ones_like(then), 1 / then])
         slope, offset = np.linalg.lstsq(design, current / then, rcond=None)[0]
@@ -99,7 +95,7 @@ def measure_networks(
             for canary, reference_ms in table.protocol.get("references_ms", {}).items():
                 journal.set_reference_ms(epoch, canary, reference_ms)
         wanted = [str(arch) for arch in architectures]
-        known = _bridge_networks(table, exclude=set(wanted)) if same else []
+        known = _bridge_networks(table, set(wanted), protocol) if same else []
         archs = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
         tasks = _tasks(table, archs, device.info, protocol)
         number = journal.begin_sweep(device.info, protocol.as_dict(), now())
@@ -108,10 +104,11 @@ def measure_networks(
             sweep = Sweep(device, protocol, journal, number, seed=seed, progress=progress)
             sweep.run(list(tasks.values()))
         entries = {arch: _entry(task, journal, protocol) for arch, task in tasks.items()}
+    rule = protocol.follow_up
     bridge = Bridge.fit(
-        [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known]
+        [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known], rule
     )
-    return [_bridged(arch, entries[arch], bridge) for arch in wanted]
+    return [_bridged(arch, entries[arch], bridge, rule.flagged_shift) for arch in wanted]
 
 
 def open_as_measured(
@@ -133,10 +130,12 @@ def same_device(one: DeviceInfo, other: DeviceInfo) -> bool:
     return (one.platform, one.model, one.runtime) == (other.platform, other.model, other.runtime)
 
 
-def _bridge_networks(table: LatencyTable, *, exclude: set[str]) -> list[NetworkEntry]:
+def _bridge_networks(
+    table: LatencyTable, exclude: set[str], protocol: MeasuringProtocol
+) -> list[NetworkEntry]:
     """Networks of the table, spread over its latencies."""
     known = sorted((n for n in table.networks if n.arch not in exclude), key=lambda n: n.latency_ms)
-    count = min(MAX_BRIDGE_NETWORKS, len(known))
+    count = min(protocol.follow_up.bridge_networks, len(known))
     return [known[i] for i in np.linspace(0, len(known) - 1, count).round().astype(int)]
 
 
@@ -162,12 +161,12 @@ def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol) -> Entry:
     return summarise(journal.blocks(task.key), levels, protocol, decision=outcome.decision)
 
 
-def _bridged(arch: str, entry: Entry, bridge: Bridge) -> NetworkEntry:
+def _bridged(arch: str, entry: Entry, bridge: Bridge, flagged_shift: float) -> NetworkEntry:
     latency_ms = bridge.then_ms(entry.latency_ms)
     changed: dict[str, object] = {"latency_ms": latency_ms}
     if entry.ci95_ms is not None:
         low, high = entry.ci95_ms
         changed["ci95_ms"] = (bridge.then_ms(low), bridge.then_ms(high))
-    if abs(entry.latency_ms / latency_ms - 1) > SHIFT_FLAG:
+    if abs(entry.latency_ms / latency_ms - 1) > flagged_shift:
         changed["flags"] = (*entry.flags, Flag.SESSION_SHIFT)
     return NetworkEntry(arch=arch, **(entry.model_dump() | changed))

@@ -10,8 +10,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from profiler.measuring.canary import QuiescenceGate
+from profiler.devices.base import Workload
+from profiler.devices.host.monitor import HOST_LIMITS, HostLimits
+from profiler.measuring.canary import CanaryRule, weight_bytes
 from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
+from profiler.measuring.waiting import QuiescenceGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,25 @@ class Sampling:
 
     op_samples_per_block: int
     network_samples_per_block: int
-    canary_sample_ms: float
-    canary_copies: int
+    max_tries: int  # while a sample fails transiently
 
     def samples_per_block(self, *, is_network: bool) -> int:
         return self.network_samples_per_block if is_network else self.op_samples_per_block
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """Prepared models held at once; what does not fit is swept in groups."""
+
+    max_mb: int
+    max_share: float  # of the memory that is free
+    bytes_per_weight_byte: int  # the model, the runtime's copy, its packed copy
+
+    def loaded_bytes(self, workload: Workload) -> int:
+        """Of a prepared workload and its input, which at a large batch is most of it."""
+        first = workload.ops[0]
+        image = 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
+        return self.bytes_per_weight_byte * weight_bytes(workload) + image
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +54,11 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """Two modes are reported if this far apart (relative) and this large."""
+    """Two modes are reported if this far apart (relative), this large and this distinct."""
 
     separation: float
     min_share: float
+    ashman_d: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +87,36 @@ class Epochs:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowUp:
+    """How networks measured in a later session are brought onto the scale of their table."""
+
+    bridge_networks: int  # of the table, measured again; fewer fix a factor only, or nothing
+    min_for_slope: int
+    min_for_offset: int
+    flagged_shift: float  # relative
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuringProtocol:
     """All rules of one sweep."""
 
     name: str
     default_networks: int
-    resident_mb: int  # prepared models held at once; more networks are swept in groups
+    flagged_share: float  # of its blocks with a flag, above which an entry carries it
     sampling: Sampling
+    canaries: CanaryRule
+    residency: Residency
     estimator: Estimator
     warm_up: WarmUp
     stopping: StoppingRule
     gate: QuiescenceGate
+    host: HostLimits
     outliers: Outliers
     modes: Modes
     stationarity: Stationarity
     repeats: HiddenRepeats
     epochs: Epochs
+    follow_up: FollowUp
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,13 +131,12 @@ class MeasuringProtocol:
 FULL = MeasuringProtocol(
     name="full",
     default_networks=30,
-    resident_mb=4096,
-    sampling=Sampling(
-        op_samples_per_block=3,
-        network_samples_per_block=2,
-        canary_sample_ms=1.0,
-        canary_copies=4,
+    flagged_share=0.10,
+    sampling=Sampling(op_samples_per_block=3, network_samples_per_block=2, max_tries=3),
+    canaries=CanaryRule(
+        copies=4, warm_runs=3, sample_ms=1.0, window=16, level_quantile=0.25, min_samples=20
     ),
+    residency=Residency(max_mb=4096, max_share=0.5, bytes_per_weight_byte=3),
     estimator=Estimator(quantile=0.10),
     warm_up=WarmUp(min_runs=3, min_s=0.5, window=8, windows=3, tolerance=0.02, max_s=30.0),
     stopping=StoppingRule(
@@ -119,7 +150,6 @@ FULL = MeasuringProtocol(
         network_cap_s=180.0,
     ),
     gate=QuiescenceGate(
-        window=16,
         tolerance=0.10,
         split=0.05,
         wait_s=5.0,
@@ -127,11 +157,14 @@ FULL = MeasuringProtocol(
         refuse_above=0.25,
         refuse_after_s=300.0,
     ),
+    host=HOST_LIMITS,
     outliers=Outliers(iqr_multiple=3.0, contended_share=0.10),
-    modes=Modes(separation=0.05, min_share=0.20),
+    # halves of one normal sample reach a D of 2.7, of one uniform sample 3.5, by chance 4.1
+    modes=Modes(separation=0.05, min_share=0.20, ashman_d=5.0),
     stationarity=Stationarity(p_value=0.001, min_step=0.02),
     repeats=HiddenRepeats(share=0.05, min_count=5, publishable_p95_pct=5.0),
     epochs=Epochs(bridge_configs=3, max_spread=0.05),
+    follow_up=FollowUp(bridge_networks=12, min_for_slope=2, min_for_offset=6, flagged_shift=0.05),
 )
 
 # The same protocol with wider limits.

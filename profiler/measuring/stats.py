@@ -70,16 +70,15 @@ def tag_outliers(values: Floats, iqr_multiple: float) -> NDArray[np.bool_]:
     return mask
 
 
-ASHMAN_D = 5.0  # halves of one normal sample reach 2.7, of one uniform sample 3.5, by chance 4.1
-
-
-def two_modes(values: Floats, *, separation: float, min_share: float) -> tuple[float, float] | None:
+def two_modes(
+    values: Floats, *, separation: float, min_share: float, ashman_d: float
+) -> tuple[float, float] | None:
     """Medians of two modes, or None if the values have one.
 
     The split minimises the variance within both parts (Otsu 1979). Two modes are claimed
     if the medians differ by `separation` (relative), each part holds `min_share` of the
-    values, and Ashman's D = √2·|μ1 - μ2| / √(σ1² + σ2²) exceeds what halving a single
-    mode gives (Ashman, Bird & Zepf 1994).
+    values, and Ashman's D = √2·|μ1 - μ2| / √(σ1² + σ2²) exceeds `ashman_d` (Ashman, Bird &
+    Zepf 1994).
     """
     n = len(values)
     if n < 4:
@@ -96,7 +95,7 @@ def two_modes(values: Floats, *, separation: float, min_share: float) -> tuple[f
         return None
     m_low, m_high = float(np.median(low)), float(np.median(high))
     spread = float(np.sqrt(low.var() + high.var()))
-    distinct = np.sqrt(2) * (high.mean() - low.mean()) > ASHMAN_D * spread
+    distinct = np.sqrt(2) * (high.mean() - low.mean()) > ashman_d * spread
     return (m_low, m_high) if distinct and m_high - m_low >= separation * m_low else None
 
 

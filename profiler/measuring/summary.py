@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 import numpy as np
@@ -23,8 +23,6 @@ from profiler.measuring.stats import (
 from profiler.measuring.stopping import Decision
 from profiler.tables.table import Entry, NoiseFloor, Verdict
 
-MIN_CANARY_SAMPLES = 20  # fewer say nothing about the level of a sweep
-FLAG_SHARE = 0.10  # of the blocks, above which an entry carries a block's flag
 SEED = 0
 
 
@@ -65,7 +63,8 @@ class Levels:
             self._samples[sweep, canary] = self.journal.canary_series(sweep, canary)
         times_s, samples_ms = self._samples[sweep, canary]
         within = samples_ms[(times_s >= start_s) & (times_s <= end_s)]
-        return self.protocol.estimator(within) if len(within) >= MIN_CANARY_SAMPLES else None
+        enough = len(within) >= self.protocol.canaries.min_samples
+        return self.protocol.estimator(within) if enough else None
 
 
 def summarise(
@@ -117,14 +116,12 @@ def _by_sweep(blocks: Sequence[Block]) -> list[list[Block]]:
 def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:
     """What a reader of this number should know."""
     counts = Counter(flag for block in blocks for flag in block.flags)
-    flags = sorted(flag for flag, n in counts.items() if n > FLAG_SHARE * len(blocks))
+    flags = sorted(flag for flag, n in counts.items() if n > protocol.flagged_share * len(blocks))
     outliers = tag_outliers(normal, protocol.outliers.iqr_multiple)
     if outliers.mean() > protocol.outliers.contended_share:
         flags.append(Flag.CONTENDED)
     # a few samples far off would take one of the two parts for themselves
-    modes = two_modes(
-        normal[~outliers], separation=protocol.modes.separation, min_share=protocol.modes.min_share
-    )
+    modes = two_modes(normal[~outliers], **asdict(protocol.modes))
     if modes is not None:
         flags.append(Flag.MULTIMODAL.about(f"{modes[0]:.4g},{modes[1]:.4g}ms"))
     per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)

@@ -25,24 +25,18 @@ from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
     Canary,
-    GateKeeper,
     PreparedCanary,
-    level_ms,
     nearest_canary,
     prepare_canary,
-    weight_bytes,
 )
 from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
+from profiler.measuring.waiting import GateKeeper
 from profiler.terminal import Progress, SilentProgress
 
-MAX_TRIES = 3  # of a transient failure
-PREEMPTED_PCT = 5.0  # waiting for a core, above which a block is flagged
-STEAL_PCT = 1.0
 MAX_DISCARDS = 20  # throttled blocks in a row
-LOADED_BYTES_PER_WEIGHT_BYTE = 3  # the model, the runtime's copy, its packed copy
 
 
 T = TypeVar("T")
@@ -167,12 +161,9 @@ class Sweep:
             self.report.waited_s = self._keeper.waited_s
 
     def _warm_up(self) -> None:
-        rule, sampling = self._protocol.warm_up, self._protocol.sampling
+        rule = self._protocol.warm_up
         for kind in Canary:
-            self._canaries[kind] = prepare_canary(
-                self._device, kind, copies=sampling.canary_copies,
-                sample_ms=sampling.canary_sample_ms, window=self._protocol.gate.window,
-            )  # fmt: skip
+            self._canaries[kind] = prepare_canary(self._device, kind, self._protocol.canaries)
         start_s = self._now()
         for canary in self._canaries.values():
             samples = [canary.sample_ms() for _ in range(rule.window * rule.windows)]
@@ -182,7 +173,7 @@ class Sweep:
                     break
                 samples.append(canary.sample_ms())
             recent = samples[-rule.window * rule.windows :]
-            canary.reference_ms = level_ms(recent)
+            canary.reference_ms = canary.level_ms(recent)
         self.report.measuring_s += self._now() - start_s
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
@@ -190,11 +181,12 @@ class Sweep:
         available_mb = monitor.available_memory_mb() or float("inf")
         if hasattr(self._device, "free_memory_mb"):  # it has memory of its own
             available_mb = min(available_mb, self._device.free_memory_mb())
-        budget = 1e6 * min(self._protocol.resident_mb, available_mb / 2)
+        rule = self._protocol.residency
+        budget = 1e6 * min(rule.max_mb, rule.max_share * available_mb)
         group: list[Task] = []
         held = 0.0
         for index in self._rng.permutation(len(tasks)):
-            size = _loaded_bytes(tasks[index].workload)
+            size = rule.loaded_bytes(tasks[index].workload)
             if group and held + size > budget:
                 yield group
                 group, held = [], 0.0
@@ -221,8 +213,8 @@ class Sweep:
     def _prepare(self, task: Task) -> _Active | None:
         prepared: PreparedWorkload | None = None
         try:
-            prepared = _retried(lambda: self._device.prepare(task.workload))
-            first = partial(_retried, partial(prepared.sample_ms, 1))
+            prepared = self._retried(lambda: self._device.prepare(task.workload))
+            first = partial(self._retried, partial(prepared.sample_ms, 1))
             runs = [first() for _ in range(self._protocol.warm_up.min_runs)]
         except MeasurementError as error:
             if prepared is not None:
@@ -248,7 +240,7 @@ class Sweep:
                 canary_ms = canary.sample_ms()
                 one.prepared.sample_ms(1)  # untimed: the canary evicted it from the caches
             samples = tuple(
-                _retried(lambda: one.prepared.sample_ms(one.runs)) for _ in range(n_samples)
+                self._retried(lambda: one.prepared.sample_ms(one.runs)) for _ in range(n_samples)
             )
         except MeasurementError as error:
             one.prepared.close()
@@ -287,9 +279,10 @@ class Sweep:
     def _flags(self, state: DeviceState) -> tuple[str, ...]:
         flags = list(state.warnings)
         flags += [Flag.THROTTLED.about(reason) for reason in state.throttle_reasons]
-        if (state.waiting_pct or 0.0) > PREEMPTED_PCT:
+        limits = self._protocol.host
+        if (state.waiting_pct or 0.0) > limits.waiting_pct:
             flags.append(Flag.PREEMPTED)
-        if (state.steal_pct or 0.0) > STEAL_PCT:
+        if (state.steal_pct or 0.0) > limits.steal_pct:
             flags.append(Flag.STEAL)
         excess = [canary.excess for canary in self._canaries.values()]
         if excess and max(excess) > self._protocol.gate.tolerance:
@@ -326,29 +319,21 @@ class Sweep:
             for sweep, samples in sweeps.items()
         ]
 
+    def _retried(self, action: Callable[[], T]) -> T:
+        """The action's result, tried again while its failure is transient."""
+        for _ in range(self._protocol.sampling.max_tries - 1):
+            try:
+                return action()
+            except MeasurementError as error:
+                if not error.transient:
+                    raise
+        return action()
+
     def _fail(self, task: Task, error: MeasurementError) -> None:
         message = f"{error.reason}: {error}"
         outcome = Outcome(self._number, task.workload.key, Decision.FAILED, message)
         self._journal.add_outcome(task.key, outcome)
         self._progress.advance()
-
-
-def _loaded_bytes(workload: Workload) -> int:
-    """Of a prepared workload and its input, which at a large batch is most of it."""
-    first = workload.ops[0]
-    image = 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
-    return LOADED_BYTES_PER_WEIGHT_BYTE * weight_bytes(workload) + image
-
-
-def _retried(action: Callable[[], T]) -> T:
-    """The action's result, tried again while its failure is transient."""
-    for _ in range(MAX_TRIES - 1):
-        try:
-            return action()
-        except MeasurementError as error:
-            if not error.transient:
-                raise
-    return action()
 
 
 @contextmanager

@@ -10,9 +10,6 @@ from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError
 from profiler.system.closing import Closing
 
-MAX_STEAL_PCT = 1.0
-MAX_PRESSURE_PCT = 5.0
-
 
 class PinnedHost(Closing):
     """The quietest `threads` cores: this process is pinned to them until `close`.
@@ -63,11 +60,11 @@ class PinnedHost(Closing):
         return self._monitor.state()
 
     def blockers(self) -> Sequence[str]:
-        state = self._monitor.state()
+        state, limits = self._monitor.state(), monitor.HOST_LIMITS
         found = []
-        if state.steal_pct is not None and state.steal_pct > MAX_STEAL_PCT:
+        if state.steal_pct is not None and state.steal_pct > limits.steal_pct:
             found.append(f"the hypervisor takes {state.steal_pct:.0f} % of the core (steal)")
-        if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > MAX_PRESSURE_PCT:
+        if state.cpu_pressure_pct is not None and state.cpu_pressure_pct > limits.pressure_pct:
             found.append(f"tasks wait for a core {state.cpu_pressure_pct:.0f} % of the time (PSI)")
         return found
 

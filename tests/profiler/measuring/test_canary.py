@@ -7,7 +7,6 @@ from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError
 from profiler.measuring.canary import (
     Canary,
-    GateKeeper,
     PreparedCanary,
     canary_workload,
     nearest_canary,
@@ -15,10 +14,12 @@ from profiler.measuring.canary import (
     weight_bytes,
 )
 from profiler.measuring.protocol import FULL
+from profiler.measuring.waiting import GateKeeper
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
-GATE = replace(FULL.gate, window=4, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)
+RULE = replace(FULL.canaries, window=4)
+GATE = replace(FULL.gate, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)
 
 
 @dataclass
@@ -52,30 +53,30 @@ def test_ops_go_with_the_resident_and_networks_with_the_streaming_canary():
 
 def test_copies_take_turns():
     copies = [Scripted([1.0]), Scripted([2.0])]
-    canary = PreparedCanary(copies, runs=1, window=4)
+    canary = PreparedCanary(copies, runs=1, rule=RULE)
     assert [canary.sample_ms() for _ in range(4)] == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_a_short_canary_is_warmed_and_batched():
     device = FakeDevice(scenario=Scenario(noise=0))
-    canary = prepare_canary(device, Canary.RESIDENT, copies=2, sample_ms=10.0, window=4)
+    canary = prepare_canary(device, Canary.RESIDENT, replace(RULE, copies=2, sample_ms=10.0))
     once_ms = device.latency_ms(canary_workload(Canary.RESIDENT))
     assert canary.runs == round(10.0 / once_ms)
     assert canary.sample_ms() == pytest.approx(once_ms)
     model = Scripted([1.0])
-    PreparedCanary([model], runs=7, window=4).sample_ms()
+    PreparedCanary([model], runs=7, rule=RULE).sample_ms()
     assert model.calls == [1, 7]
 
 
 def disturbed(*times_ms):
-    canary = PreparedCanary([Scripted(list(times_ms))], 1, GATE.window, reference_ms=1.0)
-    for _ in range(GATE.window):
+    canary = PreparedCanary([Scripted(list(times_ms))], 1, RULE, reference_ms=1.0)
+    for _ in range(RULE.window):
         canary.sample_ms()
     return canary
 
 
 def test_excess_needs_a_full_window():
-    canary = PreparedCanary([Scripted([2.0])], 1, 4, reference_ms=1.0)
+    canary = PreparedCanary([Scripted([2.0])], 1, RULE, reference_ms=1.0)
     canary.sample_ms()
     assert canary.excess == 0
     for _ in range(3):

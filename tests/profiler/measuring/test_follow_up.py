@@ -19,6 +19,7 @@ from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()
 FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
+RULE = FAST.follow_up
 SILENT = Terminal(quiet=True)
 
 
@@ -28,21 +29,21 @@ SILENT = Terminal(quiet=True)
     st.lists(st.floats(1, 100), min_size=6, max_size=30, unique_by=lambda v: round(v, 1)),
 )
 def test_a_bridge_undoes_a_slower_core_and_a_smaller_cache(slope, offset_ms, then_ms):
-    bridge = Bridge.fit(then_ms, [slope * ms + offset_ms for ms in then_ms])
+    bridge = Bridge.fit(then_ms, [slope * ms + offset_ms for ms in then_ms], RULE)
     for ms in then_ms:
         assert bridge.then_ms(slope * ms + offset_ms) == pytest.approx(ms, rel=1e-4)
 
 
 def test_few_networks_fix_a_factor_only_and_one_nothing():
-    assert Bridge.fit([2.0, 4.0, 8.0], [2.2, 4.4, 9.6]) == Bridge(slope=pytest.approx(1.1))
-    assert Bridge.fit([2.0], [4.0]) == Bridge.fit([], []) == Bridge(1.0, 0.0)
+    assert Bridge.fit([2.0, 4.0, 8.0], [2.2, 4.4, 9.6], RULE) == Bridge(slope=pytest.approx(1.1))
+    assert Bridge.fit([2.0], [4.0], RULE) == Bridge.fit([], [], RULE) == Bridge(1.0, 0.0)
 
 
 def test_noise_of_the_bridge_averages_out():
     rng = np.random.default_rng(0)
     then = np.linspace(3, 14, 12)
     now = (1.01 * then + 0.2) * (1 + 0.005 * rng.standard_normal((200, 12)))
-    read = [Bridge.fit(then, row).then_ms(1.01 * 8 + 0.2) for row in now]
+    read = [Bridge.fit(then, row, RULE).then_ms(1.01 * 8 + 0.2) for row in now]
     assert np.std(read) / 8 < 0.002
     assert np.mean(read) == pytest.approx(8, rel=0.001)
 

@@ -1,9 +1,12 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from profiler.measuring.protocol import FULL
 from profiler.measuring.stats import _quantile_of_rows as quantile_of_rows
 from profiler.measuring.stats import (
     bootstrap_quantile_ci,
@@ -14,6 +17,7 @@ from profiler.measuring.stats import (
     windows_agree,
 )
 
+MODES = asdict(FULL.modes)
 LATENCIES = st.floats(0.01, 100, allow_nan=False)
 
 
@@ -64,7 +68,7 @@ def test_tagging_outliers_knows_no_unit(values, scale):
 def test_two_modes_are_found_with_their_places():
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.normal(1.0, 0.01, 60), rng.normal(1.3, 0.01, 40)])
-    modes = two_modes(rng.permutation(values), separation=0.05, min_share=0.2)
+    modes = two_modes(rng.permutation(values), **MODES)
     assert modes == pytest.approx((1.0, 1.3), rel=0.01)
 
 
@@ -73,14 +77,14 @@ def test_a_small_second_mode_is_not_one(share):
     rng = np.random.default_rng(4)
     n = int(100 * share)
     values = np.concatenate([rng.normal(1.0, 0.01, n), rng.normal(1.3, 0.01, 100 - n)])
-    assert two_modes(values, separation=0.05, min_share=0.2) is None
+    assert two_modes(values, **MODES) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_one_wide_mode_is_not_two(seed):
     rng = np.random.default_rng(seed)
     for values in (rng.normal(1, 0.1, 90), rng.uniform(0.8, 1.2, 90)):
-        assert two_modes(values, separation=0.05, min_share=0.2) is None
+        assert two_modes(values, **MODES) is None
 
 
 def test_change_point_is_where_the_level_changes():
