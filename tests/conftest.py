@@ -13,6 +13,8 @@ import pytest
 from profiler.devices.cuda.device import discover
 from profiler.errors import DeviceUnavailableError
 
+pytest.register_assert_rewrite("profiler.testing", "predictors.testing", "pnag.testing")
+
 
 @cache
 def why_no_gpu() -> str:
