@@ -20,8 +20,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pnag.cli.generate import to_json
 from pnag.generate import DEFAULT_SAMPLES, Limits
+from pnag.results import generated_results
 from pnag.runs.run import Run
 from profiler.errors import InfeasibleBudgetError, InvalidInputError, PnagError
 
@@ -158,7 +158,7 @@ def _work(run: Run, request: GenerateRequest, seed: int) -> Callable[[], dict[st
             limits=Limits(request.max_madds, request.max_params),
             seed=seed if request.seed is None else request.seed,
         )
-        return {"results": [to_json(one, run.problem.space) for one in made]}
+        return generated_results(made, run.problem.space)
 
     return work
 

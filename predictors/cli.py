@@ -55,13 +55,13 @@ def predict(
     terminal: Terminal,
 ) -> None:
     """Predict latencies; ops that were not measured are predicted from those that were."""
+    from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
     from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.spaces.mobilenetv3 import open_space
     from profiler.tables.table import load_table, read_table
 
-    if not 0 < confidence < 1:
-        raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")
+    check_confidence(confidence)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     table = load_table(latency_table[0])

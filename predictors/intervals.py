@@ -10,8 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from predictors.base import Floats
+from profiler.errors import InvalidInputError
 
 MIN_COVERAGE = 0.5
+
+
+def check_confidence(confidence: float | None) -> None:
+    """None asks for no interval.
+
+    Raises:
+        InvalidInputError: not strictly between 0 and 1.
+    """
+    if confidence is not None and not 0 < confidence < 1:
+        raise InvalidInputError(f"confidence {confidence:g} is not between 0 and 1")
 
 
 def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:

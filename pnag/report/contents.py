@@ -14,7 +14,6 @@ import numpy as np
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
 from pnag.generate import GeneratedArchitecture, described
-from pnag.report.measured import MeasuredNetwork, read_measured
 from pnag.report.published import (
     Published,
     PublishedArchitecture,
@@ -22,6 +21,7 @@ from pnag.report.published import (
     read_published,
 )
 from pnag.report.samples import Trace, read_traces
+from pnag.results import MeasuredNetwork, read_measured
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run, load_run
 from pnag.search.archive import Archive

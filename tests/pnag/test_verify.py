@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pnag.cli.app import run as pnag
-from pnag.report.measured import read_measured
+from pnag.results import read_measured
 from pnag.runs.run import load_run
 from pnag.verify import Request, generate_verified
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice

@@ -1,0 +1,218 @@
+"""What was generated and measured, as rows: the JSON that `generate` and the service print, its
+text, and the reader of it (and of a demo's `report.json`, whose rows name things alike).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiler.errors import InvalidInputError
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.tabular import TabularSpace
+
+if TYPE_CHECKING:
+    from pnag.generate import GeneratedArchitecture
+    from pnag.verify import Verification, VerifiedArchitecture
+    from profiler.devices.base import DeviceInfo
+    from profiler.spaces.base import SearchSpace
+    from profiler.tables.table import Calibration, NetworkEntry
+
+
+def generated_results(made: Sequence[GeneratedArchitecture], space: SearchSpace) -> dict[str, Any]:
+    """`{"results": [...]}`, one row a budget."""
+    return {"results": [_row(one, space) for one in made]}
+
+
+def verified_results(verification: Verification, space: SearchSpace) -> dict[str, Any]:
+    """The same with what was measured, and `"verification"`, what that did to the calibration."""
+    rows = [_row(one.picked, space) | _measured(one) for one in verification.rows]
+    return {"results": rows, "verification": _summary(verification)}
+
+
+def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
+    row: dict[str, Any] = {"budget_ms": made.budget_ms, "arch": made.arch}
+    if isinstance(space, MobileNetV3Space):
+        row["ofa"] = space.decode(made.tokens).to_ofa()
+    elif isinstance(space, TabularSpace):
+        row["tokens"] = space.values(made.tokens)
+    return row | {
+        "latency_ms": made.latency_ms,
+        "interval_ms": list(made.interval_ms) if made.interval_ms else None,
+        "top1": made.top1,
+        "feasible": made.feasible,
+        "generation_ms": made.generation_ms,
+    }
+
+
+def _measured(row: VerifiedArchitecture) -> dict[str, Any]:
+    candidates = [
+        {
+            "arch": candidate.arch,
+            "top1": candidate.top1,
+            "predicted_before_ms": candidate.predicted_before_ms,
+            "predicted_ms": candidate.predicted_ms,
+            **_measurement(candidate.measured),
+        }
+        for candidate in row.candidates
+    ]
+    return _measurement(row.measured) | {"changed": row.changed, "candidates": candidates}
+
+
+def _measurement(entry: NetworkEntry) -> dict[str, Any]:
+    return {
+        "measured_ms": entry.latency_ms,
+        "measured_ci95_ms": list(entry.ci95_ms) if entry.ci95_ms else None,
+        "verdict": entry.verdict.value,
+    }
+
+
+def _summary(verification: Verification) -> dict[str, Any]:
+    def described(calibration: Calibration | None) -> dict[str, Any] | None:
+        names = {"n_networks", "residual_mape_pct", "intercept_ms"}
+        return calibration.model_dump(include=names) if calibration else None
+
+    return {
+        "device": asdict(verification.device),
+        "same_device": verification.same_device,
+        "n_measured": verification.n_measured,
+        "error_before_pct": verification.error_before_pct,
+        "calibration_before": described(verification.before),
+        "calibration_after": described(verification.after),
+    }
+
+
+# --- As files and as text ----------------------------------------------------------------
+
+
+def export_results(
+    document: Mapping[str, Any],
+    space: MobileNetV3Space,
+    formats: tuple[str, ...],
+    folder: Path,
+    *,
+    seed: int,
+) -> None:
+    """Write the network of each row with random weights; the rows get their `files`."""
+    from profiler.spaces.export import export_network, random_network
+
+    n_named: Counter[str] = Counter()
+    for row in document["results"]:
+        arch = space.parse_architecture(row["arch"])
+        network = random_network(space, arch, seed=seed)
+        stem = f"{space.name}-{row['budget_ms']:g}ms"
+        n_named[stem] += 1
+        if n_named[stem] > 1:  # a budget given twice gets two architectures
+            stem = f"{stem}-{n_named[stem]}"
+        files = export_network(network, arch, space, formats, folder, stem=stem)
+        row["files"] = [str(path) for path in files]
+
+
+def results_text(document: Mapping[str, Any]) -> str:
+    """A table of the rows; measured latencies, what changed, and files where there are any."""
+    rows, verification = document["results"], document.get("verification")
+    measured = verification is not None
+    lines = ["budget ms  latency ms  " + "measured ms  " * measured + "top-1 %  architecture"]
+    for row in rows:
+        lines.append(
+            f"{row['budget_ms']:9.3f}  {row['latency_ms']:10.3f}  "
+            + (f"{row['measured_ms']:11.3f}  " if measured else "")
+            + f"{100 * row['top1']:7.2f}  {row['arch']}"
+        )
+    if verification is not None:
+        lines += _changes(rows, verification)
+    lines += [file for row in rows for file in row.get("files", ())]
+    return "\n".join(lines)
+
+
+def _changes(rows: list[dict[str, Any]], verification: dict[str, Any]) -> list[str]:
+    """What measuring showed, and which picks it changed."""
+    before, after = verification["calibration_before"], verification["calibration_after"]
+    lines = [
+        f"{verification['n_measured']} networks measured on {verification['device']['model']}; "
+        f"predictions were off by {verification['error_before_pct']:.2f} % on average"
+    ]
+    if after:
+        was = f"{before['residual_mape_pct']:.2f} %" if before else "none"
+        lines.append(
+            f"calibration: {after['n_networks']} networks, leave-one-out error "
+            f"{after['residual_mape_pct']:.2f} % (was {was})"
+        )
+    for row in rows:
+        first = row["candidates"][0]
+        was = (
+            f"{first['predicted_before_ms']:.3f} ms predicted, {first['measured_ms']:.3f} measured"
+        )
+        state = "" if row["feasible"] else "; nothing measured was within the budget"
+        change = f"was {first['arch']} ({was})" if row["changed"] else f"the pick stays ({was})"
+        lines.append(f"{row['budget_ms']:g} ms: {change}{state}")
+    return lines
+
+
+# --- Read back ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """One generated network, and what the device showed."""
+
+    arch: str
+    latency_ms: float
+    ci95_ms: tuple[float, float] | None = None
+    verdict: str = "unknown"
+    budget_ms: float | None = None
+
+
+def read_measured(path: Path, device: DeviceInfo) -> list[MeasuredNetwork]:
+    """Read measured networks; those of other settings of the same model are refused as well.
+
+    Raises:
+        InvalidInputError: unreadable, nothing measured, or measured on another device.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rows = document["rows"] if "rows" in document else document["results"]
+        found = [network for row in rows for network in _networks(row)]
+        recorded = document.get("device") or document.get("verification", {}).get("device")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidInputError(
+            f"{path} is no output of pnag generate --verify-on ... --json, nor a demo's report.json"
+        ) from None
+    if not found:
+        raise InvalidInputError(f"{path} holds nothing measured (pnag generate --verify-on)")
+    if recorded is not None:
+        _check_device(path, recorded, device)
+    return list({(network.arch, network.budget_ms): network for network in found}.values())
+
+
+def _networks(row: Mapping[str, Any]) -> list[MeasuredNetwork]:
+    """The network of one budget, and those that it was picked from."""
+    measured = [_network(row)] if row.get("measured_ms") is not None else []
+    return measured + [_network(candidate) for candidate in row.get("candidates", ())]
+
+
+def _network(row: Mapping[str, Any]) -> MeasuredNetwork:
+    interval, budget_ms = row.get("measured_ci95_ms"), row.get("budget_ms")
+    return MeasuredNetwork(
+        arch=str(row["arch"]),
+        latency_ms=float(row["measured_ms"]),
+        ci95_ms=(float(interval[0]), float(interval[1])) if interval else None,
+        verdict=str(row.get("verdict", "unknown")),
+        budget_ms=None if budget_ms is None else float(budget_ms),
+    )
+
+
+def _check_device(path: Path, recorded: Mapping[str, Any], device: DeviceInfo) -> None:
+    """Latencies of two devices or settings never meet in one figure."""
+    for name in ("platform", "model", "runtime", "threads", "batch_size", "precision"):
+        if recorded.get(name) != getattr(device, name):
+            raise InvalidInputError(
+                f"{path} was measured with {name} {recorded.get(name)}, the run's table with "
+                f"{getattr(device, name)}"
+            )
