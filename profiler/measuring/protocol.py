@@ -14,7 +14,7 @@ from profiler.devices.base import Workload
 from profiler.devices.host.monitor import HOST_LIMITS, HostLimits
 from profiler.measuring.canary import CanaryRule, weight_bytes
 from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
-from profiler.measuring.waiting import QuiescenceGate
+from profiler.measuring.waiting import QuiescenceGate, Throttling
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,7 @@ class MeasuringProtocol:
     warm_up: WarmUp
     stopping: StoppingRule
     gate: QuiescenceGate
+    throttling: Throttling
     host: HostLimits
     outliers: Outliers
     modes: Modes
@@ -157,6 +158,7 @@ FULL = MeasuringProtocol(
         refuse_above=0.25,
         refuse_after_s=300.0,
     ),
+    throttling=Throttling(first_wait_s=0.1, give_up_s=300.0),
     host=HOST_LIMITS,
     outliers=Outliers(iqr_multiple=3.0, contended_share=0.10),
     # halves of one normal sample reach a D of 2.7, of one uniform sample 3.5, by chance 4.1

@@ -21,7 +21,7 @@ import numpy as np
 
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.devices.host import monitor
-from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
     Canary,
@@ -33,11 +33,8 @@ from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
-from profiler.measuring.waiting import GateKeeper
+from profiler.measuring.waiting import CoolDown, GateKeeper
 from profiler.terminal import Progress, SilentProgress
-
-MAX_DISCARDS = 20  # throttled blocks in a row
-
 
 T = TypeVar("T")
 
@@ -134,10 +131,11 @@ class Sweep:
         self._rng = np.random.default_rng(seed)
         # a simulated device brings its own time
         self._now: Callable[[], float] = getattr(device, "now", time.monotonic)
-        self._keeper = GateKeeper(protocol.gate, getattr(device, "sleep", time.sleep))
+        sleep: Callable[[float], None] = getattr(device, "sleep", time.sleep)
+        self._keeper = GateKeeper(protocol.gate, sleep)
+        self._cool_down = CoolDown(protocol.throttling, device.info.spec, sleep)
         self._canaries: dict[Canary, PreparedCanary] = {}
         self._start_s = self._now()
-        self._discards = 0
         self.report = SweepReport()
 
     def run(self, tasks: Sequence[Task]) -> None:
@@ -158,7 +156,7 @@ class Sweep:
                 canary.close()
             self._canaries.clear()
             self.report.wall_s += self._now() - self._start_s
-            self.report.waited_s = self._keeper.waited_s
+            self.report.waited_s = self._keeper.waited_s + self._cool_down.waited_s
 
     def _warm_up(self) -> None:
         rule = self._protocol.warm_up
@@ -262,19 +260,9 @@ class Sweep:
         one.count(block)
         self.report.measuring_s += block.spent_s
         self.report.n_blocks += 1
-        self._refuse_throttling(block)
+        self._cool_down.after(block.flags)
         if one.n_blocks <= self._protocol.stopping.min_blocks:
             self._progress.advance(1 / self._protocol.stopping.min_blocks)
-
-    def _refuse_throttling(self, block: Block) -> None:
-        """Discarding goes on for a while only: then there would be nothing left."""
-        self._discards = self._discards + 1 if block.throttled else 0
-        if self._discards >= MAX_DISCARDS:
-            reasons = Flag.THROTTLED.arguments(block.flags)
-            raise DeviceUnavailableError(
-                f"{self._device.info.spec} throttled ({', '.join(reasons)}) during "
-                f"{self._discards} blocks in a row; let it cool, then go on with --resume"
-            )
 
     def _flags(self, state: DeviceState) -> tuple[str, ...]:
         flags = list(state.warnings)

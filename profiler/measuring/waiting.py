@@ -1,11 +1,12 @@
-"""When the sweep waits for a quiet machine, and when it gives up."""
+"""When the sweep waits for a quiet or cool device, and when it gives up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from profiler.errors import DeviceUnavailableError
+from profiler.flags import Flag
 from profiler.measuring.canary import PreparedCanary
 
 
@@ -58,3 +59,47 @@ class GateKeeper:
             for _ in range(canary.rule.window):
                 canary.sample_ms()
         canary.off_since_s = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """After a block that the device reports as throttled the sweep lets it cool."""
+
+    first_wait_s: float
+    give_up_s: float  # of waiting since the last block that was not throttled
+
+
+@dataclass
+class CoolDown:
+    """Applies the rule over one sweep.
+
+    Each pause doubles what was waited: a short throttling costs little time, a long one few
+    blocks.
+    """
+
+    rule: Throttling
+    spec: str
+    sleep: Callable[[float], None]
+    waited_s: float = 0.0
+    _without_success_s: float = 0.0
+
+    def after(self, flags: Sequence[str]) -> None:
+        """Wait if the flags of the last block say so.
+
+        Raises:
+            DeviceUnavailableError: it does not cool.
+        """
+        if not Flag.THROTTLED.among(flags):
+            self._without_success_s = 0.0
+            return
+        so_far_s, give_up_s = self._without_success_s, self.rule.give_up_s
+        if so_far_s >= give_up_s:
+            reasons = ", ".join(Flag.THROTTLED.arguments(flags))
+            raise DeviceUnavailableError(
+                f"{self.spec} stayed throttled ({reasons}) for {so_far_s:.0f} s of waiting; "
+                "let it cool, then go on with --resume"
+            )
+        pause_s = min(max(self.rule.first_wait_s, so_far_s), give_up_s - so_far_s)
+        self.sleep(pause_s)
+        self.waited_s += pause_s
+        self._without_success_s += pause_s

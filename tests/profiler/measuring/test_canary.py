@@ -4,7 +4,6 @@ import pytest
 
 from profiler.devices.base import Workload
 from profiler.devices.simulated.fake import FakeDevice, Scenario
-from profiler.errors import DeviceUnavailableError
 from profiler.measuring.canary import (
     Canary,
     PreparedCanary,
@@ -14,12 +13,10 @@ from profiler.measuring.canary import (
     weight_bytes,
 )
 from profiler.measuring.protocol import FULL
-from profiler.measuring.waiting import GateKeeper
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 RULE = replace(FULL.canaries, window=4)
-GATE = replace(FULL.gate, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)
 
 
 @dataclass
@@ -68,13 +65,6 @@ def test_a_short_canary_is_warmed_and_batched():
     assert model.calls == [1, 7]
 
 
-def disturbed(*times_ms):
-    canary = PreparedCanary([Scripted(list(times_ms))], 1, RULE, reference_ms=1.0)
-    for _ in range(RULE.window):
-        canary.sample_ms()
-    return canary
-
-
 def test_excess_needs_a_full_window():
     canary = PreparedCanary([Scripted([2.0])], 1, RULE, reference_ms=1.0)
     canary.sample_ms()
@@ -82,41 +72,3 @@ def test_excess_needs_a_full_window():
     for _ in range(3):
         canary.sample_ms()
     assert canary.excess == pytest.approx(1.0)
-
-
-def test_the_gate_lets_a_quiet_machine_pass():
-    keeper = GateKeeper(GATE, sleep=lambda _: pytest.fail("waited"))
-    keeper.wait(disturbed(1.09), now_s=lambda: 0.0)
-    assert keeper.waited_s == 0
-
-
-def test_the_gate_waits_until_the_disturbance_ends():
-    naps = []
-    keeper = GateKeeper(GATE, sleep=naps.append)
-    keeper.wait(disturbed(*[1.2] * 8, 1.0), now_s=lambda: 0.0)
-    assert naps == [5, 5]
-
-
-def test_the_gate_waits_no_longer_than_its_budget_over_the_sweep():
-    naps = []
-    keeper = GateKeeper(GATE, sleep=naps.append)
-    for _ in range(3):
-        keeper.wait(disturbed(1.2), now_s=lambda: 0.0)
-    assert sum(naps) == keeper.waited_s == GATE.max_wait_s
-
-
-def test_far_off_for_long_is_refused():
-    now = iter(range(0, 10_000, 200))
-    keeper, slow = GateKeeper(GATE, sleep=lambda _: None), disturbed(1.3)
-    with pytest.raises(DeviceUnavailableError, match=r"not quiescent.*30 % slower.*--resume"):
-        for _ in range(10):
-            keeper.wait(slow, now_s=lambda: float(next(now)))
-
-
-def test_one_canary_far_off_is_refused_though_the_other_is_not():
-    now = iter(range(0, 10_000, 50))
-    keeper, slow, quiet = GateKeeper(GATE, sleep=lambda _: None), disturbed(1.3), disturbed(1.0)
-    with pytest.raises(DeviceUnavailableError, match="not quiescent"):
-        for _ in range(100):
-            for canary in (slow, quiet):
-                keeper.wait(canary, now_s=lambda: float(next(now)))

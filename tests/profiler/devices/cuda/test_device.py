@@ -272,18 +272,21 @@ def test_a_sweep_measures_flags_and_discards():
         assert all(block.runs * work_ms(workload) >= 0.099 for block in of_workload)
 
 
-def test_a_gpu_that_stays_hot_is_refused_after_twenty_discards():
-    journal = Journal(None)
+def test_a_gpu_that_stays_hot_is_waited_for_then_refused():
+    journal, naps = Journal(None), []
     with (
         simulated(sensors=HeatingSensors(lambda n: n > 11)) as device,
         pytest.raises(
-            DeviceUnavailableError, match=r"cuda:0 throttled \(hw_thermal_slowdown\) during 20 bl"
+            DeviceUnavailableError,
+            match=r"cuda:0 stayed throttled \(hw_thermal_slowdown\) for 300 s of waiting",
         ),
     ):
+        device.sleep = naps.append
         sweep(device, journal, [OP, NETWORK])
     tasks = make_tasks(device, [OP, NETWORK])
     throttled = [block.throttled for task in tasks for block in journal.blocks(task.key)]
-    assert throttled.count(True) == 20
+    assert sum(naps) == pytest.approx(300)
+    assert throttled.count(True) == len(naps) + 1
     assert throttled.count(False) == 10
 
 
