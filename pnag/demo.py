@@ -24,6 +24,7 @@ from profiler.measuring.protocol import protocol_for
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
+from profiler.system.user_files import read_json
 from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 
@@ -95,7 +96,7 @@ def _begin(folder: Path, settings: dict[str, Any], *, fresh: bool) -> None:
         files = [journal.with_name(journal.name + suffix) for suffix in ("", "-wal", "-shm")]
         for path in (*made, *files):
             path.unlink(missing_ok=True)
-    elif json.loads(begun.read_text(encoding="utf-8")) != settings:
+    elif read_json(begun) != settings:
         raise InvalidInputError(
             f"{folder} holds an unfinished demo of another device or seed; --fresh or another --out"
         )

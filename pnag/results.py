@@ -4,7 +4,6 @@ text, and the reader of it (and of a demo's `report.json`, whose rows name thing
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.tabular import TabularSpace
+from profiler.system.user_files import read_json
 
 if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
@@ -173,13 +173,11 @@ def read_measured(path: Path, device: DeviceInfo) -> list[MeasuredNetwork]:
     Raises:
         InvalidInputError: unreadable, nothing measured, or measured on another device.
     """
+    document = read_json(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         rows = document["rows"] if "rows" in document else document["results"]
         found = [network for row in rows for network in _networks(row)]
         recorded = document.get("device") or document.get("verification", {}).get("device")
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InvalidInputError(
             f"{path} is no output of pnag generate --verify-on ... --json, nor a demo's report.json"

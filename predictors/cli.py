@@ -10,6 +10,7 @@ import typer
 
 from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
+from profiler.system.user_files import parse_json, read_text
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -97,17 +98,9 @@ def read_architectures(path: Path) -> list[str]:
     Raises:
         InvalidInputError: unreadable or empty.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not a text file") from None
+    text = read_text(path)
     if text.lstrip().startswith("["):
-        try:
-            items = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInputError(f"{path} is not JSON: {error}") from None
+        items = parse_json(text, path)
         written = [item if isinstance(item, str) else json.dumps(item) for item in items]
     else:
         lines = (line.strip() for line in text.splitlines())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +22,7 @@ from pnag.report.published import (
 from pnag.report.samples import Trace, read_traces
 from pnag.results import MeasuredNetwork, read_measured
 from pnag.runs.inputs import LATENCY_FILE
-from pnag.runs.run import Run, load_run
+from pnag.runs.run import Run, load_run, read_config
 from pnag.search.archive import Archive
 from pnag.search.frontier import Frontier, FrontierPoint
 from predictors.base import Floats
@@ -117,7 +116,7 @@ def gather(
         InvalidInputError: no finished run, or a file in `sources` that does not go with it.
     """
     run = load_run(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     path = folder / LATENCY_FILE
     table = load_table(path) if path.exists() else None
     if table is None and (sources.measured or sources.journal):

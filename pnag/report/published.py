@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.system.user_files import parse_csv, read_text
 
 NAME_COLUMNS = ("name", "architecture", "model")
 
@@ -47,13 +47,11 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     Raises:
         InvalidInputError: unreadable, or neither of the two.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from None
-    columns = next(csv.reader(io.StringIO(text)), [])
-    if path.suffix == ".csv" and "latency_ms" in columns:
-        return list(_networks(path, text))
+    text = read_text(path)
+    if path.suffix == ".csv":
+        columns, records = parse_csv(text, path)
+        if "latency_ms" in columns:
+            return _networks(path, columns, records)
     if not isinstance(space, MobileNetV3Space):
         raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct")
     from predictors.accuracy.tables import load_accuracy_table
@@ -65,16 +63,16 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     ]
 
 
-def _networks(path: Path, text: str) -> list[PublishedNetwork]:
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or ()
+def _networks(
+    path: Path, columns: Sequence[str], records: Sequence[Mapping[str, str]]
+) -> list[Published]:
     named = [column for column in NAME_COLUMNS if column in columns]
     scales = {c: scale for c, scale in (("top1", 1.0), ("top1_pct", 0.01)) if c in columns}
     if not named or len(scales) != 1:
         raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct (or top1)")
     ((column, scale),) = scales.items()
-    networks = []
-    for row in reader:
+    networks: list[Published] = []
+    for row in records:
         if not (row["latency_ms"] and row[column]):
             continue
         latency_ms, top1 = _number(path, row["latency_ms"]), scale * _number(path, row[column])

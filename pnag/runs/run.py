@@ -33,6 +33,7 @@ from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import check_schema, read_json
 from profiler.terminal import SILENT, Terminal
 
 SCHEMA = "pnag.run/1"
@@ -129,7 +130,7 @@ def train_run(
     learners = new_learners(problem, settings)
     if folder is not None:
         _begin(folder, inputs, settings, resume=resume)
-        if "finished" in _read_config(folder):
+        if "finished" in read_config(folder):
             return Run(problem, settings, load_finished(folder, problem, settings), folder)
         learners = load_checkpoint(folder, problem, settings)
     log = _MetricsLog(folder, learners)
@@ -158,7 +159,7 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
     Raises:
         InvalidInputError: no run, an unfinished one, or damaged or changed files.
     """
-    config = _read_config(folder)
+    config = read_config(folder)
     if "finished" not in config:
         raise InvalidInputError(
             f"{folder} is unfinished; go on with pnag train --resume --out {folder}"
@@ -177,7 +178,7 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
 
 def settings_of_run(folder: Path) -> TrainSettings:
     """Settings of a run, finished or not."""
-    return _settings(folder, _read_config(folder))
+    return _settings(folder, read_config(folder))
 
 
 # --- The directory -------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def _begin(
     files = () if isinstance(inputs, Problem) else inputs.files
     described = {file.name: file.to_json() for file in files}
     if (folder / "config.json").exists():
-        config = _read_config(folder)
+        config = read_config(folder)
         if not resume:
             raise InvalidInputError(f"{folder} holds a run already; --resume or another --out")
         hashes = [
@@ -268,23 +269,24 @@ def _finish(run: Run, folder: Path) -> None:
         {"generated": frontier},
         cloud=(archive.cost_ms, archive.top1),
     )
-    config = _read_config(folder)
+    config = read_config(folder)
     config["evaluator_kendall_tau"] = run.evaluator_taus()
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     _write_config(folder, config)
     drop_checkpoint(folder)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` says of a run, finished or not.
+
+    Raises:
+        InvalidInputError: no run, or one of another version.
+    """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InvalidInputError(f"{folder} is not a run: it has no config.json") from None
-    except ValueError as error:
-        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise InvalidInputError(f"{path} does not have schema {SCHEMA!r}")
+    if not path.exists():
+        raise InvalidInputError(f"{folder} is not a run: it has no config.json")
+    config: dict[str, Any] = read_json(path)
+    check_schema(config, SCHEMA, path)
     return config
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
+from profiler.system.user_files import read_bytes
 
 SIDE_PX = 32
 _IMAGE_BYTES = 3 * SIDE_PX * SIDE_PX
@@ -37,7 +38,7 @@ def read_cifar_python(folder: Path) -> tuple[Images, Images]:
 
 def _binary_batch(path: Path) -> Images:
     """Records of one label byte and 3072 pixels, channel by channel."""
-    data = np.frombuffer(_file_bytes(path), np.uint8)
+    data = np.frombuffer(read_bytes(path), np.uint8)
     if not len(data) or len(data) % (1 + _IMAGE_BYTES):
         raise InvalidInputError(f"{path} is not a CIFAR-10 batch of {1 + _IMAGE_BYTES}-byte rows")
     rows = data.reshape(-1, 1 + _IMAGE_BYTES)
@@ -52,7 +53,7 @@ def _python_batch(path: Path) -> Images:
     labels: list[int] = []
     pixels, fortran, key, flag = b"", False, "", False
     try:
-        for opcode, argument, _ in pickletools.genops(_file_bytes(path)):
+        for opcode, argument, _ in pickletools.genops(read_bytes(path)):
             if opcode.name in ("NEWTRUE", "NEWFALSE"):
                 flag = opcode.name == "NEWTRUE"
             elif isinstance(argument, (str, bytes)):
@@ -86,10 +87,3 @@ def _images(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _joined(batches: list[Images]) -> Images:
     images, labels = zip(*batches, strict=True)
     return np.concatenate(images), np.concatenate(labels)
-
-
-def _file_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None

@@ -26,6 +26,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import read_json
 from profiler.terminal import Progress
 
 
@@ -181,12 +182,12 @@ def exported_settings(
         InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint, space
             or other images.
     """
+    document = read_json(recipe)
     try:
-        document = json.loads(recipe.read_text(encoding="utf-8"))
         settings = EvaluationSettings(**document["settings"])
         own = document["checkpoint_sha256"]
         of_space, of_data = document["space"], document["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
     digests = checkpoint_digests(checkpoint)
     if own not in digests:
@@ -279,8 +280,8 @@ class EvaluationJob:
         if not self.out.exists():
             return {}
         try:
-            recipe = json.loads(recipe_path(self.out).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # absent or damaged
+            recipe = read_json(recipe_path(self.out))
+        except InvalidInputError:  # absent or damaged
             recipe = None
         if recipe != self.recipe:
             raise self._of_another(self.out)

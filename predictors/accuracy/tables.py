@@ -7,7 +7,6 @@ Three layouts are read: ours (docs/schemas/accuracy-table-1.json), CSV with `arc
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance, describe
 from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
@@ -25,6 +24,7 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import check_schema, parse_csv, parse_json, read_text, validated
 from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-table/1"
@@ -117,32 +117,18 @@ def load_accuracy_table(path: Path, space: MobileNetV3Space) -> AccuracyTable:
     Raises:
         InvalidInputError: unreadable, malformed, of another space, or of unclear units.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets mark their CSV
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not text") from None
+    text = read_text(path)
     if not text.lstrip().startswith(("{", "[")):
         return _read_csv(path, text, space)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
+    document = parse_json(text, path)
     if isinstance(document, dict) and "schema" in document:
         return _read_own(path, document, space)
     return _read_published(path, document, space)
 
 
 def _read_own(path: Path, document: dict[str, Any], space: MobileNetV3Space) -> AccuracyTable:
-    if document["schema"] != SCHEMA:
-        raise InvalidInputError(f"{path} has schema {document['schema']!r}, expected {SCHEMA!r}")
-    try:
-        table = AccuracyFile.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
+    check_schema(document, SCHEMA, path)
+    table = validated(AccuracyFile, document, path)
     wanted = _space_ref(space)
     if table.space != wanted:
         raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
@@ -151,12 +137,7 @@ def _read_own(path: Path, document: dict[str, Any], space: MobileNetV3Space) -> 
 
 
 def _read_csv(path: Path, text: str, space: MobileNetV3Space) -> AccuracyTable:
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    try:
-        records = list(reader)
-    except csv.Error as error:
-        raise InvalidInputError(f"{path} is not CSV: {error}") from None
-    header = reader.fieldnames or []
+    header, records = parse_csv(text, path)
     columns = [name for name in header if name in CSV_COLUMNS]
     if "arch" not in header or len(columns) != 1:
         raise InvalidInputError(

@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
 from profiler.system.closing import Closing
+from profiler.system.user_files import read_bytes
 
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ class FleetDevice(Closing):
         self._spec = spec
         self._require_offered(address)
         binary = options.pop("benchmark_binary", None)
-        program = None if binary is None else _read(Path(binary))
+        program = None if binary is None else read_bytes(Path(binary))
         host = self._ray.remote(DeviceHost)
         self._host = host.options(
             num_cpus=0, resources={spec: 1}, max_restarts=-1, max_task_retries=-1
@@ -264,10 +265,3 @@ def _require_listener(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host:
         socket.create_connection((host, int(port)), 5).close()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None

@@ -25,6 +25,7 @@ from profiler.graph.onnx_graph import (
     mean_of,
 )
 from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.system.user_files import read_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -42,9 +43,7 @@ def read_onnx_ops(path: Path, *, batch_size: int = 1) -> list[OpConfig]:
 
     try:
         # from bytes: by path, onnx takes a name's suffix for the format
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+        model = onnx.load_model_from_string(read_bytes(path))
     except DecodeError:
         raise InvalidInputError(f"{path} is not an ONNX model") from None
     try:

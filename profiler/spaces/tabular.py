@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition, Tokens
+from profiler.system.user_files import parse_csv, read_text
 
 ACCURACY_COLUMNS = {"top1": 1.0, "top1_pct": 100.0}  # header -> what stands for all correct
 LATENCY_COLUMN = "latency_ms"
@@ -102,14 +103,9 @@ def load_tabular_space(path: Path) -> TabularSpace:
     Raises:
         InvalidInputError: unreadable, malformed, duplicate rows, or values out of range.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from None
-    if len(lines) < 2:
+    header, records = parse_csv(read_text(path), path)
+    if not records:
         raise InvalidInputError(f"{path} has no rows")
-    header = [name.strip() for name in lines[0]]
     accuracy = [name for name in header if name in ACCURACY_COLUMNS]
     if len(accuracy) != 1 or header.count(LATENCY_COLUMN) != 1 or len(set(header)) < len(header):
         raise InvalidInputError(
@@ -119,10 +115,7 @@ def load_tabular_space(path: Path) -> TabularSpace:
     names = [name for name in header if name not in (accuracy[0], LATENCY_COLUMN)]
     if not names:
         raise InvalidInputError(f"{path} has no token columns")
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(header):
-            raise InvalidInputError(f"{path} line {number}: {len(line)} of {len(header)} cells")
-    columns = dict(zip(header, zip(*lines[1:], strict=True), strict=True))
+    columns = {name: [record[name] for record in records] for name in header}
     positions, tokens = [], []
     for name in names:
         position, column = _tokenise(path, name, columns[name])
@@ -140,9 +133,8 @@ def load_tabular_space(path: Path) -> TabularSpace:
     return TabularSpace(f"tabular:{path}", tuple(positions), rows, top1, latency_ms)
 
 
-def _tokenise(path: Path, name: str, column: tuple[str, ...]) -> tuple[TokenPosition, Tokens]:
-    values = [value.strip() for value in column]
-    choices = tuple(dict.fromkeys(values))
+def _tokenise(path: Path, name: str, column: Sequence[str]) -> tuple[TokenPosition, Tokens]:
+    choices = tuple(dict.fromkeys(column))
     try:
         choices = tuple(sorted(choices, key=float))
     except ValueError:
@@ -150,10 +142,11 @@ def _tokenise(path: Path, name: str, column: tuple[str, ...]) -> tuple[TokenPosi
     if len(choices) > MAX_CHOICES:
         raise InvalidInputError(f"{path}: column {name} has {len(choices)} values (> 127)")
     index = {choice: number for number, choice in enumerate(choices)}
-    return TokenPosition(name, choices), np.array([index[v] for v in values], dtype=np.int8)
+    tokens = np.array([index[choice] for choice in column], dtype=np.int8)
+    return TokenPosition(name, choices), tokens
 
 
-def _numbers(path: Path, name: str, column: tuple[str, ...]) -> NDArray[np.float64]:
+def _numbers(path: Path, name: str, column: Sequence[str]) -> NDArray[np.float64]:
     numbers = []
     for line, text in enumerate(column, start=2):
         try:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from profiler.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import pydantic
     import yaml
 
@@ -131,17 +129,9 @@ def validated(model: type[Model], document: Any, source: Path) -> Model:
     try:
         return model.model_validate(document)
     except pydantic.ValidationError as error:
-        raise InvalidInputError(f"{source}: {first_problem(error.errors())}") from None
-
-
-def first_problem(errors: Sequence[Mapping[str, Any]]) -> str:
-    """The first of pydantic's errors in one line: the field, then what is wrong with it.
-
-    >>> first_problem([{"loc": ("ops", 3, "latency_ms"), "msg": "Field required"}])
-    'ops.3.latency_ms: Field required'
-    """
-    first = errors[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(f"{source}: {where}: {first['msg']}") from None
 
 
 def _refuse_constant(name: str) -> None:

@@ -24,6 +24,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
+from profiler.system.user_files import read_yaml
 from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
 
 MAX_NUMBER = 1e300  # beyond floating point, or not a number
@@ -119,31 +120,8 @@ def export_table(table: LatencyTable, table_format: TableFormat) -> str:
 _SPREAD_FIELD = {TableFormat.OFA_YAML: "std", TableFormat.PROXYLESS_YAML: "var"}
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that gives one key twice, where YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {twice!r} is given twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
 def _read_entries(path: Path, spread_field: str) -> dict[str, Entry]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not text") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise InvalidInputError(f"{path} is not YAML: {problem}{where}") from None
+    document = read_yaml(path)
     if not isinstance(document, dict) or not document:
         raise InvalidInputError(f"{path} is not a latency table: expected op keys with their mean")
     return {

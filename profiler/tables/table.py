@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_validator,
     model_serializer,
 )
@@ -21,6 +20,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import check_schema, read_json, validated
 
 SCHEMA: Final = "pnag.latency-table/1"
 
@@ -188,25 +188,9 @@ def read_table(path: Path) -> LatencyTable:
     Raises:
         InvalidInputError: unreadable, truncated, or of an unknown schema.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path} is not JSON (truncated?): {error}") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise InvalidInputError(f"{path} has schema {found!r}, expected {SCHEMA!r}")
-    try:
-        return LatencyTable.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInputError(f"{path}: {where}: {first['msg']}") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+    document = read_json(path, allow_nan=False)
+    check_schema(document, SCHEMA, path)
+    return validated(LatencyTable, document, path)
 
 
 def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from profiler.devices.android.benchmark_output import known_flags
 from profiler.devices.android.link import AdbLink
 from profiler.errors import DeviceUnavailableError, InvalidInputError
+from profiler.system.user_files import read_bytes
 
 _MACHINES = {  # ELF e_machine (and class) -> Android ABI
     (183, 2): "arm64-v8a",
@@ -47,10 +48,7 @@ def load_binary(path: Path | None) -> BenchmarkBinary:
             "measuring on Android needs --benchmark-binary PATH: TFLite's benchmark_model for the "
             "phone (docs/android.md says how to get one)"
         )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    content = read_bytes(path)
     return BenchmarkBinary(path, content, elf_abi(content, path))
 
 

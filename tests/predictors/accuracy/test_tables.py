@@ -171,7 +171,7 @@ def test_malformed_json_is_refused(tmp_path: Path, document: Any, message: str) 
         (["arch", "top1_pct"], [[ARCHS[0], 175.0]], "outside its range"),
         (["arch", "top1"], [[ARCHS[0], -0.1]], "outside its range"),
         (["arch", "top1"], [[ARCHS[0], "nan"]], "row 1: 'nan' is not a number"),
-        (["arch", "top1"], [[ARCHS[0], 0.7], [ARCHS[1]]], "row 2: None is not a number"),
+        (["arch", "top1"], [[ARCHS[0], 0.7], [ARCHS[1]]], "line 3: 1 of 2 cells"),
         (["arch", "accuracy"], [[ARCHS[0], 0.7]], "header needs arch and one of"),
         (["arch", "top1", "top1_pct"], [[ARCHS[0], 0.7, 70]], "header needs arch and one of"),
     ],
