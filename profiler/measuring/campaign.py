@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +14,10 @@ import numpy as np
 from profiler.devices.base import Device, DeviceInfo, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.journal import Journal, epoch_of, journal_path
+from profiler.measuring.journal import Journal, SweepReport, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.summary import Levels, noise_floor, summarise
-from profiler.measuring.sweep import Role, Sweep, SweepReport, Task, make_task
+from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import HOST_CPU, device_lock
@@ -143,11 +142,9 @@ class Campaign:
         self._epoch = epoch_of(device.info)
         self._levels = Levels(journal, request.protocol)
         self._bridges: dict[str, float] = {self._epoch: 1.0}
-        self.report = SweepReport()
 
     def run(self) -> LatencyTable:
         tasks = self._tasks()
-        start_s = time.monotonic()
         for blocker in self._device.blockers():
             self._terminal.note(f"unsteady now: {blocker} (pnag devices says what to do)")
         pending = self._bridge(tasks)
@@ -156,8 +153,7 @@ class Campaign:
             if skipped:
                 self._terminal.note(f"going on: {skipped} of {len(tasks)} configurations are done")
             self._sweep(pending)
-        wall_s = time.monotonic() - start_s
-        return self._table(tasks, wall_s)
+        return self._table(tasks)
 
     def _tasks(self) -> list[Task]:
         request, info = self._request, self._device.info
@@ -195,10 +191,7 @@ class Campaign:
                 self._device, self._protocol, self._journal, number,
                 seed=self._request.seed + number, progress=progress,
             )  # fmt: skip
-            try:
-                sweep.run(tasks)
-            finally:
-                self.report.add(sweep.report)
+            sweep.run(tasks)
         self._levels.fix_references(self._epoch)
 
     def _bridge(self, tasks: Sequence[Task]) -> list[Task]:
@@ -255,7 +248,7 @@ class Campaign:
             bridge=self._bridges.get(epoch, 1.0),
         )
 
-    def _table(self, tasks: Sequence[Task], wall_s: float) -> LatencyTable:
+    def _table(self, tasks: Sequence[Task]) -> LatencyTable:
         outcomes = self._journal.outcomes()
         entries: dict[tuple[Role, str], Entry] = {}
         failures = {}
@@ -276,7 +269,7 @@ class Campaign:
                 name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
             ),
             device=self._device.info,
-            protocol=self._protocol_record(wall_s),
+            protocol=self._protocol_record(tasks),
             ops={name: e for (role, name), e in entries.items() if role is Role.OP},
             networks=tuple(
                 NetworkEntry(arch=name, **entry.model_dump())
@@ -293,13 +286,19 @@ class Campaign:
             tool=_tool(),
         )
 
-    def _protocol_record(self, wall_s: float) -> dict[str, Any]:
-        """The protocol, and how this run of it went."""
-        report = self.report
+    def _protocol_record(self, tasks: Sequence[Task]) -> dict[str, Any]:
+        """The protocol, and how the sweeps went that these results are of."""
+        outcomes = self._journal.outcomes()
+        sweeps = {
+            sweep
+            for task in tasks
+            for sweep in self._journal.sweeps_of(task.key, outcomes[task.key].epoch)
+        }
+        report = sum(map(self._journal.report, sorted(sweeps)), start=SweepReport())
         return self._protocol.as_dict() | {
             "seed": self._request.seed,
             "references_ms": self._journal.references_ms(self._epoch),
-            "wall_s": round(wall_s, 3),
+            "wall_s": round(report.wall_s, 3),
             "measuring_share": round(report.measuring_s / report.wall_s, 4)
             if report.n_blocks
             else None,

@@ -61,6 +61,16 @@ CREATE TABLE outcome (         -- a configuration that is done, or cannot be mea
 );
 """
 
+_LATER = """                      -- journals of older versions lack it
+CREATE TABLE IF NOT EXISTS times (    -- where a sweep's time went beside its blocks, so far
+    launch INTEGER PRIMARY KEY REFERENCES launch(id),
+    wall_s REAL NOT NULL,
+    warm_up_s REAL NOT NULL,
+    waited_s REAL NOT NULL,
+    steady INTEGER NOT NULL           -- whether the warm-up reached a steady state
+);
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -94,6 +104,36 @@ class Outcome:
     @property
     def failed(self) -> bool:
         return self.decision is Decision.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTimes:
+    """Where a sweep's time went beside its blocks."""
+
+    wall_s: float = 0.0
+    warm_up_s: float = 0.0
+    waited_s: float = 0.0
+    steady: bool = True  # whether the warm-up reached a steady state
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """Where the time of one or several sweeps went."""
+
+    wall_s: float = 0.0
+    measuring_s: float = 0.0
+    waited_s: float = 0.0
+    n_blocks: int = 0
+    steady: bool = True
+
+    def __add__(self, other: SweepReport) -> SweepReport:
+        return SweepReport(
+            self.wall_s + other.wall_s,
+            self.measuring_s + other.measuring_s,
+            self.waited_s + other.waited_s,
+            self.n_blocks + other.n_blocks,
+            self.steady and other.steady,
+        )
 
 
 def journal_path(table: Path) -> Path:
@@ -151,6 +191,8 @@ class Journal(Closing):
             self._db.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;"
             )
+        if version in (0, JOURNAL_VERSION):
+            self._db.executescript(_LATER)
         return version or JOURNAL_VERSION
 
     def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
@@ -160,6 +202,13 @@ class Journal(Closing):
             (epoch_of(info), started, json.dumps(asdict(info)), json.dumps(protocol)),
         )
         return int(cursor.lastrowid or 0)
+
+    def set_times(self, sweep: int, times: SweepTimes) -> None:
+        """Record where a sweep's time went so far."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO times VALUES (?, ?, ?, ?, ?)",
+            (sweep, times.wall_s, times.warm_up_s, times.waited_s, times.steady),
+        )
 
     def add_block(self, key: str, block: Block) -> None:
         self._db.execute(
@@ -203,6 +252,34 @@ class Journal(Closing):
     def sweeps(self, epoch: str) -> list[int]:
         rows = self._db.execute("SELECT id FROM launch WHERE epoch = ? ORDER BY id", (epoch,))
         return [row[0] for row in rows]
+
+    def sweeps_of(self, key: str, epoch: str) -> list[int]:
+        """Those that measured a configuration in an epoch."""
+        rows = self._db.execute(
+            "SELECT DISTINCT launch FROM block JOIN launch ON launch.id = block.launch"
+            " WHERE key = ? AND epoch = ? ORDER BY launch",
+            (key, epoch),
+        )
+        return [row[0] for row in rows]
+
+    def report(self, sweep: int) -> SweepReport:
+        """Where a sweep's time went; one that was killed lasted until its last block."""
+        n_blocks, spent_s, end_s = self._db.execute(
+            "SELECT COUNT(*), TOTAL(spent_s), COALESCE(MAX(started_s + spent_s), 0) FROM block"
+            " WHERE launch = ?",
+            (sweep,),
+        ).fetchone()
+        row = self._db.execute(
+            "SELECT wall_s, warm_up_s, waited_s, steady FROM times WHERE launch = ?", (sweep,)
+        ).fetchone()
+        times = SweepTimes(*row) if row else SweepTimes()
+        return SweepReport(
+            wall_s=max(times.wall_s, end_s),
+            measuring_s=times.warm_up_s + spent_s,
+            waited_s=times.waited_s,
+            n_blocks=n_blocks,
+            steady=bool(times.steady),
+        )
 
     def blocks(self, key: str, *, epoch: str | None = None) -> list[Block]:
         """Blocks of a configuration in order of measurement, of one epoch or of all."""

@@ -29,7 +29,7 @@ from profiler.measuring.canary import (
     nearest_canary,
     prepare_canary,
 )
-from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
+from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
@@ -93,24 +93,6 @@ class _Active:
             self.n_blocks += 1
 
 
-@dataclass
-class SweepReport:
-    """Where the time went."""
-
-    wall_s: float = 0.0
-    measuring_s: float = 0.0
-    waited_s: float = 0.0
-    n_blocks: int = 0
-    steady: bool = True
-
-    def add(self, other: SweepReport) -> None:
-        self.wall_s += other.wall_s
-        self.measuring_s += other.measuring_s
-        self.waited_s += other.waited_s
-        self.n_blocks += other.n_blocks
-        self.steady &= other.steady
-
-
 class Sweep:
     """Measures tasks on an open device and records blocks; computes no latency itself."""
 
@@ -136,7 +118,12 @@ class Sweep:
         self._cool_down = CoolDown(protocol.throttling, device.info.spec, sleep)
         self._canaries: dict[Canary, PreparedCanary] = {}
         self._start_s = self._now()
-        self.report = SweepReport()
+        self._warm_up_s, self._steady = 0.0, True
+
+    @property
+    def report(self) -> SweepReport:
+        """Where its time went so far."""
+        return self._journal.report(self._number)
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Measure every task to its stopping rule.
@@ -155,8 +142,16 @@ class Sweep:
             for canary in self._canaries.values():
                 canary.close()
             self._canaries.clear()
-            self.report.wall_s += self._now() - self._start_s
-            self.report.waited_s = self._keeper.waited_s + self._cool_down.waited_s
+            self._record_times()
+
+    def _record_times(self) -> None:
+        times = SweepTimes(
+            wall_s=self._now() - self._start_s,
+            warm_up_s=self._warm_up_s,
+            waited_s=self._keeper.waited_s + self._cool_down.waited_s,
+            steady=self._steady,
+        )
+        self._journal.set_times(self._number, times)
 
     def _warm_up(self) -> None:
         rule = self._protocol.warm_up
@@ -167,12 +162,13 @@ class Sweep:
             samples = [canary.sample_ms() for _ in range(rule.window * rule.windows)]
             while not rule.ended(samples, self._now() - start_s):
                 if self._now() - start_s > rule.max_s:
-                    self.report.steady = False
+                    self._steady = False
                     break
                 samples.append(canary.sample_ms())
             recent = samples[-rule.window * rule.windows :]
             canary.reference_ms = canary.level_ms(recent)
-        self.report.measuring_s += self._now() - start_s
+        self._warm_up_s = self._now() - start_s
+        self._record_times()  # the process may be killed before it ends
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
@@ -258,8 +254,6 @@ class Sweep:
         )
         self._journal.add_block(one.task.key, block)
         one.count(block)
-        self.report.measuring_s += block.spent_s
-        self.report.n_blocks += 1
         self._cool_down.after(block.flags)
         if one.n_blocks <= self._protocol.stopping.min_blocks:
             self._progress.advance(1 / self._protocol.stopping.min_blocks)

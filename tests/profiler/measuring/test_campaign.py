@@ -88,6 +88,45 @@ def test_a_second_run_has_nothing_to_measure(tmp_path):
     assert latencies(second) == latencies(first)
 
 
+RECORD = ("wall_s", "measuring_share", "waited_s", "steady_state", "references_ms")
+
+
+def record(table):
+    """How the measuring of a table went."""
+    return {name: table.protocol[name] for name in RECORD}
+
+
+def test_a_second_run_keeps_the_record_of_the_first(tmp_path):
+    out, hot = tmp_path / "t.json", Scenario(throttle_at_s=2.0, throttle_for_s=1.0)
+    device = FakeDevice(0, scenario=hot)
+    never_steady = replace(FAST, warm_up=replace(FAST.warm_up, tolerance=0.0, max_s=1.0))
+    first = campaign(out, device, protocol=never_steady)
+    assert first.protocol["wall_s"] == pytest.approx(device.now(), rel=0.01)
+    assert first.protocol["steady_state"] is False
+    assert first.protocol["waited_s"] > 0.5
+    assert record(campaign(out, FakeDevice(0), protocol=never_steady)) == record(first)
+
+
+def test_the_record_is_of_all_sweeps_that_the_table_was_made_of(tmp_path):
+    out, cut_off, rest = tmp_path / "t.json", interrupting(FakeDevice(0), 1500), FakeDevice(0)
+    with pytest.raises(KeyboardInterrupt):
+        campaign(out, cut_off)
+    table = campaign(out, rest)
+    assert table.protocol["wall_s"] == pytest.approx(cut_off.now() + rest.now(), rel=0.01)
+    with sqlite3.connect(journal_path(out)) as journal:
+        (measuring_s,) = journal.execute("SELECT SUM(spent_s) FROM block").fetchone()
+    journal.close()
+    assert measuring_s / table.protocol["wall_s"] < table.protocol["measuring_share"] < 1
+
+
+def test_sweeps_that_did_not_carry_over_are_not_in_the_record(tmp_path):
+    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
+    campaign(out, FakeDevice(0))
+    device = FakeDevice(0, runtime_version="2", scenario=Scenario(step_keys=keys[::2]))
+    table = campaign(out, device, seed=1)
+    assert table.protocol["wall_s"] == pytest.approx(device.now(), rel=0.01)
+
+
 def test_more_networks_are_added_on_the_same_scale(tmp_path):
     out = tmp_path / "t.json"
     first = campaign(out, FakeDevice(0))
@@ -131,7 +170,7 @@ def test_kill_9_loses_at_most_the_block_in_flight(tmp_path, after_blocks):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    survived = n_blocks(out)
+    survived, spent_s = n_blocks(out), last_end_s(out)
     assert survived >= after_blocks
     assert not out.exists()
     resumed = profile_device(request(out), SILENT)
@@ -145,17 +184,26 @@ def test_kill_9_loses_at_most_the_block_in_flight(tmp_path, after_blocks):
         sweeps = dict(journal.execute("SELECT launch, COUNT(*) FROM block GROUP BY launch"))
     journal.close()
     assert sweeps[1] == survived  # every block that was committed is still used
+    assert one.protocol["wall_s"] >= spent_s > 0
 
 
 def n_blocks(out: Path) -> int:
+    return int(read_number(out, "SELECT COUNT(*) FROM block"))
+
+
+def last_end_s(out: Path) -> float:
+    return read_number(out, "SELECT MAX(started_s + spent_s) FROM block")
+
+
+def read_number(out: Path, query: str) -> float:
     path = journal_path(out)
     if not path.exists():
-        return 0
+        return 0.0
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return int(connection.execute("SELECT COUNT(*) FROM block").fetchone()[0])
+        return float(connection.execute(query).fetchone()[0])
     except sqlite3.OperationalError:  # not created yet
-        return 0
+        return 0.0
     finally:
         connection.close()
 

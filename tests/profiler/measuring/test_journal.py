@@ -7,7 +7,7 @@ import pytest
 
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
-from profiler.measuring.journal import Block, Journal, Outcome, epoch_of
+from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
 from profiler.measuring.stopping import Decision
 
 INFO = FakeDevice(0).info
@@ -28,6 +28,36 @@ def test_what_is_written_is_read_back(tmp_path):
         outcome = Outcome(1, "op", Decision.CONVERGED, "", epoch_of(INFO))
         assert journal.outcomes() == {"key": outcome}
         assert journal.references_ms(epoch_of(INFO)) == {"resident": 0.5}
+
+
+def test_the_time_of_a_sweep_is_that_of_its_blocks_and_what_it_recorded():
+    with Journal(None) as journal:
+        first, second = (journal.begin_sweep(INFO, {}, "now") for _ in range(2))
+        for _ in range(2):
+            journal.add_block("key", replace(BLOCK, sweep=first, started_s=3.0))
+        killed = SweepReport(3.25, 0.5, 0.0, 2, steady=True)
+        assert journal.report(first) == killed
+        journal.set_times(first, SweepTimes(2.0, 1.5, 0.0))  # before the first block
+        journal.set_times(first, SweepTimes(4.0, 1.5, 0.25, steady=False))
+        assert journal.report(first) == SweepReport(4.0, 2.0, 0.25, 2, steady=False)
+        both = journal.report(first) + killed
+        assert both == SweepReport(7.25, 2.5, 0.25, 4, steady=False)
+        assert journal.report(second) == SweepReport()
+        assert journal.sweeps_of("key", epoch_of(INFO)) == [first]
+        assert journal.sweeps_of("key", epoch_of(REBOOTED)) == []
+
+
+def test_a_journal_without_times_is_read(tmp_path):
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        journal.add_block("key", replace(BLOCK, sweep=journal.begin_sweep(INFO, {}, "now")))
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE times")
+    connection.close()
+    with Journal(path) as journal:
+        assert journal.report(1) == SweepReport(1.75, 0.25, 0.0, 1)
+        journal.set_times(1, SweepTimes(2.0))
+        assert journal.report(1).wall_s == 2.0
 
 
 def test_a_reference_is_fixed_once():
