@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,25 @@ def load_schema() -> Any:
             f"the TFLite schema is missing ({error}); pip install ai-edge-litert"
         ) from None
     return schema
+
+
+def library_file() -> Path:
+    """LiteRT's C library, which its interpreter for Python does not show all of.
+
+    Raises:
+        DeviceUnavailableError: ai-edge-litert is not installed, or comes without it.
+    """
+    try:
+        import ai_edge_litert
+    except ImportError:
+        raise DeviceUnavailableError("pip install ai-edge-litert") from None
+    for folder in ai_edge_litert.__path__:
+        for name in ("libLiteRt.so", "libLiteRt.dylib", "LiteRt.dll"):
+            if (path := Path(folder) / name).is_file():
+                return path
+    raise DeviceUnavailableError(
+        f"ai-edge-litert {version('ai-edge-litert')} comes without its C library"
+    )
 
 
 class Model:

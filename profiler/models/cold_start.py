@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.errors import MeasurementError
 from profiler.models.file import RunnableModel, import_runtime, load
+from profiler.models.fresh_process import in_fresh_process
 
 N_STARTS = 3
 _PROC = Path("/proc/self")
@@ -40,16 +37,7 @@ def cold_start(model: RunnableModel, *, threads: int) -> ColdStart:
     Raises:
         MeasurementError: the runtime refuses the model, or the process was killed.
     """
-    starts = []
-    for _ in range(N_STARTS):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            try:
-                starts.append(fresh.submit(start_here, model, threads).result())
-            except BrokenProcessPool:
-                raise MeasurementError(
-                    "the process that loaded the model died; is there memory enough?",
-                    reason="start_failed",
-                ) from None
+    starts = [in_fresh_process(start_here, model, threads) for _ in range(N_STARTS)]
     memory = [one.peak_memory_mb for one in starts if one.peak_memory_mb is not None]
     return ColdStart(
         statistics.median(one.load_ms for one in starts),

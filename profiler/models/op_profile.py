@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import MeasurementError
-from profiler.models.file import RunnableModel
+from profiler.models.file import ModelFormat, RunnableModel, load
+from profiler.models.fresh_process import in_fresh_process
+from profiler.models.litert_profiler import ProfiledModel
 from profiler.models.onnx_runtime import MAX_PROFILE_EVENTS, Session
 
 Floats = NDArray[np.float64]
@@ -30,6 +33,8 @@ MAX_RUNS = 30
 MIN_RUNS = 3
 MAX_EVENTS = 50_000  # about 30 MB of the runtime's JSON
 MAX_S = 5.0  # of plain runs; profiled ones take as long again
+LOADS = 5  # of a TFLite model, whose profiler gives means only: their median
+RUNS_PER_LOAD = 6
 HALF_TICK_MS = 0.5e-3  # durations are cut to whole microseconds
 LEAST_MS = 0.1e-3  # an op that ran took some time, also where the profiler cannot resolve it
 
@@ -47,17 +52,44 @@ Event = dict[str, Any]  # of the runtime's trace
 OpKey = tuple[str, str]  # name, kind
 
 
-def onnx_op_shares(model: RunnableModel, *, threads: int) -> tuple[OpShare, ...]:
-    """Shares of the ops in ONNX Runtime, in order of execution; they sum to 1.
+def op_shares(model: RunnableModel, *, threads: int) -> tuple[OpShare, ...]:
+    """Shares of a model's ops in the runtime of its format, in order of execution; they sum to 1.
+
+    In a process of its own, so that a profiler leaves nothing behind in the one that measures.
 
     Raises:
         MeasurementError: the runtime refuses, ran no op, or wrote no complete profile.
     """
+    of_runtime = _onnx_shares if model.file.format is ModelFormat.ONNX else _tflite_shares
+    return in_fresh_process(of_runtime, model, threads)
+
+
+def _onnx_shares(model: RunnableModel, threads: int) -> tuple[OpShare, ...]:
     events, plain_s = _profiled(model, threads, runs=2)
     fitting = min(MAX_EVENTS // max(1, len(events[-1])), int(MAX_S / plain_s[-1]))
     events, plain_s = _profiled(model, threads, runs=min(max(fitting, MIN_RUNS), MAX_RUNS))
     # the first run of each allocates
     return shares(op_times_ms(events[1:]), plain_ms=1e3 * _middle_mean(plain_s[1:]))
+
+
+def _tflite_shares(model: RunnableModel, threads: int) -> tuple[OpShare, ...]:
+    """Those that XNNPACK runs are its own ops."""
+    values = [model.values[one.name] for one in model.file.inputs]
+    times_ms: dict[OpKey, list[float]] = {}
+    calls: dict[OpKey, float] = {}
+    plain_s = []
+    with closing(load(model, threads=threads)) as plain:
+        plain.run()
+        for _ in range(LOADS):
+            start = time.perf_counter()
+            plain.run(RUNS_PER_LOAD)
+            plain_s.append((time.perf_counter() - start) / RUNS_PER_LOAD)
+            profiled = ProfiledModel(model.file.path, values, threads=threads)
+            for op in profiled.profile(RUNS_PER_LOAD):
+                times_ms.setdefault((op.name, op.kind), []).append(op.ms)
+                calls[op.name, op.kind] = op.calls
+    medians = {key: (median(series), calls[key]) for key, series in times_ms.items()}
+    return shares(medians, plain_ms=1e3 * median(plain_s))
 
 
 def shares(

@@ -6,9 +6,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.graph.ops import OpConfig, OpKind
-from profiler.graph.tflite_writer import export_tflite
-from profiler.graph.weights import random_weights
 from profiler.models.file import check_names, load, read_model_file, runnable
 from profiler.models.inputs import ModelInput
 from tests.profiler.models.onnx_files import FLOAT, convolution, tensor, write_onnx
@@ -164,15 +161,6 @@ def test_names_that_no_model_has_are_refused(tmp_path):
     check_names(files, ["image"], "--shape")
     with pytest.raises(InvalidInputError, match="--shape: no model has an input 'x'; known: image"):
         check_names(files, ["x"], "--shape")
-
-
-@pytest.fixture(scope="module")
-def tflite_file(tmp_path_factory):
-    op = OpConfig(OpKind.CONV_1, 8, 16, 12, 12)
-    path = tmp_path_factory.mktemp("tflite") / "net.tflite"
-    weights = random_weights(op, np.random.default_rng(0))
-    path.write_bytes(export_tflite([op], [weights], precision="float32"))
-    return path
 
 
 def test_a_tflite_file_runs_at_its_own_and_at_another_batch(tflite_file):

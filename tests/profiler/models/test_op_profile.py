@@ -9,7 +9,7 @@ from profiler.models.file import read_model_file, runnable
 from profiler.models.op_profile import (
     HALF_TICK_MS,
     LEAST_MS,
-    onnx_op_shares,
+    op_shares,
     op_times_ms,
     shares,
     split_runs,
@@ -108,7 +108,7 @@ def test_the_runtimes_own_ops_after_its_own_fusion(tmp_path):
             ("small", rng.standard_normal((8, 64, 1, 1), np.float32)),
         ],
     )
-    found = onnx_op_shares(runnable(read_model_file(path), shapes={}, arrays={}), threads=1)
+    found = op_shares(runnable(read_model_file(path), shapes={}, arrays={}), threads=1)
     assert share_of(found, "Relu") == 0
     assert share_of(found, "Conv") > 0.8
     assert max(op.share for op in found if op.kind == "Conv") > 0.7
@@ -128,6 +128,14 @@ def test_ops_within_a_branch_are_seen(tmp_path):
         [tensor("x", [256, 256], FLOAT), tensor("flag", [], TensorProto.BOOL)], [tensor("y", None)],
     )  # fmt: skip
     model = runnable(read_model_file(path), shapes={}, arrays={"flag": np.array(True)})
-    found = onnx_op_shares(model, threads=1)
+    found = op_shares(model, threads=1)
     assert share_of(found, "MatMul") > 0.8
     assert 0 < share_of(found, "If") < 0.2
+
+
+def test_the_ops_of_a_tflite_file_are_those_of_xnnpack(tflite_file):
+    model = runnable(read_model_file(tflite_file), shapes={}, arrays={})
+    found = op_shares(model, threads=1)
+    assert sum(op.share for op in found) == pytest.approx(1)
+    convolutions = [op for op in found if "GEMM" in op.kind]
+    assert sum(op.share for op in convolutions) > 0.3
