@@ -1,4 +1,5 @@
 from profiler.devices.base import Device as Device
+from profiler.devices.base import DeviceBase as DeviceBase
 from profiler.devices.base import DeviceInfo as DeviceInfo
 from profiler.devices.base import DeviceState as DeviceState
 from profiler.devices.base import PreparedWorkload as PreparedWorkload

@@ -54,6 +54,8 @@ class DeviceConformance:
     def test_satisfies_the_protocol(self, device: Device) -> None:
         for name in ("info", "min_sample_ms", "uses_canary", "prepare", "state", "blockers"):
             assert hasattr(device, name), name
+        for name in ("now", "sleep", "free_memory_mb", "close"):
+            assert callable(getattr(device, name)), name
         assert device.min_sample_ms >= 0
         assert isinstance(device.uses_canary, bool)
 
@@ -136,6 +138,15 @@ class DeviceConformance:
             assert value is None or value > 0
         assert isinstance(state.throttle_reasons, tuple)
         assert isinstance(state.warnings, tuple)
+
+    def test_its_time_passes_in_sleep(self, device: Device) -> None:
+        begun_s = device.now()
+        device.sleep(0.01)
+        assert 0.01 <= device.now() - begun_s < 1
+
+    def test_free_memory_is_known_or_none(self, device: Device) -> None:
+        free_mb = device.free_memory_mb()
+        assert free_mb is None or free_mb > 0
 
     def test_blockers_are_readable_lines(self, device: Device) -> None:
         assert all(isinstance(line, str) and line.strip() for line in device.blockers())

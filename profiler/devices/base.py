@@ -5,12 +5,15 @@ Warm-up, interleaving, stopping and statistics are one loop outside (profiler/me
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from profiler.graph.ops import OpConfig
+from profiler.system.closing import Closing
+from profiler.system.memory import available_memory_mb
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class DeviceInfo:
     """What is fixed while a device is measured; a value that cannot be read is None."""
 
     spec: str  # as given to --device
-    platform: str  # cpu | tflite | adb | cuda | fake
+    platform: str  # name of the backend
     model: str
     runtime: str
     runtime_version: str
@@ -81,7 +84,7 @@ class PreparedWorkload(Protocol):
 
 
 class Device(Protocol):
-    """One device under one configuration (threads, batch size, precision)."""
+    """One device under one configuration, which holds its own lock until `close`."""
 
     @property
     def info(self) -> DeviceInfo: ...
@@ -111,6 +114,18 @@ class Device(Protocol):
         """Why measuring now would be unsteady; empty when quiescent."""
         ...
 
+    def now(self) -> float:
+        """The device's time in seconds, of which differences count."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let that time pass, for the device to come to rest."""
+        ...
+
+    def free_memory_mb(self) -> float | None:
+        """What prepared workloads can still take, in MB; None where nothing bounds them."""
+        ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -121,3 +136,16 @@ class Device(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class DeviceBase(Closing):
+    """For devices in real time, whose workloads lie in this computer's memory."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def free_memory_mb(self) -> float | None:
+        return available_memory_mb()

@@ -17,12 +17,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.devices.base import (
+    Device,
+    DeviceBase,
+    DeviceInfo,
+    DeviceState,
+    PreparedWorkload,
+    Workload,
+)
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
-from profiler.system.closing import Closing
 from profiler.system.user_files import read_bytes
 
 T = TypeVar("T")
@@ -64,7 +71,7 @@ class DeviceHost:
         self._spec, self._options, self._program = spec, options, program
         self._device: Device | None = None
         self._lock = ExitStack()
-        self._prepared: dict[str, PreparedWorkload] = {}
+        self._prepared: dict[int, PreparedWorkload] = {}
 
     def describe(self) -> tuple[DeviceInfo, float, bool] | Failure:
         def read(device: Device) -> tuple[DeviceInfo, float, bool]:
@@ -72,15 +79,15 @@ class DeviceHost:
 
         return self._answer(read)
 
-    def prepare(self, workload: Workload) -> bool | Failure:
-        return self._answer(lambda device: bool(self._workload(device, workload)))
+    def prepare(self, handle: int, workload: Workload) -> bool | Failure:
+        return self._answer(lambda device: bool(self._workload(device, handle, workload)))
 
-    def sample_ms(self, workload: Workload, runs: int) -> float | Failure:
-        return self._answer(lambda device: self._workload(device, workload).sample_ms(runs))
+    def sample_ms(self, handle: int, workload: Workload, runs: int) -> float | Failure:
+        return self._answer(lambda device: self._workload(device, handle, workload).sample_ms(runs))
 
-    def release(self, key: str) -> bool | Failure:
+    def release(self, handle: int) -> bool | Failure:
         def drop(_: Device) -> bool:
-            prepared = self._prepared.pop(key, None)
+            prepared = self._prepared.pop(handle, None)
             if prepared is not None:
                 prepared.close()
             return prepared is not None
@@ -92,6 +99,9 @@ class DeviceHost:
 
     def blockers(self) -> list[str] | Failure:
         return self._answer(lambda device: list(device.blockers()))
+
+    def free_memory_mb(self) -> float | Failure | None:
+        return self._answer(lambda device: device.free_memory_mb())
 
     def close(self) -> bool | Failure:
         if self._device is None:
@@ -110,10 +120,10 @@ class DeviceHost:
         except PnagError as error:
             return Failure.of(error)
 
-    def _workload(self, device: Device, workload: Workload) -> PreparedWorkload:
-        if workload.key not in self._prepared:
-            self._prepared[workload.key] = device.prepare(workload)
-        return self._prepared[workload.key]
+    def _workload(self, device: Device, handle: int, workload: Workload) -> PreparedWorkload:
+        if handle not in self._prepared:
+            self._prepared[handle] = device.prepare(workload)
+        return self._prepared[handle]
 
     def _open(self) -> Device:
         import ray
@@ -148,7 +158,7 @@ class DeviceHost:
         return device
 
 
-class FleetDevice(Closing):
+class FleetDevice(DeviceBase):
     """A device of the fleet; to the sweep it is a device like any other.
 
     Args:
@@ -162,7 +172,7 @@ class FleetDevice(Closing):
 
     def __init__(self, address: str, spec: str, **options: Any) -> None:
         self._ray = connect(address)
-        self._spec = spec
+        self._spec, self._handles = spec, count()
         self._require_offered(address)
         binary = options.pop("benchmark_binary", None)
         program = None if binary is None else read_bytes(Path(binary))
@@ -193,8 +203,9 @@ class FleetDevice(Closing):
         return answer
 
     def prepare(self, workload: Workload) -> FleetWorkload:
-        self.ask("prepare", workload)
-        return FleetWorkload(self, workload)
+        prepared = FleetWorkload(self, next(self._handles), workload)
+        self.ask("prepare", prepared.handle, workload)
+        return prepared
 
     def state(self) -> DeviceState:
         state: DeviceState = self.ask("state")
@@ -203,6 +214,11 @@ class FleetDevice(Closing):
     def blockers(self) -> Sequence[str]:
         blockers: list[str] = self.ask("blockers")
         return blockers
+
+    def free_memory_mb(self) -> float | None:
+        """Of the computer that it is attached to."""
+        free_mb: float | None = self.ask("free_memory_mb")
+        return free_mb
 
     def close(self) -> None:
         try:
@@ -222,18 +238,20 @@ class FleetDevice(Closing):
         )
 
 
+@dataclass(frozen=True, slots=True)
 class FleetWorkload:
-    """A workload on a device of the fleet."""
+    """A workload on a device of the fleet, by the handle that its host knows it by."""
 
-    def __init__(self, device: FleetDevice, workload: Workload) -> None:
-        self._device, self._workload = device, workload
+    device: FleetDevice
+    handle: int
+    workload: Workload
 
     def sample_ms(self, runs: int) -> float:
-        sample_ms: float = self._device.ask("sample_ms", self._workload, runs)
+        sample_ms: float = self.device.ask("sample_ms", self.handle, self.workload, runs)
         return sample_ms
 
     def close(self) -> None:
-        self._device.ask("release", self._workload.key)
+        self.device.ask("release", self.handle)
 
 
 def connect(address: str) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 
 from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
-from profiler.devices.host import monitor
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
@@ -111,11 +109,9 @@ class Sweep:
         self._epoch = epoch_of(device.info)
         self._progress = progress or SilentProgress()
         self._rng = np.random.default_rng(seed)
-        # a simulated device brings its own time
-        self._now: Callable[[], float] = getattr(device, "now", time.monotonic)
-        sleep: Callable[[float], None] = getattr(device, "sleep", time.sleep)
-        self._keeper = GateKeeper(protocol.gate, sleep)
-        self._cool_down = CoolDown(protocol.throttling, device.info.spec, sleep)
+        self._now = device.now
+        self._keeper = GateKeeper(protocol.gate, device.sleep)
+        self._cool_down = CoolDown(protocol.throttling, device.info.spec, device.sleep)
         self._canaries: dict[Canary, PreparedCanary] = {}
         self._start_s = self._now()
         self._warm_up_s, self._steady = 0.0, True
@@ -172,11 +168,9 @@ class Sweep:
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
-        available_mb = monitor.available_memory_mb() or float("inf")
-        if hasattr(self._device, "free_memory_mb"):  # it has memory of its own
-            available_mb = min(available_mb, self._device.free_memory_mb())
-        rule = self._protocol.residency
-        budget = 1e6 * min(rule.max_mb, rule.max_share * available_mb)
+        rule, free_mb = self._protocol.residency, self._device.free_memory_mb()
+        within_mb = rule.max_mb if free_mb is None else min(rule.max_mb, rule.max_share * free_mb)
+        budget = 1e6 * within_mb
         group: list[Task] = []
         held = 0.0
         for index in self._rng.permutation(len(tasks)):

@@ -30,11 +30,10 @@ from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
 from profiler.devices.android.link import AdbLink
 from profiler.devices.android.session import PhoneSession
 from profiler.devices.android.syntax import TEMPORARY, parse_spec
-from profiler.devices.base import DeviceInfo, DeviceState, Workload
+from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
 from profiler.devices.seeded import seeded_tflite
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.tflite_writer import PRECISIONS, Precision
-from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
 
 __all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover"]
@@ -55,7 +54,7 @@ class AndroidTiming:
     max_cool_down_s: float = 900.0
 
 
-class AndroidDevice(Closing):
+class AndroidDevice(DeviceBase):
     """A phone for the length of a `with` block; it is left as it was found.
 
     Args:

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from profiler.devices.base import DeviceInfo, DeviceState, Workload
+from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
 from profiler.devices.cuda.nvml import (
     SW_POWER_CAP,
     GpuSensors,
@@ -39,8 +39,8 @@ from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.flags import Flag
-from profiler.system.closing import Closing
 from profiler.system.lock import device_lock
+from profiler.system.memory import available_memory_mb
 
 LaunchMode = Literal["graph", "eager"]
 CacheMode = Literal["hot", "cold"]
@@ -103,7 +103,7 @@ def recorded_options(info: DeviceInfo) -> dict[str, Any]:
     return asdict(CudaMode.of(info))
 
 
-class CudaDevice(Closing):
+class CudaDevice(DeviceBase):
     """GPU `index`, in CUDA's order (CUDA_VISIBLE_DEVICES counts), until `close`.
 
     `queue` and `sensors` replace torch and NVML where there are none.
@@ -186,8 +186,8 @@ class CudaDevice(Closing):
         )
 
     def free_memory_mb(self) -> float:
-        """What workloads can still take, in MB."""
-        return self.queue.free_mb()
+        """Of the GPU, and of the computer, where models are made."""
+        return min(self.queue.free_mb(), available_memory_mb())
 
     def blockers(self) -> Sequence[str]:
         now = self._sensors.read()

@@ -84,12 +84,6 @@ def cpu_pressure_pct() -> float | None:
     return float(match[1]) if match else None
 
 
-def available_memory_mb() -> float | None:
-    """Memory that new allocations can have without swapping."""
-    match = re.search(r"^MemAvailable:\s*(\d+) kB", _read(PROC / "meminfo") or "", re.MULTILINE)
-    return int(match[1]) / 1000 if match else None
-
-
 def allowed_cores() -> tuple[int, ...]:
     """Cores this process may use: `taskset` and cgroups are respected."""
     if hasattr(os, "sched_getaffinity"):

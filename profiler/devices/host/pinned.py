@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from profiler.devices.base import DeviceInfo, DeviceState
+from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError
-from profiler.system.closing import Closing
 
 
-class PinnedHost(Closing):
+class PinnedHost(DeviceBase):
     """The quietest `threads` cores: this process is pinned to them until `close`.
 
     Raises:

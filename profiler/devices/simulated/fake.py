@@ -97,6 +97,9 @@ class FakeDevice(Closing):
     def sleep(self, seconds: float) -> None:
         self._now_s += seconds
 
+    def free_memory_mb(self) -> float | None:
+        return None
+
     def prepare(self, workload: Workload) -> FakeWorkload:
         if workload.key in self.scenario.failing_keys:
             raise MeasurementError("told to fail", reason="load_failed")

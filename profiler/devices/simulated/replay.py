@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from profiler.devices.base import DeviceInfo, DeviceState, Workload
+from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.system.closing import Closing
 from profiler.tables.table import load_table
 
 
-class ReplayDevice(Closing):
+class ReplayDevice(DeviceBase):
     """Measured networks come back as measured; others as the sum of their ops.
 
     Raises:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from profiler.devices import fleet
 from profiler.devices.base import Workload
 from profiler.devices.fleet import DeviceHost, Failure, FleetDevice
+from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.campaign import ProfileRequest, lock_name
 from profiler.measuring.journal import Journal
@@ -19,6 +21,7 @@ from profiler.measuring.several_devices import profile_devices
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.lock import HOST_CPU, device_lock
 from profiler.terminal import Terminal
+from profiler.testing import DeviceConformance
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
 from tests.profiler.devices.android.conftest import FAST
@@ -124,6 +127,77 @@ def test_a_device_of_the_fleet_is_locked_where_it_is(
     with device_lock(HOST_CPU):
         pass
     assert lock_name(described[0], tmp_path, fleet="auto") == "fleet auto cpu"
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray's calls as plain ones: the host lives in this process."""
+    import ray
+
+    class Method:
+        def __init__(self, function: Callable[..., object]) -> None:
+            self.remote = function
+
+    class Actor:
+        def __init__(self, *arguments: Any) -> None:
+            self._host = DeviceHost(*arguments)
+
+        def __getattr__(self, name: str) -> Method:
+            return Method(getattr(self._host, name))
+
+    class Remote:
+        def __init__(self, _: object) -> None:
+            self.remote = Actor
+
+        def options(self, **_: object) -> Remote:
+            return self
+
+    local = SimpleNamespace(
+        remote=Remote, get=lambda answer, timeout: answer, kill=lambda host: None,
+        cluster_resources=lambda: {"fake": 1.0}, exceptions=ray.exceptions,
+    )  # fmt: skip
+    first_start = SimpleNamespace(was_current_actor_reconstructed=False)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: first_start)
+    monkeypatch.setattr(fleet, "connect", lambda address: local)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("in_process")
+class TestFleet(DeviceConformance):
+    def open(self) -> FleetDevice:
+        return FleetDevice("auto", "fake")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_every_prepare_is_a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden repeats and copies of a canary are the same workload, loaded more than once."""
+    prepared, closed = [], []
+    prepare = FakeDevice.prepare
+
+    def counted(device: FakeDevice, workload: Workload) -> object:
+        one = SimpleNamespace(
+            sample_ms=prepare(device, workload).sample_ms, close=lambda: closed.append(one)
+        )
+        prepared.append(one)
+        return one
+
+    monkeypatch.setattr(FakeDevice, "prepare", counted)
+    workload = Workload(OPS[0].key, (OPS[0],))
+    with FleetDevice("auto", "fake") as device:
+        handles = [device.prepare(workload) for _ in range(4)]
+        assert len(prepared) == 4
+        handles[1].close()
+        handles[1].close()
+        assert closed == [prepared[1]]
+        assert all(handles[i].sample_ms(1) > 0 for i in (0, 2, 3))
+    assert len(prepared) == 4
+
+
+@pytest.mark.usefixtures("in_process")
+def test_free_memory_is_that_of_its_own_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeDevice, "free_memory_mb", lambda device: 42.0)
+    with FleetDevice("auto", "fake") as device:
+        assert device.free_memory_mb() == 42.0
 
 
 def test_no_cluster_there() -> None:
