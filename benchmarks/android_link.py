@@ -25,7 +25,7 @@ from profiler.devices.android.device import AndroidTiming
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK, MeasuringProtocol
 from profiler.spaces.mobilenetv3 import open_space
-from profiler.tables.table import LatencyTable, read_table
+from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import Terminal
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd
@@ -61,7 +61,7 @@ def profile_over(
     )
     begin = time.monotonic()
     try:
-        table = read_table(profile_device(request, Terminal()))
+        table = load_table(profile_device(request, Terminal()), partial=True)
         return table, {
             "link": f"a drop every {drop_every} services" if drop_every else "steady",
             "ops": len(table.ops),

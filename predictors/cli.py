@@ -60,13 +60,15 @@ def predict(
     from predictors.latency.networks import LatencyPredictor
     from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.spaces.mobilenetv3 import open_space
-    from profiler.tables.table import load_table, read_table
+    from profiler.tables.table import load_table
 
     check_confidence(confidence)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     table = load_table(latency_table[0])
-    predictor = LatencyPredictor(table, *(read_table(path) for path in latency_table[1:]))
+    predictor = LatencyPredictor(
+        table, *(load_table(path, partial=True) for path in latency_table[1:])
+    )
     batch_size = table.device.batch_size
     space = open_space(
         table.space.name,

@@ -16,7 +16,7 @@ from predictors.latency.launches import launch_law, launch_terms
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import Calibration, LatencyTable, read_table
+from profiler.tables.table import Calibration, LatencyTable, load_table
 
 
 def table_latency(table: LatencyTable) -> OpLatency:
@@ -58,7 +58,7 @@ def calibrated(table: LatencyTable) -> LatencyTable:
 
 def calibrate_file(path: Path) -> None:
     """Store the calibration in the table's file; too few networks or ops, and it stays as it is."""
-    table = read_table(path)
+    table = load_table(path, partial=True)
     complete = table.search_space.distinct_ops().keys() <= table.ops.keys()
     if complete and len(usable_networks(table)) >= MIN_NETWORKS:
         calibrated(table).save(path)

@@ -157,11 +157,11 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
     """The command's result as a JSON document and as text."""
     from collections import Counter
 
-    from profiler.tables.table import read_table
+    from profiler.tables.table import load_table
 
     tables, lines = [], []
     for path in paths:
-        table = read_table(path)
+        table = load_table(path, partial=True)
         entries = [*table.ops.values(), *table.networks]
         verdicts = Counter(entry.verdict.value for entry in entries)
         floor = table.noise_floor

@@ -39,9 +39,9 @@ def show(
     terminal: Terminal,
 ) -> None:
     """Print what was measured, on what, and how far to trust it."""
-    from profiler.tables.table import read_table
+    from profiler.tables.table import load_table
 
-    loaded = read_table(table)
+    loaded = load_table(table, partial=True)
     document = loaded.model_dump(mode="json", by_alias=True)
     terminal.result(document, None if terminal.json_output else _rendered(loaded))
 
@@ -104,9 +104,9 @@ def export(
     """Write a table in another project's format."""
     from profiler.system.atomic import write_text_atomic
     from profiler.tables.interop import export_table
-    from profiler.tables.table import read_table
+    from profiler.tables.table import load_table
 
-    text = export_table(read_table(table), _parse_format(table_format))
+    text = export_table(load_table(table, partial=True), _parse_format(table_format))
     if out is None:
         terminal.result({"text": text}, text.rstrip("\n"))
     else:
@@ -124,9 +124,9 @@ def diff(
 ) -> None:
     """Compare two tables: ops, ratios b / a, and what differs in device and protocol."""
     from profiler.tables.checks import compare_tables
-    from profiler.tables.table import read_table
+    from profiler.tables.table import load_table
 
-    document = compare_tables(read_table(a), read_table(b))
+    document = compare_tables(load_table(a, partial=True), load_table(b, partial=True))
     terminal.result(document, _difference_text(document))
 
 
@@ -139,9 +139,9 @@ def validate(
 ) -> None:
     """Check the schema, that all ops of the space are there, and that numbers make sense."""
     from profiler.tables.checks import check_table
-    from profiler.tables.table import read_table
+    from profiler.tables.table import load_table
 
-    loaded = read_table(table)
+    loaded = load_table(table, partial=True)
     found = check_table(loaded)
     document = {"valid": not found.faults, "faults": found.faults, "warnings": found.warnings}
     lines = [f"fault: {fault}" for fault in found.faults]

@@ -25,7 +25,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.system.user_files import read_yaml
-from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, read_table
+from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, load_table
 
 MAX_NUMBER = 1e300  # beyond floating point, or not a number
 PROXYLESS = "proxyless"
@@ -66,7 +66,7 @@ def import_table(
     """
     declared = (space_name, width_mult, resolution_px)
     if table_format is TableFormat.PNAG_JSON:
-        table = read_table(path)
+        table = load_table(path, partial=True)
         found = (table.space.name, table.space.width_mult, table.space.resolution_px)
         if any(d is not None and d != f for d, f in zip(declared, found, strict=True)):
             raise InvalidInputError(f"{path} is a table of {table.space}, not as declared")

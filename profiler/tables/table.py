@@ -171,23 +171,25 @@ def table_json_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
-def load_table(path: Path, *, space: MobileNetV3Space | None = None) -> LatencyTable:
+def load_table(
+    path: Path, *, space: MobileNetV3Space | None = None, partial: bool = False
+) -> LatencyTable:
     """Read a latency table that covers its space; with `space`, refuse a table of another one.
 
+    Args:
+        partial: read any table, also one that lacks ops or is of a space unknown here.
+
     Raises:
-        InvalidInputError: as `read_table`, or of another space, or lacking ops of its space.
+        InvalidInputError: unreadable, truncated, or of an unknown schema; or of another space,
+            or lacking ops of its space.
     """
-    table = read_table(path)
-    check_space(table, space or table.search_space, path)
+    table = _parsed(path)
+    if not partial:
+        check_space(table, space or table.search_space, path)
     return table
 
 
-def read_table(path: Path) -> LatencyTable:
-    """Read any latency table, also an incomplete one or one of a space unknown here.
-
-    Raises:
-        InvalidInputError: unreadable, truncated, or of an unknown schema.
-    """
+def _parsed(path: Path) -> LatencyTable:
     document = read_json(path, allow_nan=False)
     check_schema(document, SCHEMA, path)
     return validated(LatencyTable, document, path)
