@@ -43,7 +43,7 @@ Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [1, 3, h, w] 
 
 
 def onnx_classifier(path: Path) -> Classify:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

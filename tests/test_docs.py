@@ -171,10 +171,10 @@ def test_commands_run_as_written(page, workspace, tmp_path, monkeypatch, capsys)
         if title:
             Path(title).write_text(script)
     for command in written_out(page):
-        for arguments in expanded(command):
-            if only_parsed(arguments):
+        for written in expanded(command):
+            if only_parsed(written):
                 continue
-            arguments = stand_ins(shlex.join(arguments))
+            arguments = stand_ins(shlex.join(written))
             if "tabular:digits.csv" in arguments:
                 subprocess.run([sys.executable, "digits.py"], check=True)
             code = run(arguments)

@@ -61,6 +61,6 @@ def nas_mo(
             )
             loss = -(gain.mean() + entropy * (1 - done / share) * mean_entropy(log_p, trajectory))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     return archive

@@ -36,7 +36,7 @@ def nsga2(
     n_positions = len(problem.space.positions)
     archives: list[Archive] = []
 
-    class TwoObjectives(PymooProblem):  # type: ignore[misc]
+    class TwoObjectives(PymooProblem):  # type: ignore[misc] # pymoo carries no types
         def __init__(self) -> None:
             super().__init__(n_var=n_positions, n_obj=2, xl=0, xu=2, vtype=int)
 
@@ -46,7 +46,7 @@ def nsga2(
             archives.append(archive)
             out["F"] = np.column_stack([archive.cost_ms, -archive.top1])
 
-    class Redraw(Mutation):  # type: ignore[misc]
+    class Redraw(Mutation):  # type: ignore[misc] # pymoo carries no types
         """Every token redrawn with probability 1 / L."""
 
         def _do(self, problem: Any, genes: Any, *, random_state: Any, **kwargs: Any) -> Any:

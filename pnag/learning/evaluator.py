@@ -61,7 +61,8 @@ class Evaluator(nn.Module):
         mixing = torch.from_numpy(self.grid.weights(budgets_ms.reshape(-1)))
         embedded = (mixing @ self.budget).view(*shape, -1)
         hidden = torch.relu(first + embedded + self.from_cost(torch.from_numpy(seen)))
-        return self.score(torch.relu(self.hidden(hidden))).squeeze(-1)  # type: ignore[no-any-return]
+        scores: Tensor = self.score(torch.relu(self.hidden(hidden))).squeeze(-1)
+        return scores
 
 
 def kendall_tau(scores: Floats32 | Floats, ranks: Ranks) -> float:

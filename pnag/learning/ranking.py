@@ -145,5 +145,6 @@ class _MeanPairwiseHinge(torch.autograd.Function):
 
 def mean_pairwise_hinge(scores: Tensor, ranks: NDArray[np.int64]) -> Tensor:
     """Equation 3: the mean over K budgets and all M (M - 1) pairs, of scores and ranks [K, M]."""
+    # torch's own `apply` carries no types
     loss: Tensor = _MeanPairwiseHinge.apply(scores, ranks)  # type: ignore[no-untyped-call]
     return loss

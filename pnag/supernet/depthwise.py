@@ -26,6 +26,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     kernel = weight.shape[-1]
     slow = x.device.type == "cpu" and x.dtype == torch.bfloat16
     if slow and stride == 1 and kernel in (5, 7):
+        # torch's own `apply` carries no types
         return cast(Tensor, Strips.apply(x, weight))  # type: ignore[no-untyped-call]
     dtype = torch.float32 if slow and stride > 1 else x.dtype
     with torch.autocast(x.device.type, enabled=False):
@@ -47,7 +48,7 @@ class Strips(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         kernel = weight.shape[-1]
-        of_x = conv2d_input(x.shape, weight, gradient, 1, kernel // 2, 1, len(weight))  # type: ignore[no-untyped-call]
+        of_x = conv2d_input(x.shape, weight, gradient, 1, kernel // 2, 1, len(weight))
         blocks = zip(
             torch.split(x, _BLOCK_IMAGES), torch.split(gradient, _BLOCK_IMAGES), strict=True
         )
@@ -67,7 +68,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor, kernel: int) -> Tensor:
         strip_padding = (padding, side_padding)
         return cast(
             Tensor,
-            conv2d_weight(x, shape, gradient, 1, strip_padding, 1, channels),  # type: ignore[no-untyped-call]
+            conv2d_weight(x, shape, gradient, 1, strip_padding, 1, channels),
         )
 
     # Left and right of the middle three columns: the same, with the image shifted.

@@ -246,7 +246,7 @@ class Trainer:
                 targets = logits.detach().softmax(1)
             else:
                 loss = F.cross_entropy(logits, targets)
-            (loss * (weight / len(subnets))).backward()  # type: ignore[no-untyped-call]
+            (loss * (weight / len(subnets))).backward()
             losses.append(loss.detach())
         return torch.stack(losses)
 

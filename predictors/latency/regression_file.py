@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ FEATURES = [*WORK_TERMS, *SHAPE_FEATURES]
 def save_regression(regression: OpRegression, path: Path) -> None:
     """Write atomically; the same regression gives the same bytes."""
     law = regression.law
-    arrays: dict[str, NDArray[np.generic]] = {"costs": law.costs}
+    arrays: dict[str, NDArray[Any]] = {"costs": law.costs}
     for kind, model in regression.kinds.items():
         arrays |= {f"{kind}.low": model.low, f"{kind}.high": model.high}
         if model.forest is not None:
@@ -58,16 +59,16 @@ def load_regression(path: Path) -> OpRegression:
     return OpRegression(law, kinds)
 
 
-def _kind_model(arrays: dict[str, NDArray[np.generic]], kind: OpKind) -> KindModel:
+def _kind_model(arrays: dict[str, NDArray[Any]], kind: OpKind) -> KindModel:
     forest = None
     if f"{kind}.roots" in arrays:
         parts = {field.name: arrays[f"{kind}.{field.name}"] for field in fields(Forest)}
-        forest = Forest(**parts)  # type: ignore[arg-type]
+        forest = Forest(**parts)
         _check_forest(forest)
-    return KindModel(forest, arrays[f"{kind}.low"], arrays[f"{kind}.high"])  # type: ignore[arg-type]
+    return KindModel(forest, arrays[f"{kind}.low"], arrays[f"{kind}.high"])
 
 
-def _check_numbers(arrays: dict[str, NDArray[np.generic]], offsets: dict[OpKind, float]) -> None:
+def _check_numbers(arrays: dict[str, NDArray[Any]], offsets: dict[OpKind, float]) -> None:
     """Sizes that the law and the ranges have, and finite numbers throughout."""
     shapes = {"costs": (2 * len(WORK_TERMS),)}
     shapes |= {f"{kind}.{end}": (len(RANGES),) for kind in offsets for end in ("low", "high")}

@@ -54,6 +54,7 @@ def shared_options(command: Callable[..., R]) -> Callable[..., R]:
     def with_terminal(*args: Any, json_output: bool, quiet: bool, **options: Any) -> R:
         return command(*args, terminal=Terminal(json_output, quiet), **options)
 
+    # what inspect.signature, and so Typer, reads
     with_terminal.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_terminal.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_terminal

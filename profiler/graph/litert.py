@@ -36,7 +36,7 @@ def load_runtime() -> Runtime:
         DeviceUnavailableError: neither can be used here.
     """
     try:
-        import ai_edge_litert.interpreter as litert  # type: ignore[import-untyped]
+        import ai_edge_litert.interpreter as litert
 
         return Runtime(litert, "LiteRT", version("ai-edge-litert"))
     except (ImportError, OSError) as error:
@@ -53,7 +53,7 @@ def load_runtime() -> Runtime:
             "pip install 'numpy<2' or ai-edge-litert"
         )
     try:
-        import tflite_runtime.interpreter as tflite  # type: ignore[import-not-found]
+        import tflite_runtime.interpreter as tflite
     except (ImportError, OSError) as error:
         raise DeviceUnavailableError(f"tflite-runtime {fallback} does not load: {error}") from None
     return Runtime(tflite, "TensorFlow Lite", fallback)
@@ -66,7 +66,7 @@ def load_schema() -> Any:
         DeviceUnavailableError: ai-edge-litert is not installed.
     """
     try:
-        import ai_edge_litert.schema_py_generated as schema  # type: ignore[import-untyped]
+        import ai_edge_litert.schema_py_generated as schema
     except ImportError as error:
         raise DeviceUnavailableError(
             f"the TFLite schema is missing ({error}); pip install ai-edge-litert"

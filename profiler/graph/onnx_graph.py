@@ -239,8 +239,8 @@ def _hard_swish_of(graph: OnnxGraph, tensor: str) -> Match | None:
     product = graph.node(sixth.source if sixth else tensor, "Mul")
     if product is None:
         return None
-    for x, gate in (product.input, reversed(product.input)):
-        gate = graph.through(gate)
+    for x, other in (product.input, reversed(product.input)):
+        gate = graph.through(other)
         inner = _clipped_shift(graph, gate) if sixth else hard_sigmoid_of(graph, gate)
         if inner is not None and inner.source == graph.through(x):
             return inner.after(*(sixth.nodes if sixth else ()), product)

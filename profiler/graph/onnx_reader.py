@@ -39,7 +39,7 @@ def read_onnx_ops(path: Path, *, batch_size: int = 1) -> list[OpConfig]:
             op; the node is named.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         # from bytes: by path, onnx takes a name's suffix for the format

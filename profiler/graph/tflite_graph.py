@@ -89,7 +89,7 @@ class _Writer:
         self._buffers = [self._table("Buffer")]  # buffer 0 is the empty one, by convention
 
     def file(self) -> bytes:
-        import flatbuffers  # type: ignore[import-untyped]
+        import flatbuffers
 
         graph = self._graph
         codes = sorted({operator.code for operator in graph.operators})
@@ -167,12 +167,12 @@ class _Writer:
 
 
 def _aligned_buffer_class(schema: Any) -> Any:
-    class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    class AlignedBuffer(schema.BufferT):  # type: ignore[misc] # generated, without types
         def __init__(self, data: NDArray[np.uint8]) -> None:
             super().__init__()
             self.data = data
 
-        def Pack(self, builder: Any) -> Any:  # noqa: N802
+        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the base class names it so
             builder.Prep(BUFFER_ALIGNMENT, len(self.data))
             return super().Pack(builder)
 

@@ -33,7 +33,7 @@ def onnx_runtime() -> Any:
     # beside the measurement
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
         raise DeviceUnavailableError(
             "onnxruntime is not installed: pip install onnxruntime"

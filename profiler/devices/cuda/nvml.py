@@ -186,7 +186,7 @@ def require_driver() -> None:
 def _load() -> Any:
     """pynvml, initialised (it counts: one shutdown for each)."""
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml
     except ImportError:
         raise DeviceUnavailableError(
             "nvidia-ml-py is not installed: pip install nvidia-ml-py"

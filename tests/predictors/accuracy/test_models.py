@@ -82,7 +82,7 @@ def test_no_architecture_found_by_climbing_exceeds_the_observed_best_by_much(
             values = embedded.top1(live)
             if values.max() <= value:
                 break
-            value, genes = values.max(), live[values.argmax()]
+            value, genes = values.max(), live[values.argmax()]  # noqa: PLW2901 - uphill from it
         assert value < 0.778
 
 

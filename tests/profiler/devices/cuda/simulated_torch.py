@@ -99,13 +99,13 @@ class Cuda:
         finally:
             self._set(before)
 
-    def Stream(self) -> Stream:  # noqa: N802
+    def Stream(self) -> Stream:  # noqa: N802 - torch's name
         return Stream(self.device_index)
 
-    def CUDAGraph(self) -> Graph:  # noqa: N802
+    def CUDAGraph(self) -> Graph:  # noqa: N802 - torch's name
         return Graph(self)
 
-    def Event(self, *, enable_timing: bool) -> Event:  # noqa: N802
+    def Event(self, *, enable_timing: bool) -> Event:  # noqa: N802 - torch's name
         assert enable_timing
         self.may_fail("Event")
         return Event(self)
