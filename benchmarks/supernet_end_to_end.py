@@ -28,10 +28,11 @@ from torch import Tensor
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import load_run
 from pnag.search.budget import spread_budgets_ms
+from pnag.supernet.accuracy_table import exported_settings
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator, exported_settings
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
 from profiler.graph.litert import Model

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from pnag.supernet.accuracy_table import architectures_to_evaluate
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, fingerprint, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator, architectures_to_evaluate
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.train import TrainSettings
 from pnag.supernet.train_run import RunOptions, train_supernet

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pnag.supernet.accuracy_table import architectures_to_evaluate, exported_settings
 from pnag.supernet.checkpoint import (
     COMPRESSED_FROM,
     checkpoint_digests,
@@ -13,7 +14,6 @@ from pnag.supernet.checkpoint import (
     read_supernet_file,
     space_facts,
 )
-from pnag.supernet.evaluate import architectures_to_evaluate, exported_settings
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.spaces.mobilenetv3 import open_space
 
@@ -77,6 +77,6 @@ def test_the_weights_are_small_and_export_with_the_recipe_of_the_table(space, mo
     assert load_supernet(SUPERNET).space == space
     recipe = PATH.with_suffix(".recipe.json")
     own = json.loads(recipe.read_text())["data_fingerprint"]
-    monkeypatch.setattr("pnag.supernet.evaluate.fingerprint", lambda data: data)
+    monkeypatch.setattr("pnag.supernet.accuracy_table.fingerprint", lambda data: data)
     settings = exported_settings(recipe, SUPERNET, space, own)
     assert (settings.recalibration_images, settings.test_images) == (600, 1000)

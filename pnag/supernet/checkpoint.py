@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from torch import Tensor
 from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space, open_space
 from profiler.system.tensor_files import described, read_metadata, read_tensors, write_tensors
 
 SCHEMA: Final = "pnag.supernet/1"
@@ -144,6 +144,47 @@ def load_supernet(path: Path, space: MobileNetV3Space | None = None) -> ElasticM
     model = ElasticMobileNetV3(space)
     load_named(model, state, source=str(path))
     return model.eval()
+
+
+def open_supernet(
+    path: Path,
+    space_name: str | None = None,
+    width_mult: float | None = None,
+    resolution_px: int | None = None,
+) -> ElasticMobileNetV3:
+    """The same, its space by name: one of ours says its own, a PyTorch file is `mbv3` of width
+    1.0 unless told.
+    """
+    if path.suffix == ".safetensors":
+        own = space_of(read_facts(path))
+        if space_name in (None, own.name) and resolution_px is None:
+            resolution_px = own.resolution_px
+        space_name = own.name if space_name is None else space_name
+        width_mult = own.width_mult if width_mult is None else width_mult
+    space = open_space(
+        space_name or "mbv3", 1.0 if width_mult is None else width_mult, resolution_px
+    )
+    return load_supernet(path, space)
+
+
+def only_subnet(path: Path) -> Architecture | None:
+    """The one that a checkpoint was fine-tuned for; None for a supernet."""
+    if path.suffix != ".safetensors":
+        return None
+    facts = read_facts(path)
+    only = facts.get("settings", {}).get("arch")
+    return None if only is None else space_of(facts).parse_architecture(only)
+
+
+def refuse_untrained(path: Path, archs: Sequence[Architecture]) -> None:
+    """After fine-tuning one subnet, the weights of others mean nothing.
+
+    Raises:
+        InvalidInputError: `archs` holds another one than the checkpoint's only.
+    """
+    only = only_subnet(path)
+    if only is not None and list(archs) != [only]:
+        raise InvalidInputError(f"{path} holds one fine-tuned subnet: use --arch {only}")
 
 
 def read_torch_state(path: Path) -> dict[str, Tensor]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,18 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pnag.supernet.checkpoint import checkpoint_digests, space_facts
-from pnag.supernet.data import Dataset, ImageSplit, fingerprint, normalise
+from pnag.supernet.checkpoint import read_facts
+from pnag.supernet.data import (
+    Dataset,
+    ImageSplit,
+    fingerprint,
+    hold_out,
+    normalise,
+    open_dataset,
+)
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
-from pnag.supernet.workers import Workers
-from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
 from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
-from profiler.system.atomic import write_text_atomic
-from profiler.system.user_files import read_json
-from profiler.terminal import Progress
 
 
 @dataclass(frozen=True)
@@ -151,165 +151,22 @@ class _Batches:
             yield self.split.plain(indices), self.split.labels[torch.from_numpy(indices)]
 
 
-def architectures_to_evaluate(
-    space: MobileNetV3Space, count: int, *, seed: int
-) -> list[Architecture]:
-    """The smallest, the largest, then random ones without repeats: `count` in all."""
-    chosen = dict.fromkeys(space.extremes())
-    rng = np.random.default_rng(seed)
-    while len(chosen) < count:
-        chosen |= dict.fromkeys(map(space.decode, space.sample(count - len(chosen), rng)))
-    return list(chosen)[:count]
-
-
-def recipe_path(table: Path) -> Path:
-    """Where the recipe of an accuracy table lies.
-
-    >>> recipe_path(Path("tables/cifar.json")).name, recipe_path(Path("w1.0")).name
-    ('cifar.recipe.json', 'w1.0.recipe.json')
-    """
-    return table.with_name(f"{table.name.removesuffix('.json')}.recipe.json")
-
-
-def exported_settings(
-    recipe: Path, checkpoint: Path, space: MobileNetV3Space, data: Dataset
-) -> EvaluationSettings:
-    """How subnets are exported whose accuracy is to be a table's: as its recipe, in float32.
-
-    Compressed weights count as those that they are made from.
+def open_judged(
+    data: Path, space: MobileNetV3Space, checkpoint: Path, *, held_out: bool
+) -> Dataset:
+    """The data; with `held_out`, judged on the images that this checkpoint's training kept.
 
     Raises:
-        InvalidInputError: no recipe of `pnag supernet evaluate`, or of another checkpoint, space
-            or other images.
+        InvalidInputError: unreadable data, or with `held_out` other images than trained on.
     """
-    document = read_json(recipe)
-    try:
-        settings = EvaluationSettings(**document["settings"])
-        own = document["checkpoint_sha256"]
-        of_space, of_data = document["space"], document["data_fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
-    digests = checkpoint_digests(checkpoint)
-    if own not in digests:
-        raise InvalidInputError(
-            f"{recipe} is of another checkpoint: {own[:12]}, this is {digests[0][:12]}"
-        )
-    if of_space != space_facts(space):
-        raise InvalidInputError(f"{recipe} is of {of_space}, not of {space}")
-    if of_data != fingerprint(data):
-        raise InvalidInputError(f"{recipe} is of other images than those given (--held-out?)")
-    return replace(settings, precision="float32")
-
-
-@dataclass(frozen=True)
-class EvaluationJob:
-    """Architectures whose accuracies become one table; what is done is kept beside it.
-
-    Each worker appends to a journal of its own; when all are done, the first one writes the
-    table and removes the journals. `recipe` names everything that decides the numbers:
-    journals of another recipe are refused.
-    """
-
-    out: Path
-    recipe: dict[str, Any]
-    dataset: str
-    source: str
-
-    def run(
-        self,
-        space: MobileNetV3Space,
-        top1_of: Callable[[Architecture], float],
-        architectures: Sequence[Architecture],
-        workers: Workers,
-        progress: Progress,
-    ) -> AccuracyTable:
-        """Evaluate what no journal holds, this worker's share of it, then join all.
-
-        A finished table of the same recipe keeps its rows, and these come after them.
-
-        Raises:
-            InvalidInputError: `out` or a journal of it is of another recipe.
-        """
-        done = workers.agree(self._done(space) if workers.is_first else None)
-        left = [arch for arch in architectures if str(arch) not in done]
-        if workers.is_first:
-            progress.skip(len(architectures) - len(left))
-        journal = self._journal(workers.rank)
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"recipe": self.recipe}) + "\n")
-            for arch in left[workers.share(len(left))]:
-                top1 = top1_of(arch)
-                file.write(json.dumps({"arch": str(arch), "top1": top1}) + "\n")
-                file.flush()
-                progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")
-        workers.wait()
-        done = self._done(space)
-        names = dict.fromkeys([*self._finished(space), *map(str, architectures), *done])
-        table = AccuracyTable.of(
-            space,
-            ((space.parse(name), done[name]) for name in names),
-            dataset=self.dataset,
-            source=self.source,
-        )
-        workers.wait()
-        if workers.is_first:
-            self._finish(table)
-        return table
-
-    def _done(self, space: MobileNetV3Space) -> dict[str, float]:
-        """Accuracies in the finished table and in the journals.
-
-        A line cut short by a kill does not count.
-        """
-        rows = self._finished(space)
-        for path in self._journals():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
-                if "recipe" not in record:
-                    rows[record["arch"]] = record["top1"]
-                elif record["recipe"] != self.recipe:
-                    raise self._of_another(path)
-        return rows
-
-    def _finished(self, space: MobileNetV3Space) -> dict[str, float]:
-        """Rows of the table, where there is one."""
-        if not self.out.exists():
-            return {}
-        try:
-            recipe = read_json(recipe_path(self.out))
-        except InvalidInputError:  # absent or damaged
-            recipe = None
-        if recipe != self.recipe:
-            raise self._of_another(self.out)
-        table = load_accuracy_table(self.out, space)
-        pairs = zip(table.tokens, table.top1, strict=True)
-        return {space.format(tokens): float(top1) for tokens, top1 in pairs}
-
-    @staticmethod
-    def _of_another(path: Path) -> InvalidInputError:
-        return InvalidInputError(
-            f"{path} is of another evaluation; use another --out, or --fresh to replace it"
-        )
-
-    def _finish(self, table: AccuracyTable) -> None:
-        # the recipe first: a table without one would be refused
-        recipe = json.dumps(self.recipe, indent=1, sort_keys=True) + "\n"
-        write_text_atomic(recipe_path(self.out), recipe)
-        table.save(self.out)
-        for path in self._journals():
-            path.unlink()
-
-    def discard(self) -> None:
-        """Forget what earlier evaluations to the same file have done."""
-        for path in (self.out, recipe_path(self.out), *self._journals()):
-            path.unlink(missing_ok=True)
-
-    def _journals(self) -> list[Path]:
-        return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.*.jsonl"))
-
-    def _journal(self, rank: int) -> Path:
-        return self.out.parent / f".{self.out.name}.{rank}.jsonl"
+    dataset = open_dataset(data, space)
+    if not held_out:
+        return dataset
+    facts = read_facts(checkpoint)
+    settings = facts.get("settings", {})
+    if not settings.get("held_out"):
+        raise InvalidInputError(f"{checkpoint} was trained on all images: none were held out")
+    trained, judged = hold_out(dataset, settings["held_out"], seed=settings["seed"])
+    if fingerprint(trained) != facts["data_fingerprint"]:
+        raise InvalidInputError(f"{checkpoint} was trained on other images than {data} has")
+    return judged

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pnag.supernet.checkpoint import (
     WEIGHTS,
@@ -26,6 +26,7 @@ from pnag.supernet.checkpoint import (
 )
 from pnag.supernet.data import Dataset, hold_out
 from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.precision import Precision
 from pnag.supernet.train import StepReport, Trainer, TrainSettings
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError
@@ -59,6 +60,29 @@ class ScalarLog(Protocol):
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
 
     def close(self) -> None: ...
+
+
+def resolved_settings(
+    *,
+    on_gpu: bool,
+    epochs: int,
+    batch_size: int,
+    micro_batch_size: int | None = None,
+    warmup_epochs: float | None = None,
+    precision: str | None = None,
+    **others: Any,
+) -> TrainSettings:
+    """Settings in which None stands for what suits the device, the batch and the length."""
+    return TrainSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        micro_batch_size=min(TrainSettings.micro_batch_size, batch_size)
+        if micro_batch_size is None
+        else micro_batch_size,
+        warmup_epochs=min(2.0, 0.1 * epochs) if warmup_epochs is None else warmup_epochs,
+        precision=cast(Precision, precision or ("bfloat16" if on_gpu else "float32")),
+        **others,
+    )
 
 
 def train_supernet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from profiler.errors import InvalidInputError
+from profiler.system.lock import device_lock
+from profiler.terminal import Terminal
 
 _PATIENCE = timedelta(days=7)  # one worker may evaluate or fine-tune while the others wait
 
@@ -29,6 +31,14 @@ class Workers:
     def is_first(self) -> bool:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
+
+    def terminal(self, terminal: Terminal) -> Terminal:
+        """`terminal` for the first, silence for the others."""
+        return terminal if self.is_first else Terminal(quiet=True)
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Held by the first while they write: two commands would lose each other's work."""
+        return device_lock(name) if self.is_first else nullcontext()
 
     def share(self, n: int) -> slice:
         """This worker's part of `n` things; parts differ by one at most."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pnag.supernet import shared_prefix
+from pnag.supernet.accuracy_table import architectures_to_evaluate
 from pnag.supernet.checkpoint import (
     load_supernet,
     read_supernet_file,
@@ -17,11 +18,7 @@ from pnag.supernet.checkpoint import (
 )
 from pnag.supernet.data import hold_out, normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import (
-    EvaluationSettings,
-    Evaluator,
-    architectures_to_evaluate,
-)
+from pnag.supernet.evaluate import EvaluationSettings, Evaluator
 from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.shared_prefix import (
     N_SHARED,
