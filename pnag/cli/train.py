@@ -90,9 +90,9 @@ def train(
         ],
     }
     text = (
-        f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms; "
-        f"evaluator's Kendall tau {min(taus):.3f} or more\n"
-        f"next: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
+        f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms"
+        + (f"; evaluator's Kendall tau {min(taus):.3f} or more" if taus else "")
+        + f"\nnext: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
     )
     terminal.result(document, text)
 

@@ -17,7 +17,7 @@ from pnag.learning.ranking import mean_pairwise_hinge
 from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
 from pnag.search.archive import Archive
-from pnag.search.budget import BudgetGrid
+from pnag.search.budget import BudgetGrid, budgets_at
 from pnag.search.decoding import decode, producible, replay
 from pnag.search.policies import LstmPolicy, MutationPolicy
 from pnag.search.problem import Problem
@@ -55,8 +55,7 @@ class Learner:
 
     def draw_budgets(self, n: int) -> Floats:
         """[n] continuous budgets, one in each of n equal parts of the range."""
-        low, high = self.budgets_ms
-        return low + (high - low) * (np.arange(n) + self.rng.random(n)) / n
+        return budgets_at(*self.budgets_ms, (np.arange(n) + self.rng.random(n)) / n)
 
 
 def new_learners(problem: Problem, settings: TrainSettings) -> list[Learner]:
@@ -116,12 +115,11 @@ def round_work(settings: TrainSettings) -> int:
 def propose(problem: Problem, learner: Learner, settings: TrainSettings, n: int) -> Tokens:
     """At most [n, L] unseen architectures to evaluate next.
 
-    In the first round drawn below uniform budgets; later by the generator, and a half of them
-    improved by local search on R.
+    In the first round both ends of the space, which are hardly ever drawn, and what is drawn
+    below uniform budgets; later by the generator, a half of them improved by local search on R.
     """
     rng, archive = learner.rng, learner.archive
-    low, high = problem.reachable_ms
-    budgets = low + (high - low) * rng.random(2 * n)
+    budgets = budgets_at(*problem.reachable_ms, rng.random(2 * n))
     if not len(archive) or not settings.active:
         drawn = problem.sample_within(budgets, rng)
     else:
@@ -130,7 +128,10 @@ def propose(problem: Problem, learner: Learner, settings: TrainSettings, n: int)
         drawn = decode(problem.constraints, budgets[:, None], start, rng)
         if settings.refine_steps:
             drawn[::2] = refine(problem, learner, drawn[::2], budgets[::2], settings.refine_steps)
-    return rng.permutation(archive.unseen(drawn))[:n]
+    fresh = rng.permutation(archive.unseen(drawn))
+    if not len(archive):
+        fresh = archive.unseen(np.concatenate([problem.ends, fresh]))
+    return fresh[:n]
 
 
 def refine(

@@ -203,10 +203,8 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
         facts.append(("Prediction error", f"{calibration.residual_mape_pct:.2g} % (leave-one-out)"))
     if table and table.noise_floor:
         facts.append(("A/A noise floor", f"{table.noise_floor.p95_pct:.2g} % (95th percentile)"))
-    if "evaluator_kendall_tau" in contents.config:
-        facts.append(
-            ("Evaluator’s Kendall τ", f"≥ {min(contents.config['evaluator_kendall_tau']):.3f}")
-        )
+    if taus := contents.config.get("evaluator_kendall_tau"):
+        facts.append(("Evaluator’s Kendall τ", f"≥ {min(taus):.3f}"))
     return facts
 
 

@@ -29,6 +29,7 @@ from pnag.runs.learner_files import (
     save_checkpoint,
     save_finished,
 )
+from pnag.search.budget import budgets_at
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
@@ -86,9 +87,9 @@ class Run:
 
         A budget under which the reward holds all of them equal has no order, and no τ.
         """
-        low, high = self.reachable_ms
         rng = np.random.default_rng([seed, self.settings.seed])
-        tokens = self.problem.sample_within(low + (high - low) * rng.random(HELD_OUT), rng)
+        budgets_ms = budgets_at(*self.reachable_ms, rng.random(HELD_OUT))
+        tokens = self.problem.sample_within(budgets_ms, rng)
         top1, cost_ms = self.problem.accuracy.top1(tokens), self.problem.cost(tokens)
         rank = reward_named(self.settings.reward)
         taus = []
@@ -96,8 +97,8 @@ class Run:
             for budget_ms in learner.grid.anchors_ms.tolist():
                 ranks = rank(top1, cost_ms, budget_ms)
                 if np.ptp(ranks):
-                    budgets_ms = np.full(len(tokens), budget_ms)
-                    scores = learner.evaluator.score_pairs(tokens, cost_ms, budgets_ms)
+                    repeated = np.full(len(tokens), budget_ms)
+                    scores = learner.evaluator.score_pairs(tokens, cost_ms, repeated)
                     taus.append(kendall_tau(scores, ranks))
         return taus
 

@@ -15,6 +15,7 @@ from profiler.errors import InvalidInputError
 _BUDGET = re.compile(r"(?P<number>[-+]?[\w.+-]*?)\s*(?P<unit>ms|us|s)?", re.IGNORECASE | re.ASCII)
 _MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3}
 _MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})  # look alike
+_BEYOND = 0.02  # of the range, within which a drawn budget is no limit
 _COUNT_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -64,6 +65,14 @@ def parse_count(text: str, *, what: str) -> float:
 def spread_budgets_ms(low_ms: float, high_ms: float) -> list[float]:
     """Five budgets at 10, 30, 50, 70 and 90 % of a reachable range."""
     return [low_ms + share * (high_ms - low_ms) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+
+
+def budgets_at(low_ms: float, high_ms: float, shares: Floats) -> Floats:
+    """[n] budgets at [n] shares, uniform in [0, 1), of a reachable range.
+
+    A few are the end of the range exactly: only then is the dearest architecture within budget.
+    """
+    return np.minimum(low_ms + (1 + _BEYOND) * (high_ms - low_ms) * shares, high_ms)
 
 
 @dataclass(frozen=True)

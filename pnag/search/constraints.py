@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pnag.search.token_graph import ROOT, Ints, TokenGraph
 from predictors.base import Floats
-from profiler.spaces.base import Tokens
+from profiler.spaces.base import DEAD, Tokens
 
 Bools = NDArray[np.bool_]
 
@@ -69,6 +69,18 @@ class Constraints:
     def lowest_bound(self) -> Floats:
         """[] the least that can be set on all costs at once."""
         return np.asarray(np.nanmin(self.completion[ROOT].max(axis=-1)))
+
+    def dearest(self) -> Tokens:
+        """[n, L] the dearest architecture by each cost."""
+        graph, rows = self.graph, np.arange(self.n_bounds)
+        dearest = _with_edges(graph, self.edges, self.high[:, None, :])[:, :, 0]  # [N, C, n]
+        choice = np.nan_to_num(dearest, nan=-np.inf).argmax(axis=1)  # [N, n]
+        tokens = np.full((self.n_bounds, graph.n_positions + 1), DEAD, np.int8)
+        node = np.full(self.n_bounds, ROOT)
+        while (node != graph.terminal).any():
+            tokens[rows, graph.position[node]] = choice[node, rows]
+            node = graph.following[node, choice[node, rows]]
+        return tokens[:, :-1]
 
     def path_costs(self, tokens: Tokens) -> Floats:
         """[n, n_bounds] costs of [n, L] tokens as decoding adds them up."""

@@ -64,10 +64,16 @@ class Problem:
     def reachable_ms(self) -> tuple[float, float]:
         """Cost of the cheapest and of the dearest architecture."""
         # by the cost function itself, which may round otherwise than the sum along a path
-        low_ms = float(self.cost(self._cheapest)[0])
+        low_ms = float(self.cost(self.ends[:1])[0])
         if self.constraints.n_bounds > 1:  # decoding must be able to end within it
             low_ms = max(low_ms, float(self.constraints.lowest_bound))
-        return low_ms, float(self.constraints.reachable[:, 1].max())
+        high_ms = float(self.cost(self.ends).max())
+        return low_ms, max(high_ms, float(self.constraints.reachable[:, 1].max()))
+
+    @cached_property
+    def ends(self) -> Tokens:
+        """[m, L] the cheapest and the dearest architecture, on a queued device by each end."""
+        return np.concatenate([self._cheapest, self.constraints.dearest()])
 
     @cached_property
     def reference_point(self) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import pytest
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable
+from tests.pnag.cli.conftest import app
 from tests.pnag.landscapes import grid_space
 
 pytestmark = pytest.mark.usefixtures("quick_settings")
@@ -70,6 +71,16 @@ def test_a_tabular_space_needs_no_other_table(call, tmp_path):
     assert row["latency_ms"] <= budget
     with pytest.raises(InvalidInputError, match="neither MAdds nor parameters"):
         call("generate", "--run", folder, "--budget", budget, "--max-params", "6M")
+
+
+def test_where_no_budget_orders_the_architectures_train_prints_no_tau(tmp_path, capsys):
+    (tmp_path / "two.csv").write_text("a,top1,latency_ms\n1,0,1\n2,0,2\n")
+    options = ["--budgets", "1", "--reward", "mnasnet", "--evaluations", "20", "--quiet"]
+    table, out = f"tabular:{tmp_path / 'two.csv'}", str(tmp_path / "run")
+    app()(["train", "--space", table, "--out", out, *options], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"{out}: 1 architectures on the frontier, 1 to 2 ms"
+    )
 
 
 def test_resume_needs_only_the_directory(run, call):

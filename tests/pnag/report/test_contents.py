@@ -244,6 +244,16 @@ def test_a_tabular_run_has_choices_and_no_table(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_where_no_budget_orders_the_architectures_no_tau_is_reported(tmp_path):
+    (tmp_path / "two.csv").write_text("a,top1,latency_ms\n1,0,1\n2,0,2\n")
+    folder, page = tmp_path / "run", tmp_path / "report.html"
+    settings = replace(SMALL, n_evaluations=20, n_budgets=1, reward="mnasnet")
+    train_run(tabular_inputs(tmp_path / "two.csv"), settings, folder)
+    assert pnag(["report", "--run", str(folder), "--out", str(page), "--quiet"]) == 0
+    facts = json.loads(_Page(page.read_text()).scripts[1])["facts"]
+    assert [name for name, _ in facts] == ["Reachable latency"]
+
+
 @pytest.mark.parametrize(
     ("option", "text", "message"),
     [

@@ -13,6 +13,8 @@ from pnag.search.problem import Problem
 from predictors.cost import madds_cost, params_cost
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.spaces.base import TokenPosition
+from profiler.spaces.tabular import TabularSpace
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 QUICK = TrainSettings(
@@ -181,6 +183,30 @@ def test_where_all_are_equally_accurate_loose_budgets_have_no_order_to_judge(tmp
     assert len(run.evaluator_taus()) == QUICK.n_budgets - 1
     config = (tmp_path / "run" / "config.json").read_text()
     assert json.loads(config, parse_constant=pytest.fail)["evaluator_kendall_tau"]
+
+
+def tiny_problem(top1):
+    rows = np.arange(len(top1), dtype=np.int8)[:, None]
+    choices = tuple(map(str, range(1, len(top1) + 1)))
+    space = TabularSpace(
+        "tabular:tiny", (TokenPosition("a", choices),), rows, np.array(top1), rows[:, 0] + 1.0
+    )
+    return Problem(space, TabularCost(space), TabularAccuracy(space))
+
+
+def test_the_dearest_architecture_is_evaluated_and_generated():
+    run = train_run(tiny_problem([0.5, 0.6, 0.7]), replace(QUICK, n_evaluations=60))
+    assert run.n_evaluated == 3
+    made = run.generate([1.0, 2.0, 3.0, 10.0])
+    assert [m.arch for m in made] == ["1", "2", "3", "3"]
+    assert [point.arch for point in run.frontier()] == ["1", "2", "3"]
+
+
+def test_without_an_order_to_judge_there_is_no_tau(tmp_path):
+    settings = replace(QUICK, n_evaluations=20, rounds=1, n_budgets=1, reward="mnasnet")
+    run = train_run(tiny_problem([0.0, 0.0]), settings, tmp_path / "run")
+    assert run.evaluator_taus() == []
+    assert run.generate([5.0])[0].feasible
 
 
 def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_run):

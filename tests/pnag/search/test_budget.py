@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pnag.search.budget import BudgetGrid, parse_budget_ms, parse_count
+from pnag.search.budget import BudgetGrid, budgets_at, parse_budget_ms, parse_count
 from profiler.errors import InvalidInputError
 
 
@@ -35,6 +35,15 @@ def test_counts(text, count):
 def test_bad_counts(text):
     with pytest.raises(InvalidInputError, match="MAdds bound"):
         parse_count(text, what="MAdds")
+
+
+def test_drawn_budgets_span_the_range_with_both_its_ends():
+    shares = np.arange(1000) / 1000
+    budgets = budgets_at(10.0, 60.0, shares)
+    assert budgets[0] == 10.0
+    assert (budgets <= 60.0).all()
+    assert (budgets == 60.0).mean() == pytest.approx(0.02, abs=0.002)
+    np.testing.assert_allclose(np.diff(budgets[:980]), 0.051)
 
 
 def test_interpolation_is_linear_between_neighbours_and_constant_outside():

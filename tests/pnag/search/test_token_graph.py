@@ -46,10 +46,11 @@ class Price:
 
     coupling: float = 0.0
     unit: str = "ms"
+    scale: float = 1.0
 
     def __call__(self, tokens):
         total = 0.7 + sum(PRICE_MS[at][tokens[:, at]] for at in range(len(CHOICES)))
-        return total + self.coupling * tokens[:, 0] * tokens[:, 2]
+        return self.scale * (total + self.coupling * tokens[:, 0] * tokens[:, 2])
 
     def relative_interval(self, confidence):
         raise InvalidInputError("no interval")
@@ -66,6 +67,12 @@ def test_an_additive_cost_lies_exactly_on_the_chain():
         problem.constraints.path_costs(EVERY)[:, 0], problem.cost(EVERY), rtol=1e-12
     )
     assert problem.reachable_ms == pytest.approx((0.7 + 1 + 0.5 + 0 + 1, 0.7 + 4 + 3 + 3 + 5))
+
+
+def test_the_dearest_architecture_is_within_reach_to_the_last_bit():
+    for scale in np.random.default_rng(0).random(50):
+        cost = Price(scale=scale)
+        assert Problem(FreeSpace(), cost, Value()).reachable_ms[1] >= cost(EVERY).max()
 
 
 @pytest.mark.parametrize("coupling", [0.0, 0.4])
