@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,34 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from predictors.latency.networks import Prediction
+    from profiler.graph.ops import OpConfig
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.tables.table import SpaceRef
+
+
+TablesOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--latency-table",
+        help="Table of the device. Further ones of the same device (other widths, "
+        "resolutions, batch sizes, threads) widen the regression.",
+    ),
+]
+ArchsOption = Annotated[
+    list[str] | None,
+    typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON."),
+]
+ArchFileOption = Annotated[
+    Path | None, typer.Option("--arch-file", help="One architecture a line, or a JSON list.")
+]
+ModelsOption = Annotated[
+    list[Path] | None, typer.Option("--model", help="ONNX network made of known ops.")
+]
+WidthOption = Annotated[float | None, typer.Option("--width-mult", help="By default the table's.")]
+ResolutionOption = Annotated[
+    int | None, typer.Option("--resolution", help="Pixels; by default the table's.")
+]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Coverage of the interval.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,40 +52,19 @@ def register(app: typer.Typer) -> None:
 
 @shared_options
 def predict(
-    latency_table: Annotated[
-        list[Path],
-        typer.Option(
-            "--latency-table",
-            help="Table of the device. Further ones of the same device (other widths, "
-            "resolutions, batch sizes, threads) widen the regression.",
-        ),
-    ],
-    arch: Annotated[
-        list[str] | None,
-        typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON."),
-    ] = None,
-    arch_file: Annotated[
-        Path | None, typer.Option("--arch-file", help="One architecture a line, or a JSON list.")
-    ] = None,
-    model: Annotated[
-        list[Path] | None, typer.Option("--model", help="ONNX network made of known ops.")
-    ] = None,
-    width_mult: Annotated[
-        float | None, typer.Option("--width-mult", help="By default the table's.")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option("--resolution", help="Pixels; by default the table's.")
-    ] = None,
-    confidence: Annotated[
-        float, typer.Option("--confidence", help="Coverage of the interval.")
-    ] = 0.95,
+    latency_table: TablesOption,
+    arch: ArchsOption = None,
+    arch_file: ArchFileOption = None,
+    model: ModelsOption = None,
+    width_mult: WidthOption = None,
+    resolution: ResolutionOption = None,
+    confidence: ConfidenceOption = 0.95,
     *,
     terminal: Terminal,
 ) -> None:
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
-    from profiler.graph.onnx_reader import read_onnx_ops
     from profiler.spaces.mobilenetv3 import open_space
     from profiler.tables.table import load_table
 
@@ -66,32 +72,36 @@ def predict(
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     table = load_table(latency_table[0])
-    predictor = LatencyPredictor(
-        table, *(load_table(path, partial=True) for path in latency_table[1:])
-    )
-    batch_size = table.device.batch_size
+    others = [load_table(path, partial=True) for path in latency_table[1:]]
+    predictor = LatencyPredictor(table, *others)
     space = open_space(
         table.space.name,
         table.space.width_mult if width_mult is None else width_mult,
         table.space.resolution_px if resolution is None else resolution,
     )
-    networks: list[tuple[dict[str, str], list[Any]]] = []
-    for text in [*(arch or ()), *(read_architectures(arch_file) if arch_file else ())]:
-        architecture = space.parse_architecture(text)
-        networks.append(
-            ({"arch": str(architecture)}, space.ops(architecture, batch_size=batch_size))
-        )
-    for path in model or ():
-        networks.append(({"model": str(path)}, read_onnx_ops(path, batch_size=batch_size)))
+    written = [*(arch or ()), *(read_architectures(arch_file) if arch_file else ())]
     results, lines = [], []
-    for name, ops in networks:
+    for kind, name, ops in _networks(space, written, model or (), table.device.batch_size):
         prediction = predictor.predict(ops, confidence=confidence)
-        results.append(name | _as_json(prediction))
-        lines.append(f"{_as_text(prediction)}  {next(iter(name.values()))}")
+        results.append({kind: name} | _as_json(prediction))
+        lines.append(f"{_as_text(prediction)}  {name}")
     for note in _notes(predictor.half_width(confidence), confidence, table.space, space):
         terminal.note(note)
     document = {"results": results, "confidence": confidence, "device": table.device.model}
     terminal.result(document, "\n".join(lines))
+
+
+def _networks(
+    space: MobileNetV3Space, written: Iterable[str], models: Iterable[Path], batch_size: int
+) -> list[tuple[str, str, list[OpConfig]]]:
+    """What each is ("arch" or "model"), its name, and its ops in sequence."""
+    from profiler.graph.onnx_reader import read_onnx_ops
+
+    archs = [space.parse_architecture(text) for text in written]
+    return [
+        *(("arch", str(arch), space.ops(arch, batch_size=batch_size)) for arch in archs),
+        *(("model", str(path), read_onnx_ops(path, batch_size=batch_size)) for path in models),
+    ]
 
 
 def read_architectures(path: Path) -> list[str]:

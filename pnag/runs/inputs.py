@@ -48,6 +48,38 @@ class Inputs:
             write_bytes_atomic(folder / file.name, file.data)
 
 
+def open_inputs(
+    latency_table: Path | None,
+    accuracy_table: Path | None = None,
+    accuracy_model: Path | None = None,
+    run: Path | None = None,
+    space: str | None = None,
+    *,
+    seed: int = 0,
+) -> Inputs:
+    """What `pnag train` is given: a tabular space, or a latency table and at most one source of
+    accuracies (`run` is an earlier run, which holds some).
+
+    Raises:
+        InvalidInputError: nothing or too much given; unreadable or malformed files.
+    """
+    if space and space.startswith(TABULAR_PREFIX):
+        if latency_table or accuracy_table or accuracy_model or run:
+            raise InvalidInputError("a tabular space brings its own latencies and accuracies")
+        return tabular_inputs(Path(space.removeprefix(TABULAR_PREFIX)))
+    if latency_table is None:
+        raise InvalidInputError("give --latency-table, or --space tabular:FILE")
+    if sum(option is not None for option in (accuracy_table, accuracy_model, run)) > 1:
+        raise InvalidInputError("give one of --accuracy-table, --accuracy-model and --run")
+    return table_inputs(
+        latency_table,
+        space_name=space,
+        accuracy_table=accuracy_table,
+        accuracy_model=accuracy_model if run is None else accuracy_file_of_run(run),
+        seed=seed,
+    )
+
+
 def tabular_inputs(path: Path) -> Inputs:
     """A tabular space, which brings its own latencies and accuracies."""
     from predictors.tabular import TabularAccuracy, TabularCost
