@@ -10,6 +10,7 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.flags import Flag
 from profiler.measuring.journal import Block, Journal, epoch_of
 from profiler.measuring.protocol import FULL
 from profiler.measuring.stopping import Decision
@@ -173,7 +174,7 @@ def test_a_step_in_one_op_is_flagged_there_only():
     flagged = {
         name
         for name, entry in entries.items()
-        if any(flag.startswith(("nonstationary", "multimodal")) for flag in entry.flags)
+        if Flag.NONSTATIONARY.among(entry.flags) or Flag.MULTIMODAL.among(entry.flags)
     }
     assert flagged == {key}
     assert entries[key].verdict is Verdict.NOISY
@@ -189,8 +190,8 @@ def test_two_modes_are_seen_behind_a_few_samples_far_off():
     ]
     entry = summarise(blocks, Levels(journal, PROTOCOL), PROTOCOL, decision=Decision.CONVERGED)
     assert entry.verdict is Verdict.NOISY
-    (modes,) = (flag for flag in entry.flags if flag.startswith("multimodal:"))
-    low, high = map(float, modes.removeprefix("multimodal:").removesuffix("ms").split(","))
+    [modes] = Flag.MULTIMODAL.arguments(entry.flags)
+    low, high = map(float, modes.removesuffix("ms").split(","))
     assert (low, high) == pytest.approx((1.0, 1.1), rel=0.005)
     assert entry.n_samples == 300  # they are kept in every other statistic
 
