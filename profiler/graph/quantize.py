@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.graph.tflite_graph import Graph, Operator, Quantization, Tensor
+from profiler.graph.tflite_graph import INT8_VERSIONS, Graph, Operator, Quantization, Tensor
 
 INT8_MIN, INT8_MAX = -128, 127
 _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
@@ -28,8 +28,8 @@ Range = tuple[float, float]
 def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
     """(smallest, largest) value of every tensor over `images` [m, h, w, c]; constants' own.
 
-    `graph` is of batch size 1 and is run by the runtime's built-in float32 kernels, which,
-    unlike XNNPACK, keep every intermediate tensor.
+    `graph` is run by the runtime's built-in float32 kernels, which, unlike XNNPACK, keep every
+    intermediate tensor.
 
     Raises:
         InvalidInputError: no images, or images of another shape than the graph's input.
@@ -46,8 +46,10 @@ def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
     high = [-np.inf if t.data is None else float(t.data.max()) for t in graph.tensors]
     activations = [i for i, tensor in enumerate(graph.tensors) if tensor.data is None]
     model = Model(graph.serialise(), xnnpack=False, keep_tensors=True)
-    for image in images:
-        model.set_input(image[None])
+    batch_size = graph.tensors[graph.input].shape[0]
+    for start in range(0, len(images), batch_size):  # the last images fill their batch
+        batch = images[start : start + batch_size]
+        model.set_input(np.resize(batch, (batch_size, *expected)))
         model.invoke()
         for index in activations:
             values = model.tensor(index)
@@ -58,7 +60,14 @@ def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
 
 
 def quantize(graph: Graph, ranges: Sequence[Range]) -> Graph:
-    """The int8 graph of a float32 one; `ranges` as from `calibrate`, by tensor index."""
+    """The int8 graph of a float32 one; `ranges` as from `calibrate`, by tensor index.
+
+    Raises:
+        InvalidInputError: an operator whose quantisation is not known.
+    """
+    unknown = sorted({operator.code for operator in graph.operators} - INT8_VERSIONS.keys())
+    if unknown:
+        raise InvalidInputError(f"no int8 quantisation of {', '.join(unknown)}")
     tensors = [
         _as_int8(tensor, affine(low, high)) if tensor.dtype is np.float32 else tensor
         for tensor, (low, high) in zip(graph.tensors, ranges, strict=True)
@@ -71,7 +80,7 @@ def quantize(graph: Graph, ranges: Sequence[Range]) -> Graph:
             _bound_scale(operator, tensors)
         elif operator.code in _WEIGHT_AXIS:
             _quantize_parameters(operator, graph, tensors)
-    return Graph(tensors, list(graph.operators), graph.input, graph.output)
+    return replace(graph, tensors=tensors)
 
 
 def affine(low: float, high: float) -> Quantization:

@@ -44,19 +44,31 @@ class Operator:
 
     code: str  # name in the BuiltinOperator enumeration
     inputs: tuple[int, ...]
-    output: int
-    options: str  # name in the BuiltinOptions union
+    outputs: tuple[int, ...]
+    options: str  # name in the BuiltinOptions union; NONE for an op without
     fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> int:
+        return self.outputs[0]
 
 
 @dataclass
 class Graph:
-    """Operators in order of execution; one input and one output tensor."""
+    """Operators in order of execution."""
 
     tensors: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
-    input: int = 0
-    output: int = 0
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+    @property
+    def input(self) -> int:
+        return self.inputs[0]
+
+    @property
+    def output(self) -> int:
+        return self.outputs[0]
 
     def add_tensor(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)
@@ -71,7 +83,7 @@ class Graph:
 
 
 # Lowest op version that reads int8 (TensorFlow Lite, tools/versioning/op_version.cc).
-_INT8_VERSIONS = {
+INT8_VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "MEAN": 2,
     "PAD": 2,
 }  # fmt: skip
@@ -98,8 +110,8 @@ class _Writer:
             name="main",
             tensors=[self._tensor(tensor) for tensor in graph.tensors],
             operators=[self._operator(op, codes.index(op.code)) for op in graph.operators],
-            inputs=[graph.input],
-            outputs=[graph.output],
+            inputs=list(graph.inputs),
+            outputs=list(graph.outputs),
         )
         model = self._table(
             "Model",
@@ -150,9 +162,13 @@ class _Writer:
             "Operator",
             opcodeIndex=opcode,
             inputs=list(operator.inputs),
-            outputs=[operator.output],
+            outputs=list(operator.outputs),
             builtinOptionsType=getattr(self._schema.BuiltinOptions, operator.options),
-            builtinOptions=self._table(operator.options, **operator.fields),
+            builtinOptions=(
+                None
+                if operator.options == "NONE"
+                else self._table(operator.options, **operator.fields)
+            ),
         )
 
     def _operator_code(self, code: str) -> Any:
@@ -162,7 +178,7 @@ class _Writer:
             "OperatorCode",
             builtinCode=number,
             deprecatedBuiltinCode=min(number, 127),  # PLACEHOLDER_FOR_GREATER_OP_CODES
-            version=_INT8_VERSIONS.get(code, 1) if is_int8 else 1,
+            version=INT8_VERSIONS.get(code, 1) if is_int8 else 1,
         )
 
 

@@ -65,11 +65,12 @@ def build_graph(
     first = ops[0]
     builder = _Builder(native_hard_swish)
     shape = (first.batch_size, first.height_px, first.width_px, first.in_channels)
-    x = builder.graph.input = builder.graph.add_tensor(Tensor("input", shape))
+    x = builder.graph.add_tensor(Tensor("input", shape))
+    builder.graph.inputs = (x,)
     for index, (op, arrays) in enumerate(zip(ops, weights, strict=True)):
         x = builder.add_op(op, arrays, x, f"op{index}")
     builder.graph.tensors[x] = replace(builder.graph.tensors[x], name="output")
-    builder.graph.output = x
+    builder.graph.outputs = (x,)
     return builder.graph
 
 
@@ -198,5 +199,5 @@ class _Builder:
         options: str, fields: dict[str, Any] | None = None,
     ) -> int:  # fmt: skip
         output = self.graph.add_tensor(Tensor(name, shape))
-        self.graph.operators.append(Operator(code, tuple(inputs), output, options, fields or {}))
+        self.graph.operators.append(Operator(code, tuple(inputs), (output,), options, fields or {}))
         return output

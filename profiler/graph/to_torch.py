@@ -1,0 +1,320 @@
+"""The torch module of a graph: the numeric oracle of the writers, and what is trained.
+
+Its state dict bears the names of the graph's weights: a node `a.b.conv` is the submodule at
+that path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from profiler.errors import InvalidInputError
+from profiler.graph import layers
+from profiler.graph.graph import Graph, Node, Weights
+from profiler.graph.layers import Function, Interpolation, Operation, Statistic
+
+
+class GraphModule(nn.Module):
+    """Takes the graph's inputs in order; returns its output, or a tuple of several."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        for node in graph.nodes:
+            self._insert(node.name, layer_module(node.layer, node))
+
+    def _insert(self, path: str, module: nn.Module) -> None:
+        parent: nn.Module = self
+        *folders, name = path.split(".")
+        for folder in folders:
+            if folder not in parent._modules:
+                parent.add_module(folder, nn.Module())
+            parent = cast(nn.Module, parent._modules[folder])
+        parent.add_module(name, module)
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        values = dict(zip((t.name for t in self.graph.inputs), inputs, strict=True))
+        for node in self.graph.nodes:
+            made = self.get_submodule(node.name)(*(values[t.name] for t in node.inputs))
+            made = made if isinstance(made, tuple) else (made,)
+            values.update(zip((t.name for t in node.outputs), made, strict=True))
+        found = tuple(values[tensor.name] for tensor in self.graph.outputs)
+        return found if len(found) > 1 else found[0]
+
+
+class Call(nn.Module):
+    """A function without weights as a module."""
+
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self._function(*inputs)
+
+
+def weights_of(module: nn.Module, graph: Graph) -> Weights:
+    """The weights that `graph` names, from a module with a state dict of those names."""
+    state = module.state_dict()
+    return {name: state[name].detach().cpu().numpy() for name in graph.weight_shapes}
+
+
+def randomise_(module: nn.Module, *, seed: int) -> nn.Module:
+    """Random weights and BatchNorm statistics, in place: for tests and latency-only exports.
+
+    Unit-gain weights: larger ones let rounding errors grow from block to block.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, _BatchNorm):
+                for tensor in (layer.weight, layer.running_var):
+                    cast(Tensor, tensor).uniform_(0.5, 1.5, generator=generator)
+                for tensor in (layer.bias, layer.running_mean):
+                    cast(Tensor, tensor).normal_(0, 0.2, generator=generator)
+            elif isinstance(layer, (_ConvNd, nn.Linear)):
+                fan_in = layer.weight[0].numel()
+                layer.weight.normal_(0, fan_in**-0.5, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.normal_(0, 0.1, generator=generator)
+    return module.eval()
+
+
+# --- one module per layer kind --------------------------------------------------------------
+
+
+@singledispatch
+def layer_module(layer: layers.Layer, node: Node) -> nn.Module:
+    """The module of one layer.
+
+    Raises:
+        InvalidInputError: torch has no such layer.
+    """
+    raise InvalidInputError(f"{node.name}: no torch module of {type(layer).__name__}")
+
+
+@layer_module.register
+def _(layer: layers.Convolution, node: Node) -> nn.Module:
+    kind: Callable[..., nn.Module] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(layer.kernel) - 1]
+    symmetric = _is_symmetric(layer.padding)
+    convolution = kind(
+        node.inputs[0].shape[1], layer.out_channels, layer.kernel, layer.strides,
+        layer.padding[: len(layer.kernel)] if symmetric else 0,
+        layer.dilations, layer.groups, layer.bias,
+    )  # fmt: skip
+    if not symmetric:
+        borders = _borders(layer.padding)
+        convolution.register_forward_pre_hook(lambda _, inputs: F.pad(inputs[0], borders))
+    return convolution
+
+
+@layer_module.register
+def _(layer: layers.TransposedConvolution, node: Node) -> nn.Module:
+    if not _is_symmetric(layer.padding):
+        raise InvalidInputError(f"{node.name}: padding {layer.padding} differs by side")
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    kind: Callable[..., nn.Module] = kinds[len(layer.kernel) - 1]
+    return kind(
+        node.inputs[0].shape[1], layer.out_channels, layer.kernel, layer.strides,
+        layer.padding[: len(layer.kernel)], layer.output_padding, layer.groups, layer.bias,
+        layer.dilations,
+    )  # fmt: skip
+
+
+@layer_module.register
+def _(layer: layers.Linear, node: Node) -> nn.Module:
+    return nn.Linear(node.inputs[0].shape[-1], layer.out_features, layer.bias)
+
+
+@layer_module.register
+def _(layer: layers.BatchNorm, node: Node) -> nn.Module:
+    rank = len(node.inputs[0].shape)
+    kind = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(rank, nn.BatchNorm1d)
+    return kind(node.inputs[0].shape[1], eps=layer.eps)
+
+
+@layer_module.register
+def _(layer: layers.LayerNorm, node: Node) -> nn.Module:
+    return nn.LayerNorm(node.inputs[0].shape[-layer.n_axes :], eps=layer.eps)
+
+
+@layer_module.register
+def _(layer: layers.PRelu, node: Node) -> nn.Module:
+    return nn.PReLU(node.inputs[0].shape[1] if layer.per_channel else 1)
+
+
+class _Constant(nn.Module):
+    def __init__(self, shape: layers.Shape) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones(shape))
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+@layer_module.register
+def _(layer: layers.Constant, node: Node) -> nn.Module:
+    if layer.number is None:
+        return _Constant(layer.shape)
+    number = torch.full(layer.shape, layer.number)
+    return Call(lambda: number)
+
+
+_FUNCTIONS: dict[Function, Callable[[Tensor], Tensor]] = {
+    Function.RELU: F.relu,
+    Function.RELU6: F.relu6,
+    Function.HARD_SIGMOID: F.hardsigmoid,
+    Function.HARD_SWISH: F.hardswish,
+    Function.SIGMOID: torch.sigmoid,
+    Function.SILU: F.silu,
+    Function.GELU: F.gelu,
+    Function.TANH: torch.tanh,
+    Function.ELU: F.elu,
+    Function.SOFTPLUS: F.softplus,
+    Function.ERF: torch.erf,
+    Function.EXP: torch.exp,
+    Function.LOG: torch.log,
+    Function.SQRT: torch.sqrt,
+    Function.ABS: torch.abs,
+    Function.NEGATIVE: torch.neg,
+}
+_OPERATIONS: dict[Operation, Callable[[Tensor, Tensor], Tensor]] = {
+    Operation.ADD: torch.add,
+    Operation.SUBTRACT: torch.sub,
+    Operation.MULTIPLY: torch.mul,
+    Operation.DIVIDE: torch.div,
+    Operation.POWER: torch.pow,
+    Operation.MAXIMUM: torch.maximum,
+    Operation.MINIMUM: torch.minimum,
+}
+# by the number of axes after the channels
+_MAX_POOLS: Sequence[Callable[..., Tensor]] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+_MEAN_POOLS: Sequence[Callable[..., Tensor]] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_REDUCTIONS: dict[Statistic, Callable[..., Tensor]] = {
+    Statistic.MEAN: torch.mean,
+    Statistic.MAX: torch.amax,
+    Statistic.MIN: torch.amin,
+    Statistic.SUM: torch.sum,
+}
+
+
+@layer_module.register
+def _(layer: layers.Activation, node: Node) -> nn.Module:
+    return Call(_FUNCTIONS[layer.function])
+
+
+@layer_module.register
+def _(layer: layers.LeakyRelu, node: Node) -> nn.Module:
+    return nn.LeakyReLU(layer.slope)
+
+
+@layer_module.register
+def _(layer: layers.Clip, node: Node) -> nn.Module:
+    return Call(lambda x: x.clamp(layer.low, layer.high))
+
+
+@layer_module.register
+def _(layer: layers.Elementwise, node: Node) -> nn.Module:
+    return Call(_OPERATIONS[layer.operation])
+
+
+@layer_module.register
+def _(layer: layers.Softmax, node: Node) -> nn.Module:
+    return nn.Softmax(layer.axis)
+
+
+@layer_module.register
+def _(layer: layers.Pool, node: Node) -> nn.Module:
+    rank = len(layer.kernel)
+    borders = [0] * (2 * rank) if _is_symmetric(layer.padding) else _borders(layer.padding)
+    padding = layer.padding[:rank] if _is_symmetric(layer.padding) else (0,) * rank
+    if layer.statistic is Statistic.MAX:
+        pool, fill = _MAX_POOLS[rank - 1], -torch.inf
+        rest: tuple[object, ...] = (layer.dilations, layer.rounds_up)
+    elif any(borders) and not layer.counts_padding:
+        raise InvalidInputError(f"{node.name}: a mean over padding {layer.padding}")
+    else:
+        pool, fill = _MEAN_POOLS[rank - 1], 0.0
+        rest = (layer.rounds_up, layer.counts_padding)
+    return Call(
+        lambda x: pool(F.pad(x, borders, value=fill), layer.kernel, layer.strides, padding, *rest)
+    )
+
+
+@layer_module.register
+def _(layer: layers.GlobalPool, node: Node) -> nn.Module:
+    axes = tuple(range(2, len(node.inputs[0].shape)))
+    return Call(lambda x: _REDUCTIONS[layer.statistic](x, axes, keepdim=True))
+
+
+@layer_module.register
+def _(layer: layers.Reduce, node: Node) -> nn.Module:
+    return Call(lambda x: _REDUCTIONS[layer.statistic](x, layer.axes, keepdim=layer.keeps_axes))
+
+
+@layer_module.register
+def _(layer: layers.Concat, node: Node) -> nn.Module:
+    return Call(lambda *parts: torch.cat(parts, layer.axis))
+
+
+@layer_module.register
+def _(layer: layers.Split, node: Node) -> nn.Module:
+    return Call(lambda x: tuple(x.split(layer.sizes, layer.axis)))
+
+
+@layer_module.register
+def _(layer: layers.Slice, node: Node) -> nn.Module:
+    window = tuple(map(slice, layer.starts, layer.ends, layer.steps))
+    return Call(lambda x: x[window])
+
+
+@layer_module.register
+def _(layer: layers.Pad, node: Node) -> nn.Module:
+    borders = _borders(layer.padding)
+    if layer.mode is layers.PadMode.CONSTANT:
+        return Call(lambda x: F.pad(x, borders, value=layer.value))
+    mode = {layers.PadMode.REFLECT: "reflect", layers.PadMode.EDGE: "replicate"}[layer.mode]
+    inner = borders[: 2 * (len(node.inputs[0].shape) - 2)]  # torch leaves batch and channels out
+    return Call(lambda x: F.pad(x, inner, mode))
+
+
+@layer_module.register
+def _(layer: layers.Resize, node: Node) -> nn.Module:
+    if layer.interpolation is Interpolation.NEAREST:
+        return Call(lambda x: F.interpolate(x, layer.size, mode="nearest"))
+    corners = layer.interpolation is Interpolation.LINEAR_CORNERS
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(layer.size)]
+    return Call(lambda x: F.interpolate(x, layer.size, mode=mode, align_corners=corners))
+
+
+@layer_module.register
+def _(layer: layers.Reshape, node: Node) -> nn.Module:
+    return Call(lambda x: x.reshape(layer.shape))
+
+
+@layer_module.register
+def _(layer: layers.Transpose, node: Node) -> nn.Module:
+    return Call(lambda x: x.permute(layer.permutation))
+
+
+@layer_module.register
+def _(layer: layers.MatMul, node: Node) -> nn.Module:
+    return Call(torch.matmul)
+
+
+def _borders(padding: layers.Shape) -> list[int]:
+    """ONNX's padding in the order of F.pad: from the last axis on, begin and end."""
+    rank = len(padding) // 2
+    return [padding[axis + side] for axis in reversed(range(rank)) for side in (0, rank)]
+
+
+def _is_symmetric(padding: layers.Shape) -> bool:
+    return padding[: len(padding) // 2] == padding[len(padding) // 2 :]
