@@ -1,0 +1,107 @@
+"""What `generate` prints: its rows, its text, and the way back from its file."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pnag.generate import GeneratedArchitecture
+from pnag.results import (
+    MeasuredNetwork,
+    generated_results,
+    read_measured,
+    results_text,
+    verified_results,
+)
+from pnag.verify import Candidate, Verification, VerifiedArchitecture
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.tables.table import NetworkEntry, Verdict
+from tests.pnag.landscapes import grid_space
+
+DEVICE = DeviceInfo("cpu", "cpu", "one", "runtime", "1", 1, "float32", 1)
+SPACE = MobileNetV3Space()
+SMALL, LARGE = (str(arch) for arch in SPACE.extremes())
+
+
+def generated(arch, latency_ms, **others):
+    made = GeneratedArchitecture(
+        budget_ms=20.0, arch=arch, tokens=SPACE.parse(arch), latency_ms=latency_ms,
+        interval_ms=None, top1=0.75, feasible=True, generation_ms=1.5,
+    )  # fmt: skip
+    return replace(made, **others)
+
+
+def measured(arch, latency_ms):
+    return NetworkEntry(
+        arch=arch, latency_ms=latency_ms, ci95_ms=(latency_ms - 1, latency_ms + 1),
+        verdict=Verdict.STABLE,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def verification():
+    """The large network was promised to take 19 ms, took 21, and was replaced by the small."""
+    candidates = (
+        Candidate(LARGE, 0.78, 19.0, 21.5, measured(LARGE, 21.0)),
+        Candidate(SMALL, 0.75, 9.0, 10.5, measured(SMALL, 10.0)),
+    )
+    row = VerifiedArchitecture(
+        generated(SMALL, 10.5), measured(SMALL, 10.0), generated(LARGE, 19.0), candidates
+    )
+    return Verification(DEVICE, True, (row,), 2, 12.5, None, None)
+
+
+def test_a_row_says_how_its_space_writes_an_architecture():
+    (row,) = generated_results([generated(SMALL, 10.5)], SPACE)["results"]
+    assert row == {
+        "budget_ms": 20.0, "arch": SMALL, "ofa": SPACE.extremes()[0].to_ofa(), "latency_ms": 10.5,
+        "interval_ms": None, "top1": 0.75, "feasible": True, "generation_ms": 1.5,
+    }  # fmt: skip
+    space = grid_space(n_positions=3, n_choices=3)
+    tokens = space.parse(",".join(map(str, space.rows[4])))
+    made = generated(SMALL, 10.5, tokens=tokens, interval_ms=(10.0, 11.0))
+    (row,) = generated_results([made], space)["results"]
+    assert row["tokens"] == [str(value) for value in space.rows[4]]
+    assert row["interval_ms"] == [10.0, 11.0] and "ofa" not in row
+
+
+def test_the_text_is_a_line_a_budget(verification):
+    made = generated(SMALL, 10.5)
+    assert results_text(generated_results([made], SPACE)).splitlines()[1:] == [
+        f"   20.000      10.500    75.00  {SMALL}"
+    ]
+    lines = results_text(verified_results(verification, SPACE)).splitlines()
+    assert lines[1:] == [
+        f"   20.000      10.500       10.000    75.00  {SMALL}",
+        "2 networks measured on one; predictions were off by 12.50 % on average",
+        f"20 ms: was {LARGE} (19.000 ms predicted, 21.000 measured)",
+    ]
+
+
+def test_what_is_printed_is_read_back(verification, tmp_path):
+    path = tmp_path / "verified.json"
+    path.write_text(json.dumps(verified_results(verification, SPACE)))
+    assert read_measured(path, DEVICE) == [
+        MeasuredNetwork(SMALL, 10.0, (9.0, 11.0), "stable", 20.0),
+        MeasuredNetwork(LARGE, 21.0, (20.0, 22.0), "stable", None),
+        MeasuredNetwork(SMALL, 10.0, (9.0, 11.0), "stable", None),
+    ]
+    with pytest.raises(InvalidInputError, match="measured with threads 1, the run's table with 2"):
+        read_measured(path, replace(DEVICE, threads=2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "no output of pnag generate"),
+        ('{"results": [{"measured_ms": 1}]}', "no output of pnag generate"),
+        ('{"results": [{"arch": "a", "measured_ms": null}]}', "holds nothing measured"),
+    ],
+)
+def test_another_file_is_one_line(text, message, tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=message):
+        read_measured(path, DEVICE)
