@@ -5,11 +5,15 @@ Tests of Ctrl-C work in the background of a shell as well, which has SIGINT igno
 
 from __future__ import annotations
 
+import json
 import signal
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytest
 
+from pnag.cli.app import run
 from profiler.devices.cuda.device import discover
 from profiler.errors import DeviceUnavailableError
 
@@ -41,3 +45,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if marked and why_no_gpu():
         items[:] = [item for item in items if item not in marked]
         config.hook.pytest_deselected(items=marked)
+
+
+@pytest.fixture
+def pnag(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
+    """Run a command that succeeds; its JSON document and its notes."""
+
+    def call(*arguments: str) -> tuple[Any, str]:
+        assert run([*arguments, "--json"]) == 0
+        out, err = capsys.readouterr()
+        return json.loads(out), err
+
+    return call

@@ -1,18 +1,16 @@
-"""`pnag predict` and `pnag table` from outside."""
+"""`pnag predict` from outside."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from pnag.cli.app import run
-from predictors.latency.lookup import calibrated, cost_from_table
+from predictors.latency.lookup import cost_from_table
 from profiler.graph.onnx_writer import export_onnx
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import load_table
 from tests.predictors.synthetic import make_table
 
 SPACE = MobileNetV3Space()
@@ -28,18 +26,6 @@ def table():
 def table_file(table, tmp_path):
     table.save(tmp_path / "table.json")
     return str(tmp_path / "table.json")
-
-
-@pytest.fixture
-def pnag(capsys):
-    """Run a command that succeeds; its JSON document and its notes."""
-
-    def call(*arguments):
-        assert run([*arguments, "--json"]) == 0
-        out, err = capsys.readouterr()
-        return json.loads(out), err
-
-    return call
 
 
 def test_architectures_are_predicted_as_by_the_cost(pnag, table, table_file, tmp_path):
@@ -128,80 +114,3 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1), arguments
         assert message in err
-
-
-def test_a_table_goes_out_and_in_again(pnag, table, table_file, tmp_path):
-    lut, back = str(tmp_path / "lut.yaml"), tmp_path / "back.json"
-    pnag("table", "export", table_file, "--format", "ofa-yaml", "--out", lut)
-    document, _ = pnag("table", "import", lut, "--format", "ofa-yaml", "--out", str(back))
-    assert document["n_ops"] == 96
-    assert document["space"] == {"name": "mbv3", "width_mult": 1.0, "resolution_px": 224}
-    assert {k: e.latency_ms for k, e in load_table(back).ops.items()} == {
-        k: e.latency_ms for k, e in table.ops.items()
-    }
-    text, _ = pnag("table", "export", table_file)
-    assert len(yaml.safe_load(text["text"])) == 96
-    difference, _ = pnag("table", "diff", table_file, str(back))
-    assert difference["ratio"] == {"median": 1.0, "p95_difference_pct": 0.0}
-    assert "platform" in difference["device"]
-
-
-def test_tables_are_shown_to_people_and_to_programs(pnag, table, tmp_path, capsys):
-    path = tmp_path / "calibrated.json"
-    calibrated(table).save(path)
-    document, _ = pnag("table", "show", str(path))
-    assert document == json.loads(path.read_text())
-    assert run(["table", "show", str(path)]) == 0
-    shown = capsys.readouterr().out
-    assert "Synthetic CPU, law 1, 1 thread, batch 1" in shown
-    assert shown.count("stable") == 96
-    assert "30 whole networks" in shown
-    assert "calibrated on 30 networks" in shown
-    assert max(map(len, shown.splitlines())) <= 80
-
-
-def test_what_cannot_be_trusted_is_shown_too(table, tmp_path, capsys):
-    """Messages of runtimes hold brackets, which are not ours to interpret; keys may be foreign."""
-    path = tmp_path / "t.json"
-    message = "load_failed: [ONNXRuntimeError] : 9 : [/usr/lib] is missing"
-    ops = {"strange": next(iter(table.ops.values())), **table.ops}
-    table.model_copy(update={"failures": {"some op": message}, "ops": ops}).save(path)
-    assert run(["table", "show", str(path)]) == 0
-    shown = capsys.readouterr().out
-    assert f"failed some op: {message}" in " ".join(shown.split())
-    assert "strange" in shown
-
-
-def test_validation_fails_with_the_first_fault_and_lists_them(table, tmp_path, pnag, capsys):
-    path = tmp_path / "t.json"
-    table.save(path)
-    assert pnag("table", "validate", str(path))[0] == {"valid": True, "faults": [], "warnings": []}
-    document = json.loads(path.read_text())
-    key = sorted(document["ops"])[0]
-    del document["ops"][key]
-    path.write_text(json.dumps(document))
-    assert run(["table", "validate", str(path), "--json"]) == 2
-    out, err = capsys.readouterr()
-    assert json.loads(out)["faults"] == [f"op is missing: {key}"]
-    assert "has 1 faults" in err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["import", "no-such-file", "--format", "ofa-yaml"],
-        ["import", "no-such-file", "--format", "csv"],
-        ["import", "no-such-file", "--format", "ofa-yaml", "--threads", "0"],
-    ],
-)
-def test_a_failed_import_writes_nothing(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run(["table", *arguments, "--out", "t.json"]) == 2
-    assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_the_schema_is_printed(pnag):
-    document, _ = pnag("table", "schema")
-    assert document["title"] == "pnag.latency-table/1"
-    assert "schema" in document["required"]
