@@ -5,8 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from profiler.errors import InvalidInputError
+from profiler.graph import layers
+from profiler.graph.graph import Graph, GraphBuilder, Tensor
+from profiler.graph.layers import (
+    BatchNorm,
+    Elementwise,
+    Function,
+    GlobalPool,
+    Linear,
+    Operation,
+    Reshape,
+    Statistic,
+    square_convolution,
+)
 
 
 class OpKind(StrEnum):
@@ -153,6 +167,62 @@ class OpConfig:
     def arithmetic_intensity(self) -> float:
         """Multiply-adds per byte of traffic."""
         return self.madds * self.batch_size / self.memory_bytes
+
+
+@cache
+def op_graph(op: OpConfig) -> Graph:
+    """The layers of an op, named as in Once-for-All's state dicts."""
+    builder = GraphBuilder()
+    x = builder.input("input", (op.batch_size, op.in_channels, op.height_px, op.width_px))
+    match op.kind:
+        case OpKind.MBCONV:
+            y = _inverted_residual(builder, op, x)
+        case OpKind.AVG_POOL:
+            y = builder.add("pool", GlobalPool(Statistic.MEAN), x)
+        case OpKind.LOGITS:
+            flat = builder.add("flat", Reshape((op.batch_size, op.in_channels)), x)
+            y = builder.add("linear", Linear(op.out_channels), flat)
+        case OpKind.CONV | OpKind.CONV_1 | OpKind.CONV_2:
+            y = builder.add("conv", square_convolution(op.out_channels, op.kernel, op.stride), x)
+            if op.kind is not OpKind.CONV_2:
+                y = builder.add("bn", BatchNorm(), y)
+            y = _activated(builder, op, "act", y)
+    return builder.graph(y)
+
+
+def _inverted_residual(builder: GraphBuilder, op: OpConfig, x: Tensor) -> Tensor:
+    mid, y = op.mid_channels, x
+    if op.has_expansion:
+        y = builder.add("conv.inverted_bottleneck.conv", square_convolution(mid), y)
+        y = builder.add("conv.inverted_bottleneck.bn", BatchNorm(), y)
+        y = _activated(builder, op, "conv.inverted_bottleneck.act", y)
+    depthwise = square_convolution(mid, op.kernel, op.stride, groups=mid)
+    y = builder.add("conv.depth_conv.conv", depthwise, y)
+    y = builder.add("conv.depth_conv.bn", BatchNorm(), y)
+    y = _activated(builder, op, "conv.depth_conv.act", y)
+    if op.se:
+        gate = builder.add("conv.depth_conv.se.squeeze", GlobalPool(Statistic.MEAN), y)
+        for name, layer in (
+            ("reduce", square_convolution(op.se_channels, bias=True)),
+            ("relu", layers.Activation(Function.RELU)),
+            ("expand", square_convolution(mid, bias=True)),
+            ("h_sigmoid", layers.Activation(Function.HARD_SIGMOID)),
+        ):
+            gate = builder.add(f"conv.depth_conv.se.fc.{name}", layer, gate)
+        y = builder.add("conv.depth_conv.se.scale", Elementwise(Operation.MULTIPLY), y, gate)
+    y = builder.add("conv.point_linear.conv", square_convolution(op.out_channels), y)
+    y = builder.add("conv.point_linear.bn", BatchNorm(), y)
+    return builder.add("shortcut", Elementwise(Operation.ADD), x, y) if op.has_shortcut else y
+
+
+def _activated(builder: GraphBuilder, op: OpConfig, name: str, x: Tensor) -> Tensor:
+    match op.activation:
+        case Activation.NONE:
+            return x
+        case Activation.RELU:
+            return builder.add(name, layers.Activation(Function.RELU), x)
+        case Activation.HARD_SWISH:
+            return builder.add(name, layers.Activation(Function.HARD_SWISH), x)
 
 
 _KEY = re.compile(

@@ -56,7 +56,7 @@ class TFLiteBuilder:
         return self.graph.tensors[index].shape
 
     def constant(self, name: str, values: NDArray[Any]) -> int:
-        return self.graph.add_constant(name, np.ascontiguousarray(values))
+        return self.graph.add_constant(name, np.asarray(values, order="C"))
 
     def integers(self, name: str, values: Any) -> int:
         return self.constant(name, np.array(values, np.int32))

@@ -23,7 +23,10 @@ from profiler.graph.layers import Function, Interpolation, Operation, Statistic
 
 
 class GraphModule(nn.Module):
-    """Takes the graph's inputs in order; returns its output, or a tuple of several."""
+    """Takes the graph's inputs in order; returns its output, or a tuple of several.
+
+    Batches and images may be of other sizes than the graph's, where no layer states them.
+    """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -152,9 +155,13 @@ def _(layer: layers.PRelu, node: Node) -> nn.Module:
 
 
 class _Constant(nn.Module):
-    def __init__(self, shape: layers.Shape) -> None:
+    def __init__(self, layer: layers.Constant) -> None:
         super().__init__()
-        self.value = nn.Parameter(torch.ones(shape))
+        self.value: Tensor
+        if layer.number is None:
+            self.value = nn.Parameter(torch.ones(layer.shape))
+        else:
+            self.register_buffer("value", torch.full(layer.shape, layer.number), persistent=False)
 
     def forward(self) -> Tensor:
         return self.value
@@ -162,10 +169,7 @@ class _Constant(nn.Module):
 
 @layer_module.register
 def _(layer: layers.Constant, node: Node) -> nn.Module:
-    if layer.number is None:
-        return _Constant(layer.shape)
-    number = torch.full(layer.shape, layer.number)
-    return Call(lambda: number)
+    return _Constant(layer)
 
 
 _FUNCTIONS: dict[Function, Callable[[Tensor], Tensor]] = {
@@ -297,7 +301,10 @@ def _(layer: layers.Resize, node: Node) -> nn.Module:
 
 @layer_module.register
 def _(layer: layers.Reshape, node: Node) -> nn.Module:
-    return Call(lambda x: x.reshape(layer.shape))
+    shape = layer.shape
+    if shape[0] == node.inputs[0].shape[0]:  # then a batch of any size
+        return Call(lambda x: x.reshape(x.shape[0], *shape[1:]))
+    return Call(lambda x: x.reshape(shape))
 
 
 @layer_module.register

@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible, parse_key
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible, op_graph, parse_key
+from profiler.graph.to_torch import GraphModule
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 
 
 @given(st.integers(1, 5000))
@@ -59,3 +60,17 @@ def test_arithmetic_intensity_orders_compute_and_memory_bound_ops():
     expansion = ops["Conv_1-input:7x7x160-output:7x7x960"]
     assert classifier.arithmetic_intensity == pytest.approx(0.25, rel=0.01)  # one MAdd per weight
     assert expansion.arithmetic_intensity > 8 * classifier.arithmetic_intensity
+
+
+@pytest.mark.parametrize("space", [MobileNetV3Space(width_mult=1.2), open_space("mbv3-cifar")])
+def test_the_layers_of_an_op_count_what_the_closed_forms_do(space):
+    for op in space.distinct_ops(batch_size=3).values():
+        graph = op_graph(op)
+        assert graph.madds == 3 * op.madds
+        assert graph.params == op.params
+        shape = graph.outputs[0].shape
+        sizes = () if op.kind is OpKind.LOGITS else (op.out_height_px, op.out_width_px)
+        assert shape == (3, op.out_channels, *sizes)
+        assert graph.weight_shapes.keys() == GraphModule(graph).state_dict().keys() - {
+            f"{node.name}.num_batches_tracked" for node in graph.nodes
+        }
