@@ -15,12 +15,12 @@ from pnag.runs.inputs import table_inputs
 from pnag.runs.run import Run, train_run
 from pnag.search.budget import spread_budgets_ms
 from predictors.latency.lookup import calibrate_file
-from profiler.devices.registry import open_device
+from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
-from profiler.measuring.campaign import ProfileRequest, lock_name, profile_device
-from profiler.measuring.follow_up import measure_networks
+from profiler.measuring.campaign import ProfileRequest
 from profiler.measuring.journal import journal_path
-from profiler.measuring.protocol import protocol_for
+from profiler.measuring.protocol import protocol_of
+from profiler.measuring.session import Session
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
@@ -72,12 +72,15 @@ def run_demo(
             or seed that is not finished.
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
     """
-    with open_device(device) as opened, device_lock(lock_name(opened.info, folder)):
+    with (
+        Session.open(device, terminal) as session,
+        device_lock(f"demo {folder.resolve()}"),
+    ):
         _begin(folder, {"device": device, "seed": seed}, fresh=fresh)
-    table = _profiled(folder / TABLE, device, seed, terminal)
-    inputs = table_inputs(folder / TABLE)
-    run = train_run(inputs, TrainSettings(seed=seed), folder / RUN, resume=True, terminal=terminal)
-    rows = _generated_and_measured(run, table, device, seed, terminal)
+        table = _profiled(folder / TABLE, device, seed, session)
+        inputs, settings = table_inputs(folder / TABLE), TrainSettings(seed=seed)
+        run = train_run(inputs, settings, folder / RUN, resume=True, terminal=terminal)
+        rows = _generated_and_measured(run, table, seed, session)
     files = _write(folder, rows, run, table)
     return DemoResult(tuple(rows), run.reachable_ms, files)
 
@@ -103,32 +106,34 @@ def _begin(folder: Path, settings: dict[str, Any], *, fresh: bool) -> None:
     write_text_atomic(begun, json.dumps(settings) + "\n")
 
 
-def _profiled(path: Path, device: str, seed: int, terminal: Terminal) -> LatencyTable:
+def _profiled(path: Path, device: str, seed: int, session: Session) -> LatencyTable:
     if not path.exists():
         space = MobileNetV3Space()
-        terminal.note(f"Profiling {device}: all ops of {space.name} and {N_NETWORKS} networks")
+        session.terminal.note(
+            f"Profiling {device}: all ops of {space.name} and {N_NETWORKS} networks"
+        )
         request = ProfileRequest(
             device,
             space,
             path,
-            protocol_for(device, quick=True),
+            protocol_of(backend_of(device), quick=True),
             n_networks=N_NETWORKS,
             seed=seed,
         )
-        profile_device(request, terminal)
+        session.profile(request)
         calibrate_file(path)
     return load_table(path)
 
 
 def _generated_and_measured(
-    run: Run, table: LatencyTable, device: str, seed: int, terminal: Terminal
+    run: Run, table: LatencyTable, seed: int, session: Session
 ) -> list[DemoRow]:
     budgets_ms = [round(budget_ms, 2) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     made = run.generate(budgets_ms, seed=seed)
     space = table.search_space
-    terminal.note("Measuring the generated networks")
+    session.terminal.note("Measuring the generated networks")
     archs = [space.decode(one.tokens) for one in made]
-    entries = measure_networks(table, archs, terminal, spec=device, seed=seed)
+    entries = session.measure_networks(table, archs, seed=seed)
     return [
         DemoRow(
             one.budget_ms, one.arch, one.top1, one.latency_ms, one.interval_ms,

@@ -16,7 +16,8 @@ from predictors.latency.calibration import MIN_NETWORKS, usable_networks
 from predictors.latency.lookup import calibrated, calibration_of, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.measuring.follow_up import measure_networks, open_as_measured, same_device
+from profiler.measuring.follow_up import same_device
+from profiler.measuring.session import Session
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
 from profiler.terminal import Terminal
 
@@ -104,9 +105,12 @@ def generate_verified(
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         MeasurementError: a network could not be measured.
     """
-    with open_as_measured(table, spec, request.device_options) as device:
-        info = device.info
-    loop = _Loop(run, table, spec, request, terminal, same_device(info, table.device))
+    with Session.as_measured(table, spec, terminal, request.device_options) as session:
+        return _verified(_Loop(run, table, session, request))
+
+
+def _verified(loop: _Loop) -> Verification:
+    run, table = loop.run, loop.table
     shortlists = loop.shortlists()
     loop.measure(made.arch for shortlist in shortlists for made in shortlist)
     error_pct = loop.error_pct(run.problem)
@@ -118,9 +122,11 @@ def generate_verified(
             shortlist += [made for made in again if made.arch not in {m.arch for m in shortlist}]
         loop.measure(made.arch for shortlist in shortlists for made in shortlist)
     else:
-        terminal.note(f"fewer than {MIN_NETWORKS} networks; the calibration stays as it was")
+        loop.session.terminal.note(
+            f"fewer than {MIN_NETWORKS} networks; the calibration stays as it was"
+        )
     return Verification(
-        device=info,
+        device=loop.session.info,
         same_device=loop.same,
         rows=tuple(loop.verified(problem, shortlist) for shortlist in shortlists),
         n_measured=len(loop.entries),
@@ -133,22 +139,20 @@ def generate_verified(
 class _Loop:
     """One verification while it goes on; `entries` holds what was measured, by architecture."""
 
-    def __init__(
-        self, run: Run, table: LatencyTable, spec: str, request: Request, terminal: Terminal,
-        same: bool,
-    ) -> None:  # fmt: skip
-        self.same, self.entries = same, dict[str, NetworkEntry]()
-        self._run, self._table, self._spec = run, table, spec
-        self._request, self._terminal = request, terminal
+    def __init__(self, run: Run, table: LatencyTable, session: Session, request: Request) -> None:
+        self.run, self.table, self.session = run, table, session
+        self.same = same_device(session.info, table.device)
+        self.entries: dict[str, NetworkEntry] = {}
+        self._request = request
 
     def shortlists(self) -> list[list[GeneratedArchitecture]]:
         """By budget: the pick of `Run.generate`, then the most accurate of further draws."""
         request = self._request
-        firsts = self._generate(self._run.problem, request.budgets_ms, request.seed)
+        firsts = self._generate(self.run.problem, request.budgets_ms, request.seed)
         n_draws = DRAWS_PER_CANDIDATE * (request.n_candidates - 1)
         shortlists = []
         for first in firsts:
-            draws = self._generate(self._run.problem, [first.budget_ms] * n_draws, request.seed + 1)
+            draws = self._generate(self.run.problem, [first.budget_ms] * n_draws, request.seed + 1)
             others = {made.arch: made for made in draws if made.arch != first.arch}
             best = sorted(others.values(), key=lambda made: -made.top1)
             shortlists.append([first, *best[: request.n_candidates - 1]])
@@ -161,7 +165,7 @@ class _Loop:
             try:
                 proposals.append(self._generate(problem, [budget_ms], self._request.seed))
             except (InfeasibleBudgetError, InvalidInputError) as error:
-                self._terminal.note(f"by the corrected cost, {error}")
+                self.session.terminal.note(f"by the corrected cost, {error}")
                 proposals.append([])
         return proposals
 
@@ -171,25 +175,18 @@ class _Loop:
         request = self._request
         options = {} if request.n_samples is None else {"n_samples": request.n_samples}
         return generate(
-            problem, self._run.learners, budgets_ms,
+            problem, self.run.learners, budgets_ms,
             confidence=request.confidence, limits=request.limits, seed=seed, **options,
         )  # fmt: skip
 
     def measure(self, archs: Iterable[str]) -> None:
         """Measure what is new among the architectures."""
-        space = self._table.search_space
+        space = self.table.search_space
         new = [arch for arch in dict.fromkeys(archs) if arch not in self.entries]
         if not new:
             return
         parsed = [space.parse_architecture(arch) for arch in new]
-        measured = measure_networks(
-            self._table,
-            parsed,
-            self._terminal,
-            spec=self._spec,
-            device_options=self._request.device_options,
-            seed=self._request.seed,
-        )
+        measured = self.session.measure_networks(self.table, parsed, seed=self._request.seed)
         self.entries |= {entry.arch: entry for entry in measured}
 
     def error_pct(self, problem: Problem) -> float:
@@ -200,9 +197,9 @@ class _Loop:
 
     def corrected(self) -> LatencyTable | None:
         """The table, calibrated with what was measured; None with too few networks."""
-        known = self._table.networks if self.same else ()
+        known = self.table.networks if self.same else ()
         kept = [entry for entry in known if entry.arch not in self.entries]
-        table = self._table.model_copy(update={"networks": (*kept, *self.entries.values())})
+        table = self.table.model_copy(update={"networks": (*kept, *self.entries.values())})
         return calibrated(table) if len(usable_networks(table)) >= MIN_NETWORKS else None
 
     def verified(
@@ -217,7 +214,7 @@ class _Loop:
         else:
             own = [made for made in every if made.arch in archs]
             picked = min(own, key=lambda made: self.entries[made.arch].latency_ms)
-        before, after = self._costs_ms(self._run.problem, archs), self._costs_ms(problem, archs)
+        before, after = self._costs_ms(self.run.problem, archs), self._costs_ms(problem, archs)
         candidates = tuple(
             Candidate(made.arch, made.top1, float(then), float(now), self.entries[made.arch])
             for made, then, now in zip(shortlist, before, after, strict=True)
@@ -248,7 +245,7 @@ class _Loop:
         try:
             return problem.cost.relative_interval(confidence)
         except InvalidInputError:
-            return self._run.problem.cost.relative_interval(confidence)
+            return self.run.problem.cost.relative_interval(confidence)
 
     def _costs_ms(self, problem: Problem, archs: Sequence[str]) -> Floats:
         return problem.cost(np.stack([problem.space.parse(arch) for arch in archs]))

@@ -1,10 +1,15 @@
+from profiler.devices.backend import Backend as Backend
+from profiler.devices.backend import DeviceStatus as DeviceStatus
+from profiler.devices.backend import Finding as Finding
+from profiler.devices.backend import NoOptions as NoOptions
+from profiler.devices.backend import Settings as Settings
+from profiler.devices.backend import flag as flag
 from profiler.devices.base import Device as Device
 from profiler.devices.base import DeviceBase as DeviceBase
 from profiler.devices.base import DeviceInfo as DeviceInfo
 from profiler.devices.base import DeviceState as DeviceState
 from profiler.devices.base import PreparedWorkload as PreparedWorkload
 from profiler.devices.base import Workload as Workload
-from profiler.devices.discovery import DeviceStatus as DeviceStatus
 from profiler.devices.discovery import discover_all as discover_all
 from profiler.devices.registry import open_device as open_device
 from profiler.errors import DeviceUnavailableError as DeviceUnavailableError
@@ -22,6 +27,7 @@ from profiler.measuring.follow_up import measure_networks as measure_networks
 from profiler.measuring.protocol import FULL as FULL
 from profiler.measuring.protocol import QUICK as QUICK
 from profiler.measuring.protocol import MeasuringProtocol as MeasuringProtocol
+from profiler.measuring.session import Session as Session
 from profiler.spaces.base import DEAD as DEAD
 from profiler.spaces.base import SearchSpace as SearchSpace
 from profiler.spaces.base import TokenPosition as TokenPosition
@@ -33,6 +39,8 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space as MobileNetV3Space
 from profiler.spaces.mobilenetv3 import open_space as open_space
 from profiler.spaces.tabular import TabularSpace as TabularSpace
 from profiler.spaces.tabular import load_tabular_space as load_tabular_space
+from profiler.system.lock import HOST_CPU as HOST_CPU
+from profiler.system.lock import device_lock as device_lock
 from profiler.tables.table import LatencyTable as LatencyTable
 from profiler.tables.table import NetworkEntry as NetworkEntry
 from profiler.tables.table import Verdict as Verdict

@@ -6,7 +6,10 @@ Tests of Ctrl-C work in the background of a shell as well, which has SIGINT igno
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -30,7 +33,10 @@ def why_no_gpu() -> str:
         return str(error)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    locks = tempfile.mkdtemp(prefix="pnag-locks-")  # of this worker: no other one may be in its way
+    os.environ["XDG_RUNTIME_DIR"] = locks
+    config.add_cleanup(lambda: shutil.rmtree(locks, ignore_errors=True))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # children would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -24,7 +24,7 @@ from pnag.learning.settings import TrainSettings
 from pnag.runs.run import load_run
 from pnag.serve import create_app
 from predictors.latency.networks import LatencyPredictor
-from profiler.devices.registry import open_device
+from profiler.devices.registry import backends, open_device
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.testing import DeviceConformance
@@ -264,14 +264,14 @@ def test_a_python_space_passes_its_conformance_suites(tmp_path):
     assert re.search(r"^\d+ passed", done.stdout, re.M), done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def torch_device(tmp_path_factory):
     """The page's device, in a package of its own that names it by an entry point."""
     folder = tmp_path_factory.mktemp("package")
     page = ROOT / "docs/own_device.md"
-    (script,) = [text for title, text in blocks(page, {"python"}) if title == "torch_device.py"]
+    for title, script in blocks(page, {"python"}):
+        (folder / title).write_text(script)
     ((_, toml),) = blocks(page, {"toml"})
-    (folder / "torch_device.py").write_text(script)
     points = tomllib.loads(toml)["project"]["entry-points"]
     lines = [f"[{group}]\n{name} = {target}"
              for group, named in points.items() for name, target in named.items()]  # fmt: skip
@@ -281,8 +281,10 @@ def torch_device(tmp_path_factory):
     (metadata / "entry_points.txt").write_text("\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        backends.cache_clear()
         with open_device("torch") as device:
             yield device
+    backends.cache_clear()
 
 
 class TestDeviceOfThePage(DeviceConformance):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import shared_options
+from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
@@ -36,10 +39,6 @@ VerifyOption = Annotated[
 CandidatesOption = Annotated[
     int, typer.Option("--candidates", min=1, help="Measured per budget, for --verify-on.")
 ]
-BinaryOption = Annotated[
-    Path | None,
-    typer.Option("--benchmark-binary", help="For --verify-on adb: as of pnag profile."),
-]
 ExportOption = Annotated[
     str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
 ]
@@ -51,6 +50,7 @@ def register(parent: typer.Typer) -> None:
 
 
 @shared_options
+@functools.partial(takes_device_options, with_recorded=False)
 def generate(
     run: RunOption,
     budget: BudgetOption,
@@ -60,7 +60,7 @@ def generate(
     max_madds: MaxMaddsOption = None,
     verify_on: VerifyOption = None,
     candidates: CandidatesOption = 3,
-    benchmark_binary: BinaryOption = None,
+    device_options: DeviceOptions = NONE,
     export: ExportOption = None,
     out: OutOption = None,
     *,
@@ -78,8 +78,8 @@ def generate(
 
     if (export is None) != (out is None):
         raise InvalidInputError("--export and --out belong together")
-    if benchmark_binary is not None and not (verify_on or "").startswith("adb"):
-        raise InvalidInputError("--benchmark-binary is for --verify-on adb only")
+    verifying = [backend_of(verify_on)] if verify_on else []
+    device_options.refuse_others(verifying, "--verify-on {}")
     budgets_ms = [parse_budget_ms(text) for text in budget]
     check_confidence(confidence)
     formats = parse_formats(export) if export else ()
@@ -98,7 +98,7 @@ def generate(
         from pnag.verify import Request, generate_verified
         from profiler.tables.table import load_table
 
-        options = {"benchmark_binary": benchmark_binary} if benchmark_binary else {}
+        options = device_options.of(*verifying)
         request = Request(budgets_ms, candidates, samples, confidence, limits, seed, options)
         table = load_table(run / LATENCY_FILE)
         verification = generate_verified(trained, table, verify_on, request, terminal)

@@ -29,6 +29,7 @@ from predictors.intervals import conformal_quantiles
 from predictors.latency.launch_fit import Rows, fit_ends, left_out_ms
 from predictors.latency.launches import design, launch_terms
 from predictors.latency.work_law import fit_work_law
+from profiler.devices.registry import backend_named
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
@@ -43,7 +44,6 @@ LAW_WIDTH = 1.0
 LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "op": 0.02}
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
-QUEUED_PLATFORMS = frozenset({"cuda"})  # where the host launches ahead of the device
 CLEAR_GAIN = 1.0  # standard errors by which launches must lower the leave-one-out error
 
 OpLatency = Callable[[OpConfig], float]
@@ -104,7 +104,8 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     law_ratios = {op: latency_ms / op_latency_ms(op) for op, latency_ms in law_ms.items()}
     left_out = networks.left_out_predictions_ms()
     additive = _calibration(networks, np.arange(len(measured)), law_ratios, left_out)
-    if table.device.platform not in QUEUED_PLATFORMS:
+    backend = backend_named(table.device.platform)
+    if backend is None or not backend.queued:
         return additive
     return _launch_aware(networks, ops, law_ratios, left_out) or additive
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import ResolutionOption, SpaceOption, WidthOption, shared_options
+from profiler.devices.backend import Backend, Settings
+from profiler.devices.registry import backend_of, backends, options_of
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -16,76 +21,74 @@ DeviceOption = Annotated[
     list[str],
     typer.Option(
         "--device",
-        help="cpu, cuda[:I], tflite, adb:SERIAL, adb://HOST:PORT/SERIAL, fake[:SEED] or "
-        "replay:TABLE; repeat it for several devices.",
+        help=", ".join(form for backend in backends().values() for form in backend.forms)
+        + "; repeat it for several devices.",
     ),
 ]
 
+BatchOption = Annotated[int, typer.Option("--batch-size", help="Images per run.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of the runtime.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="float32, or what else the device has.")
+]
+FleetOption = Annotated[
+    str | None,
+    typer.Option("--fleet", help="Ray cluster that offers the devices: HOST:PORT or auto."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Table to write; by default tables/DEVICE_SPACE_SETTINGS.json."),
+]
+NetworksOption = Annotated[
+    int | None, typer.Option("--networks", help="Whole networks to measure too (30; quick: 12).")
+]
+QuickOption = Annotated[bool, typer.Option("--quick", help="The same protocol with wider limits.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume/--fresh", help="Go on with the journal, or begin anew.")
+]
+
 MAX_NETWORKS = 10_000
-CUDA_DEFAULTS = {"launch": "graph", "l2": "hot", "channels_last": False, "lock_clocks_mhz": None}
 
 
-def register(app: typer.Typer) -> None:
-    app.command("profile")(profile)
-    app.command("devices")(devices)
+def register(app: typer.Typer, calibrate: Callable[[Path], object] | None = None) -> None:
+    """Add the commands; `calibrate` finishes each table that was measured."""
+
+    @functools.wraps(profile)
+    def command(*args: Any, **options: Any) -> None:
+        tables, failure = profile(*args, **options)
+        if calibrate is not None:
+            for table in tables:
+                calibrate(table)
+        if failure is not None:
+            raise failure
+
+    app.command("devices", short_help="What can be measured, and what disturbs it.")(devices)
+    app.command("profile", short_help="Measure a space on a device: a latency table.")(command)
 
 
 @shared_options
+@takes_device_options
 def profile(
     device: DeviceOption,
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = 1.0,
     resolution: ResolutionOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per run.")] = 1,
-    threads: Annotated[int, typer.Option("--threads", help="Threads of the runtime.")] = 1,
-    precision: Annotated[
-        str, typer.Option("--precision", help="float32, or what else the device has.")
-    ] = "float32",
-    benchmark_binary: Annotated[
-        Path | None,
-        typer.Option(
-            "--benchmark-binary", help="TFLite's benchmark_model for the phone (docs/android.md)."
-        ),
-    ] = None,
-    launch: Annotated[
-        str, typer.Option("--launch", help="cuda: graph (the GPU's time) or eager (torch's).")
-    ] = "graph",
-    l2: Annotated[str, typer.Option("--l2", help="cuda: L2 cache hot or cold.")] = "hot",
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="cuda: tensors as NHWC.")
-    ] = False,
-    lock_clocks: Annotated[
-        int | None,
-        typer.Option("--lock-clocks", help="cuda: hold the SM clock at MHz meanwhile (root)."),
-    ] = None,
-    fleet: Annotated[
-        str | None,
-        typer.Option("--fleet", help="Ray cluster that offers the devices: HOST:PORT or auto."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Table to write; by default tables/DEVICE_SPACE_SETTINGS.json.",
-        ),
-    ] = None,
-    networks: Annotated[
-        int | None,
-        typer.Option("--networks", help="Whole networks to measure too (30; quick: 12)."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="The same protocol with wider limits.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on with the journal, or begin anew.")
-    ] = True,
+    batch_size: BatchOption = 1,
+    threads: ThreadsOption = 1,
+    precision: PrecisionOption = "float32",
+    device_options: DeviceOptions = NONE,
+    fleet: FleetOption = None,
+    out: OutOption = None,
+    networks: NetworksOption = None,
+    quick: QuickOption = False,
+    resume: ResumeOption = True,
     *,
     terminal: Terminal,
     seed: int,
-) -> list[Path]:
+) -> tuple[Sequence[Path], Exception | None]:
     """Measure every op of a space, and some whole networks, into a latency table."""
     from profiler.measuring.campaign import ProfileRequest, default_out
-    from profiler.measuring.protocol import protocol_for
+    from profiler.measuring.protocol import protocol_of
     from profiler.measuring.several_devices import profile_devices
     from profiler.spaces.mobilenetv3 import open_space
 
@@ -94,66 +97,43 @@ def profile(
     if networks is not None and not 0 <= networks <= MAX_NETWORKS:
         raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
     chosen = open_space(space, width_mult, resolution)
-    if benchmark_binary is not None and not any(spec.startswith("adb") for spec in device):
-        raise InvalidInputError("--benchmark-binary is for adb devices only")
-    cuda_options = {
-        "launch": launch,
-        "l2": l2,
-        "channels_last": channels_last,
-        "lock_clocks_mhz": lock_clocks,
-    }
-    if cuda_options != CUDA_DEFAULTS and not any(spec.startswith("cuda") for spec in device):
-        raise InvalidInputError(
-            "--launch, --l2, --channels-last and --lock-clocks are for cuda devices only"
-        )
-    backend_options: dict[str, dict[str, Any]] = {
-        "adb": {"benchmark_binary": benchmark_binary},
-        "cuda": cuda_options,
-        "replay": {"space": chosen},
-    }
-    requests = [
-        ProfileRequest(
-            spec=spec,
-            space=chosen,
-            out=out
-            or default_out(
-                spec,
-                chosen,
-                quick=quick,
-                settings=_unusual(
-                    threads, batch_size, precision, cuda_options if spec.startswith("cuda") else {}
-                ),
-            ),
-            protocol=protocol_for(spec, quick=quick),
-            n_networks=networks,
-            threads=threads,
-            batch_size=batch_size,
-            precision=precision,
-            seed=seed,
-            resume=resume,
-            fleet=fleet,
-            device_options=backend_options.get(spec.partition(":")[0], {}),
-        )
-        for spec in device
-    ]
-    paths = profile_devices(requests, terminal)
-    terminal.result(*describe_tables(paths))
-    return paths
+    settings = Settings(threads, batch_size, precision)
+    backends_of = [backend_of(spec) for spec in device]
+    device_options.refuse_others(backends_of, "{} devices")
+    requests = []
+    for spec, backend in zip(device, backends_of, strict=True):
+        options = device_options.of(backend, space=chosen)
+        names = unusual(settings, backend, options)
+        requests.append(
+            ProfileRequest(
+                spec, chosen, out or default_out(spec, chosen, quick=quick, settings=names),
+                protocol_of(backend, quick=quick), networks, **asdict(settings), seed=seed,
+                resume=resume, fleet=fleet, device_options=options,
+            )
+        )  # fmt: skip
+    profiled = profile_devices(requests, terminal)
+    if profiled.tables:
+        terminal.result(*describe_tables(profiled.tables))
+    return profiled.tables, profiled.failure
 
 
-def _unusual(
-    threads: int, batch_size: int, precision: str, cuda_options: Mapping[str, object]
-) -> list[str]:
+def unusual(settings: Settings, backend: Backend, options: Mapping[str, object]) -> list[str]:
     """Settings other than the defaults: part of a table's default name, so that tables measured
-    under different ones do not replace each other."""
+    under different ones do not replace each other.
+
+    Raises:
+        InvalidInputError: a value that an option does not have.
+    """
+    threads, batch_size, precision = settings.threads, settings.batch_size, settings.precision
     found = [f"t{threads}"] * (threads != 1) + [f"b{batch_size}"] * (batch_size != 1)
     found += [precision] * (precision != "float32")
-    return found + [
-        f"{name}-{value}" for name, value in cuda_options.items() if value != CUDA_DEFAULTS[name]
-    ]
+    options_of(backend, options)
+    if backend.recorded is None:  # a table does not hold them
+        return found
+    return found + [f"{name}-{value}" for name, value in options.items()]
 
 
-def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
+def describe_tables(paths: Sequence[Path]) -> tuple[dict[str, object], str]:
     """The command's result as a JSON document and as text."""
     from collections import Counter
 
@@ -194,8 +174,6 @@ def describe_tables(paths: list[Path]) -> tuple[dict[str, object], str]:
 @shared_options
 def devices(*, terminal: Terminal) -> None:
     """List what is attached, whether it can be measured now, and what would disturb it."""
-    from dataclasses import asdict
-
     from profiler.devices.discovery import discover_all
 
     found = discover_all()

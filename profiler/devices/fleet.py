@@ -29,7 +29,9 @@ from profiler.devices.base import (
     PreparedWorkload,
     Workload,
 )
+from profiler.devices.registry import open_device
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
+from profiler.system.lock import device_lock
 from profiler.system.user_files import read_bytes
 
 T = TypeVar("T")
@@ -60,17 +62,29 @@ class Failure:
         raise (InvalidInputError if self.kind == "input" else DeviceUnavailableError)(self.message)
 
 
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file of the user's computer, for a device that is opened on another."""
+
+    name: str
+    content: bytes
+
+    def unpacked(self, folder: Path) -> Path:
+        path = folder / self.name
+        path.write_bytes(self.content)
+        return path
+
+
 class DeviceHost:
     """Lives on the node that offers the device; opens it, and prepares workloads, when asked.
 
     Every answer may be asked for again after a restart elsewhere, so that nothing is assumed of
-    earlier calls. `program` is the content of the user's benchmark_model.
+    earlier calls.
     """
 
-    def __init__(self, spec: str, options: dict[str, Any], program: bytes | None) -> None:
-        self._spec, self._options, self._program = spec, options, program
+    def __init__(self, spec: str, options: dict[str, Any]) -> None:
+        self._spec, self._options = spec, options
         self._device: Device | None = None
-        self._lock = ExitStack()
         self._prepared: dict[int, PreparedWorkload] = {}
 
     def describe(self) -> tuple[DeviceInfo, float, bool] | Failure:
@@ -108,8 +122,7 @@ class DeviceHost:
             return True
 
         def shut(device: Device) -> bool:
-            with self._lock:
-                device.close()
+            device.close()
             return True
 
         return self._answer(shut)
@@ -140,22 +153,12 @@ class DeviceHost:
         return self._device
 
     def _try_open(self) -> Device:
-        from profiler.devices.registry import open_device
-        from profiler.measuring.campaign import lock_name
-        from profiler.system.lock import device_lock
-
-        options = dict(self._options)
         with tempfile.TemporaryDirectory(prefix="pnag-") as folder:
-            if self._program is not None:
-                options["benchmark_binary"] = Path(folder) / "benchmark_model"
-                options["benchmark_binary"].write_bytes(self._program)
-            device = open_device(self._spec, **options)
-        try:
-            self._lock.enter_context(device_lock(lock_name(device.info, Path(self._spec))))
-        except DeviceUnavailableError:
-            device.close()
-            raise
-        return device
+            options: dict[str, Any] = {
+                name: value.unpacked(Path(folder)) if isinstance(value, SentFile) else value
+                for name, value in self._options.items()
+            }
+            return open_device(self._spec, **options)
 
 
 class FleetDevice(DeviceBase):
@@ -164,23 +167,30 @@ class FleetDevice(DeviceBase):
     Args:
         address: of the Ray cluster: `HOST:PORT`, `ray://HOST:PORT` or `auto`.
         spec: the device's spec, which is also the name of its Ray resource.
-        options: those of `open_device`.
+        options: those of `open_device`; files that they name are sent along.
 
     Raises:
-        DeviceUnavailableError: ray is not installed, no such cluster, or no node offers it.
+        DeviceUnavailableError: ray is not installed, no such cluster, no node offers it, or
+            another process of this computer measures on it.
     """
 
     def __init__(self, address: str, spec: str, **options: Any) -> None:
         self._ray = connect(address)
         self._spec, self._handles = spec, count()
         self._require_offered(address)
-        binary = options.pop("benchmark_binary", None)
-        program = None if binary is None else read_bytes(Path(binary))
-        host = self._ray.remote(DeviceHost)
-        self._host = host.options(
+        sent = {
+            name: SentFile(value.name, read_bytes(value)) if isinstance(value, Path) else value
+            for name, value in options.items()
+        }
+        actor = self._ray.remote(DeviceHost).options(
             num_cpus=0, resources={spec: 1}, max_restarts=-1, max_task_retries=-1
-        ).remote(spec, options, program)
-        self.info, self.min_sample_ms, self.uses_canary = self.ask("describe")
+        )
+        with ExitStack() as undo:  # on its own computer the device holds its own lock
+            undo.enter_context(device_lock(f"fleet {address} {spec}"))
+            self._host = actor.remote(spec, sent)
+            undo.callback(self._ray.kill, self._host)
+            self.info, self.min_sample_ms, self.uses_canary = self.ask("describe")
+            self._undo = undo.pop_all()
 
     def ask(self, method: str, *arguments: object) -> Any:
         """Call the device's host, wherever it runs now.
@@ -221,10 +231,8 @@ class FleetDevice(DeviceBase):
         return free_mb
 
     def close(self) -> None:
-        try:
+        with self._undo:
             self.ask("close")
-        finally:
-            self._ray.kill(self._host)
 
     def _require_offered(self, address: str) -> None:
         offered = {n: c for n, c in self._ray.cluster_resources().items() if c and ":" in n}

@@ -1,18 +1,55 @@
-"""From a device spec, as given to --device, to an open device. Backends are imported lazily."""
+"""From a device spec, as given to --device, to its backend's record and to an open device."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, cast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
+from profiler.devices.backend import Backend, DeviceStatus, Settings
 from profiler.devices.base import Device, DeviceInfo
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 
-PLUGINS = "pnag.devices"  # entry points: kind of spec -> class, called with the whole spec
-FORMS = "cpu | cuda[:I] | tflite | adb:SERIAL | adb://HOST:PORT/SERIAL | fake[:SEED] | replay:TABLE"
+GROUP = "pnag.devices"  # of entry points, each of which names a Backend
+
+
+@cache
+def backends() -> Mapping[str, Backend]:
+    """All records by name, those of this computer first."""
+    found = (_record(point) for point in entry_points(group=GROUP))
+    return {
+        backend.name: backend
+        for backend in sorted(found, key=lambda backend: (not backend.shares_host, backend.name))
+    }
+
+
+def backend_of(spec: str) -> Backend:
+    """The record that a spec belongs to.
+
+    Raises:
+        InvalidInputError: no such form of spec.
+        DeviceUnavailableError: an installation that registers no backend.
+    """
+    known = backends()
+    if not known:
+        raise DeviceUnavailableError(
+            f"no backend is registered ({GROUP}); install pnag again: pip install -e . in a "
+            "checkout"
+        )
+    backend = known.get(spec.partition(":")[0])
+    if backend is None or not re.fullmatch(backend.name + backend.suffix, spec, re.DOTALL):
+        forms = " | ".join(form for one in known.values() for form in one.forms)
+        kind = "unknown" if backend is None else "malformed"
+        raise InvalidInputError(f"{kind} device {spec!r}; known forms: {forms}")
+    return backend
+
+
+def backend_named(platform: str) -> Backend | None:
+    """The record of a table's platform; None where its backend is not installed."""
+    return backends().get(platform)
 
 
 def open_device(
@@ -24,57 +61,56 @@ def open_device(
         InvalidInputError: no such form of spec, or a setting the backend does not have.
         DeviceUnavailableError: absent, busy or not permitted.
     """
-    if threads < 1 or batch_size < 1:
-        raise InvalidInputError(
-            f"threads and batch size must be at least 1, not {threads} and {batch_size}"
-        )
-    settings = {"threads": threads, "batch_size": batch_size, "precision": precision, **options}
-    if spec.startswith("adb://"):
-        return _backend("android.device", "AndroidDevice")(spec, **settings)
-    kind, colon, argument = spec.partition(":")
-    match kind:
-        case "cpu" if not colon:
-            return _backend("host.cpu", "CpuDevice")(**settings)
-        case "tflite" if not colon:
-            return _backend("host.tflite", "TFLiteDevice")(**settings)
-        case "cuda":
-            index = _index(spec, argument, colon)
-            return _backend("cuda.device", "CudaDevice")(index, **settings)
-        case "fake":
-            return _backend("simulated.fake", "FakeDevice")(
-                _index(spec, argument, colon), **settings
-            )
-        case "replay" if argument:
-            return _backend("simulated.replay", "ReplayDevice")(Path(argument), **settings)
-        case "adb" if argument or not colon:
-            return _backend("android.device", "AndroidDevice")(spec, **settings)
-    for plugin in entry_points(group=PLUGINS, name=kind):
-        return cast(Device, plugin.load()(spec, **settings))
-    raise InvalidInputError(f"unknown device {spec!r}; known forms: {FORMS}")
+    backend, settings = backend_of(spec), Settings(threads, batch_size, precision)
+    chosen = options_of(backend, options)
+    try:
+        return backend.open(spec, settings, chosen)
+    except ImportError as error:
+        raise DeviceUnavailableError(_not_installed(backend.name, error)) from None
+
+
+def options_of(backend: Backend, given: Mapping[str, Any]) -> Any:
+    """The backend's options, those not given at their defaults.
+
+    Raises:
+        InvalidInputError: an option that it does not have, or a value that the option does not.
+    """
+    unknown = given.keys() - {field.name for field in fields(backend.options)}
+    if unknown:
+        raise InvalidInputError(f"device {backend.name} has no option {min(unknown)}")
+    return backend.options(**given)
 
 
 def recorded_options(info: DeviceInfo, spec: str) -> dict[str, Any]:
     """Options with which `spec` measures as the device of a table did; {} on another platform."""
-    if info.platform != "cuda" or spec.partition(":")[0] != "cuda":
+    backend = backend_of(spec)
+    if backend.recorded is None or backend.name != info.platform:
         return {}
-    from profiler.devices.cuda import device as cuda
-
-    return cuda.recorded_options(info)
+    return asdict(backend.recorded(info))
 
 
-def _index(spec: str, text: str, colon: str) -> int:
-    if not colon:
-        return 0
-    if not text.isdecimal():
-        raise InvalidInputError(f"malformed device {spec!r}; known forms: {FORMS}")
-    return int(text)
-
-
-def _backend(module: str, name: str) -> Callable[..., Device]:
+def _record(point: EntryPoint) -> Backend:
+    """A plugin that cannot be loaded says so when it is asked for, and hides no other."""
     try:
-        loaded = importlib.import_module(f"profiler.devices.{module}")
+        loaded = point.load()
     except ImportError as error:
-        raise DeviceUnavailableError(
-            f"device {module} needs the package {error.name}, which is not installed"
-        ) from None
-    return cast(Callable[..., Device], getattr(loaded, name))
+        return _unusable(point.name, _not_installed(point.name, error))
+    except AttributeError:
+        loaded = None
+    if not isinstance(loaded, Backend):
+        return _unusable(point.name, f"device {point.name}: {point.value} is no Backend record")
+    return loaded
+
+
+def _unusable(name: str, why: str) -> Backend:
+    def refuse(*_: object) -> Device:
+        raise DeviceUnavailableError(why)
+
+    def discover() -> Sequence[DeviceStatus]:
+        raise DeviceUnavailableError(why)
+
+    return Backend(name=name, forms=(name,), suffix="(:.*)?", open=refuse, discover=discover)
+
+
+def _not_installed(name: str, error: ImportError) -> str:
+    return f"device {name} needs the package {error.name}, which is not installed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.base import Device, DeviceInfo, Workload
+from profiler.devices.base import Device, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.journal import Journal, SweepReport, epoch_of, journal_path
@@ -20,7 +19,7 @@ from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
-from profiler.system.lock import HOST_CPU, device_lock
+from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import SILENT, Terminal
 
@@ -55,9 +54,13 @@ def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path
     """
     if request.out.is_dir():
         raise InvalidInputError(f"cannot write {request.out}: it is a directory")
+    with open_requested(request) as device:
+        return profile_on(device, request, terminal)
+
+
+def profile_on(device: Device, request: ProfileRequest, terminal: Terminal) -> Path:
+    """`profile_device` on a device that was opened as `request` asks."""
     with (
-        _opened(request) as device,
-        device_lock(lock_name(device.info, request.out, fleet=request.fleet)),
         device_lock(f"table {request.out.resolve()}"),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
@@ -82,7 +85,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path
     return request.out
 
 
-def _opened(request: ProfileRequest) -> Device:
+def open_requested(request: ProfileRequest) -> Device:
     settings: dict[str, Any] = {
         "threads": request.threads,
         "batch_size": request.batch_size,
@@ -94,21 +97,6 @@ def _opened(request: ProfileRequest) -> Device:
     from profiler.devices.fleet import FleetDevice
 
     return FleetDevice(request.fleet, request.spec, **settings)
-
-
-def lock_name(info: DeviceInfo, out: Path | None = None, *, fleet: str | None = None) -> str:
-    """Backends that share a processor share a lock; simulated devices have one for each
-    `out`, or process.
-
-    A device of a fleet is another computer's, where its host holds its own lock.
-    """
-    if fleet is not None:
-        return f"fleet {fleet} {info.spec}"
-    if info.platform in ("cpu", "tflite"):
-        return HOST_CPU
-    if info.platform in ("fake", "replay"):
-        return f"{info.platform} {out.resolve() if out else os.getpid()}"
-    return info.spec
 
 
 def default_out(

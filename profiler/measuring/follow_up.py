@@ -16,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.devices.base import Device, DeviceInfo
-from profiler.devices.registry import open_device, recorded_options
+from profiler.devices.registry import backend_of, open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
-from profiler.measuring.campaign import lock_name, network_workload, now
+from profiler.measuring.campaign import network_workload, now
 from profiler.measuring.journal import Journal, epoch_of
-from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_for
+from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import Architecture
-from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
 
@@ -84,11 +83,22 @@ def measure_networks(
         DeviceUnavailableError: the device is absent, locked, or not quiescent.
         MeasurementError: a network could not be measured.
     """
+    with open_as_measured(table, spec or table.device.spec, device_options) as device:
+        return measure_networks_on(device, table, architectures, terminal, protocol, seed)
+
+
+def measure_networks_on(
+    device: Device,
+    table: LatencyTable,
+    architectures: Sequence[Architecture],
+    terminal: Terminal,
+    protocol: MeasuringProtocol | None = None,
+    seed: int = 0,
+) -> list[NetworkEntry]:
+    """`measure_networks` on an open device."""
     recorded = table.device
-    spec = spec or recorded.spec
-    protocol = protocol or protocol_for(spec, quick=True)
-    device = open_as_measured(table, spec, device_options)
-    with device, device_lock(lock_name(device.info)), Journal(None) as journal:
+    protocol = protocol or protocol_of(backend_of(device.info.spec), quick=True)
+    with Journal(None) as journal:
         same = same_device(device.info, recorded)
         epoch = epoch_of(device.info)
         if same and epoch == epoch_of(recorded):

@@ -10,8 +10,9 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from profiler.devices.backend import Backend
 from profiler.devices.base import Workload
-from profiler.devices.host.monitor import HOST_LIMITS, HostLimits
+from profiler.errors import InvalidInputError
 from profiler.measuring.canary import CanaryRule, weight_bytes
 from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
 from profiler.measuring.waiting import QuiescenceGate, Throttling
@@ -97,6 +98,15 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLimits:
+    """Shares of time that other work may take, in percent; more is flagged and warned of."""
+
+    waiting_pct: float
+    steal_pct: float
+    pressure_pct: float
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuringProtocol:
     """All rules of one sweep."""
 
@@ -128,6 +138,8 @@ class MeasuringProtocol:
         text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+
+HOST_LIMITS = HostLimits(waiting_pct=5.0, steal_pct=1.0, pressure_pct=5.0)
 
 FULL = MeasuringProtocol(
     name="full",
@@ -208,12 +220,16 @@ PHONE_QUICK = replace(
 )  # fmt: skip
 
 
-def protocol_for(spec: str, *, quick: bool) -> MeasuringProtocol:
-    """The protocol of a device, by its spec.
+def protocol_of(backend: Backend, *, quick: bool) -> MeasuringProtocol:
+    """The protocol that a backend names.
 
-    >>> [protocol_for(spec, quick=True).name for spec in ("cpu", "adb:0123")]
-    ['quick', 'phone quick']
+    Raises:
+        InvalidInputError: it names none of ours.
     """
-    if spec.startswith("adb"):
-        return PHONE_QUICK if quick else PHONE
-    return QUICK if quick else FULL
+    known = {"full": FULL, "quick": QUICK, "phone": PHONE, "phone quick": PHONE_QUICK}
+    name = backend.protocols[quick]
+    if name not in known:
+        raise InvalidInputError(
+            f"device {backend.name} names the protocol {name!r}; known: {', '.join(known)}"
+        )
+    return known[name]

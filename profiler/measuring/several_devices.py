@@ -1,49 +1,76 @@
 """Several devices in one command: what does not disturb each other is measured at once.
 
-Each device has a process of its own, so that Ctrl-C reaches every one of them, and each then
-leaves its device as it was found.
+Each device elsewhere has a process of its own, so that Ctrl-C reaches every one of them, and each
+then leaves its device as it was found. A device that fails does not touch the others.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.errors import PnagError
+from profiler.devices.registry import backend_of
+from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.terminal import Terminal
 
 
-def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> list[Path]:
-    """Tables of all requests, in their order.
+@dataclass(frozen=True)
+class Profiled:
+    """What several devices gave: the tables, and the first failure in the order of the requests."""
+
+    tables: tuple[Path, ...]
+    failure: Exception | None = None
+
+
+def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> Profiled:
+    """Measure all requests.
 
     Phones and devices of a fleet run at once. Devices of this computer share its cores, so that
     they take their turns, after the others.
-
-    Raises:
-        PnagError: the first failure, after the other devices have finished.
     """
-    elsewhere = [r for r in requests if r.fleet is not None or r.spec.startswith("adb")]
-    if len(elsewhere) < 2:
-        return [profile_device(request, terminal) for request in requests]
+    elsewhere = [r for r in requests if r.fleet is not None or not backend_of(r.spec).shares_host]
     lines = Terminal(terminal.json_output, terminal.quiet, live=False)
-    paths: dict[int, Path] = {}
-    failures: list[PnagError] = []
-    with ProcessPoolExecutor(
-        len(elsewhere), mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
-        running = {id(r): pool.submit(profile_device, r, lines) for r in elsewhere}
-        for request in sorted(requests, key=lambda r: id(r) not in running):
+    outcomes: dict[int, Path | Exception] = {}
+    with ExitStack() as processes:
+        waiting: dict[int, Callable[[], Path]] = {}
+        if len(elsewhere) > 1:
+            for request in elsewhere:
+                waiting[id(request)] = _begin(request, lines, processes)
+        for request in sorted(requests, key=lambda r: id(r) not in waiting):
+            result = waiting.get(id(request))
             try:
-                if id(request) in running:
-                    paths[id(request)] = running[id(request)].result()
-                else:
-                    paths[id(request)] = profile_device(request, terminal)
-            except PnagError as error:
-                terminal.note(f"{request.spec}: {error}")
-                failures.append(error)
-    if failures:
-        raise failures[0]
-    return [paths[id(request)] for request in requests]
+                table = result() if result else profile_device(request, terminal)
+                outcomes[id(request)] = table
+            except Exception as error:  # of whatever kind: the others are measured all the same
+                outcomes[id(request)] = error
+                if len(requests) > 1:
+                    terminal.note(f"{request.spec}: {error}")
+    ordered = [outcomes[id(request)] for request in requests]
+    failures = [outcome for outcome in ordered if isinstance(outcome, Exception)]
+    return Profiled(
+        tuple(outcome for outcome in ordered if isinstance(outcome, Path)),
+        failures[0] if failures else None,
+    )
+
+
+def _begin(request: ProfileRequest, terminal: Terminal, processes: ExitStack) -> Callable[[], Path]:
+    """Measure in a process of its own; what is returned waits for it."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    running = processes.enter_context(pool).submit(profile_device, request, terminal)
+
+    def result() -> Path:
+        try:
+            return running.result()
+        except BrokenProcessPool:
+            raise MeasurementError(
+                f"the process that measured {request.spec} was killed; go on with --resume",
+                reason="killed",
+            ) from None
+
+    return result

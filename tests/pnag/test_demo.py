@@ -6,6 +6,7 @@ import pytest
 
 from pnag.cli.app import run
 from pnag.learning.settings import TrainSettings
+from profiler.devices.simulated.fake import FakeDevice
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.profiled import FAST, SMALL
@@ -62,6 +63,19 @@ def test_a_second_demo_begins_anew_and_an_interrupted_one_goes_on(demo):
     )
     demo("--quiet")
     assert table.read_bytes() != kept
+
+
+def test_the_whole_job_opens_its_device_once(demo, monkeypatch):
+    opened = []
+    construct = FakeDevice.__init__
+
+    def counted(device, *arguments, **settings):
+        opened.append(device)
+        construct(device, *arguments, **settings)
+
+    monkeypatch.setattr(FakeDevice, "__init__", counted)
+    demo("--quiet")
+    assert len(opened) == 1
 
 
 def test_a_demo_that_cannot_begin_removes_nothing(demo):

@@ -1,7 +1,7 @@
 """Searching under the longer of two sums: both are held within the budget while decoding."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -74,7 +74,11 @@ def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("queued")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        patch.setattr(cuda, "CudaDevice", lambda index, **settings: simulated(**settings))
+        patch.setattr(
+            cuda,
+            "CudaDevice",
+            lambda index, mode, **settings: simulated(**asdict(mode), **settings),
+        )
         request = ProfileRequest(
             "cuda", SPACE, folder / "table.json", FAST, n_networks=20,
             batch_size=BATCH_SIZE, device_options={"launch": "eager"},

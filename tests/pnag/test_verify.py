@@ -80,6 +80,20 @@ def test_networks_of_the_same_device_join_those_of_the_table(run, table):
         assert row.picked.top1 >= min(c.top1 for c in measured)
 
 
+def test_the_device_is_opened_once_for_all_that_is_measured(run, table, monkeypatch):
+    opened = []
+    construct = FakeDevice.__init__
+
+    def counted(device, *arguments, **settings):
+        opened.append(device)
+        construct(device, *arguments, **settings)
+
+    monkeypatch.setattr(FakeDevice, "__init__", counted)
+    verified = generate_verified(run, table, DEVICE, Request(budgets(run, 0.3, 0.6)), SILENT)
+    assert verified.n_measured > 6  # what the corrected cost proposed was measured too
+    assert len(opened) == 1
+
+
 def test_two_networks_correct_nothing(run, table, folder):
     spec = f"replay:{folder / 'latency_table.json'}"
     (budget_ms,) = budgets(run, 0.5)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from profiler.devices.android.errors import STATE_ERRORS, absent
 from profiler.devices.android.facts import read_identity, read_state
 from profiler.devices.android.link import AdbLink, attached_phones
 from profiler.devices.android.syntax import parse_spec
+from profiler.devices.backend import DeviceStatus, Finding
 from profiler.errors import PnagError
 from profiler.system.lock import device_lock
-
-if TYPE_CHECKING:
-    from profiler.devices.discovery import DeviceStatus
 
 
 def discover() -> list[DeviceStatus]:
@@ -21,8 +17,6 @@ def discover() -> list[DeviceStatus]:
 
 
 def _status(serial: str, state: str) -> DeviceStatus:
-    from profiler.devices.discovery import DeviceStatus, Finding
-
     spec = f"adb:{serial}"
     if state != "device":
         error = STATE_ERRORS.get(state, absent)(serial, state)

@@ -10,13 +10,13 @@ import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import cast
 
 from profiler.devices.android.attached import discover
+from profiler.devices.android.backend import AndroidTiming
 from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe_flags
 from profiler.devices.android.benchmark_output import (
     BenchmarkTimings,
@@ -39,19 +39,6 @@ from profiler.system.lock import device_lock
 __all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover"]
 
 FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
-
-
-@dataclass(frozen=True, slots=True)
-class AndroidTiming:
-    """Durations of one sample and of waiting; the defaults are for real phones."""
-
-    sample_s: float = 0.5
-    warmup_s: float = 0.5
-    deadline_s: float = 120.0  # for one benchmark process
-    reconnect_s: float = 120.0  # a reboot takes about a minute
-    backoff_s: float = 0.5
-    cool_down_s: float = 5.0  # between looks at a phone that is too hot
-    max_cool_down_s: float = 900.0
 
 
 class AndroidDevice(DeviceBase):

@@ -14,10 +14,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, cast, get_args
+from dataclasses import replace
 
+from profiler.devices.backend import DeviceStatus, Finding
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
+from profiler.devices.cuda.backend import CudaMode
 from profiler.devices.cuda.nvml import (
     SW_POWER_CAP,
     GpuSensors,
@@ -35,15 +36,11 @@ from profiler.devices.cuda.queue import (
     describe_gpu,
     usable_torch,
 )
-from profiler.devices.discovery import DeviceStatus, Finding
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.flags import Flag
 from profiler.system.lock import device_lock
 from profiler.system.memory import available_memory_mb
-
-LaunchMode = Literal["graph", "eager"]
-CacheMode = Literal["hot", "cold"]
 
 MIN_GRAPH_SAMPLE_MS = 0.1  # events resolve 0.5 µs
 MIN_EAGER_SAMPLE_MS = 2.0  # the host's jitter is that of a CPU
@@ -51,56 +48,8 @@ CLOCK_TOLERANCE = 0.02  # between two blocks
 MIN_ENERGY_WINDOW_S = 2.0  # counters advance every 20 to 100 ms
 ENERGY_SAMPLE_MS = 200.0
 ENERGY_GRAPH_MS = 5.0  # replayed: a graph of a whole sample would have tens of thousands of nodes
+GRAPH = CudaMode()
 SHORTEST_RUN_MS = 1e-3  # no kernel is shorter, but two events can be
-
-
-@dataclass(frozen=True, slots=True)
-class CudaMode:
-    """How a GPU is used. All of it is part of a table's device, and of every result's key.
-
-    Attributes:
-        lock_clocks_mhz: hold the SM clock there; None leaves all clocks alone.
-
-    Raises:
-        InvalidInputError: no such mode, or modes that contradict each other.
-    """
-
-    launch: LaunchMode = "graph"
-    l2: CacheMode = "hot"
-    channels_last: bool = False
-    lock_clocks_mhz: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, modes in (("launch", LaunchMode), ("l2", CacheMode)):
-            if getattr(self, name) not in get_args(modes):
-                raise InvalidInputError(
-                    f"unknown {name} mode {getattr(self, name)!r}; known: "
-                    f"{', '.join(get_args(modes))}"
-                )
-        if (self.launch, self.l2) == ("eager", "cold"):
-            raise InvalidInputError(
-                "a cold L2 needs graph launches: while the cache is flushed the host would run "
-                "ahead, and eager launches would cost nothing"
-            )
-        if self.lock_clocks_mhz is not None and self.lock_clocks_mhz < 1:
-            raise InvalidInputError(f"clocks cannot be locked at {self.lock_clocks_mhz} MHz")
-
-    @classmethod
-    def of(cls, info: DeviceInfo) -> CudaMode:
-        """The mode that a table's device was in."""
-        options = dict(info.options)
-        locked = options.get("locked_clock_mhz")
-        return cls(
-            cast(LaunchMode, options["launch"]),
-            cast(CacheMode, options["l2"]),
-            options["memory_format"] == "channels_last",
-            None if locked is None else int(locked),
-        )
-
-
-def recorded_options(info: DeviceInfo) -> dict[str, Any]:
-    """What `open_device` must be told to measure as a table's device did."""
-    return asdict(CudaMode.of(info))
 
 
 class CudaDevice(DeviceBase):
@@ -118,11 +67,10 @@ class CudaDevice(DeviceBase):
 
     def __init__(
         self, index: int = 0, *, threads: int = 1, batch_size: int = 1,
-        precision: str = "float32", launch: LaunchMode = "graph", l2: CacheMode = "hot",
-        channels_last: bool = False, lock_clocks_mhz: int | None = None,
+        precision: str = "float32", mode: CudaMode = GRAPH,
         queue: GpuQueue | None = None, sensors: GpuSensors | None = None,
     ) -> None:  # fmt: skip
-        self.mode = CudaMode(launch, l2, channels_last, lock_clocks_mhz)
+        self.mode = mode
         if threads != 1:
             raise InvalidInputError(f"device cuda has no threads to set, but {threads} were asked")
         if precision not in PRECISIONS:
@@ -132,13 +80,13 @@ class CudaDevice(DeviceBase):
         with ExitStack() as undo:
             if queue is None:
                 require_driver()  # in words of its own
-                queue = TorchQueue(index, precision=precision, channels_last=channels_last)
+                queue = TorchQueue(index, precision=precision, channels_last=mode.channels_last)
             undo.callback(queue.close)
             undo.enter_context(device_lock(f"gpu {queue.gpu.uuid}"))
             sensors = sensors or NvmlSensors(queue.gpu.uuid)
             undo.callback(sensors.close)
-            if lock_clocks_mhz is not None:
-                sensors.lock_clocks(lock_clocks_mhz)
+            if mode.lock_clocks_mhz is not None:
+                sensors.lock_clocks(mode.lock_clocks_mhz)
                 undo.callback(sensors.unlock_clocks)
             self._monitor = monitor.HostMonitor(monitor.allowed_cores())
             self._reading = sensors.read()
@@ -157,7 +105,7 @@ class CudaDevice(DeviceBase):
             max_clock_mhz=sensors.max_clock_mhz,
             os_release=platform.release() or None,
             boot_id=monitor.boot_id(),
-            options=_options(self.mode, precision, queue.gpu),
+            options=_options(mode, precision, queue.gpu),
         )
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
-from profiler.devices.discovery import DeviceStatus, host_status
 from profiler.devices.host import monitor
+from profiler.devices.host.findings import host_status
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
 from profiler.errors import InvalidInputError

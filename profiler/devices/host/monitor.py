@@ -110,18 +110,6 @@ def quietest_cores(count: int, *, probe_s: float = 0.2) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class HostLimits:
-    """Shares of time that other work may take, in percent; more is flagged and warned of."""
-
-    waiting_pct: float
-    steal_pct: float
-    pressure_pct: float
-
-
-HOST_LIMITS = HostLimits(waiting_pct=5.0, steal_pct=1.0, pressure_pct=5.0)
-
-
-@dataclass(frozen=True, slots=True)
 class CoreTicks:
     """Counters of /proc/stat, in ticks."""
 

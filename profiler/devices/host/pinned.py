@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError
+from profiler.measuring.protocol import HOST_LIMITS
+from profiler.system.lock import HOST_CPU, device_lock
 
 
 class PinnedHost(DeviceBase):
-    """The quietest `threads` cores: this process is pinned to them until `close`.
+    """The quietest `threads` cores: locked, and this process pinned to them, until `close`.
 
     Raises:
-        DeviceUnavailableError: fewer cores are allowed than threads were asked for.
+        DeviceUnavailableError: fewer cores are allowed than threads were asked for, or another
+            process measures on them.
     """
 
     min_sample_ms = 2.0
@@ -27,8 +31,11 @@ class PinnedHost(DeviceBase):
                 f"{threads} threads asked for, but this process may use {len(self._allowed)} cores"
             )
         self.threads = threads
+        self._undo = ExitStack()
+        self._undo.enter_context(device_lock(HOST_CPU))
         self.cores = monitor.quietest_cores(threads)
         _pin(self.cores)  # worker threads inherit the affinity of the thread that starts them
+        self._undo.callback(_pin, self._allowed)
         self._monitor = monitor.HostMonitor(self.cores)
 
     def describe(
@@ -59,7 +66,7 @@ class PinnedHost(DeviceBase):
         return self._monitor.state()
 
     def blockers(self) -> Sequence[str]:
-        state, limits = self._monitor.state(), monitor.HOST_LIMITS
+        state, limits = self._monitor.state(), HOST_LIMITS
         found = []
         if state.steal_pct is not None and state.steal_pct > limits.steal_pct:
             found.append(f"the hypervisor takes {state.steal_pct:.0f} % of the core (steal)")
@@ -68,7 +75,7 @@ class PinnedHost(DeviceBase):
         return found
 
     def close(self) -> None:
-        _pin(self._allowed)
+        self._undo.close()
 
 
 def _pin(cores: tuple[int, ...]) -> None:

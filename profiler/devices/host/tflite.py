@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
-from profiler.devices.discovery import DeviceStatus, host_status
 from profiler.devices.host import monitor
+from profiler.devices.host.findings import host_status
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_tflite
 from profiler.errors import InvalidInputError, MeasurementError

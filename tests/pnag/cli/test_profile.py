@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from pnag.cli.app import run
 from predictors.latency.lookup import cost_from_table
+from profiler.errors import DeviceUnavailableError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 
@@ -28,3 +30,18 @@ def test_too_few_networks_leave_the_table_uncalibrated(tmp_path):
     arguments = ["--device", "fake:1", "--quick", "--networks", "1", "--out", str(out), "--quiet"]
     assert run(["profile", *arguments]) == 0
     assert load_table(out).calibration is None
+
+
+@pytest.mark.parametrize("order", [("cuda", "fake"), ("fake", "cuda")])
+def test_a_device_that_fails_leaves_the_others_calibrated(tmp_path, monkeypatch, capsys, order):
+    def no_gpu():
+        raise DeviceUnavailableError("no NVIDIA GPU can be used")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("profiler.devices.cuda.device.require_driver", no_gpu)
+    devices = [option for spec in order for option in ("--device", spec)]
+    assert run(["profile", *devices, "--quick", "--networks", "4", "--json", "--quiet"]) == 4
+    printed = capsys.readouterr()
+    assert printed.err == "pnag: no NVIDIA GPU can be used\n"
+    (table,) = json.loads(printed.out)["tables"]
+    assert load_table(tmp_path / table["path"]).calibration.n_networks == 4

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib.metadata import EntryPoint
-from types import ModuleType
 
 import pytest
 import typer
@@ -13,7 +10,7 @@ from typer.testing import CliRunner
 
 from profiler.cli.profile import register
 from profiler.devices import discovery as status
-from profiler.devices.discovery import DeviceStatus, Finding
+from profiler.devices.backend import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
@@ -57,6 +54,48 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
     assert result.stderr == ""
 
 
+def no_gpu():
+    raise DeviceUnavailableError("no NVIDIA GPU can be used: NVML says no")
+
+
+@pytest.mark.parametrize("order", [("cuda", "fake"), ("fake", "cuda")])
+def test_a_device_that_fails_does_not_touch_the_others(tmp_path, monkeypatch, order):
+    """Whichever comes first: the other is measured and printed, the failure then told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("profiler.devices.cuda.device.require_driver", no_gpu)
+    devices = [option for spec in order for option in ("--device", spec)]
+    result = invoke("profile", *devices, "--quick", "--networks", 0, "--json")
+    assert isinstance(result.exception, DeviceUnavailableError)
+    assert str(result.exception) == "no NVIDIA GPU can be used: NVML says no"
+    assert "cuda: no NVIDIA GPU can be used: NVML says no" in result.stderr
+    (table,) = json.loads(result.stdout)["tables"]
+    assert table["path"] == "tables/fake_mbv3_w1.0_224_quick.json"
+    assert len(load_table(tmp_path / table["path"]).ops) == 96
+
+
+def test_of_several_failures_the_first_is_told_last(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--device", "fake", "--device", "cuda", "--device", "replay:missing.json"]
+    result = invoke("profile", *arguments, "--threads", 2, "--quick", "--networks", 0)
+    assert isinstance(result.exception, InvalidInputError)
+    assert "device cuda has no threads to set" in str(result.exception)
+    assert "replay:missing.json: cannot read missing.json" in result.stderr
+    assert (tmp_path / "tables/fake_mbv3_w1.0_224_t2_quick.json").exists()
+
+
+def test_an_error_of_no_known_kind_does_not_touch_the_others_either(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def broken():
+        raise RuntimeError("an illegal memory access")
+
+    monkeypatch.setattr("profiler.devices.cuda.device.require_driver", broken)
+    devices = ["--device", "cuda", "--device", "fake"]
+    result = invoke("profile", *devices, "--quick", "--networks", 0)
+    assert isinstance(result.exception, RuntimeError)
+    assert (tmp_path / "tables/fake_mbv3_w1.0_224_quick.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -67,7 +106,15 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         (["--device", "fake", "--resolution", 64], "resolution 64 px is outside"),
         (["--device", "fake", "--threads", 0], "at least 1"),
         (["--device", "fake", "--space", "resnet"], "unknown space"),
-        (["--device", "fake", "--launch", "eager"], "are for cuda devices only"),
+        (["--device", "fake", "--device", "gpu"], "unknown device 'gpu'"),
+        (
+            ["--device", "fake", "--launch", "eager"],
+            "--launch, --l2, --channels-last and --lock-clocks are for cuda devices only",
+        ),
+        (
+            ["--device", "cuda", "--benchmark-binary", "benchmark_model"],
+            "--benchmark-binary is for adb devices only",
+        ),
         (["--device", "cuda", "--l2", "warm"], "unknown l2 mode 'warm'; known: hot, cold"),
         (["--device", "fake:1", "--device", "fake:2", "--out", "one.json"], "--out names one"),
         (["--device", "fake", "--out", "."], "cannot write .: it is a directory"),
@@ -120,63 +167,3 @@ def test_devices_names_problems_and_remedies(monkeypatch):
     document = json.loads(invoke("devices", "--json").stdout)
     assert [device["spec"] for device in document["devices"]] == ["cpu", "tflite", "adb:A"]
     assert document["devices"][0]["findings"] == [{"problem": "hog", "remedy": "stop it"}]
-
-
-def test_a_backend_without_its_sdk_is_listed_not_raised(monkeypatch):
-    def import_module(name):
-        raise ModuleNotFoundError("No module named 'sdk'", name="sdk")
-
-    monkeypatch.setattr(status.importlib, "import_module", import_module)
-    assert status.discover_all() == [
-        DeviceStatus(name, "", "", False, "sdk is not installed") for name in status.BACKENDS
-    ]
-
-
-def test_a_backend_that_cannot_be_asked_says_why(monkeypatch):
-    class Module:
-        @staticmethod
-        def discover():
-            raise DeviceUnavailableError("no server")
-
-    monkeypatch.setattr(status, "BACKENDS", ("android",))
-    monkeypatch.setattr(status.importlib, "import_module", lambda name: Module)
-    assert status.discover_all() == [DeviceStatus("android", "", "", False, "no server")]
-
-
-def test_a_backend_of_another_package_is_listed(monkeypatch):
-    ready = DeviceStatus("torch", "this CPU", "torch 2", True)
-    module = ModuleType("torch_device")
-    module.discover = lambda: [ready]
-    monkeypatch.setitem(sys.modules, "torch_device", module)
-    point = EntryPoint("torch", "torch_device:TorchDevice", status.PLUGINS)
-    monkeypatch.setattr(status, "entry_points", lambda group: [point])
-    monkeypatch.setattr(status, "BACKENDS", ())
-    assert status.discover_all() == [ready]
-
-
-def test_what_disturbs_the_host_is_named(monkeypatch):
-    monkeypatch.setattr(status, "_busy_processes", lambda: [(42, "hog", 97.0)])
-    monkeypatch.setattr(status.monitor, "governor", lambda core=0: "powersave")
-    monkeypatch.setattr(status.monitor, "turbo_enabled", lambda: True)
-    monkeypatch.setattr(status.monitor, "smt_active", lambda: True)
-    status.host_findings.cache_clear()
-    problems = [finding.problem for finding in status.host_findings()]
-    status.host_findings.cache_clear()
-    assert "process 42 (hog) uses 97 % of a core" in problems
-    assert "frequency governor is powersave" in problems
-    assert any("turbo" in problem for problem in problems)
-    assert any("hyperthreading" in problem for problem in problems)
-
-
-def test_a_single_core_a_load_and_a_system_without_affinity_are_named(monkeypatch):
-    monkeypatch.setattr(status, "_busy_processes", lambda: [])
-    monkeypatch.setattr(status.monitor, "allowed_cores", lambda: (0,))
-    monkeypatch.setattr(status.monitor, "cpu_pressure_pct", lambda: None)  # a kernel without PSI
-    monkeypatch.setattr(status.os, "getloadavg", lambda: (7.5, 0.0, 0.0))
-    monkeypatch.delattr(status.os, "sched_setaffinity")
-    status.host_findings.cache_clear()
-    problems = [finding.problem for finding in status.host_findings()]
-    status.host_findings.cache_clear()
-    assert "one core only: everything else on it preempts" in problems
-    assert "load is 7.5 on 1 core" in problems
-    assert "threads cannot be pinned on this system" in problems

@@ -22,7 +22,6 @@ from profiler.measuring.campaign import (
     Campaign,
     ProfileRequest,
     default_out,
-    lock_name,
     profile_device,
 )
 from profiler.measuring.journal import Journal, journal_path
@@ -394,15 +393,6 @@ def test_a_device_lost_while_it_is_tidied_up_does_not_take_the_table(tmp_path, m
     with pytest.raises(DeviceUnavailableError, match="could not be cleaned"):
         profile_device(request(tmp_path / "t.json"), SILENT)
     assert load_table(tmp_path / "t.json").ops.keys() == SPACE.distinct_ops().keys()
-
-
-def test_backends_of_one_processor_share_a_lock():
-    info, out = FakeDevice(0).info, Path("t.json")
-    cpu, tflite = (replace(info, platform=name, spec=name) for name in ("cpu", "tflite"))
-    assert lock_name(cpu, out) == lock_name(tflite, Path("other.json"))
-    assert lock_name(replace(info, platform="adb", spec="adb:A"), out) != lock_name(
-        replace(info, platform="adb", spec="adb:B"), out
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.devices.base import Workload
+from profiler.devices.registry import open_device
 from profiler.devices.simulated.fake import FakeDevice, Scenario
-from profiler.measuring.campaign import Campaign, ProfileRequest, lock_name
+from profiler.measuring.campaign import Campaign, ProfileRequest
 from profiler.measuring.follow_up import Bridge, measure_networks
 from profiler.measuring.journal import Journal, journal_path
 from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
-from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()
@@ -76,12 +75,12 @@ def test_without_canaries_only_the_bridge_knows_the_session(tmp_path):
     assert "session_shift" in entry.flags
 
 
-def test_another_process_may_measure_on_a_simulated_device(tmp_path):
+def test_several_processes_may_measure_on_a_simulated_device(tmp_path):
     request = ProfileRequest("fake", SPACE, tmp_path / "t.json", FAST, n_networks=0)
     with Journal(journal_path(request.out)) as journal:
         table = Campaign(request, FakeDevice(0), journal, SILENT).run()
     arch = SPACE.extremes()[0]
-    with device_lock(lock_name(table.device, Path())):  # as it was named once
+    with open_device("fake"):
         [entry] = measure_networks(table, [arch], SILENT, protocol=FAST)
     true_ms = FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
     assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)

@@ -15,7 +15,7 @@ from profiler.devices.base import Workload
 from profiler.devices.fleet import DeviceHost, Failure, FleetDevice
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.measuring.campaign import ProfileRequest, lock_name
+from profiler.measuring.campaign import ProfileRequest
 from profiler.measuring.journal import Journal
 from profiler.measuring.several_devices import profile_devices
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -114,7 +114,7 @@ def test_a_device_of_the_fleet_is_locked_where_it_is(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     first_start = SimpleNamespace(was_current_actor_reconstructed=False)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: first_start)
-    host = DeviceHost("cpu", {}, None)
+    host = DeviceHost("cpu", {})
     with device_lock(HOST_CPU):
         refused = host.describe()
     assert isinstance(refused, Failure)
@@ -126,7 +126,6 @@ def test_a_device_of_the_fleet_is_locked_where_it_is(
     assert host.close() is True
     with device_lock(HOST_CPU):
         pass
-    assert lock_name(described[0], tmp_path, fleet="auto") == "fleet auto cpu"
 
 
 @pytest.fixture
@@ -194,6 +193,34 @@ def test_every_prepare_is_a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("in_process")
+def test_one_process_of_this_computer_at_a_time() -> None:
+    with (
+        FleetDevice("auto", "fake"),
+        pytest.raises(DeviceUnavailableError, match="is measuring on fleet auto fake"),
+    ):
+        FleetDevice("auto", "fake")
+    with FleetDevice("auto", "fake"):
+        pass
+
+
+@pytest.mark.usefixtures("in_process")
+def test_files_that_options_name_are_sent_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program, seen = tmp_path / "benchmark_model", []
+
+    def opened(spec: str, **options: Any) -> FakeDevice:
+        seen.append((options["benchmark_binary"].read_bytes(), options["threads"]))
+        assert options["benchmark_binary"] != program
+        return FakeDevice()
+
+    monkeypatch.setattr(fleet, "open_device", opened)
+    program.write_bytes(b"an ELF file")
+    with FleetDevice("auto", "fake", benchmark_binary=program, threads=2):
+        assert seen == [(b"an ELF file", 2)]
+
+
+@pytest.mark.usefixtures("in_process")
 def test_free_memory_is_that_of_its_own_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeDevice, "free_memory_mb", lambda device: 42.0)
     with FleetDevice("auto", "fake") as device:
@@ -225,7 +252,8 @@ def test_a_failing_phone_does_not_stop_the_others(
         )
         for index, spec in enumerate([f"adb:{locked.serial}", f"adb:{full.serial}"])
     ] + [ProfileRequest("fake", MobileNetV3Space(), table, n_networks=0)]  # fmt: skip
-    with pytest.raises(DeviceUnavailableError, match="accept the USB debugging prompt"):
-        profile_devices(requests, Terminal())
+    profiled = profile_devices(requests, Terminal())
+    assert profiled.tables == (table,)
+    assert isinstance(profiled.failure, DeviceUnavailableError)
+    assert "accept the USB debugging prompt" in str(profiled.failure)
     assert "less than 1 GiB free" in capfd.readouterr().err
-    assert table.exists()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from profiler.devices.base import Workload
+from profiler.devices.cuda.backend import CudaMode
 from profiler.devices.cuda.device import CudaDevice
 from profiler.devices.cuda.nvml import GpuState
 from profiler.devices.cuda.queue import Gpu
@@ -173,6 +174,9 @@ def simulated(
     sensors: ReplayedSensors | None = None,
     **settings: Any,
 ) -> CudaDevice:
+    """Settings of a device, and of its mode."""
+    names = {field.name for field in fields(CudaMode)}
+    mode = CudaMode(**{name: settings.pop(name) for name in names & settings.keys()})
     return CudaDevice(
-        queue=queue or SimulatedQueue(), sensors=sensors or ReplayedSensors(), **settings
+        mode=mode, queue=queue or SimulatedQueue(), sensors=sensors or ReplayedSensors(), **settings
     )

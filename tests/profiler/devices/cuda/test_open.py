@@ -16,13 +16,15 @@ from profiler.cli.profile import register
 from profiler.devices.base import Workload
 from profiler.devices.cuda import device as cuda
 from profiler.devices.cuda import queue as cuda_queue
-from profiler.devices.cuda.device import CudaDevice, CudaMode, discover, gpu_findings
+from profiler.devices.cuda.backend import CudaMode
+from profiler.devices.cuda.device import CudaDevice, discover, gpu_findings
 from profiler.devices.cuda.nvml import GpuState
 from profiler.devices.cuda.queue import Gpu, TorchQueue, as_ours, build, usable_torch
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.network import op_module, randomise_
 from profiler.measuring.protocol import QUICK
+from profiler.measuring.several_devices import Profiled
 from profiler.measuring.sweep import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.testing import LARGE, SMALL, DeviceConformance, network_workload, op_workload
@@ -279,7 +281,7 @@ def test_the_command_line_sets_the_mode(monkeypatch, arguments, settings):
     requests = []
     monkeypatch.setattr(
         "profiler.measuring.several_devices.profile_devices",
-        lambda asked, terminal: requests.extend(asked) or [],
+        lambda asked, terminal: requests.extend(asked) or Profiled(()),
     )
     app = typer.Typer()
     register(app)
@@ -360,7 +362,7 @@ class TestRealGraph(DeviceConformance):
 @pytest.mark.gpu
 class TestRealEager(DeviceConformance):
     def open(self):
-        return CudaDevice(launch="eager", precision="float16", channels_last=True)
+        return CudaDevice(precision="float16", mode=CudaMode("eager", channels_last=True))
 
 
 @pytest.mark.gpu
@@ -382,7 +384,7 @@ def test_modes_order_as_they_must():
     """The host adds to a small network at batch 1; a cold cache adds to an op."""
     latency_ms = {}
     for launch, l2 in (("graph", "hot"), ("graph", "cold"), ("eager", "hot")):
-        with CudaDevice(launch=launch, l2=l2) as device:
+        with CudaDevice(mode=CudaMode(launch, l2)) as device:
             workload = device.prepare(NETWORK)
             latency_ms[launch, l2] = min(workload.sample_ms(10) for _ in range(20))
             workload.close()

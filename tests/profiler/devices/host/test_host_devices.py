@@ -10,6 +10,7 @@ import pytest
 from profiler.devices.base import Workload
 from profiler.devices.host import monitor
 from profiler.devices.host.cpu import CpuDevice, discover
+from profiler.devices.host.tflite import TFLiteDevice
 from profiler.devices.registry import open_device
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice, Scenario
 from profiler.devices.simulated.replay import ReplayDevice
@@ -66,6 +67,16 @@ def test_the_process_is_pinned_to_allowed_cores_until_the_device_is_closed():
     assert os.sched_getaffinity(0) == before
 
 
+def test_the_cores_are_locked_for_every_runtime_until_the_device_is_closed():
+    for first, second in ((CpuDevice, TFLiteDevice), (TFLiteDevice, CpuDevice)):
+        with (
+            first(),
+            pytest.raises(DeviceUnavailableError, match="is measuring on host cpu"),
+        ):
+            second()
+        second().close()
+
+
 def test_a_workload_is_the_same_model_every_time():
     outputs = []
     with CpuDevice() as device:
@@ -106,7 +117,8 @@ def test_a_model_that_does_not_run_is_a_typed_failure():
 def test_one_thread_is_timed_by_its_cpu_time_several_by_the_wall():
     assert monitor.sample_clock_name(1) == "thread_cpu"
     assert monitor.sample_clock_name(2) == "wall"
-    assert dict(CpuDevice().info.options)["clock"] == "thread_cpu"
+    with CpuDevice() as device:
+        assert dict(device.info.options)["clock"] == "thread_cpu"
 
 
 def test_more_threads_than_allowed_cores_are_refused():
