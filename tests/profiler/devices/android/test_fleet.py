@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -256,4 +257,30 @@ def test_a_failing_phone_does_not_stop_the_others(
     assert profiled.tables == (table,)
     assert isinstance(profiled.failure, DeviceUnavailableError)
     assert "accept the USB debugging prompt" in str(profiled.failure)
+    assert "less than 1 GiB free" in capfd.readouterr().err
+
+
+class Deadly:
+    """Ends the process that it is sent to, as the kernel does when memory runs out."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_process_that_is_killed_does_not_stop_the_others(
+    make_phone: Callable[[], Adbd], binary: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    full, table = make_phone(), tmp_path / "fake.json"
+    full.phone.set_free_kib(1000)
+    requests = [
+        ProfileRequest(
+            f"adb:{full.serial}", MobileNetV3Space(), tmp_path / f"{index}.json", n_networks=0,
+            device_options={"benchmark_binary": sent},
+        )
+        for index, sent in enumerate((Deadly(), binary))
+    ] + [ProfileRequest("fake", MobileNetV3Space(), table, n_networks=0)]  # fmt: skip
+    profiled = profile_devices(requests, Terminal())
+    assert profiled.tables == (table,)
+    assert isinstance(profiled.failure, MeasurementError)
+    assert f"the process that measured adb:{full.serial} was killed" in str(profiled.failure)
     assert "less than 1 GiB free" in capfd.readouterr().err
