@@ -26,10 +26,12 @@ from predictors.accuracy.quadratic import Encoding, fit_quadratic
 from predictors.accuracy.tables import AccuracyTable, accuracy_from_table
 from predictors.base import Floats
 from predictors.cost import madds_cost
-from profiler.spaces.base import DEAD, Tokens
-from profiler.spaces.mobilenetv3 import N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space
+from profiler.spaces.base import Tokens
+from profiler.spaces.decisions import decision_graph
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
+GRAPH = decision_graph(SPACE)
 ENCODING = Encoding(tuple(len(position.choices) for position in SPACE.positions))
 FOLDS, REPEATS = 10, 3
 BUDGETS_MADDS = (150e6, 200e6, 250e6, 300e6, 350e6, 400e6, 450e6)
@@ -53,14 +55,6 @@ def read_dynast(path: Path) -> AccuracyTable:
     )
 
 
-def mask(genes: Tokens) -> Tokens:
-    """Tokens of genes [n, 45], which have a choice in every slot."""
-    tokens = genes.reshape(len(genes), N_STAGES, -1).copy()
-    slot = np.repeat(np.arange(SLOTS_PER_STAGE), 2)
-    tokens[:, :, 1:][slot >= tokens[:, :, :1] + 2] = DEAD
-    return tokens.reshape(len(genes), -1)
-
-
 def search(predict: Predict, budget_madds: float, rng: np.random.Generator) -> Tokens:
     """[45] the best predicted architecture within the budget: a plain evolutionary search."""
     cost = madds_cost(SPACE)
@@ -73,9 +67,9 @@ def search(predict: Predict, budget_madds: float, rng: np.random.Generator) -> T
         fresh = rng.integers(0, 3, children.shape, dtype=np.int8)
         children = np.where(rng.random(children.shape) < 0.04, fresh, children)
         pool = np.unique(np.concatenate([genes, children]), axis=0)
-        pool = pool[cost(mask(pool)) <= budget_madds]
-        genes = pool[np.argsort(-predict(mask(pool)))[:300]]
-    best: Tokens = mask(genes[:1])[0]
+        pool = pool[cost(GRAPH.without_dead(pool)) <= budget_madds]
+        genes = pool[np.argsort(-predict(GRAPH.without_dead(pool)))[:300]]
+    best: Tokens = GRAPH.without_dead(genes[:1])[0]
     return best
 
 
@@ -178,7 +172,9 @@ def single_steps(tokens: Tokens) -> dict[str, tuple[Tokens, Tokens]]:
 def plausibility(model: FittedAccuracy, seed: int) -> dict[str, Any]:
     """Extremes, random architectures, and what one step up does to random architectures."""
     sample = SPACE.sample(2000, np.random.default_rng(seed))
-    smallest, largest = (mask(np.full((1, len(SPACE.positions)), c, np.int8)) for c in (0, 2))
+    smallest, largest = (
+        GRAPH.without_dead(np.full((1, len(SPACE.positions)), c, np.int8)) for c in (0, 2)
+    )
     quantiles: NDArray[np.float64] = np.quantile(model.top1(sample), [0, 0.05, 0.5, 0.95, 1])
     steps = {}
     for kind, (before, after) in single_steps(sample).items():

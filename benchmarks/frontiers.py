@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.baselines.nas_mo import HARD, nas_mo
+from benchmarks.baselines.nsga2 import nsga2
 from benchmarks.landscape import Landscape, open_landscape
 from benchmarks.study import (
     BestKnown,
@@ -27,8 +29,6 @@ from benchmarks.study import (
     run_study,
 )
 from pnag.baselines.evolution import regularised_evolution
-from pnag.baselines.nas_mo import HARD, nas_mo
-from pnag.baselines.nsga2 import nsga2
 from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
 from pnag.learning.settings import TrainSettings

@@ -21,12 +21,20 @@ import numpy as np
 import torch
 
 from benchmarks.landscape import Landscape, open_landscape, write_json
-from pnag.baselines.nsga2 import without_dead
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import Run, load_run, train_run
 from predictors.cost import AdditiveCost
 from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, N_SLOTS, N_STAGES, SLOTS_PER_STAGE
+from profiler.spaces.decisions import decision_graph
+from profiler.spaces.mobilenetv3 import (
+    DEPTHS,
+    EXPANDS,
+    KERNELS,
+    N_SLOTS,
+    N_STAGES,
+    SLOTS_PER_STAGE,
+    MobileNetV3Space,
+)
 
 QUICK = TrainSettings(n_evaluations=400, rounds=2, evaluator_steps=10, generator_steps=5)
 
@@ -41,7 +49,8 @@ def to_tokens(samples: list[dict[str, Any]]) -> Tokens:
             for slot in range(stage * SLOTS_PER_STAGE, (stage + 1) * SLOTS_PER_STAGE):
                 row += [EXPANDS.index(sample["e"][slot]), KERNELS.index(sample["ks"][slot])]
         rows.append(row)
-    return without_dead(np.array(rows, dtype=np.int8))
+    graph = decision_graph(MobileNetV3Space())
+    return graph.without_dead(np.array(rows, dtype=np.int8))
 
 
 class Efficiency:
@@ -50,9 +59,9 @@ class Efficiency:
     def __init__(self, cost: AdditiveCost) -> None:
         self.fixed = cost.fixed
         self.block_ms = [
-            {(e, k): float(cost.block[slot, i, j])
+            {(e, k): float(term.values[i, j])
              for i, e in enumerate(EXPANDS) for j, k in enumerate(KERNELS)}
-            for slot in range(N_SLOTS)
+            for term in cost.terms
         ]  # fmt: skip
 
     def get_efficiency(self, sample: dict[str, Any]) -> float:

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from predictors.base import Floats
-from predictors.cost import AdditiveCost, LaunchCost
+from predictors.cost import AdditiveCost, LongestCost
 from predictors.latency.calibration import OpLatency, fit_calibration, usable_networks
 from predictors.latency.features import shape_matrix
-from predictors.latency.lookup import calibrated_cost, table_latency
+from predictors.latency.lookup import network_cost, table_latency
 from predictors.latency.regression import OpRegression, fit_regression
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -75,9 +75,9 @@ def network_errors(table: LatencyTable, unseen: Sequence[NetworkEntry]) -> dict[
     latency = np.array([network.latency_ms for network in unseen])
     lookup = table_latency(table)
 
-    def additive(op_latency_ms: OpLatency, *, calibrated: bool) -> AdditiveCost | LaunchCost:
+    def additive(op_latency_ms: OpLatency, *, calibrated: bool) -> AdditiveCost | LongestCost:
         calibration = fit_calibration(table, op_latency_ms) if calibrated else None
-        return calibrated_cost(space, op_latency_ms, calibration, batch_size)
+        return network_cost(op_latency_ms, calibration).over(space, batch_size=batch_size)
 
     results = {}
     if all(entry.mean_ms for entry in [*table.ops.values(), *unseen]):
@@ -119,7 +119,7 @@ def resplit_coverage(table: LatencyTable, unseen: Sequence[NetworkEntry]) -> dic
         fit, test = order[:N_FIT], order[N_FIT:]
         part = table.model_copy(update={"networks": tuple(everything[i] for i in fit)})
         calibration = fit_calibration(part, lookup)
-        cost = calibrated_cost(space, lookup, calibration, table.device.batch_size)
+        cost = network_cost(lookup, calibration).over(space, batch_size=table.device.batch_size)
         predicted = cost(tokens[test])
         rows.append(_errors(predicted, latency[test]) | _coverage(cost, predicted, latency[test]))
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -165,7 +165,7 @@ def op_errors(table: LatencyTable) -> dict[str, float]:
 def throughput(table: LatencyTable) -> dict[str, float]:
     """Architectures per second of c(α), and of ofa's walk over the same table."""
     space = table.search_space
-    cost = calibrated_cost(space, table_latency(table), None, table.device.batch_size)
+    cost = network_cost(table_latency(table), None).over(space, batch_size=table.device.batch_size)
     tokens = space.sample(BATCH, np.random.default_rng(0))
     seconds = min(_seconds(lambda: cost(tokens)) for _ in range(5))
     package = import_ofa("ofa.nas.efficiency_predictor.latency_lookup_table")
@@ -252,7 +252,7 @@ def _errors(predicted: Floats, latency: Floats) -> dict[str, float]:
 
 
 def _coverage(
-    cost: AdditiveCost | LaunchCost, predicted: Floats, latency: Floats
+    cost: AdditiveCost | LongestCost, predicted: Floats, latency: Floats
 ) -> dict[str, float]:
     figures = {}
     for level in (90, 95):

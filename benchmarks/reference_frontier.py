@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.baselines.annealing import anneal
+from benchmarks.baselines.local_search import local_optimum
+from benchmarks.baselines.nsga2 import nsga2
 from benchmarks.landscape import Landscape, open_landscape, write_json
-from pnag.baselines.annealing import anneal
 from pnag.baselines.evolution import regularised_evolution
-from pnag.baselines.local_search import local_optimum
-from pnag.baselines.nsga2 import nsga2
 from pnag.search.archive import Archive
 from profiler.spaces.base import Tokens
 

@@ -15,9 +15,10 @@ from pnag.search.decoding import decode
 from pnag.search.problem import Problem
 from predictors.base import CostFunction, Floats
 from predictors.cost import madds_cost, params_cost
+from predictors.intervals import interval_ms
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import with_networks
 
 DEFAULT_SAMPLES = 32
 DEFAULT_SHORTLIST = 8
@@ -42,9 +43,7 @@ class Limits:
         bounded = [(cost_of, bound) for cost_of, bound in wanted if bound is not None]
         if not bounded:
             return []
-        space = problem.space
-        if not isinstance(space, MobileNetV3Space):
-            raise InvalidInputError(f"{space.name} states neither MAdds nor parameters")
+        space = with_networks(problem.space, "to count MAdds or parameters of")
         return [(cost_of(space), bound) for cost_of, bound in bounded]
 
 
@@ -227,7 +226,7 @@ def described(
             arch=problem.space.format(row),
             tokens=row,
             latency_ms=float(cost),
-            interval_ms=(float(cost * (1 - half)), float(cost * (1 + half))) if half else None,
+            interval_ms=interval_ms(float(cost), half) if half else None,
             top1=float(accuracy),
             feasible=bool(cost * (1 + margin) <= budget),
             generation_ms=elapsed_ms,

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.tabular import TabularSpace
+from profiler.spaces.base import other_forms
 from profiler.system.user_files import read_json
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pnag.verify import Verification, VerifiedArchitecture
     from profiler.devices.base import DeviceInfo
     from profiler.spaces.base import SearchSpace
+    from profiler.spaces.networks import NetworkSpace
     from profiler.tables.table import Calibration, NetworkEntry
 
 
@@ -36,17 +36,17 @@ def verified_results(verification: Verification, space: SearchSpace) -> dict[str
 
 def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
     row: dict[str, Any] = {"budget_ms": made.budget_ms, "arch": made.arch}
-    if isinstance(space, MobileNetV3Space):
-        row["ofa"] = space.decode(made.tokens).to_ofa()
-    elif isinstance(space, TabularSpace):
-        row["tokens"] = space.values(made.tokens)
-    return row | {
-        "latency_ms": made.latency_ms,
-        "interval_ms": list(made.interval_ms) if made.interval_ms else None,
-        "top1": made.top1,
-        "feasible": made.feasible,
-        "generation_ms": made.generation_ms,
-    }
+    return (
+        row
+        | other_forms(space, made.tokens)
+        | {
+            "latency_ms": made.latency_ms,
+            "interval_ms": list(made.interval_ms) if made.interval_ms else None,
+            "top1": made.top1,
+            "feasible": made.feasible,
+            "generation_ms": made.generation_ms,
+        }
+    )
 
 
 def _measured(row: VerifiedArchitecture) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _summary(verification: Verification) -> dict[str, Any]:
 
 def export_results(
     document: Mapping[str, Any],
-    space: MobileNetV3Space,
+    space: NetworkSpace,
     formats: tuple[str, ...],
     folder: Path,
     *,
@@ -102,13 +102,13 @@ def export_results(
 
     n_named: Counter[str] = Counter()
     for row in document["results"]:
-        arch = space.parse_architecture(row["arch"])
-        network = random_network(space, arch, seed=seed)
+        tokens = space.parse(row["arch"])
+        network = random_network(space, tokens, seed=seed)
         stem = f"{space.name}-{row['budget_ms']:g}ms"
         n_named[stem] += 1
         if n_named[stem] > 1:  # a budget given twice gets two architectures
             stem = f"{stem}-{n_named[stem]}"
-        files = export_network(network, arch, space, formats, folder, stem=stem)
+        files = export_network(network, tokens, space, formats, folder, stem=stem)
         row["files"] = [str(path) for path in files]
 
 

@@ -7,6 +7,8 @@ Leave-one-out residuals stand in for a held-out half (the jackknife of Barber et
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from predictors.base import Floats
@@ -40,3 +42,23 @@ def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:
         for rank, residual in enumerate(ordered)
         if (rank + 1) / (n + 1) >= MIN_COVERAGE
     }
+
+
+def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:
+    """Half-width around c(α), as a fraction of it, that covers at least `confidence`.
+
+    Raises:
+        InvalidInputError: too few residuals for that.
+    """
+    known = [coverage for coverage in relative_quantiles if coverage >= confidence]
+    if not known:
+        raise InvalidInputError(
+            f"no interval for confidence {confidence:g}: the table was not calibrated on "
+            "enough measured networks (pnag profile --networks 30)"
+        )
+    return relative_quantiles[min(known)]
+
+
+def interval_ms(latency_ms: float, half: float) -> tuple[float, float]:
+    """The interval of a relative half-width around a latency."""
+    return latency_ms * (1 - half), latency_ms * (1 + half)

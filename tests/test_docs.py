@@ -105,8 +105,9 @@ def workspace(tmp_path_factory):
         ):
             assert run(line.split()) == 0
         space = MobileNetV3Space()
-        network = random_network(space, space.extremes()[0], seed=0)
-        (onnx,) = export_network(network, space.extremes()[0], space, ("onnx",), folder, stem="net")
+        (tokens,) = space.encode([space.extremes()[0]])
+        network = random_network(space, tokens, seed=0)
+        (onnx,) = export_network(network, tokens, space, ("onnx",), folder, stem="net")
         shutil.copy(onnx, "some_network.onnx")
         shutil.copy("tables/cpu.json", "tables/mine.json")
         Path("proxyless.yaml").write_text(

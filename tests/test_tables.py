@@ -12,7 +12,6 @@ from pnag.supernet.checkpoint import (
     checkpoint_digests,
     load_supernet,
     read_supernet_file,
-    space_facts,
 )
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.spaces.mobilenetv3 import open_space
@@ -69,7 +68,7 @@ def test_table_training_weights_and_readme_tell_of_the_same_supernet(table, reci
     assert weights.facts.items() <= (training | {COMPRESSED_FROM: original}).items()
     assert training["data"] == recipe["data"] == table.dataset
     assert training["data_fingerprint"] == recipe["data_fingerprint"]
-    assert recipe["space"] == space_facts(weights.space)
+    assert recipe["space"] == weights.space.facts
 
 
 def test_the_weights_are_small_and_export_with_the_recipe_of_the_table(space, monkeypatch):

@@ -74,7 +74,7 @@ def generate(
     from pnag.search.budget import parse_budget_ms, parse_count
     from predictors.intervals import check_confidence
     from profiler.spaces.export import parse_formats
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.networks import with_networks
 
     if (export is None) != (out is None):
         raise InvalidInputError("--export and --out belong together")
@@ -89,8 +89,7 @@ def generate(
     )
     trained = load_run(run)
     space = trained.problem.space
-    if (verify_on or formats) and not isinstance(space, MobileNetV3Space):
-        raise InvalidInputError(f"{space.name} has no networks to measure or to export")
+    networks = with_networks(space, "to measure or to export") if verify_on or formats else None
     if out is not None:
         refuse_unwritable(out / "network")
     if verify_on:
@@ -108,6 +107,6 @@ def generate(
             budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
         )
         document = generated_results(made, space)
-    if out is not None and isinstance(space, MobileNetV3Space):
-        export_results(document, space, formats, out, seed=seed)
+    if out is not None and networks is not None:
+        export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document))

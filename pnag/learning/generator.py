@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pnag.search.decoding import Trajectory
 from pnag.search.policies import Floats32, LstmPolicy
-from pnag.search.token_graph import TokenGraph
+from profiler.spaces.decisions import DecisionGraph
 
 
 class Generator(nn.Module):
@@ -22,7 +22,7 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        graph: TokenGraph,
+        graph: DecisionGraph,
         n_budgets: int,
         *,
         n_hidden: int = 64,

@@ -26,9 +26,8 @@ from pnag.runs.run import Run, load_run, read_config
 from pnag.search.archive import Archive
 from pnag.search.frontier import Frontier, FrontierPoint
 from predictors.base import Floats
-from predictors.latency.lookup import calibration_of, table_latency
+from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig
 from profiler.measuring.journal import journal_path
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
@@ -143,15 +142,9 @@ def gather(
 
 def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dict[str, float]:
     """What each op of the table's space adds to c(α), by key."""
-    from predictors.latency.calibration import op_factor
-
-    latency_ms = table_latency(table)
-
-    def added_ms(op: OpConfig) -> float:
-        return latency_ms(op) * (op_factor(calibration, op) if calibration else 1.0)
-
+    by_table = network_cost(table_latency(table), calibration).sums[-1]
     ops = table.search_space.distinct_ops(batch_size=table.device.batch_size)
-    return {key: added_ms(op) for key, op in ops.items()}
+    return {key: by_table.op_cost(op) for key, op in ops.items()}
 
 
 # --- Parts ---------------------------------------------------------------------------------

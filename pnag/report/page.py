@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 from pnag.report.contents import Choice, Contents, op_latencies_ms
@@ -16,7 +17,8 @@ from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from pnag.search.frontier import Frontier
 from profiler.graph.ops import OpConfig, OpKind, parse_key
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.base import Tokens
+from profiler.spaces.networks import NetworkSpace, network_ops
 from profiler.tables.table import LatencyTable
 
 SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")
@@ -137,20 +139,33 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         "top1": made.top1,
         "measured": vars(choice.measured) if choice.measured else None,
     }
-    if isinstance(space, MobileNetV3Space) and contents.table:
-        arch, batch_size = space.decode(made.tokens), contents.table.device.batch_size
+    if isinstance(space, NetworkSpace) and contents.table:
+        batch_size = contents.table.device.batch_size
+        ops = network_ops(space, made.tokens)
         return document | {
-            "depths": arch.depths,
-            "expands": arch.expand_ratios,
-            "ops": [index[op.key] for op in space.ops(arch, batch_size=batch_size)],
-            "madds": space.madds(arch),
-            "params": space.params(arch),
+            **_stages(space, made.tokens),
+            "ops": [index[op.key] for op in network_ops(space, made.tokens, batch_size=batch_size)],
+            "madds": sum(op.madds for op in ops),
+            "params": sum(op.params for op in ops),
         }
     values = [
         position.choices[token] if token >= 0 else None
         for position, token in zip(space.positions, made.tokens, strict=True)
     ]
     return document | {"values": values}
+
+
+def _stages(space: NetworkSpace, tokens: Tokens) -> dict[str, list[int]]:
+    """Blocks in each stage, which are those under one condition, and the blocks' expand ratios."""
+    expands: dict[int, list[int]] = {}
+    for segment in space.segments():
+        ops = segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
+        condition = space.positions[segment.positions[0]].active_if if segment.positions else None
+        if condition:
+            expands.setdefault(condition.position, [])
+            expands[condition.position] += [op.mid_channels // op.in_channels for op in ops]
+    stages = list(expands.values())
+    return {"depths": [len(blocks) for blocks in stages], "expands": [*chain(*stages)]}
 
 
 def _frontier(frontier: Frontier) -> dict[str, list[Any]]:

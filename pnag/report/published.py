@@ -9,7 +9,7 @@ from pathlib import Path
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.user_files import parse_csv, read_text
 
 NAME_COLUMNS = ("name", "architecture", "model")
@@ -52,7 +52,7 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
         columns, records = parse_csv(text, path)
         if "latency_ms" in columns:
             return _networks(path, columns, records)
-    if not isinstance(space, MobileNetV3Space):
+    if not isinstance(space, NetworkSpace):
         raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct")
     from predictors.accuracy.tables import load_accuracy_table
 

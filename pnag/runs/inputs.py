@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pnag.search.problem import Problem
 from predictors.base import AccuracyModel
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def table_inputs(
 
 
 def _accuracy(
-    space: MobileNetV3Space, table: Path | None, model: Path | None, seed: int
+    space: NetworkSpace, table: Path | None, model: Path | None, seed: int
 ) -> tuple[AccuracyModel, InputFile]:
     from predictors.accuracy.models import FittedAccuracy, embedded_accuracy, load_accuracy_model
     from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table

@@ -8,9 +8,9 @@ import numpy as np
 
 from pnag.search.frontier import non_dominated
 from pnag.search.problem import Problem
-from pnag.search.token_graph import Ints
 from predictors.base import Floats
 from profiler.spaces.base import Tokens
+from profiler.spaces.decisions import Ints
 
 
 @dataclass(frozen=True)

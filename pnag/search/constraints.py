@@ -15,9 +15,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.search.token_graph import ROOT, Ints, TokenGraph
 from predictors.base import Floats
 from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.decisions import ROOT, DecisionGraph, Ints
 
 Bools = NDArray[np.bool_]
 
@@ -37,15 +37,15 @@ class Constraints:
         low: [N, n] cheapest completion of each node. high: [N, n] the dearest.
     """
 
-    graph: TokenGraph
+    graph: DecisionGraph
     edges: Floats
     completion: Floats
     low: Floats
     high: Floats
 
     @classmethod
-    def of(cls, graph: TokenGraph, costs: Sequence[Floats]) -> Constraints:
-        """From [N, C] edge costs (`TokenGraph.edge_costs`), one array per bound."""
+    def of(cls, graph: DecisionGraph, costs: Sequence[Floats]) -> Constraints:
+        """From [N, C] what each choice adds, one array per bound."""
         edges = np.stack(costs, axis=-1)
         low = _extreme_completions(graph, edges)
         high = -_extreme_completions(graph, -edges)
@@ -104,14 +104,14 @@ class Constraints:
         return tightest
 
 
-def _with_edges(graph: TokenGraph, edges: Floats, after: Floats) -> Floats:
+def _with_edges(graph: DecisionGraph, edges: Floats, after: Floats) -> Floats:
     """[N, C, W, n] edge plus [N, W, n] completions of the node behind it."""
     total = edges[:, :, None, :] + after[graph.successor]
     total[graph.successor < 0] = np.nan  # never within any bound, not even an infinite one
     return total
 
 
-def _extreme_completions(graph: TokenGraph, edges: Floats) -> Floats:
+def _extreme_completions(graph: DecisionGraph, edges: Floats) -> Floats:
     """[N, n] cheapest completion of every node, by each cost alone."""
     low = np.zeros((len(graph.position), edges.shape[2]))
     for nodes in reversed(graph.layers):
@@ -128,7 +128,7 @@ def _weightings(n_bounds: int) -> Floats:
     return (np.array(lattice) + 1e-6) / steps
 
 
-def _weighted_completions(graph: TokenGraph, edges: Floats, weights: Floats) -> Floats:
+def _weighted_completions(graph: DecisionGraph, edges: Floats, weights: Floats) -> Floats:
     """[N, W, n] completions of every node, the cheapest under each of [W, n] weightings."""
     kept = np.zeros((len(graph.position), len(weights), edges.shape[2]))
     for nodes in reversed(graph.layers):

@@ -8,9 +8,9 @@ import numpy as np
 
 from pnag.search.constraints import ROUNDING, Bools, Constraints
 from pnag.search.policies import Policy
-from pnag.search.token_graph import ROOT, Ints
 from predictors.base import Floats
 from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.decisions import ROOT, Ints
 
 
 @dataclass(frozen=True)

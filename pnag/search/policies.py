@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.search.constraints import Bools
-from pnag.search.token_graph import Ints
 from predictors.base import Floats
 from profiler.spaces.base import DEAD, Tokens
+from profiler.spaces.decisions import Ints
 
 Floats32 = NDArray[np.float32]
 

@@ -11,11 +11,10 @@ import numpy as np
 from pnag.search.constraints import Constraints
 from pnag.search.decoding import decode
 from pnag.search.policies import UniformPolicy
-from pnag.search.token_graph import NotAdditiveError, TokenGraph, token_graph
 from predictors.base import AccuracyModel, CostFunction, Floats
-from predictors.cost import LaunchCost
-from predictors.latency.additive_fit import fit_additive
+from predictors.cost import AdditiveCost, LongestCost, fit_additive
 from profiler.spaces.base import SearchSpace, Tokens
+from profiler.spaces.decisions import DecisionGraph, decision_graph
 
 FIT_SAMPLES = 4000
 
@@ -29,36 +28,43 @@ class Problem:
     accuracy: AccuracyModel
 
     @cached_property
-    def graph(self) -> TokenGraph:
-        return token_graph(self.space)
+    def graph(self) -> DecisionGraph:
+        return decision_graph(self.space)
 
     @cached_property
     def constraints(self) -> Constraints:
         """The budget alone: one bound, or on a queued device the same one on both ends.
 
-        Exact for an additive cost and the longer of two, else by the best additive fit.
+        Exact for an additive cost and the longest of several, else by the best additive fit.
         """
-        return Constraints.of(self.graph, self._edges)
+        return Constraints.of(self.graph, self._edge_costs(self.cost))
 
     def constraints_with(self, others: Sequence[CostFunction]) -> Constraints:
         """Bounds on the cost and on others beside it."""
         if not others:
             return self.constraints
-        edges = [self.graph.edge_costs(cost) for cost in others]
-        return Constraints.of(self.graph, [*self._edges, *edges])
+        costs = [self.cost, *others]
+        return Constraints.of(self.graph, [e for cost in costs for e in self._edge_costs(cost)])
 
-    @cached_property
-    def _edges(self) -> list[Floats]:
-        """[N, C] edge costs of the cost, of its two ends, or of its additive fit: decoding under
-        a fit aims well, and `generate` checks every architecture by the cost itself."""
-        if isinstance(self.cost, LaunchCost):
-            return [self.graph.edge_costs(part) for part in self.cost.parts]
-        try:
-            return [self.graph.edge_costs(self.cost)]
-        except NotAdditiveError:
-            tokens = self.space.sample(FIT_SAMPLES, np.random.default_rng(0))
-            fit = fit_additive(tokens, self.cost(tokens), self.cost.unit)
-            return [self.graph.edge_costs(fit)]
+    def _edge_costs(self, cost: CostFunction) -> list[Floats]:
+        """[N, C] what each choice adds to a cost, or to each of its parts, or to its fit.
+
+        Decoding under a fit aims well, and `generate` checks every architecture by the cost
+        itself.
+        """
+        graph = self.graph
+        if isinstance(cost, LongestCost):
+            return [part.edge_costs(graph) for part in cost.parts]
+        if isinstance(cost, AdditiveCost):
+            return [cost.edge_costs(graph)]
+        if graph.is_tree:  # so that any function of a path is one of its last choice
+            nodes, choices, tokens = graph.endings()
+            edges = np.zeros(graph.successor.shape)
+            edges[nodes, choices] = cost(tokens)
+            return [edges]
+        tokens = self.space.sample(FIT_SAMPLES, np.random.default_rng(0))
+        n_choices = [len(position.choices) for position in self.space.positions]
+        return [fit_additive(graph.joint, n_choices, tokens, cost(tokens)).edge_costs(graph)]
 
     @cached_property
     def reachable_ms(self) -> tuple[float, float]:

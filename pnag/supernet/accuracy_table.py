@@ -16,7 +16,6 @@ from pnag.supernet.checkpoint import (
     file_digest,
     only_subnet,
     refuse_untrained,
-    space_facts,
 )
 from pnag.supernet.data import Dataset, fingerprint
 from pnag.supernet.elastic import ElasticMobileNetV3
@@ -84,7 +83,7 @@ def evaluate_subnets(
 def _job(request: EvaluationRequest, space: MobileNetV3Space, dataset: Dataset) -> EvaluationJob:
     settings, digest = request.settings, file_digest(request.checkpoint)
     recipe = {
-        "checkpoint_sha256": digest, "space": space_facts(space),
+        "checkpoint_sha256": digest, "space": space.facts,
         "data": dataset.name, "data_fingerprint": fingerprint(dataset),
         "settings": asdict(settings),
     }  # fmt: skip
@@ -139,7 +138,7 @@ def exported_settings(
         raise InvalidInputError(
             f"{recipe} is of another checkpoint: {own[:12]}, this is {digests[0][:12]}"
         )
-    if of_space != space_facts(space):
+    if of_space != space.facts:
         raise InvalidInputError(f"{recipe} is of {of_space}, not of {space}")
     if of_data != fingerprint(data):
         raise InvalidInputError(f"{recipe} is of other images than those given (--held-out?)")

@@ -56,14 +56,6 @@ class SupernetFile:
         write_tensors(path, self.tensors, described(SCHEMA, self.facts))
 
 
-def space_facts(space: MobileNetV3Space) -> dict[str, Any]:
-    return {
-        "space": space.name,
-        "width_mult": space.width_mult,
-        "resolution_px": space.resolution_px,
-    }
-
-
 def space_of(facts: Mapping[str, Any]) -> MobileNetV3Space:
     """The space that a file of ours belongs to."""
     return open_space(facts["space"], facts["width_mult"], facts["resolution_px"])

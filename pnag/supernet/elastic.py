@@ -8,7 +8,6 @@ one times a learned matrix (7 -> 5 -> 3), a smaller depth drops the last blocks 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import cast
 
@@ -24,7 +23,6 @@ from profiler.spaces.mobilenetv3 import (
     EXPANDS,
     KERNELS,
     N_SLOTS,
-    SLOTS_PER_STAGE,
     Architecture,
     MobileNetV3Space,
 )
@@ -204,7 +202,7 @@ class ElasticMobileNetV3(nn.Module):
 
     def forward(self, x: Tensor, arch: Architecture) -> Tensor:
         x = self.blocks[0](self.first_conv(x))
-        for slot, expand, kernel in active_blocks(arch):
+        for slot, expand, kernel in arch.blocks():
             x = self.blocks[slot + 1](x, expand, kernel)
         x = self.global_avg_pool(self.final_expand_layer(x))
         return cast(Tensor, self.classifier(self.feature_mix_layer(x)))
@@ -219,7 +217,7 @@ class ElasticMobileNetV3(nn.Module):
             for name, tensor in self.state_dict().items()
             if not name.startswith("blocks.") or name.startswith("blocks.0.")
         }
-        for index, (slot, expand, kernel) in enumerate(active_blocks(arch), start=1):
+        for index, (slot, expand, kernel) in enumerate(arch.blocks(), start=1):
             block = cast(ElasticBlock, self.blocks[slot + 1])
             part = block.static_state(expand, kernel)
             state |= {f"blocks.{index}.{name}": tensor for name, tensor in part.items()}
@@ -241,12 +239,3 @@ class ElasticMobileNetV3(nn.Module):
             if cast(ElasticBlock, block).has_shortcut:
                 layers = cast(ElasticInvertedResidual, block.conv).point_linear
                 nn.init.zeros_(cast(ElasticBatchNorm, layers["bn"]).bn.weight)
-
-
-def active_blocks(arch: Architecture) -> Iterator[tuple[int, int, int]]:
-    """(slot 0-19, expand ratio, kernel) of every active block, in order of execution."""
-    choices = zip(arch.expand_ratios, arch.kernel_sizes, strict=True)
-    for stage, depth in enumerate(arch.depths):
-        for within in range(depth):
-            expand, kernel = next(choices)
-            yield stage * SLOTS_PER_STAGE + within, expand, kernel

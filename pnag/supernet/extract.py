@@ -60,7 +60,8 @@ def extract_subnet(
         evaluator.recalibrate(network)
         top1 = evaluator.top1(network)
     cast(Any, network).to("cpu", memory_format=torch.contiguous_format)
-    files = export_network(network, arch, supernet.space, formats, folder, stem="subnet")
+    (tokens,) = supernet.space.encode([arch])
+    files = export_network(network, tokens, supernet.space, formats, folder, stem="subnet")
     if calibration is not None:
         files.append(_export_int8(network, supernet, calibration, folder))
     return Extracted(arch, files, difference, top1)

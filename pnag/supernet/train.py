@@ -25,7 +25,6 @@ from pnag.supernet.checkpoint import (
     file_digest,
     load_named,
     load_supernet,
-    space_facts,
 )
 from pnag.supernet.data import N_DRAWS, Dataset, fingerprint, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
@@ -324,7 +323,7 @@ class Trainer:
     @property
     def facts(self) -> dict[str, Any]:
         """What the weights are of, whatever the step."""
-        return space_facts(self.space) | self._origin | {"settings": asdict(self.settings)}
+        return self.space.facts | self._origin | {"settings": asdict(self.settings)}
 
     def restore(self, file: SupernetFile) -> None:
         """Go on where `file` was saved.

@@ -21,7 +21,8 @@ from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.base import AccuracyModel, Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3 import open_space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import (
     described,
     description_of,
@@ -29,6 +30,7 @@ from profiler.system.tensor_files import (
     read_arrays,
     write_arrays,
 )
+from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-model/1"
 EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"
@@ -77,11 +79,11 @@ class FittedAccuracy:
             prediction; may be empty.
     """
 
-    space: MobileNetV3Space
+    space: NetworkSpace
     model: QuadraticModel
     provenance: Provenance
     held_out: HeldOut
-    rows: Tokens = field(default_factory=lambda: np.empty((0, 45), np.int8))
+    rows: Tokens = field(default_factory=lambda: np.empty((0, 0), np.int8))
     rows_top1: Floats = field(default_factory=lambda: np.empty(0))
 
     def top1(self, tokens: Tokens) -> Floats:
@@ -111,7 +113,7 @@ class FittedAccuracy:
         return keys[order], order
 
 
-def embedded_accuracy(space: MobileNetV3Space) -> FittedAccuracy:
+def embedded_accuracy(space: NetworkSpace) -> FittedAccuracy:
     """ImageNet top-1 of Once-for-All subnets without fine-tuning (`mbv3`, w1.0, 224 px).
 
     Raises:
@@ -121,13 +123,13 @@ def embedded_accuracy(space: MobileNetV3Space) -> FittedAccuracy:
         fitted = _read(path)
     if fitted.space != space:
         raise InvalidInputError(
-            f"no accuracies of {describe(space)} are built in (only of {describe(fitted.space)}); "
+            f"no accuracies of {space} are built in (only of {fitted.space}); "
             "give your own with --accuracy-table or --accuracy-model"
         )
     return fitted
 
 
-def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
+def load_accuracy_model(path: Path, space: NetworkSpace) -> AccuracyModel:
     """Read our safetensors, or Once-for-All's accuracy predictor (a PyTorch checkpoint).
 
     Raises:
@@ -137,9 +139,7 @@ def load_accuracy_model(path: Path, space: MobileNetV3Space) -> AccuracyModel:
         return load_ofa_accuracy(path, space)
     fitted = _read(path)
     if fitted.space != space:
-        raise InvalidInputError(
-            f"{path} is a model of {describe(fitted.space)}, not of {describe(space)}"
-        )
+        raise InvalidInputError(f"{path} is a model of {fitted.space}, not of {space}")
     return fitted
 
 
@@ -155,16 +155,11 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
         arrays |= {"rows": model.rows, "rows_top1": model.rows_top1}
     description = {
         "schema": SCHEMA,
-        "space": asdict(model.space),
+        "space": SpaceRef.of(model.space).model_dump(),
         "provenance": asdict(model.provenance),
         "held_out": asdict(model.held_out),
     }
     write_arrays(path, arrays, described(METADATA, description))
-
-
-def describe(space: MobileNetV3Space) -> str:
-    """The space in words, for messages."""
-    return f"{space.name} width {space.width_mult:g} at {space.resolution_px} px"
 
 
 def _read(path: Path) -> FittedAccuracy:
@@ -177,7 +172,7 @@ def _read(path: Path) -> FittedAccuracy:
 
 def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedAccuracy:
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
-    space = MobileNetV3Space(**description["space"])
+    space = open_space(**description["space"])
     ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
     d = sum(n - 1 for n in encoding.n_choices)
     if encoding.n_choices != tuple(len(p.choices) for p in space.positions):

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3 import EXPANDS, KERNELS, N_SLOTS, N_STAGES, MobileNetV3Space
+from profiler.spaces.base import SearchSpace, Tokens
+from profiler.spaces.networks import NetworkSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[np.float32]
+OneHot = tuple[tuple[int, ...], int]  # token positions, and how many choices each has
 
 BIN_PX = 16
 FIRST_BIN_PX = 112
 N_BINS = 8
-BLOCK_FEATURES = N_SLOTS * (len(KERNELS) + len(EXPANDS))
 CHUNK_ROWS = 4096
 # Image sizes by their number, for the layout whose files do not name them: the encoder's
 # default, the accuracy data set's default, the tutorial's bins, and the supernet's own sizes.
@@ -48,10 +48,12 @@ class OfaAccuracyPredictor:
     """The MLP, ReLU between layers.
 
     Attributes:
+        blocks: where the kernels and the expand ratios stand.
         layers: weights [out, in] and biases [out]. resolution: one-hot row.
         resolution_first: whether it precedes kernels and expands.
     """
 
+    blocks: tuple[OneHot, OneHot]
     layers: tuple[tuple[Array, Array], ...]
     resolution: Array
     resolution_first: bool
@@ -70,16 +72,15 @@ class OfaAccuracyPredictor:
         return values + self.base
 
     def _features(self, tokens: Tokens) -> Array:
-        by_stage = tokens.reshape(len(tokens), N_STAGES, -1)
-        expands, kernels = by_stage[:, :, 1::2], by_stage[:, :, 2::2]
         resolution = np.broadcast_to(self.resolution, (len(tokens), len(self.resolution)))
-        parts = [_one_hot(kernels), _one_hot(expands), resolution]
+        parts = [_one_hot(tokens[:, list(at)], n) for at, n in self.blocks]
+        parts.append(resolution)
         if self.resolution_first:
             parts = [parts[-1], *parts[:-1]]
         return np.concatenate(parts, axis=1)
 
 
-def load_ofa_accuracy(path: Path, space: MobileNetV3Space) -> OfaAccuracyPredictor:
+def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
     """Read a checkpoint; only tensors are read, no code of the file is run.
 
     The file names neither width nor supernet: that it fits `space` is for the user to know.
@@ -118,9 +119,7 @@ def _read_state(path: Path) -> dict[str, Array]:
     return {key: value.detach().float().numpy() for key, value in state.items()}
 
 
-def _from_state(
-    state: dict[str, Array], space: MobileNetV3Space, path: Path
-) -> OfaAccuracyPredictor:
+def _from_state(state: dict[str, Array], space: NetworkSpace, path: Path) -> OfaAccuracyPredictor:
     resolution_first = "base_acc" in state
     names = [f"layers.{i}.0" for i in range(3)] + ["layers.3"]
     if not resolution_first:
@@ -138,11 +137,14 @@ def _from_state(
         ) from None
     shapes = [weight.shape for weight, _ in layers]
     chained = all(a[0] == b[1] for a, b in pairwise(shapes))
-    n_sizes = shapes[0][1] - BLOCK_FEATURES
+    blocks = _positions(space, ".kernel"), _positions(space, ".expand")
+    n_sizes = shapes[0][1] - sum(len(at) * n for at, n in blocks)
     if state or not chained or shapes[-1][0] != 1 or n_sizes < 1:
         raise InvalidInputError(f"{path} is no Once-for-All accuracy predictor: layers {shapes}")
-    resolution = _resolution(n_sizes, space.resolution_px, exact=resolution_first, path=path)
-    return OfaAccuracyPredictor(tuple(layers), resolution, resolution_first, base)
+    resolution = _resolution(
+        n_sizes, space.facts["resolution_px"], exact=resolution_first, path=path
+    )
+    return OfaAccuracyPredictor(blocks, tuple(layers), resolution, resolution_first, base)
 
 
 def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) -> Array:
@@ -159,8 +161,13 @@ def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) ->
     return row
 
 
-def _one_hot(choices: Tokens) -> Array:
-    """[n, 60] of choices [n, 5, 4]; dead blocks are all zero."""
-    hot = choices.reshape(len(choices), -1, 1) == np.arange(3, dtype=np.int8)
+def _positions(space: SearchSpace, suffix: str) -> OneHot:
+    at = [i for i, position in enumerate(space.positions) if position.name.endswith(suffix)]
+    return tuple(at), max((len(space.positions[i].choices) for i in at), default=0)
+
+
+def _one_hot(choices: Tokens, n_choices: int) -> Array:
+    """[n, m · C] of choices [n, m]; dead blocks are all zero."""
+    hot = choices[:, :, None] == np.arange(n_choices, dtype=np.int8)
     one_hot: Array = hot.reshape(len(choices), -1).astype(np.float32)
     return one_hot

@@ -17,12 +17,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance, describe
+from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance
 from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, parse_csv, parse_json, read_text, validated
 from profiler.tables.table import SpaceRef
@@ -69,7 +69,7 @@ class AccuracyTable:
         tokens: [n, 45]. top1: [n] fractions; the mean where the file lists one repeatedly.
     """
 
-    space: MobileNetV3Space
+    space: NetworkSpace
     tokens: Tokens
     top1: Floats
     dataset: str
@@ -78,7 +78,7 @@ class AccuracyTable:
 
     @staticmethod
     def of(
-        space: MobileNetV3Space,
+        space: NetworkSpace,
         rows: Iterable[tuple[Tokens, float]],
         *,
         dataset: str,
@@ -96,7 +96,7 @@ class AccuracyTable:
     def to_json(self) -> str:
         """The file's text in our layout."""
         document = AccuracyFile(
-            space=_space_ref(self.space),
+            space=SpaceRef.of(self.space),
             dataset=self.dataset,
             source=self.source,
             rows=tuple(
@@ -111,7 +111,7 @@ class AccuracyTable:
         write_text_atomic(path, self.to_json())
 
 
-def load_accuracy_table(path: Path, space: MobileNetV3Space) -> AccuracyTable:
+def load_accuracy_table(path: Path, space: NetworkSpace) -> AccuracyTable:
     """Read any of the three layouts; the file's content, not its name, tells which.
 
     Raises:
@@ -126,17 +126,17 @@ def load_accuracy_table(path: Path, space: MobileNetV3Space) -> AccuracyTable:
     return _read_published(path, document, space)
 
 
-def _read_own(path: Path, document: dict[str, Any], space: MobileNetV3Space) -> AccuracyTable:
+def _read_own(path: Path, document: dict[str, Any], space: NetworkSpace) -> AccuracyTable:
     check_schema(document, SCHEMA, path)
     table = validated(AccuracyFile, document, path)
-    wanted = _space_ref(space)
+    wanted = SpaceRef.of(space)
     if table.space != wanted:
         raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
     rows = [(_parse(path, i, row.arch, space), row.top1) for i, row in enumerate(table.rows)]
     return AccuracyTable.of(space, rows, dataset=table.dataset, source=table.source)
 
 
-def _read_csv(path: Path, text: str, space: MobileNetV3Space) -> AccuracyTable:
+def _read_csv(path: Path, text: str, space: NetworkSpace) -> AccuracyTable:
     header, records = parse_csv(text, path)
     columns = [name for name in header if name in CSV_COLUMNS]
     if "arch" not in header or len(columns) != 1:
@@ -158,14 +158,15 @@ def _read_csv(path: Path, text: str, space: MobileNetV3Space) -> AccuracyTable:
     return AccuracyTable.of(space, rows, dataset="unknown", source=path.name)
 
 
-def _read_published(path: Path, document: Any, space: MobileNetV3Space) -> AccuracyTable:
+def _read_published(path: Path, document: Any, space: NetworkSpace) -> AccuracyTable:
     """Its accuracies are at 224 px; a percentage is told from a fraction by the whole column."""
-    if space.name != "mbv3" or space.resolution_px != PUBLISHED_RESOLUTION_PX:
+    ref = SpaceRef.of(space)
+    if ref.name != "mbv3" or ref.resolution_px != PUBLISHED_RESOLUTION_PX:
         raise InvalidInputError(
             f"{path} is in the layout of published mbv3 accuracies at "
-            f"{PUBLISHED_RESOLUTION_PX} px, not of {describe(space)}"
+            f"{PUBLISHED_RESOLUTION_PX} px, not of {space}"
         )
-    width = f"w{space.width_mult:.1f}"
+    width = f"w{ref.width_mult:.1f}"
     try:
         if isinstance(document, dict):
             document = [{"arch": arch} | entry for arch, entry in document.items()]
@@ -198,7 +199,7 @@ def _with_inactive_blocks(arch: Any) -> Any:
     return {"d": depths, "ks": kernels, "e": expands}
 
 
-def _parse(path: Path, index: int, arch: Any, space: MobileNetV3Space) -> Tokens:
+def _parse(path: Path, index: int, arch: Any, space: NetworkSpace) -> Tokens:
     try:
         return space.parse(arch if isinstance(arch, str) else json.dumps(arch))
     except InvalidInputError as error:
@@ -215,13 +216,9 @@ def _number(path: Path, index: int, value: Any) -> float:
     return number
 
 
-def _space_ref(space: MobileNetV3Space) -> SpaceRef:
-    return SpaceRef(name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px)
-
-
 def accuracy_from_table(
     table: AccuracyTable,
-    space: MobileNetV3Space,
+    space: NetworkSpace,
     *,
     seed: int = 0,
     folds: int = FOLDS,
@@ -237,7 +234,7 @@ def accuracy_from_table(
         InvalidInputError: another space, fewer than 30 architectures, or all equal.
     """
     if table.space != space:
-        raise InvalidInputError(f"accuracies of {describe(table.space)}, not of {describe(space)}")
+        raise InvalidInputError(f"accuracies of {table.space}, not of {space}")
     if len(table.top1) < MIN_ROWS:
         raise InvalidInputError(
             f"{table.source}: {len(table.top1)} distinct architectures; "

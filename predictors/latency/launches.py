@@ -19,18 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
-from predictors.cost import AdditiveCost, LaunchCost, additive_cost
+from predictors.cost import LongestCost, NetworkCost, OpSum
 from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 from profiler.tables.table import Calibration
 
@@ -121,11 +122,17 @@ class Law:
             )
         return sum(self.costs[name] * amount for name, amount in terms.items() if amount)
 
+    def sum_over(self, terms: Callable[[OpConfig], Terms]) -> OpSum:
+        """The law over the ops of a network, each of which is priced once."""
+        return OpSum(self.fixed_ms, cache(lambda op: self.op_ms(terms(op))))
 
-def launch_law(calibration: Calibration) -> Law | None:
+
+def launches_of(calibration: Calibration) -> OpSum | None:
     """The launches of a calibration, if it has any."""
     launch = calibration.launch
-    return None if launch is None else Law(launch.fixed_ms, launch.kernels_ms)
+    if launch is None:
+        return None
+    return Law(launch.fixed_ms, launch.kernels_ms).sum_over(launch_terms)
 
 
 @dataclass(frozen=True)
@@ -178,33 +185,30 @@ class LaunchModel:
             cross_validated_mape_pct=100 * errors[per_site],
         )
 
+    @property
+    def network_cost(self) -> NetworkCost:
+        return NetworkCost((self._launch, self._work), self.relative_quantiles)
+
     def predict_ms(self, networks: Sequence[Ops]) -> Floats:
         """[n] latencies in ms.
 
         Raises:
             InvalidInputError: of another batch size or with ops unlike those of the fit.
         """
-        return np.maximum(self.launch_ms(networks), self.work_ms(networks))
+        return self._each(self.network_cost, networks)
 
     def launch_ms(self, networks: Sequence[Ops]) -> Floats:
         """[n] times in ms that the host needs to launch the networks."""
-        return self._sum(networks, self.launch.fixed_ms, self._op_launch_ms)
+        return self._each(self._launch, networks)
 
     def work_ms(self, networks: Sequence[Ops]) -> Floats:
         """[n] times in ms that the GPU needs to compute the networks."""
-        return self._sum(networks, self.work.fixed_ms, self._op_work_ms)
+        return self._each(self._work, networks)
 
-    def cost(self, space: MobileNetV3Space) -> LaunchCost:
+    def cost(self, space: NetworkSpace) -> LongestCost:
         """The model as a cost function over the tokens of a space."""
-
-        def tabulate(law: Law, op_ms: Callable[[OpConfig], float]) -> AdditiveCost:
-            return additive_cost(space, op_ms, intercept=law.fixed_ms, batch_size=self.batch_size)
-
-        return LaunchCost(
-            tabulate(self.launch, self._op_launch_ms),
-            tabulate(self.work, self._op_work_ms),
-            self.relative_quantiles,
-        )
+        cost = self.network_cost.over(space, batch_size=self.batch_size)
+        return cast(LongestCost, cost)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically; the same model gives the same bytes."""
@@ -245,23 +249,22 @@ class LaunchModel:
         except (LookupError, ValueError, TypeError) as error:
             raise InvalidInputError(f"{path} is damaged or no launch model: {error}") from None
 
-    def _op_launch_ms(self, op: OpConfig) -> float:
-        return self.launch.op_ms(launch_terms(op))
+    @cached_property
+    def _launch(self) -> OpSum:
+        return self.launch.sum_over(launch_terms)
 
-    def _op_work_ms(self, op: OpConfig) -> float:
-        return self.work.op_ms(work_terms(op, per_site=self.per_site))
+    @cached_property
+    def _work(self) -> OpSum:
+        return self.work.sum_over(partial(work_terms, per_site=self.per_site))
 
-    def _sum(
-        self, networks: Sequence[Ops], fixed_ms: float, op_ms: Callable[[OpConfig], float]
-    ) -> Floats:
+    def _each(self, cost: Callable[[Ops], float], networks: Sequence[Ops]) -> Floats:
         other = {op.batch_size for ops in networks for op in ops} - {self.batch_size}
         if other:
             raise InvalidInputError(
                 f"a launch model of batch size {self.batch_size} cannot predict batch size "
                 f"{min(other)}"
             )
-        known = {op: op_ms(op) for ops in networks for op in ops}
-        return np.array([fixed_ms + sum(known[op] for op in ops) for ops in networks])
+        return np.array([cost(ops) for ops in networks])
 
 
 # --- fitting ----------------------------------------------------------------------------------

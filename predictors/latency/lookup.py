@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from predictors.cost import AdditiveCost, LaunchCost, additive_cost
+from predictors.cost import AdditiveCost, LongestCost, NetworkCost, OpSum
 from predictors.latency.calibration import (
     MIN_NETWORKS,
     OpLatency,
@@ -12,10 +12,9 @@ from predictors.latency.calibration import (
     op_factor,
     usable_networks,
 )
-from predictors.latency.launches import launch_law, launch_terms
+from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig, parse_key
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import Calibration, LatencyTable, load_table
 
 
@@ -64,36 +63,19 @@ def calibrate_file(path: Path) -> None:
         calibrated(table).save(path)
 
 
-def cost_from_table(table: LatencyTable) -> AdditiveCost | LaunchCost:
+def cost_from_table(table: LatencyTable) -> AdditiveCost | LongestCost:
     """c(α) over the table's space, calibrated where the table has the networks for it."""
-    return calibrated_cost(
-        table.search_space, table_latency(table), calibration_of(table), table.device.batch_size
-    )
+    cost = network_cost(table_latency(table), calibration_of(table))
+    return cost.over(table.search_space, batch_size=table.device.batch_size)
 
 
-def calibrated_cost(
-    space: MobileNetV3Space,
-    op_latency_ms: OpLatency,
-    calibration: Calibration | None,
-    batch_size: int = 1,
-) -> AdditiveCost | LaunchCost:
-    """Tabulate per-op latencies, measured or predicted, with a calibration (or without)."""
+def network_cost(op_latency_ms: OpLatency, calibration: Calibration | None) -> NetworkCost:
+    """c of networks from per-op latencies, measured or predicted, with a calibration or without."""
     if calibration is None:
-        return additive_cost(space, op_latency_ms, batch_size=batch_size)
-    work = additive_cost(
-        space,
-        lambda op: op_factor(calibration, op) * op_latency_ms(op),
-        intercept=calibration.intercept_ms,
-        relative_quantiles=calibration.relative_quantiles,
-        batch_size=batch_size,
+        return NetworkCost((OpSum(0.0, op_latency_ms),))
+    calibrated_sum = OpSum(
+        calibration.intercept_ms, lambda op: op_factor(calibration, op) * op_latency_ms(op)
     )
-    law = launch_law(calibration)
-    if law is None:
-        return work
-    launch = additive_cost(
-        space,
-        lambda op: law.op_ms(launch_terms(op)),
-        intercept=law.fixed_ms,
-        batch_size=batch_size,
-    )
-    return LaunchCost(launch, work, calibration.relative_quantiles)
+    launches = launches_of(calibration)
+    sums = (calibrated_sum,) if launches is None else (launches, calibrated_sum)
+    return NetworkCost(sums, calibration.relative_quantiles)

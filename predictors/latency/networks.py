@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from predictors.latency.calibration import op_factor
-from predictors.latency.launches import launch_law, launch_terms
-from predictors.latency.lookup import calibration_of, table_latency
+from predictors.intervals import half_width, interval_ms
+from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpConfig
@@ -66,6 +65,7 @@ class LatencyPredictor:
         self._tables = (table, *others)
         self._measured = table_latency(table)
         self._known: dict[OpConfig, OpPrediction] = {}
+        self._cost = network_cost(lambda op: self._predict_op(op).latency_ms, self.calibration)
 
     @cached_property
     def regression(self) -> OpRegression:
@@ -73,8 +73,10 @@ class LatencyPredictor:
 
     def half_width(self, confidence: float) -> float | None:
         """The interval's half-width as a fraction of c(α); None if not supported."""
-        quantiles = self.calibration.relative_quantiles if self.calibration else {}
-        return quantiles.get(min((c for c in quantiles if c >= confidence), default=-1.0))
+        try:
+            return half_width(self._cost.relative_quantiles, confidence)
+        except InvalidInputError:
+            return None
 
     def predict(self, ops: Sequence[OpConfig], *, confidence: float = 0.95) -> Prediction:
         """Latency of a network of `ops` in sequence.
@@ -91,21 +93,11 @@ class LatencyPredictor:
         if refused:
             more = f" (and {len(refused) - 1} more ops)" if refused[1:] else ""
             raise InvalidInputError(f"{refused[0]}{more}")
-        if self.calibration is None:
-            return Prediction(sum(part.latency_ms for part in parts), None, tuple(parts))
-        latency_ms = self.calibration.intercept_ms + sum(
-            op_factor(self.calibration, part.op) * part.latency_ms for part in parts
-        )
-        law = launch_law(self.calibration)
-        if law is not None:
-            launch_ms = law.fixed_ms + sum(law.op_ms(launch_terms(part.op)) for part in parts)
-            latency_ms = max(latency_ms, launch_ms)
+        latency_ms = self._cost([part.op for part in parts])
         half = self.half_width(confidence)
-        measured = all(part.source is Source.TABLE for part in parts)
-        interval = None
-        if half is not None and measured:
-            interval = (latency_ms * (1 - half), latency_ms * (1 + half))
-        return Prediction(latency_ms, interval, tuple(parts))
+        if half is None or not all(part.source is Source.TABLE for part in parts):
+            return Prediction(latency_ms, None, tuple(parts))
+        return Prediction(latency_ms, interval_ms(latency_ms, half), tuple(parts))
 
     def _predict_op(self, op: OpConfig) -> OpPrediction:
         if op not in self._known:

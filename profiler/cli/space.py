@@ -112,7 +112,8 @@ def export(
 
     chosen = open_space(space, width_mult, resolution)
     architecture, names = chosen.parse_architecture(arch), parse_formats(formats)
-    network = random_network(chosen, architecture, seed=seed)
-    paths = export_network(network, architecture, chosen, names, out, stem=chosen.name)
+    (tokens,) = chosen.encode([architecture])
+    network = random_network(chosen, tokens, seed=seed)
+    paths = export_network(network, tokens, chosen, names, out, stem=chosen.name)
     document = {"arch": str(architecture), "weights": "random", "files": [str(p) for p in paths]}
     terminal.result(document, "\n".join(map(str, paths)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from profiler.devices.base import Device, PreparedWorkload, Workload
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.spaces.mobilenetv3 import N_STAGES, Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,8 @@ def canary_workload(canary: Canary) -> Workload:
     if canary is Canary.RESIDENT:
         ops = [OpConfig(OpKind.CONV_1, 128, 128, 28, 28)]
     else:
-        depth = 3
-        blocks = N_STAGES * depth
-        ops = MobileNetV3Space().ops(
-            Architecture((depth,) * N_STAGES, (5,) * blocks, (4,) * blocks)
-        )
+        space = MobileNetV3Space()
+        ops = space.ops(space.uniform(depth=3, kernel=5, expand=4))
     return Workload(f"canary:{canary}", tuple(ops))
 
 

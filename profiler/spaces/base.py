@@ -13,11 +13,20 @@ DEAD = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """An earlier position, by its index, and which of its choices (by theirs) fulfil this."""
+
+    position: int
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenPosition:
-    """One decision: its name and the values its tokens stand for."""
+    """One decision: its name, the values its tokens stand for, and when it is to be taken."""
 
     name: str
     choices: tuple[int | float | str, ...]
+    active_if: Condition | None = None  # None is always
 
 
 @runtime_checkable
@@ -41,3 +50,17 @@ class SearchSpace(Protocol):
     def format(self, tokens: Tokens) -> str:
         """The written form of one row of tokens [L]; the inverse of `parse`."""
         ...
+
+
+@runtime_checkable
+class AlsoWritten(Protocol):
+    """A space that writes architectures in further forms for results, by the form's name."""
+
+    def other_forms(self, tokens: Tokens) -> dict[str, object]:
+        """JSON values of one row of tokens [L]."""
+        ...
+
+
+def other_forms(space: SearchSpace, tokens: Tokens) -> dict[str, object]:
+    """The further forms of one row of tokens [L]; none for most spaces."""
+    return space.other_forms(tokens) if isinstance(space, AlsoWritten) else {}

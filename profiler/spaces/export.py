@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.base import Tokens, other_forms
+from profiler.spaces.networks import NetworkSpace, network_ops
 from profiler.system.atomic import write_bytes_atomic
 from profiler.system.tensor_files import tensors_to_bytes
 
@@ -32,19 +33,19 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return formats
 
 
-def random_network(space: MobileNetV3Space, arch: Architecture, *, seed: int) -> Network:
-    """The network of `arch` with random weights: right for latency, useless for accuracy."""
+def random_network(space: NetworkSpace, tokens: Tokens, *, seed: int) -> Network:
+    """The network of [L] tokens with random weights: right for latency, useless for accuracy."""
     from profiler.graph.network import Network, randomise_
 
-    network = Network(space.ops(arch))
+    network = Network(network_ops(space, tokens))
     randomise_(network, seed=seed)
     return network
 
 
 def export_network(
     network: Network,
-    arch: Architecture,
-    space: MobileNetV3Space,
+    tokens: Tokens,
+    space: NetworkSpace,
     formats: tuple[str, ...],
     directory: Path,
     *,
@@ -67,11 +68,9 @@ def export_network(
             suffix, data = "tflite", export_tflite(network.ops, network.folded_weights())
         else:
             metadata = {
-                "arch": str(arch),
-                "ofa": json.dumps(arch.to_ofa()),
-                "space": space.name,
-                "width_mult": f"{space.width_mult:g}",
-                "resolution_px": str(space.resolution_px),
+                "arch": space.format(tokens),
+                **{name: json.dumps(form) for name, form in other_forms(space, tokens).items()},
+                **{name: str(fact).removesuffix(".0") for name, fact in space.facts.items()},
             }
             suffix, data = "safetensors", tensors_to_bytes(network.state_dict(), metadata)
         contents[directory / f"{stem}.{suffix}"] = data

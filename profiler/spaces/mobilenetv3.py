@@ -7,15 +7,17 @@ written, what ops they are made of.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible
-from profiler.spaces.base import DEAD, TokenPosition, Tokens
+from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
+from profiler.spaces.networks import Segment, distinct_ops, network_ops
 
 N_STAGES = 5
 SLOTS_PER_STAGE = 4
@@ -40,6 +42,13 @@ class Architecture:
         """`depths:kernels:expands` with zeros for inactive blocks."""
         parts = [self.depths, self._padded(self.kernel_sizes), self._padded(self.expand_ratios)]
         return ":".join(",".join(map(str, part)) for part in parts)
+
+    def blocks(self) -> Iterator[tuple[int, int, int]]:
+        """(slot 0-19, expand ratio, kernel) of every active block, in order of execution."""
+        choices = zip(self.expand_ratios, self.kernel_sizes, strict=True)
+        for stage, depth in enumerate(self.depths):
+            for within in range(depth):
+                yield (stage * SLOTS_PER_STAGE + within, *next(choices))
 
     def to_ofa(self) -> dict[str, object]:
         """Once-for-All's dict; inactive blocks repeat the smallest choice, as OFA needs 20."""
@@ -104,18 +113,32 @@ class MobileNetV3Space:
                 f"resolution {self.resolution_px} px is outside {allowed[0]}-{allowed[-1]} px"
             )
 
+    def __str__(self) -> str:
+        return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {
+            "space": self.name,
+            "width_mult": self.width_mult,
+            "resolution_px": self.resolution_px,
+        }
+
     @property
     def backbone(self) -> Backbone:
         return BACKBONES[self.name]
 
     @cached_property
     def positions(self) -> tuple[TokenPosition, ...]:
-        out = []
+        out: list[TokenPosition] = []
         for stage in range(N_STAGES):
+            depth = len(out)
             out.append(TokenPosition(f"s{stage + 1}.depth", DEPTHS))
             for slot in range(SLOTS_PER_STAGE):
-                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.expand", EXPANDS))
-                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.kernel", KERNELS))
+                deep = tuple(choice for choice, value in enumerate(DEPTHS) if value > slot)
+                there = Condition(depth, deep)
+                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.expand", EXPANDS, there))
+                out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.kernel", KERNELS, there))
         return tuple(out)
 
     # --- architectures and tokens -------------------------------------------------
@@ -133,13 +156,11 @@ class MobileNetV3Space:
         tokens = np.full((len(architectures), N_STAGES, 1 + 2 * SLOTS_PER_STAGE), DEAD, np.int8)
         for row, arch in zip(tokens, architectures, strict=True):
             self.validate(arch)
-            block = 0
-            for stage, depth in enumerate(arch.depths):
-                row[stage, 0] = DEPTHS.index(depth)
-                for slot in range(depth):
-                    row[stage, 1 + 2 * slot] = EXPANDS.index(arch.expand_ratios[block])
-                    row[stage, 2 + 2 * slot] = KERNELS.index(arch.kernel_sizes[block])
-                    block += 1
+            row[:, 0] = [DEPTHS.index(depth) for depth in arch.depths]
+            for slot, expand, kernel in arch.blocks():
+                stage, within = divmod(slot, SLOTS_PER_STAGE)
+                row[stage, 1 + 2 * within] = EXPANDS.index(expand)
+                row[stage, 2 + 2 * within] = KERNELS.index(kernel)
         return tokens.reshape(len(architectures), -1)
 
     def decode(self, tokens: Tokens) -> Architecture:
@@ -161,6 +182,9 @@ class MobileNetV3Space:
 
     def format(self, tokens: Tokens) -> str:
         return str(self.decode(tokens))
+
+    def other_forms(self, tokens: Tokens) -> dict[str, object]:
+        return {"ofa": self.decode(tokens).to_ofa()}
 
     def parse_architecture(self, text: str) -> Architecture:
         """Read `depths:kernels:expands` (zeros for inactive blocks) or an OFA JSON dict.
@@ -282,41 +306,31 @@ class MobileNetV3Space:
             OpConfig(OpKind.LOGITS, mixed, backbone.n_classes, 1, 1, batch_size=batch_size),
         ]
 
+    def segments(self, *, batch_size: int = 1) -> tuple[Segment, ...]:
+        """Stem, the 20 slots (each decided by its expand ratio and kernel), head."""
+        return _segments(self, batch_size)
+
     def ops(self, arch: Architecture, *, batch_size: int = 1) -> list[OpConfig]:
         """The ops of one architecture, in order of execution."""
-        self.validate(arch)
-        blocks = []
-        pairs = zip(arch.expand_ratios, arch.kernel_sizes, strict=True)
-        for stage, depth in enumerate(arch.depths):
-            for within in range(depth):
-                expand, kernel = next(pairs)
-                slot = stage * SLOTS_PER_STAGE + within
-                blocks.append(self.block_op(slot, expand, kernel, batch_size=batch_size))
-        head = self.head_ops(batch_size=batch_size)
-        return [*self.stem_ops(batch_size=batch_size), *blocks, *head]
+        return network_ops(self, self.encode([arch])[0], batch_size=batch_size)
 
     def distinct_ops(self, *, batch_size: int = 1) -> dict[str, OpConfig]:
         """Every op any architecture can contain, by key: 96 for `mbv3`."""
-        ops = self.stem_ops(batch_size=batch_size)
-        for slot in range(N_SLOTS):
-            for expand in EXPANDS:
-                for kernel in KERNELS:
-                    ops.append(self.block_op(slot, expand, kernel, batch_size=batch_size))
-        return {op.key: op for op in [*ops, *self.head_ops(batch_size=batch_size)]}
+        return distinct_ops(self, batch_size=batch_size)
+
+    def uniform(self, depth: int, kernel: int, expand: int) -> Architecture:
+        """The architecture of the same choice everywhere."""
+        n = N_STAGES * depth
+        return Architecture(
+            (depth,) * N_STAGES, (kernel,) * n, (expand,) * n, self.resolution_px, self.width_mult
+        )
 
     def extremes(self) -> tuple[Architecture, Architecture]:
         """The smallest and the largest architecture."""
-        ends = []
-        for end in (0, -1):
-            depths = (DEPTHS[end],) * N_STAGES
-            n = sum(depths)
-            ends.append(
-                Architecture(
-                    depths, (KERNELS[end],) * n, (EXPANDS[end],) * n,
-                    self.resolution_px, self.width_mult,
-                )
-            )  # fmt: skip
-        return ends[0], ends[1]
+        return (
+            self.uniform(DEPTHS[0], KERNELS[0], EXPANDS[0]),
+            self.uniform(DEPTHS[-1], KERNELS[-1], EXPANDS[-1]),
+        )
 
     def size(self) -> int:
         """Number of architectures.
@@ -345,6 +359,26 @@ class MobileNetV3Space:
         for stride in self.backbone.stage_strides:
             sizes.append(-(-sizes[-1] // stride))
         return tuple(sizes)
+
+
+@cache
+def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
+    names = [position.name for position in space.positions]
+    slots = []
+    for slot in range(N_SLOTS):
+        stage, within = divmod(slot, SLOTS_PER_STAGE)
+        decided = tuple(
+            names.index(f"s{stage + 1}.b{within + 1}.{w}") for w in ("expand", "kernel")
+        )
+        ops: dict[tuple[int, ...], tuple[OpConfig, ...]] = {
+            (e, k): (space.block_op(slot, expand, kernel, batch_size=batch_size),)
+            for e, expand in enumerate(EXPANDS)
+            for k, kernel in enumerate(KERNELS)
+        }
+        slots.append(Segment(decided, ops))
+    ends = space.stem_ops(batch_size=batch_size), space.head_ops(batch_size=batch_size)
+    stem, head = (Segment((), {(): tuple(ops)}) for ops in ends)
+    return (stem, *slots, head)
 
 
 def _whole(value: object) -> int:

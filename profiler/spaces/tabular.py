@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition, Tokens
+from profiler.spaces.decisions import DecisionGraph, trie
 from profiler.system.user_files import parse_csv, read_text
 
 ACCURACY_COLUMNS = {"top1": 1.0, "top1_pct": 100.0}  # header -> what stands for all correct
@@ -68,6 +69,14 @@ class TabularSpace:
         """The token values of one row [L], as written in the file."""
         pairs = zip(self.positions, np.asarray(tokens), strict=True)
         return [str(position.choices[token]) for position, token in pairs]
+
+    def other_forms(self, tokens: Tokens) -> dict[str, object]:
+        return {"tokens": self.values(tokens)}
+
+    @cached_property
+    def decisions(self) -> DecisionGraph:
+        """The trie of the rows: only these can be decided."""
+        return trie(self.rows, max(len(position.choices) for position in self.positions))
 
     def row_index(self, tokens: Tokens) -> NDArray[np.int64]:
         """[n] rows of the file that [n, L] tokens are.

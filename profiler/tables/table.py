@@ -19,6 +19,7 @@ from pydantic import (
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
 
@@ -44,6 +45,11 @@ class SpaceRef(_Strict):
     name: str
     width_mult: float
     resolution_px: int
+
+    @classmethod
+    def of(cls, space: NetworkSpace) -> SpaceRef:
+        facts = dict(space.facts)
+        return cls(name=facts.pop("space"), **facts)
 
     def __str__(self) -> str:
         return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"

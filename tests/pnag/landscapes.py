@@ -5,11 +5,18 @@ import itertools
 import numpy as np
 
 from pnag.search.problem import Problem
-from predictors.cost import AdditiveCost
+from predictors.cost import AdditiveCost, Term
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.spaces.base import TokenPosition
 from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space
 from profiler.spaces.tabular import TabularSpace
+
+
+def block_cost(fixed, block, unit="ms", relative_quantiles=None):
+    """An additive cost of MobileNetV3 from [20, 3, 3] costs by slot, expand and kernel."""
+    slots = [part.positions for part in MobileNetV3Space().segments() if part.positions]
+    terms = tuple(Term(at, values) for at, values in zip(slots, block, strict=True))
+    return AdditiveCost(fixed, terms, unit, relative_quantiles or {})
 
 
 class SaturatingAccuracy:
@@ -18,7 +25,7 @@ class SaturatingAccuracy:
     def __init__(self, seed=0):
         rng = np.random.default_rng(seed)
         gain = np.cumsum(rng.uniform(0.01, 0.03, (N_SLOTS, 3, 3)), axis=1)
-        self.capacity = AdditiveCost(0.0, np.cumsum(gain, axis=2), unit="nats")
+        self.capacity = block_cost(0.0, np.cumsum(gain, axis=2), unit="nats")
 
     def top1(self, tokens):
         return 0.6 + 0.2 * (1 - np.exp(-self.capacity(tokens) / 2))
@@ -29,10 +36,9 @@ def synthetic_cost(space, seed=0):
     from predictors.cost import madds_cost
 
     madds = madds_cost(space)
-    scatter = np.random.default_rng(seed).normal(1, 0.1, madds.block.shape)
-    return AdditiveCost(
-        madds.fixed / 1e7, madds.block * scatter / 1e7, "ms", {0.9: 0.02, 0.95: 0.03}
-    )
+    block = np.stack([term.values for term in madds.terms])
+    scatter = np.random.default_rng(seed).normal(1, 0.1, block.shape)
+    return block_cost(madds.fixed / 1e7, block * scatter / 1e7, "ms", {0.9: 0.02, 0.95: 0.03})
 
 
 def mobilenet_problem(seed=0):

@@ -13,22 +13,22 @@ from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import decode, producible
 from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
-from predictors.cost import AdditiveCost, LaunchCost, madds_cost
+from predictors.cost import LongestCost, madds_cost
 from predictors.latency.lookup import calibrate_file
 from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError
 from profiler.measuring.campaign import ProfileRequest, network_workload, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
-from tests.pnag.landscapes import SaturatingAccuracy, synthetic_cost
+from tests.pnag.landscapes import SaturatingAccuracy, block_cost, synthetic_cost
 from tests.pnag.profiled import FAST, SILENT, SMALL
 from tests.profiler.devices.cuda.simulated_cuda import launch_ms, simulated, work_ms
 
 SPACE = MobileNetV3Space()
 WORK = synthetic_cost(SPACE)
-LAUNCH = AdditiveCost(5.0, np.full((20, 3, 3), 1.8))  # 23 to 41 ms
+LAUNCH = block_cost(5.0, np.full((20, 3, 3), 1.8))  # 23 to 41 ms
 BATCH_SIZE = 12  # where the simulated GPU is as long at work as its host at launching
-PROBLEM = Problem(SPACE, LaunchCost(LAUNCH, WORK, {0.95: 0.03}), SaturatingAccuracy())
+PROBLEM = Problem(SPACE, LongestCost((LAUNCH, WORK), {0.95: 0.03}), SaturatingAccuracy())
 
 
 def test_the_reachable_range_is_that_of_the_longer_end():
@@ -100,7 +100,7 @@ def test_a_profiled_gpu_is_trained_on_and_generates_by_the_longer_end(run_folder
     # the simulated host takes 0.05 ms for every op
     assert table.calibration.launch.kernels_ms["block"] == pytest.approx(0.05, rel=0.05)
     run = load_run(run_folder / "run")
-    assert isinstance(run.problem.cost, LaunchCost)
+    assert isinstance(run.problem.cost, LongestCost)
     low, high = run.reachable_ms
     for made in run.generate(np.linspace(low, high, 12).tolist()):
         assert made.feasible and made.latency_ms <= made.budget_ms
@@ -128,8 +128,8 @@ def test_generating_holds_a_confidence_and_limits_too(run_folder):
 def test_a_generous_budget_is_used_where_work_outgrows_all_launches(run_folder):
     """No end alone bounds a budget: the dearest architecture is that of the longer one."""
     run = load_run(run_folder / "run")
-    few_launches = AdditiveCost(1.0, np.full((20, 3, 3), 0.1))  # 2 to 3 ms
-    problem = Problem(SPACE, LaunchCost(few_launches, WORK, {0.95: 0.03}), SaturatingAccuracy())
+    few_launches = block_cost(1.0, np.full((20, 3, 3), 0.1))  # 2 to 3 ms
+    problem = Problem(SPACE, LongestCost((few_launches, WORK), {0.95: 0.03}), SaturatingAccuracy())
     high = problem.reachable_ms[1]
     (made,) = generate(problem, run.learners, [high], n_samples=64)
     assert few_launches(SPACE.encode([SPACE.parse_architecture(made.arch)]))[0] < 3.1

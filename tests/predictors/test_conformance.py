@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predictors.accuracy.models import embedded_accuracy
-from predictors.cost import AdditiveCost, LaunchCost, madds_cost, params_cost
+from predictors.cost import AdditiveCost, LongestCost, Term, madds_cost, params_cost
 from predictors.latency.lookup import cost_from_table
 from predictors.tabular import TabularAccuracy, TabularCost
 from predictors.testing import AccuracyConformance, CostConformance
@@ -36,11 +36,12 @@ class TestTableCost(OverMobileNetV3, CostConformance):
         return cost_from_table(table())
 
 
-class TestLaunchCost(OverMobileNetV3, CostConformance):
+class TestLongestCost(OverMobileNetV3, CostConformance):
     def cost(self):
-        work = cost_from_table(table())
-        launch = AdditiveCost(work.fixed * 2, work.block / 2)
-        return LaunchCost(launch, work, {0.9: 0.02, 0.95: 0.03})
+        table_sum = cost_from_table(table())
+        halved = tuple(Term(term.positions, term.values / 2) for term in table_sum.terms)
+        launches = AdditiveCost(table_sum.fixed * 2, halved)
+        return LongestCost((launches, table_sum), {0.9: 0.02, 0.95: 0.03})
 
 
 @pytest.mark.parametrize("resource", [madds_cost, params_cost])

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
 
-from pnag.baselines.annealing import anneal
+from benchmarks.baselines.annealing import anneal
+from benchmarks.baselines.local_search import Slots, local_optimum
+from benchmarks.baselines.nas_mo import HARD, SOFT, nas_mo
+from benchmarks.baselines.nsga2 import nsga2
 from pnag.baselines.evolution import regularised_evolution
-from pnag.baselines.local_search import local_optimum, neighbours, to_blocks, to_tokens
-from pnag.baselines.nas_mo import HARD, SOFT, nas_mo
-from pnag.baselines.nsga2 import nsga2, without_dead
 from pnag.baselines.random_search import random_search
 from pnag.search.frontier import best_within
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 PROBLEM = mobilenet_problem()
+SLOTS = Slots.of(PROBLEM.space)
 LOW, HIGH = PROBLEM.reachable_ms
 BUDGETS = LOW + (HIGH - LOW) * np.array([0.3, 0.6])
 
@@ -21,16 +22,15 @@ def best(archive):
 
 def test_blocks_and_tokens_are_inverse():
     tokens = PROBLEM.space.sample(300, np.random.default_rng(0))
-    assert (to_tokens(to_blocks(tokens)) == tokens).all()
-    assert (without_dead(np.where(tokens < 0, 0, tokens)) == tokens).all()
+    assert (SLOTS.tokens(SLOTS.blocks(tokens)) == tokens).all()
 
 
 def test_neighbours_differ_in_one_or_two_blocks_and_are_valid():
-    (start,) = to_blocks(PROBLEM.space.sample(1, np.random.default_rng(0)))
-    near = neighbours(start)
+    (start,) = SLOTS.blocks(PROBLEM.space.sample(1, np.random.default_rng(0)))
+    near = SLOTS.neighbours(start)
     changed = (near != start).sum(axis=1)
     assert set(changed.tolist()) == {1, 2}
-    PROBLEM.graph.walk(to_tokens(near))
+    PROBLEM.graph.walk(SLOTS.tokens(near))
     # an always present block has 8 other states, alone and with each other one
     assert (changed == 1).sum() >= 10 * 8
 
@@ -39,7 +39,7 @@ def test_a_local_optimum_is_within_the_budget_and_no_neighbour_is_better():
     start = PROBLEM.sample_within(BUDGETS[:1], np.random.default_rng(0))[0]
     found = local_optimum(PROBLEM, start, float(BUDGETS[0]))
     assert PROBLEM.cost(found[None])[0] <= BUDGETS[0]
-    near = to_tokens(neighbours(to_blocks(found[None])[0]))
+    near = SLOTS.tokens(SLOTS.neighbours(SLOTS.blocks(found[None])[0]))
     near = near[PROBLEM.cost(near) <= BUDGETS[0]]
     top1 = PROBLEM.accuracy.top1(found[None])[0]
     assert PROBLEM.accuracy.top1(near).max() <= top1

@@ -69,7 +69,7 @@ def test_a_tabular_space_needs_no_other_table(call, tmp_path):
     (row,) = call("generate", "--run", folder, "--budget", budget, "--json")["results"]
     assert row["arch"] == ",".join(row["tokens"])
     assert row["latency_ms"] <= budget
-    with pytest.raises(InvalidInputError, match="neither MAdds nor parameters"):
+    with pytest.raises(InvalidInputError, match="no networks to count MAdds"):
         call("generate", "--run", folder, "--budget", budget, "--max-params", "6M")
 
 

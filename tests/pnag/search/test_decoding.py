@@ -6,26 +6,26 @@ from hypothesis import strategies as st
 from pnag.search.constraints import Constraints
 from pnag.search.decoding import decode, replay
 from pnag.search.policies import MutationPolicy, UniformPolicy
-from pnag.search.token_graph import NotAdditiveError, token_graph
-from predictors.cost import madds_cost, params_cost
+from predictors.cost import AdditiveCost, Term, madds_cost, params_cost
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import DEAD
+from profiler.spaces.decisions import decision_graph
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.pnag.landscapes import grid_space, mobilenet_problem, tabular_problem
 
 SPACE = MobileNetV3Space()
-GRAPH = token_graph(SPACE)
+GRAPH = decision_graph(SPACE)
 UNIFORM = UniformPolicy(3)
 MADDS, PARAMS = madds_cost(SPACE), params_cost(SPACE)
-MADDS_ONLY = Constraints.of(GRAPH, [GRAPH.edge_costs(MADDS)])
-BOTH = Constraints.of(GRAPH, [GRAPH.edge_costs(MADDS), GRAPH.edge_costs(PARAMS)])
+MADDS_ONLY = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH)])
+BOTH = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH), PARAMS.edge_costs(GRAPH)])
 
 
 def test_the_mobilenet_graph_holds_every_architecture_and_its_cost():
     tokens = SPACE.sample(500, np.random.default_rng(0))
     nodes, choices = GRAPH.walk(tokens)
     assert len(GRAPH.position) == 5 * 37 + 1
-    spent = GRAPH.edge_costs(MADDS)[nodes, choices].sum(axis=1)
+    spent = MADDS.edge_costs(GRAPH)[nodes, choices].sum(axis=1)
     np.testing.assert_allclose(spent, MADDS(tokens), rtol=1e-12)
 
 
@@ -41,12 +41,10 @@ def test_tokens_off_the_graph_are_refused():
         GRAPH.walk(tokens)
 
 
-def test_a_cost_that_is_no_sum_is_named():
-    class Squared:
-        unit = "ms"
-
-    with pytest.raises(NotAdditiveError, match="not additive"):
-        GRAPH.edge_costs(Squared())
+def test_a_cost_of_another_space_is_refused():
+    foreign = AdditiveCost(0.0, (Term((1, 4), np.ones((3, 3))),))
+    with pytest.raises(InvalidInputError, match="not one of this space"):
+        foreign.edge_costs(GRAPH)
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,7 +76,7 @@ def test_masking_is_exact_on_a_small_space():
 
 def test_only_rows_of_a_tabular_space_are_generated():
     space = grid_space(keep=0.3)
-    graph = token_graph(space)
+    graph = decision_graph(space)
     free = Constraints.of(graph, [np.zeros(graph.successor.shape)])
     unbounded = np.full((500, 1), np.inf)
     tokens = decode(free, unbounded, UniformPolicy(4), np.random.default_rng(0))

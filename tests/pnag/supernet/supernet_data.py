@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pnag.cli.supernet import register
-from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, space_facts
+from pnag.supernet.checkpoint import WEIGHTS, SupernetFile
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.graph.network import randomise_
@@ -57,7 +57,7 @@ def write_supernet_and_images(folder: Path, space: MobileNetV3Space) -> Path:
     """A checkpoint of ours with random weights, and 30 + 20 images."""
     model = randomise_(ElasticMobileNetV3(space), seed=1)
     weights = {WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
-    SupernetFile(weights, space_facts(space)).save(folder / "supernet.safetensors")
+    SupernetFile(weights, space.facts).save(folder / "supernet.safetensors")
     write_jpeg_npz(folder / "colours.npz", n_train=30, n_test=20)
     return folder
 

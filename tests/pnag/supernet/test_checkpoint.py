@@ -12,12 +12,11 @@ from pnag.supernet.checkpoint import (
     load_supernet,
     read_facts,
     read_supernet_file,
-    space_facts,
 )
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import open_space
 
-FACTS = space_facts(open_space("mbv3-cifar"))
+FACTS = open_space("mbv3-cifar").facts
 READERS = (read_facts, read_supernet_file, load_supernet)
 
 

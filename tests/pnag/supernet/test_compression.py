@@ -15,7 +15,6 @@ from pnag.supernet.checkpoint import (
     file_digest,
     load_supernet,
     read_supernet_file,
-    space_facts,
 )
 from pnag.supernet.compression import SCALE, compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
@@ -39,7 +38,7 @@ def model():
 def file(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
     weights = {WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
-    SupernetFile(weights | {"momentum/x": torch.zeros(9)}, space_facts(SPACE)).save(path)
+    SupernetFile(weights | {"momentum/x": torch.zeros(9)}, SPACE.facts).save(path)
     return path
 
 

@@ -14,7 +14,6 @@ from pnag.supernet.accuracy_table import architectures_to_evaluate
 from pnag.supernet.checkpoint import (
     load_supernet,
     read_supernet_file,
-    space_facts,
 )
 from pnag.supernet.data import hold_out, normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
@@ -312,7 +311,7 @@ def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
 
 def test_a_fine_tuned_checkpoint_is_evaluated_as_its_own_subnet_only(folder, tmp_path):
     largest = SPACE.extremes()[1]
-    facts = space_facts(SPACE) | {"settings": {"arch": str(SMALLEST)}}
+    facts = SPACE.facts | {"settings": {"arch": str(SMALLEST)}}
     tuned = replace(read_supernet_file(folder / "supernet.safetensors"), facts=facts)
     tuned.save(tmp_path / "tuned.safetensors")
     command = ["evaluate", "--checkpoint", tmp_path / "tuned.safetensors", "--device", "cpu"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, read_supernet_file, space_facts
+from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, read_supernet_file
 from pnag.supernet.data import open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
@@ -227,7 +227,7 @@ def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
     first, second = (randomise_(ElasticMobileNetV3(SPACE), seed=seed) for seed in (1, 2))
     for name, model in (("a", first), ("b", second)):
         weights = {WEIGHTS + key: tensor for key, tensor in model.state_dict().items()}
-        SupernetFile(weights, space_facts(SPACE)).save(tmp_path / f"{name}.safetensors")
+        SupernetFile(weights, SPACE.facts).save(tmp_path / f"{name}.safetensors")
     data, options = coloured_dataset(4, 4), RunOptions(tmp_path / "run", validate_epochs=0)
 
     def train_from(name: str) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from predictors.latency.calibration import fit_calibration, op_factor
-from predictors.latency.lookup import calibrated, calibrated_cost, cost_from_table, table_latency
+from predictors.latency.lookup import calibrated, cost_from_table, network_cost, table_latency
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -23,7 +23,7 @@ def test_a_common_factor_and_an_intercept_are_found():
     table = make_table(n_networks=30)
     cost = cost_from_table(table)
     assert mape_pct(cost, make_table(n_networks=100, seed=1)) < 0.05
-    plain = calibrated_cost(table.search_space, table_latency(table), None)
+    plain = network_cost(table_latency(table), None).over(table.search_space)
     assert mape_pct(plain, make_table(n_networks=100, seed=1)) > 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from predictors.cost import AdditiveCost, LaunchCost
+from predictors.cost import AdditiveCost, LongestCost
 from predictors.latency.launches import Law, launch_terms
 from predictors.latency.lookup import calibrated, cost_from_table
 from predictors.latency.networks import LatencyPredictor
@@ -43,9 +43,10 @@ UNSEEN = queued(300, seed=1)
 
 def test_both_ends_are_recovered_and_selected():
     cost = cost_from_table(TABLE)
-    assert isinstance(cost, LaunchCost)
+    assert isinstance(cost, LongestCost)
     tokens, _ = measured(UNSEEN)
-    assert 0.3 < (cost.launch(tokens) > cost.work(tokens)).mean() < 0.8
+    launched, computed = (part(tokens) for part in cost.parts)
+    assert 0.3 < (launched > computed).mean() < 0.8
     assert TABLE.calibration.launch.kernels_ms == pytest.approx(LAUNCH.costs, rel=0.01)
     assert TABLE.calibration.launch.fixed_ms == pytest.approx(LAUNCH.fixed_ms, rel=0.01)
     assert mape_pct(cost, UNSEEN) < 0.05
@@ -86,7 +87,7 @@ def test_left_out_errors_are_those_of_fits_without_the_network():
     for i in range(20):
         others = tuple(n for j, n in enumerate(table.networks) if j != i)
         cost = cost_from_table(table.model_copy(update={"networks": others}))
-        assert isinstance(cost, LaunchCost)
+        assert isinstance(cost, LongestCost)
         errors.append(abs(cost(tokens[i : i + 1])[0] / latency_ms[i] - 1))
     fitted = calibrated(table).calibration
     assert fitted.residual_mape_pct == pytest.approx(100 * np.mean(errors), rel=0.02)

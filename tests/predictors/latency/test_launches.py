@@ -136,7 +136,8 @@ def test_as_a_cost_function_it_is_the_same_prediction():
     assert isinstance(cost, CostFunction)
     assert cost.unit == "ms"
     np.testing.assert_allclose(cost(tokens), MODEL.predict_ms(networks(200, seed=5)), rtol=1e-12)
-    np.testing.assert_array_equal(cost(tokens), np.maximum(cost.launch(tokens), cost.work(tokens)))
+    launched, computed = (part(tokens) for part in cost.parts)
+    np.testing.assert_array_equal(cost(tokens), np.maximum(launched, computed))
 
 
 def test_the_interval_covers_new_networks_as_often_as_it_says():

@@ -8,22 +8,12 @@ import numpy as np
 
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
-from profiler.spaces.base import DEAD, Tokens
-from profiler.spaces.mobilenetv3 import DEPTHS, N_STAGES, SLOTS_PER_STAGE, MobileNetV3Space
-
-
-def without_dead(tokens: Tokens) -> Tokens:
-    """[n, 45] MobileNetV3 tokens with inactive blocks set to dead, from genes for all blocks."""
-    by_stage = tokens.reshape(-1, N_STAGES, 1 + 2 * SLOTS_PER_STAGE).copy()
-    slot = np.repeat(np.arange(SLOTS_PER_STAGE), 2)
-    by_stage[:, :, 1:][slot >= by_stage[:, :, :1] + DEPTHS[0]] = DEAD
-    return by_stage.reshape(len(tokens), -1)
 
 
 def nsga2(
     problem: Problem, n_evaluations: int, seed: int, *, population_size: int = 100
 ) -> Archive:
-    """MobileNetV3 spaces; needs pymoo. Uniform crossover and random token changes."""
+    """Needs pymoo. Uniform crossover and random token changes; genes hold every position."""
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.mutation import Mutation
     from pymoo.core.problem import Problem as PymooProblem
@@ -31,17 +21,16 @@ def nsga2(
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
     from pymoo.optimize import minimize
 
-    if not isinstance(problem.space, MobileNetV3Space):
-        raise TypeError("this genome is for MobileNetV3 spaces")
     n_positions = len(problem.space.positions)
+    n_choices = np.array([len(position.choices) for position in problem.space.positions])
     archives: list[Archive] = []
 
     class TwoObjectives(PymooProblem):  # type: ignore[misc] # pymoo carries no types
         def __init__(self) -> None:
-            super().__init__(n_var=n_positions, n_obj=2, xl=0, xu=2, vtype=int)
+            super().__init__(n_var=n_positions, n_obj=2, xl=0, xu=n_choices - 1, vtype=int)
 
         def _evaluate(self, x: Any, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-            tokens = without_dead(np.asarray(x).astype(np.int8))
+            tokens = problem.graph.without_dead(np.asarray(x).astype(np.int8))
             archive = Archive.empty(n_positions).extended(tokens, problem)
             archives.append(archive)
             out["F"] = np.column_stack([archive.cost_ms, -archive.top1])
@@ -51,7 +40,7 @@ def nsga2(
 
         def _do(self, problem: Any, genes: Any, *, random_state: Any, **kwargs: Any) -> Any:
             redraw = random_state.random(genes.shape) < 1 / n_positions
-            return np.where(redraw, random_state.integers(0, 3, genes.shape), genes)
+            return np.where(redraw, random_state.integers(0, n_choices, genes.shape), genes)
 
     algorithm = NSGA2(
         pop_size=population_size,

@@ -1,4 +1,4 @@
-"""Token graphs of spaces that are neither MobileNetV3 nor a table: chains."""
+"""Problems in spaces that are neither MobileNetV3 nor a table."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,9 +9,8 @@ import pytest
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import train_run
 from pnag.search.problem import Problem
-from pnag.search.token_graph import token_graph
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.spaces.base import DEAD, TokenPosition
+from profiler.spaces.base import DEAD, Condition, TokenPosition
 
 CHOICES = (3, 2, 4, 3)
 PRICE_MS = [np.array([1.0, 2.0, 4.0]), np.array([0.5, 3.0]), np.arange(4.0), np.array([5, 1, 2.0])]
@@ -89,12 +88,50 @@ def test_no_budget_is_exceeded_and_the_optimum_is_near(coupling):
         run.generate([1.0])
 
 
-def test_dead_positions_need_a_table():
-    class Dying(FreeSpace):
-        def sample(self, n, rng):
-            tokens = super().sample(n, rng)
-            tokens[:, -1] = DEAD
-            return tokens
+@dataclass(frozen=True)
+class Deep:
+    """One to three layers of three widths, in a table's 39 rows or by conditions."""
 
-    with pytest.raises(InvalidInputError, match="as a tabular space"):
-        token_graph(Dying())
+    name: str = "deep"
+    positions: tuple = (
+        TokenPosition("depth", (1, 2, 3)),
+        TokenPosition("width1", (8, 16, 32)),
+        TokenPosition("width2", (8, 16, 32), Condition(0, (1, 2))),
+        TokenPosition("width3", (8, 16, 32), Condition(0, (2,))),
+    )
+
+    def sample(self, n, rng):
+        tokens = rng.integers(0, 3, (n, 4), dtype=np.int8)
+        tokens[:, 1:][np.arange(3) > tokens[:, :1]] = DEAD
+        return tokens
+
+    def parse(self, text):
+        return np.array([int(token) for token in text.split()], np.int8)
+
+    def format(self, tokens):
+        return " ".join(map(str, tokens))
+
+
+class Widths:
+    unit = "ms"
+
+    def __call__(self, tokens):
+        return 1.0 + np.where(tokens[:, 1:] == DEAD, 0.0, 2.0 ** tokens[:, 1:]).sum(axis=1)
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("no interval")
+
+    def top1(self, tokens):
+        return 0.9 - 1 / (1 + self(tokens))
+
+
+def test_a_space_with_dead_positions_is_searched_as_it_says():
+    problem = Problem(Deep(), Widths(), Widths())
+    every = np.unique(Deep().sample(5000, np.random.default_rng(0)), axis=0)
+    assert len(every) == 3 + 9 + 27
+    cost = problem.cost(every)
+    np.testing.assert_allclose(problem.constraints.path_costs(every)[:, 0], cost, rtol=1e-9)
+    assert problem.reachable_ms == pytest.approx((2.0, 13.0))
+    drawn = problem.sample_within(np.full(2000, 5.5), np.random.default_rng(1))
+    feasible = {row.tobytes() for row in every[cost <= 5.5]}
+    assert {row.tobytes() for row in drawn} == feasible

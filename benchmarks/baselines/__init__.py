@@ -1,0 +1,1 @@
+"""Searches that only the benchmarks compare with, at equal numbers of evaluations."""
