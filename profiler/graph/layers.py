@@ -367,6 +367,20 @@ class Slice(Layer):
         return (tuple(max(0, -(-(end - start) // step)) for start, end, step in sizes),)
 
 
+@dataclass(frozen=True, slots=True)
+class Gather(Layer):
+    """The elements at `indices` of an axis, in that order."""
+
+    axis: int
+    indices: tuple[int, ...]
+
+    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        shape = inputs[0]
+        if not all(0 <= index < shape[self.axis] for index in self.indices):
+            raise InvalidInputError(f"indices outside axis {self.axis} of {shape}")
+        return ((*shape[: self.axis], len(self.indices), *shape[self.axis + 1 :]),)
+
+
 class PadMode(StrEnum):
     CONSTANT = "constant"
     REFLECT = "reflect"

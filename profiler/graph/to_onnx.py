@@ -291,6 +291,11 @@ def _(layer: layers.Slice, node: Node, writer: _Writer) -> None:
 
 
 @write_layer.register
+def _(layer: layers.Gather, node: Node, writer: _Writer) -> None:
+    writer.add("Gather", node, writer.integers(node, "indices", layer.indices), axis=layer.axis)
+
+
+@write_layer.register
 def _(layer: layers.Pad, node: Node, writer: _Writer) -> None:
     constants = [writer.integers(node, "borders", layer.padding)]
     if layer.mode is layers.PadMode.CONSTANT:

@@ -480,6 +480,15 @@ def _sliced(x: int, begin: Sequence[int], shape: Shape, name: str, builder: TFLi
 
 
 @write_layer.register
+def _(layer: layers.Gather, node: Node, builder: TFLiteBuilder) -> None:
+    inputs = [builder.x(node), builder.integers(f"{node.name}.indices", layer.indices)]
+    axis, shape = stored_axis(layer.axis, node.inputs[0].shape), stored_shape(node.output.shape)
+    builder.make(
+        node, builder.apply("GATHER", inputs, shape, node.name, "GatherOptions", axis=axis)
+    )
+
+
+@write_layer.register
 def _(layer: layers.Pad, node: Node, builder: TFLiteBuilder) -> None:
     rank = len(node.output.shape)
     if layer.mode is layers.PadMode.EDGE:

@@ -41,6 +41,9 @@ class GraphModule(nn.Module):
             if folder not in parent._modules:
                 parent.add_module(folder, nn.Module())
             parent = cast(nn.Module, parent._modules[folder])
+        if (folder_of_others := parent._modules.get(name)) is not None:
+            for child, inner in folder_of_others.named_children():
+                module.add_module(child, inner)
         parent.add_module(name, module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -278,6 +281,12 @@ def _(layer: layers.Split, node: Node) -> nn.Module:
 def _(layer: layers.Slice, node: Node) -> nn.Module:
     window = tuple(map(slice, layer.starts, layer.ends, layer.steps))
     return Call(lambda x: x[window])
+
+
+@layer_module.register
+def _(layer: layers.Gather, node: Node) -> nn.Module:
+    indices = list(layer.indices)
+    return Call(lambda x: x[(slice(None),) * layer.axis + (indices,)])
 
 
 @layer_module.register

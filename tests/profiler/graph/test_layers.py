@@ -199,6 +199,8 @@ OTHERS = [
     (layers.Split(1, (2, 3)), (4, 5)),
     (layers.Slice((0, 1, 2, 0), (2, 4, 9, 11), (1, 1, 1, 1)), IMAGE),
     (layers.Slice((0, 1, 0, 0), (2, 6, 9, 11), (1, 2, 2, 3)), IMAGE),
+    (layers.Gather(1, (5, 0, 0, 3)), IMAGE),
+    (layers.Gather(1, (3, 1)), (2, 4)),
     (layers.Pad((0, 0, 1, 2, 0, 3, 0, 1)), IMAGE),
     (layers.Pad((0, 0, 1, 2, 0, 0, 0, 1), value=-2.5), IMAGE),
     (layers.Pad((0, 0, 1, 2, 0, 0, 3, 1), PadMode.REFLECT), IMAGE),
