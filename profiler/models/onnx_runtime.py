@@ -48,6 +48,7 @@ class Session:
         model: the file, or its content.
         provider: the execution provider; the CPU's takes what it cannot run.
         profile: prefix of the file that the runtime's profiler writes.
+        optimised: file to write the graph to that the runtime made of the model.
 
     Raises:
         DeviceUnavailableError: no runtime, or not this provider.
@@ -61,6 +62,7 @@ class Session:
         threads: int = 1,
         provider: str = CPU,
         profile: Path | None = None,
+        optimised: Path | None = None,
     ) -> None:
         ort = onnx_runtime()
         if provider not in ort.get_available_providers():
@@ -77,6 +79,8 @@ class Session:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
+        if optimised is not None:
+            options.optimized_model_filepath = str(optimised)
         source = str(model) if isinstance(model, Path) else model
         providers = [provider] if provider == CPU else [provider, CPU]
         try:

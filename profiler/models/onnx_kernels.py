@@ -1,0 +1,102 @@
+"""The kernels that ONNX Runtime runs for a model: fusions and layouts are asked, not guessed.
+
+Its optimised graph says how each node is set; the events of one profiled run say which nodes run,
+in which order and on what shapes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from profiler.models.inputs import Values
+from profiler.models.kernel import Kernel, Shape, Value
+from profiler.models.onnx_runtime import Session
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+# what says nothing of the work: names of attributes, and values that are an op's defaults
+_SILENT = frozenset({"auto_pad", "storage_order", "ceil_mode", "momentum", "training_mode"})
+_SILENT |= {"allowzero", "epsilon", "transA", "alpha", "beta", "channels_last"}
+_STANDARD = "ai.onnx"
+
+
+def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
+    """The kernels of one run on `values`, in order of execution, on one thread.
+
+    Raises:
+        MeasurementError: the runtime refuses the model or its values.
+    """
+    import onnx
+
+    with TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        session = Session(model, profile=Path(folder) / "profile", optimised=optimised)
+        with closing(session):
+            session.bind(values)
+            session.run()
+            events = json.loads(session.end_profiling().read_bytes())
+        graph = onnx.load(str(optimised), load_external_data=False).graph
+    nodes = {node.name: node for node in graph.node}
+    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    return tuple(_kernel(event, nodes, constants) for event in events if event["cat"] == "Node")
+
+
+def _kernel(
+    event: Mapping[str, Any], nodes: Mapping[str, NodeProto], constants: Mapping[str, Shape]
+) -> Kernel:
+    """Functions are taken apart after the graph was written: their nodes have an event only."""
+    arguments = event["args"]
+    shapes, outputs = (_shapes(arguments[f"{end}_type_shape"]) for end in ("input", "output"))
+    node = nodes.get(event["name"].removesuffix("_kernel_time"))
+    if node is None:
+        return Kernel(arguments["op_name"], shapes, (), outputs)
+    inputs, left = [], deque(shapes)
+    for name in filter(None, node.input):
+        if name not in constants:
+            inputs.append(left.popleft())
+        elif left and left[0] == constants[name]:  # else packed, which the profile leaves out
+            left.popleft()
+    weights = tuple(constants[name] for name in node.input if name in constants)
+    return Kernel(_kind(node), tuple(inputs), weights, outputs, _settings(node))
+
+
+def _shapes(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Shape, ...]:
+    """Of the profile's [{element type: sizes}, ...]."""
+    return tuple(tuple(sizes) for one in described for sizes in one.values())
+
+
+def _kind(node: NodeProto) -> str:
+    """``nchwc.Conv``, ``QuickGelu``, ``Gemm``: the last part of a domain other than ONNX's."""
+    domain = node.domain.removeprefix("com.microsoft").removeprefix(".")
+    return f"{domain}.{node.op_type}" if domain and domain != _STANDARD else node.op_type
+
+
+def _settings(node: NodeProto) -> tuple[tuple[str, Value], ...]:
+    from onnx import helper
+
+    found: dict[str, Value] = {}
+    for attribute in node.attribute:
+        value = helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif isinstance(value, list):
+            value = tuple(value)
+        if attribute.name not in _SILENT and isinstance(value, int | float | str | tuple):
+            found[attribute.name] = value
+    defaults = {"strides": 1, "dilations": 1, "pads": 0, "group": 1}
+    return tuple(
+        (name, value)
+        for name, value in sorted(found.items())
+        if name not in defaults or set(_as_tuple(value)) != {defaults[name]}
+    )
+
+
+def _as_tuple(value: Value) -> tuple[int | float | str, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,128 @@
+"""What the runtimes say they run, against what is known of the graph that was written."""
+
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.errors import InvalidInputError
+from profiler.graph import layers
+from profiler.graph.graph import GraphBuilder
+from profiler.graph.layers import Activation, Function, square_convolution
+from profiler.graph.to_onnx import export_onnx
+from profiler.graph.to_tflite import export_tflite
+from profiler.models.kernel import Kernel, parse_kernel
+from profiler.models.onnx_kernels import onnx_kernels
+from profiler.models.tflite_kernels import tflite_kernels
+
+SHAPES = st.lists(st.lists(st.integers(1, 4096), max_size=5).map(tuple), max_size=3).map(tuple)
+VALUES = st.one_of(
+    st.integers(-3, 300),
+    st.sampled_from([0.5, 6.0, "Relu", "constant"]),
+    st.lists(st.integers(0, 9), max_size=4).map(tuple),
+)
+
+
+def weights_of(graph):
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.uniform(0.1, 1, shape).astype(np.float32)
+        for name, shape in graph.weight_shapes.items()
+    }
+
+
+def kernels_of(graph):
+    values = {one.name: np.zeros(one.shape, np.float32) for one in graph.inputs}
+    return onnx_kernels(export_onnx(graph, weights_of(graph)), values)
+
+
+def residual():
+    """Two convolutions, one strided and in groups, a shortcut, and a classifier."""
+    net = GraphBuilder()
+    x = net.add(
+        "first", square_convolution(32, 3, 2, bias=True), net.input("input", (1, 16, 16, 16))
+    )
+    x = net.add("relu", Activation(Function.RELU), x)
+    y = net.add("second", square_convolution(32, 3, bias=True), x)
+    y = net.add("sum", layers.Elementwise(layers.Operation.ADD), y, x)
+    y = net.add("mean", layers.GlobalPool(layers.Statistic.MEAN), y)
+    y = net.add("flat", layers.Reshape((1, 32)), y)
+    return net.graph(net.add("fc", layers.Linear(10), y))
+
+
+@given(kind=st.sampled_from(["Gemm", "nchwc.Conv"]), shapes=st.tuples(SHAPES, SHAPES, SHAPES),
+       attributes=st.dictionaries(st.sampled_from(["axis", "group", "mode"]), VALUES))  # fmt: skip
+def test_a_key_is_read_back(kind, shapes, attributes):
+    kernel = Kernel(kind, *shapes, tuple(sorted(attributes.items())))
+    assert parse_kernel(kernel.key) == kernel
+
+
+@pytest.mark.parametrize("key", ["Conv", "Conv(1x2; ; )", "Conv(1xa; ; ; )", "(1; ; ; )"])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(InvalidInputError, match="not a kernel"):
+        parse_kernel(key)
+
+
+def madds(kernels):
+    """Of convolutions and matrix products, whatever layout and fusion they run in."""
+    return sum(
+        kernel.output_elements * prod(kernel.weights[0][1:])
+        for kernel in kernels
+        if kernel.kind.endswith(("Conv", "Gemm"))
+    )
+
+
+def test_onnx_runtime_runs_all_of_the_work_and_fuses_what_it_can():
+    graph = residual()
+    kernels = kernels_of(graph)
+    assert madds(kernels) == graph.madds
+    convolutions = [kernel for kernel in kernels if kernel.kind.endswith("Conv")]
+    assert len(convolutions) == 2  # with the activation in the first, the sum in the second
+    assert convolutions[0].attribute("activation", "") == "Relu"
+    assert [len(kernel.inputs) for kernel in convolutions] == [1, 2]
+    assert not any(kernel.kind in ("Relu", "Add") for kernel in kernels)
+
+
+def test_weights_that_were_packed_are_known():
+    gemm = kernels_of(residual())[-1]
+    assert (gemm.inputs, gemm.weights, gemm.outputs) == (((1, 32),), ((10, 32), (10,)), ((1, 10),))
+
+
+def test_a_function_that_is_taken_apart_late_is_what_runs():
+    net = GraphBuilder()
+    x = net.input("input", (1, 8, 6, 6))
+    kernels = kernels_of(net.graph(net.add("hs", Activation(Function.HARD_SWISH), x)))
+    assert [kernel.kind for kernel in kernels] == ["HardSigmoid", "Mul"]
+    assert kernels[1].inputs == ((1, 8, 6, 6),) * 2
+
+
+def test_a_tflite_file_tells_its_ops(tmp_path):
+    graph = residual()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(export_tflite(graph, weights_of(graph)))
+    kernels = tflite_kernels(path)
+    convolutions = [kernel for kernel in kernels if kernel.kind == "CONV_2D"]
+    assert convolutions[0].attribute("activation", "") == "Relu"
+    assert convolutions[0].attribute("strides", (1, 1)) == (2, 2)
+    assert convolutions[0].weights == ((32, 16, 3, 3), (32,))
+    assert convolutions[0].outputs == ((1, 32, 8, 8),)
+
+
+def test_a_depthwise_kernel_of_a_tflite_file_has_one_input_channel(tmp_path):
+    net = GraphBuilder()
+    x = net.input("input", (1, 24, 9, 9))
+    graph = net.graph(net.add("dw", square_convolution(24, 5, groups=24, bias=True), x))
+    path = tmp_path / "net.tflite"
+    path.write_bytes(export_tflite(graph, weights_of(graph)))
+    assert [k.weights[0] for k in tflite_kernels(path) if k.weights] == [(24, 1, 5, 5)]
+
+
+def test_what_is_no_tflite_file_is_refused(tmp_path):
+    path = tmp_path / "net.tflite"
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        tflite_kernels(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(InvalidInputError, match="not a TFLite model"):
+        tflite_kernels(path)
