@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.android.device import AndroidTiming
+from profiler.devices.android.options import AndroidTiming
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK, MeasuringProtocol
 from profiler.spaces.mobilenetv3 import open_space

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import cast
 
 from profiler.devices.android.attached import discover
-from profiler.devices.android.backend import AndroidTiming
 from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe_flags
 from profiler.devices.android.benchmark_output import (
     BenchmarkTimings,
@@ -28,6 +27,7 @@ from profiler.devices.android.errors import LinkError
 from profiler.devices.android.facts import PhoneState, read_identity, read_state
 from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
 from profiler.devices.android.link import AdbLink
+from profiler.devices.android.options import AndroidTiming
 from profiler.devices.android.session import PhoneSession
 from profiler.devices.android.syntax import TEMPORARY, parse_spec
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
@@ -36,7 +36,7 @@ from profiler.errors import DeviceUnavailableError, InvalidInputError, Measureme
 from profiler.graph.tflite_writer import PRECISIONS, Precision
 from profiler.system.lock import device_lock
 
-__all__ = ["AndroidDevice", "AndroidTiming", "AndroidWorkload", "discover"]
+__all__ = ["AndroidDevice", "AndroidWorkload", "discover"]
 
 FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
 

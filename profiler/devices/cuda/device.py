@@ -18,7 +18,6 @@ from dataclasses import replace
 
 from profiler.devices.backend import DeviceStatus, Finding
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
-from profiler.devices.cuda.backend import CudaMode
 from profiler.devices.cuda.nvml import (
     SW_POWER_CAP,
     GpuSensors,
@@ -27,6 +26,7 @@ from profiler.devices.cuda.nvml import (
     require_driver,
     throttle_reasons,
 )
+from profiler.devices.cuda.options import CudaMode
 from profiler.devices.cuda.queue import (
     PRECISIONS,
     Gpu,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from profiler.devices.android import link as adb_link
-from profiler.devices.android.device import AndroidDevice, AndroidTiming
+from profiler.devices.android.device import AndroidDevice
 from profiler.devices.android.link import AdbLink
+from profiler.devices.android.options import AndroidTiming
 from profiler.devices.android.syntax import parse_spec
 from tests.adb_server import AdbServer
 from tests.adbd import Adbd

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from profiler.devices.base import Workload
-from profiler.devices.cuda.backend import CudaMode
 from profiler.devices.cuda.device import CudaDevice
 from profiler.devices.cuda.nvml import GpuState
+from profiler.devices.cuda.options import CudaMode
 from profiler.devices.cuda.queue import Gpu
 from profiler.errors import DeviceUnavailableError, MeasurementError
 

@@ -16,9 +16,9 @@ from profiler.cli.profile import register
 from profiler.devices.base import Workload
 from profiler.devices.cuda import device as cuda
 from profiler.devices.cuda import queue as cuda_queue
-from profiler.devices.cuda.backend import CudaMode
 from profiler.devices.cuda.device import CudaDevice, discover, gpu_findings
 from profiler.devices.cuda.nvml import GpuState
+from profiler.devices.cuda.options import CudaMode
 from profiler.devices.cuda.queue import Gpu, TorchQueue, as_ours, build, usable_torch
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
