@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from profiler.graph.ops import OpConfig
 from profiler.system.closing import Closing
 from profiler.system.memory import available_memory_mb
+
+if TYPE_CHECKING:  # annotations only; they bring numpy
+    from profiler.models.cold_start import ColdStart
+    from profiler.models.file import ModelFormat, RunnableModel
+    from profiler.models.op_profile import OpShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,55 @@ class Workload:
         return sum(op.madds * op.batch_size for op in self.ops)
 
     @property
+    def is_network(self) -> bool:
+        return len(self.ops) > 1
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * sum(op.params for op in self.ops)
+
+    @property
+    def input_bytes(self) -> int:
+        first = self.ops[0]
+        return 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells it from any other workload, as JSON."""
+        return [self.key, [asdict(op) for op in self.ops]]
+
+    @property
     def arithmetic_intensity(self) -> float:
         """Multiply-adds per byte of traffic, of the ops together."""
         return self.madds / sum(op.memory_bytes for op in self.ops)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelWorkload:
+    """A model file that its runtime alone has to understand, loaded once more as copy `copy`."""
+
+    model: RunnableModel
+    threads: int
+    copy: int
+
+    is_network: ClassVar[bool] = True
+
+    @property
+    def key(self) -> str:
+        return f"{self.model.file.path.name} {self.model.digest[:16]}, copy {self.copy}"
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.model.file.n_bytes
+
+    @property
+    def input_bytes(self) -> int:
+        return sum(value.nbytes for value in self.model.values.values())
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells it from any other workload, as JSON."""
+        return [self.model.digest, self.threads, self.copy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +187,38 @@ class Device(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class ModelDevice(Device, Protocol):
+    """A device that also runs the model files of a user."""
+
+    @property
+    def model_formats(self) -> Sequence[ModelFormat]:
+        """Formats that its runtime loads."""
+        ...
+
+    def prepare_model(self, workload: ModelWorkload) -> PreparedWorkload:
+        """Load the file.
+
+        Raises:
+            MeasurementError: the runtime refuses it, in its own words.
+            DeviceUnavailableError: the device is gone.
+        """
+        ...
+
+    def cold_start(self, workload: ModelWorkload) -> ColdStart:
+        """What its first use costs. Raises as `prepare_model`."""
+        ...
+
+    def op_shares(self, workload: ModelWorkload) -> tuple[OpShare, ...]:
+        """Where its time goes, from runs apart.
+
+        Raises:
+            MeasurementError: the runtime does not tell.
+            DeviceUnavailableError: the device is gone.
+        """
+        ...
 
 
 class DeviceBase(Closing):

@@ -16,7 +16,7 @@ from itertools import cycle
 
 import numpy as np
 
-from profiler.devices.base import Device, PreparedWorkload, Workload
+from profiler.devices.base import Device, ModelWorkload, PreparedWorkload, Workload
 from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
@@ -48,18 +48,14 @@ def canary_workload(canary: Canary) -> Workload:
     return Workload(f"canary:{canary}", tuple(ops))
 
 
-def weight_bytes(workload: Workload) -> int:
-    return 4 * sum(op.params for op in workload.ops)
-
-
-def nearest_canary(workload: Workload) -> Canary:
+def nearest_canary(workload: Workload | ModelWorkload) -> Canary:
     """The canary that normalises a workload: the nearer in bytes of weights.
 
     >>> nearest_canary(canary_workload(Canary.STREAMING))
     <Canary.STREAMING: 'streaming'>
     """
-    size = weight_bytes(workload)
-    return min(Canary, key=lambda canary: abs(weight_bytes(canary_workload(canary)) - size))
+    size = workload.weight_bytes
+    return min(Canary, key=lambda canary: abs(canary_workload(canary).weight_bytes - size))
 
 
 @dataclass

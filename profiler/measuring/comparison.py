@@ -23,7 +23,7 @@ class Finding(StrEnum):
 
     FASTER = "faster"
     SLOWER = "slower"
-    NOT_TOLD_APART = "not told apart at this noise"
+    NOT_TOLD_APART = "not told apart"  # at this noise
 
 
 @dataclass(frozen=True, slots=True)

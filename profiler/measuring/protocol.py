@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from math import ceil, sqrt
 from typing import Any
 
 from profiler.devices.backend import Backend
-from profiler.devices.base import Workload
+from profiler.devices.base import ModelWorkload, Workload
 from profiler.errors import InvalidInputError
-from profiler.measuring.canary import CanaryRule, weight_bytes
+from profiler.measuring.canary import CanaryRule
 from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
 from profiler.measuring.waiting import QuiescenceGate, Throttling
 
@@ -38,11 +39,9 @@ class Residency:
     max_share: float  # of the memory that is free
     bytes_per_weight_byte: int  # the model, the runtime's copy, its packed copy
 
-    def loaded_bytes(self, workload: Workload) -> int:
+    def loaded_bytes(self, workload: Workload | ModelWorkload) -> int:
         """Of a prepared workload and its input, which at a large batch is most of it."""
-        first = workload.ops[0]
-        image = 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
-        return self.bytes_per_weight_byte * weight_bytes(workload) + image
+        return self.bytes_per_weight_byte * workload.weight_bytes + workload.input_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +217,25 @@ PHONE_QUICK = replace(
         op_cap_s=15.0, network_cap_s=30.0,
     ),
 )  # fmt: skip
+
+
+MODEL_COPIES = 5  # of a model file, each loaded by itself
+
+
+def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
+    """The rules of each copy of a model: all of them together get what one network would.
+
+    >>> [for_copies(one).stopping.min_blocks for one in (FULL, QUICK, PHONE, PHONE_QUICK)]
+    [20, 10, 5, 5]
+    """
+    whole, n = protocol.stopping, MODEL_COPIES
+    stopping = replace(
+        whole,
+        min_blocks=whole.check_every * ceil(whole.min_blocks / n / whole.check_every),
+        network_half_width=round(whole.network_half_width * sqrt(n), 4),
+        network_cap_s=whole.network_cap_s / n,
+    )
+    return replace(protocol, name=f"{protocol.name}, {n} copies", stopping=stopping)
 
 
 def protocol_of(backend: Backend, *, quick: bool) -> MeasuringProtocol:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def summarise(
     decision: Decision,
     bridge: float = 1.0,
 ) -> Entry:
-    """The entry of one configuration from all its blocks.
+    """The entry of one configuration from all its blocks, in order of time.
 
     `latency_ms` and its interval are normalised by the canary (and by `bridge`, for results
     of an earlier epoch); minimum, percentiles, mean and deviation are of the samples as
@@ -83,11 +82,15 @@ def summarise(
     """
     clean = [block for block in blocks if not block.throttled]
     kept = clean or list(blocks)
+    series = _series(kept)
+    factors = {at: levels.factor(of_one) for at, of_one in series.items()}
     sweeps = [
-        np.array([block.samples_ms for block in of_sweep]) * levels.factor(of_sweep)
-        for of_sweep in _by_sweep(kept)
+        np.array([block.samples_ms for block in of_one]) * factors[at]
+        for at, of_one in series.items()
     ]
-    normal = np.concatenate([sweep.ravel() for sweep in sweeps]) * bridge
+    normal = bridge * np.concatenate(
+        [factors[block.sweep, block.name] * np.array(block.samples_ms) for block in kept]
+    )
     low, high = protocol.stopping.interval(sweeps, protocol.estimator, 0.95, seed=SEED)
     raw = np.concatenate([block.samples_ms for block in kept])
     flags = _flags(kept, normal, protocol)
@@ -109,8 +112,12 @@ def summarise(
     )
 
 
-def _by_sweep(blocks: Sequence[Block]) -> list[list[Block]]:
-    return [list(group) for _, group in groupby(blocks, key=lambda block: block.sweep)]
+def _series(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
+    """Blocks of each sweep, and of each copy where a configuration is loaded several times."""
+    series: dict[tuple[int, str], list[Block]] = {}
+    for block in blocks:
+        series.setdefault((block.sweep, block.name), []).append(block)
+    return series
 
 
 def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:

@@ -14,11 +14,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
-from profiler.devices.base import Device, DeviceInfo, DeviceState, PreparedWorkload, Workload
+from profiler.devices.base import (
+    Device,
+    DeviceInfo,
+    DeviceState,
+    ModelDevice,
+    ModelWorkload,
+    PreparedWorkload,
+    Workload,
+)
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
@@ -47,17 +55,13 @@ class Role(StrEnum):
 class Task:
     """One configuration to measure; `key` identifies its result across processes."""
 
-    workload: Workload
+    workload: Workload | ModelWorkload
     role: Role
     key: str
 
-    @property
-    def is_network(self) -> bool:
-        return len(self.workload.ops) > 1
-
 
 def make_task(
-    workload: Workload, role: Role, info: DeviceInfo, protocol: MeasuringProtocol
+    workload: Workload | ModelWorkload, role: Role, info: DeviceInfo, protocol: MeasuringProtocol
 ) -> Task:
     """Key = hash of model, backend, flags, device and protocol.
 
@@ -66,7 +70,7 @@ def make_task(
     device = asdict(info)
     for name in ("spec", "runtime_version", "boot_id", "affinity", "os_release"):
         del device[name]
-    parts = [workload.key, [asdict(op) for op in workload.ops], role, device, protocol.digest]
+    parts = [*workload.identity, role, device, protocol.digest]
     text = json.dumps(parts, sort_keys=True)
     return Task(workload, role, hashlib.sha256(text.encode()).hexdigest()[:24])
 
@@ -201,7 +205,7 @@ class Sweep:
     def _prepare(self, task: Task) -> _Active | None:
         prepared: PreparedWorkload | None = None
         try:
-            prepared = self._retried(lambda: self._device.prepare(task.workload))
+            prepared = self._retried(lambda: self._load(task.workload))
             first = partial(self._retried, partial(prepared.sample_ms, 1))
             runs = [first() for _ in range(self._protocol.warm_up.min_runs)]
         except MeasurementError as error:
@@ -215,13 +219,19 @@ class Sweep:
             one.count(block)  # of a sweep that was cut off
         return one
 
+    def _load(self, workload: Workload | ModelWorkload) -> PreparedWorkload:
+        if isinstance(workload, ModelWorkload):
+            return cast(ModelDevice, self._device).prepare_model(workload)
+        return self._device.prepare(workload)
+
     def _measure(self, one: _Active) -> None:
         """One block: the canary, an untimed run, the samples."""
         canary = self._canaries.get(one.canary)
         if canary is not None:
             self._keeper.wait(canary, self._now)
         start_s = self._now()
-        n_samples = self._protocol.sampling.samples_per_block(is_network=one.task.is_network)
+        workload = one.task.workload
+        n_samples = self._protocol.sampling.samples_per_block(is_network=workload.is_network)
         canary_ms = None
         try:
             if canary is not None:
@@ -236,7 +246,7 @@ class Sweep:
             self._fail(one.task, error)
             return
         block = Block(
-            name=one.task.workload.key,
+            name=workload.key,
             started_s=start_s - self._start_s,
             spent_s=self._now() - start_s,
             runs=one.runs,
@@ -274,7 +284,7 @@ class Sweep:
             self._on_one_scale(one),
             one.spent_s,
             self._protocol.estimator,
-            is_network=one.task.is_network,
+            is_network=one.task.workload.is_network,
             seed=self._seed,
         )
         if decision is None:

@@ -41,15 +41,17 @@ class ModelFile:
 
     Attributes:
         sha256: of the file alone, without weights that lie beside it.
+        n_bytes: with them.
     """
 
     path: Path
     format: ModelFormat
     sha256: str
+    n_bytes: int
     inputs: tuple[ModelInput, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RunnableModel:
     """A model file with a value for each input.
 
@@ -95,7 +97,8 @@ def read_model_file(path: Path) -> ModelFile:
     except MeasurementError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     check_elements(inputs, str(path))
-    return ModelFile(path, model_format, sha256, inputs)
+    n_bytes = sum(part.stat().st_size for part in [path, *_weights_beside(path, model_format)])
+    return ModelFile(path, model_format, sha256, n_bytes, inputs)
 
 
 def runnable(
@@ -161,25 +164,25 @@ def _open(path: Path, model_format: ModelFormat, *, threads: int = 1) -> Session
     return Interpreter(path, threads=threads)
 
 
-def _weights_beside(file: ModelFile) -> list[Path]:
+def _weights_beside(path: Path, model_format: ModelFormat) -> list[Path]:
     """Files that an ONNX file says its weights lie in."""
-    if file.format is not ModelFormat.ONNX:
+    if model_format is not ModelFormat.ONNX:
         return []
     import onnx
 
-    graph = onnx.load(str(file.path), load_external_data=False).graph
+    graph = onnx.load(str(path), load_external_data=False).graph
     places = {
         entry.value
         for tensor in graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return [file.path.parent / place for place in sorted(places)]
+    return [path.parent / place for place in sorted(places)]
 
 
 def _digest(file: ModelFile, values: Values) -> str:
     digest = hashlib.sha256(file.sha256.encode())
-    for weights in _weights_beside(file):
+    for weights in _weights_beside(file.path, file.format):
         with weights.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     for name, value in sorted(values.items()):

@@ -9,9 +9,11 @@ from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
 from profiler.devices.host import monitor
 from profiler.devices.host.findings import host_status
+from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
 from profiler.errors import InvalidInputError
+from profiler.models.file import ModelFormat
 from profiler.models.onnx_runtime import Session, onnx_runtime
 
 
@@ -24,7 +26,7 @@ def discover() -> list[DeviceStatus]:
     return [host_status("cpu", f"onnxruntime {installed}")]
 
 
-class CpuDevice(PinnedHost):
+class CpuDevice(HostModels, PinnedHost):
     """ONNX Runtime's CPU provider: all graph optimisations, explicit threads, pinned cores.
 
     Raises:
@@ -32,6 +34,8 @@ class CpuDevice(PinnedHost):
             threads were asked for.
         InvalidInputError: a precision other than float32.
     """
+
+    model_formats = (ModelFormat.ONNX,)
 
     def __init__(
         self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"

@@ -9,11 +9,13 @@ from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
 from profiler.devices.host import monitor
 from profiler.devices.host.findings import host_status
+from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_tflite
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
 from profiler.graph.tflite_writer import PRECISIONS, Precision
+from profiler.models.file import ModelFormat
 
 
 def discover() -> list[DeviceStatus]:
@@ -26,7 +28,7 @@ def discover() -> list[DeviceStatus]:
     return [host_status("tflite", f"{runtime.name} {runtime.version}")]
 
 
-class TFLiteDevice(PinnedHost):
+class TFLiteDevice(HostModels, PinnedHost):
     """The LiteRT interpreter: XNNPACK runs the whole graph, explicit threads, pinned cores.
 
     Raises:
@@ -34,6 +36,8 @@ class TFLiteDevice(PinnedHost):
             were asked for.
         InvalidInputError: a precision other than float32 and int8.
     """
+
+    model_formats = (ModelFormat.TFLITE,)
 
     def __init__(
         self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"

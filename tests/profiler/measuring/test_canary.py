@@ -10,7 +10,6 @@ from profiler.measuring.canary import (
     canary_workload,
     nearest_canary,
     prepare_canary,
-    weight_bytes,
 )
 from profiler.measuring.protocol import FULL
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -35,8 +34,8 @@ class Scripted:
 
 
 def test_the_two_canaries_differ_in_what_they_load():
-    assert weight_bytes(canary_workload(Canary.RESIDENT)) == 4 * (128 * 128 + 2 * 128)
-    assert 15e6 < weight_bytes(canary_workload(Canary.STREAMING)) < 25e6
+    assert canary_workload(Canary.RESIDENT).weight_bytes == 4 * (128 * 128 + 2 * 128)
+    assert 15e6 < canary_workload(Canary.STREAMING).weight_bytes < 25e6
     resident, streaming = (canary_workload(canary) for canary in Canary)
     assert resident.arithmetic_intensity > 2 * streaming.arithmetic_intensity
 

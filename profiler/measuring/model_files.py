@@ -1,0 +1,308 @@
+"""Model files measured by the same sweep as ops and networks, and compared with each other.
+
+Each model is loaded several times: the copies are what its interval and a comparison rest on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from profiler.devices.base import ModelDevice, ModelWorkload
+from profiler.devices.registry import open_device
+from profiler.errors import InvalidInputError, MeasurementError
+from profiler.measuring.campaign import now
+from profiler.measuring.comparison import compare
+from profiler.measuring.journal import Block, Journal, Outcome, epoch_of, journal_path
+from profiler.measuring.protocol import FULL, MODEL_COPIES, MeasuringProtocol, for_copies
+from profiler.measuring.stopping import Decision
+from profiler.measuring.summary import Levels, summarise
+from profiler.measuring.sweep import Role, Sweep, Task, make_task
+from profiler.models.cold_start import ColdStart
+from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
+from profiler.models.inputs import Shapes, Values
+from profiler.system.atomic import write_text_atomic
+from profiler.system.lock import device_lock
+from profiler.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which files to measure, and how, on one device.
+
+    Attributes:
+        threads: several measure one model at each of these counts.
+        shapes: by input, where axes are free.
+        arrays: values of inputs; the others are drawn.
+        out: where the result goes, beside its journal; None keeps the journal in memory.
+    """
+
+    spec: str
+    paths: Sequence[Path]
+    threads: Sequence[int] = (1,)
+    batch_size: int = 1
+    shapes: Shapes = field(default_factory=dict)
+    arrays: Values = field(default_factory=dict)
+    protocol: MeasuringProtocol = FULL
+    out: Path | None = None
+    seed: int = 0
+    resume: bool = True
+    device_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def measure_models(request: ModelRequest, terminal: Terminal) -> ModelReport:
+    """Measure every model, and compare the others with the first.
+
+    Raises:
+        InvalidInputError: no models, inputs or settings to measure.
+        DeviceUnavailableError: the device is absent, locked or not quiescent.
+        MeasurementError: a model cannot be measured; names it.
+    """
+    if len(request.threads) > 1 and len(request.paths) > 1:
+        raise InvalidInputError("several --threads compare one --model with itself")
+    files = [read_model_file(path) for path in request.paths]
+    check_names(files, list(request.shapes), "--shape")
+    check_names(files, list(request.arrays), "--input")
+    models = [
+        (
+            runnable(
+                file, shapes=request.shapes, arrays=request.arrays,
+                batch_size=request.batch_size, seed=request.seed,
+            ),
+            threads,
+        )
+        for file in files
+        for threads in request.threads
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        device = stack.enter_context(
+            open_device(
+                request.spec, threads=max(request.threads), batch_size=request.batch_size,
+                **request.device_options,
+            )
+        )  # fmt: skip
+        place = None
+        if request.out is not None:
+            stack.enter_context(device_lock(f"table {request.out.resolve()}"))
+            place = journal_path(request.out)
+        journal = stack.enter_context(Journal(place, fresh=not request.resume))
+        report = ModelSweep(
+            cast(ModelDevice, device), journal, models, request.protocol, terminal,
+            seed=request.seed,
+        ).run()  # fmt: skip
+        if request.out is not None:
+            write_text_atomic(request.out, json.dumps(report.as_dict(), indent=1) + "\n")
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class OpLatency:
+    """One op of the executed graph; the shares of a model's ops sum to 1."""
+
+    name: str
+    kind: str
+    latency_ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """One model at one count of threads; what could not be had is None, with its reason in
+    `unavailable`."""
+
+    model: str
+    sha256: str
+    device: str
+    threads: int
+    latency_ms: float
+    interval_ms: tuple[float, float]  # 95 %
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    verdict: str
+    flags: tuple[str, ...]
+    n_samples: int
+    load_ms: float
+    first_run_ms: float
+    peak_memory_mb: float | None
+    ops: tuple[OpLatency, ...] | None  # in order of execution
+    unavailable: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelComparison:
+    """A model's latency over that of the first, with an interval of 99 %."""
+
+    model: str
+    threads: int
+    first: str
+    first_threads: int
+    ratio: float
+    interval: tuple[float, float]
+    finding: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    results: tuple[ModelResult, ...]
+    comparisons: tuple[ModelComparison, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ModelSweep:
+    """Measures models on an open device.
+
+    Args:
+        models: each with the threads that it runs on.
+    """
+
+    def __init__(
+        self,
+        device: ModelDevice,
+        journal: Journal,
+        models: Sequence[tuple[RunnableModel, int]],
+        protocol: MeasuringProtocol,
+        terminal: Terminal,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self._device, self._journal, self._terminal = device, journal, terminal
+        self._protocol, self._seed = for_copies(protocol), seed
+        self._epoch = epoch_of(device.info)
+        self._levels = Levels(journal, self._protocol)
+        self._copies: list[list[ModelWorkload]] = []  # of each model
+        loaded: Counter[tuple[str, int]] = Counter()
+        for model, threads in models:
+            first = loaded[model.digest, threads]  # the same one twice has twice as many
+            loaded[model.digest, threads] += MODEL_COPIES
+            self._copies.append(
+                [ModelWorkload(model, threads, first + at) for at in range(MODEL_COPIES)]
+            )
+
+    def run(self) -> ModelReport:
+        """Cold starts, then the sweep, then where the time goes.
+
+        Raises:
+            DeviceUnavailableError: the device is gone or not quiescent; what was measured is in
+                the journal.
+            MeasurementError: a model cannot be measured; names it.
+        """
+        starts = [self._cold_start(copies[0]) for copies in self._copies]
+        pending = [task for copies in self._copies for task in map(self._task, copies)]
+        pending = [task for task in pending if self._outcome(task) is None]
+        if pending:
+            self._sweep(pending)
+        results = tuple(map(self._result, self._copies, starts))
+        others = zip(self._copies[1:], results[1:], strict=True)
+        comparisons = tuple(self._compared(results[0], *other) for other in others)
+        return ModelReport(results, comparisons)
+
+    def _task(self, workload: ModelWorkload) -> Task:
+        return make_task(workload, Role.NETWORK, self._device.info, self._protocol)
+
+    def _outcome(self, task: Task) -> Outcome | None:
+        """Of this boot and runtime; an earlier one's is on another scale."""
+        outcome = self._journal.outcomes().get(task.key)
+        done = outcome is not None and not outcome.failed and outcome.epoch == self._epoch
+        return outcome if done else None
+
+    def _cold_start(self, workload: ModelWorkload) -> ColdStart:
+        try:
+            return self._device.cold_start(workload)
+        except MeasurementError as error:
+            raise _refused(workload, error) from None
+
+    def _sweep(self, tasks: Sequence[Task]) -> None:
+        spec = self._device.info.spec
+        number = self._journal.begin_sweep(self._device.info, self._protocol.as_dict(), now())
+        with self._terminal.progress(f"{spec}: {len(self._copies)} models", len(tasks)) as progress:
+            sweep = Sweep(
+                self._device, self._protocol, self._journal, number,
+                seed=self._seed + number, progress=progress,
+            )  # fmt: skip
+            sweep.run(tasks)
+        self._levels.fix_references(self._epoch)
+        outcomes = self._journal.outcomes()
+        for task in tasks:
+            if outcomes[task.key].failed:
+                raise MeasurementError(
+                    f"{task.workload.key}: {outcomes[task.key].message}", reason="model_failed"
+                )
+
+    def _blocks(self, workload: ModelWorkload) -> list[Block]:
+        return self._journal.blocks(self._task(workload).key, epoch=self._epoch)
+
+    def _result(self, copies: Sequence[ModelWorkload], start: ColdStart) -> ModelResult:
+        blocks = [block for copy in copies for block in self._blocks(copy)]
+        blocks.sort(key=lambda block: (block.sweep, block.started_s))
+        outcomes = [self._outcome(self._task(copy)) for copy in copies]
+        capped = any(one is None or one.decision is Decision.CAPPED for one in outcomes)
+        decision = Decision.CAPPED if capped else Decision.CONVERGED
+        entry = summarise(blocks, self._levels, self._protocol, decision=decision)
+        samples_ms = [ms for block in blocks if not block.throttled for ms in block.samples_ms]
+        ops, unavailable = self._ops(copies[0], entry.latency_ms)
+        if start.peak_memory_mb is None:
+            unavailable["peak_memory_mb"] = "this system does not tell it"
+        return ModelResult(
+            model=str(copies[0].model.file.path),
+            sha256=copies[0].model.file.sha256,
+            device=self._device.info.spec,
+            threads=copies[0].threads,
+            latency_ms=entry.latency_ms,
+            interval_ms=entry.ci95_ms or (entry.latency_ms, entry.latency_ms),
+            median_ms=entry.median_ms or entry.latency_ms,
+            p90_ms=entry.p90_ms or entry.latency_ms,
+            p99_ms=float(np.quantile(samples_ms, 0.99)),
+            verdict=entry.verdict,
+            flags=entry.flags,
+            n_samples=entry.n_samples,
+            load_ms=start.load_ms,
+            first_run_ms=start.first_run_ms,
+            peak_memory_mb=start.peak_memory_mb,
+            ops=ops,
+            unavailable=unavailable,
+        )
+
+    def _ops(
+        self, workload: ModelWorkload, latency_ms: float
+    ) -> tuple[tuple[OpLatency, ...] | None, dict[str, str]]:
+        try:
+            shares = self._device.op_shares(workload)
+        except MeasurementError as error:
+            return None, {"ops": str(error)}
+        return tuple(
+            OpLatency(op.name, op.kind, op.share * latency_ms, op.share) for op in shares
+        ), {}
+
+    def _compared(
+        self, first: ModelResult, copies: Sequence[ModelWorkload], other: ModelResult
+    ) -> ModelComparison:
+        """By the passes that all copies of both took part in."""
+        both = [[self._blocks(copy) for copy in of_one] for of_one in (self._copies[0], copies)]
+        passes = min(len(blocks) for of_one in both for blocks in of_one)
+        first_ms, other_ms = (
+            [
+                self._protocol.estimator(np.array([b.samples_ms for b in blocks[:passes]]))
+                for blocks in of_one
+            ]
+            for of_one in both
+        )
+        found = compare(first_ms, other_ms)
+        return ModelComparison(
+            other.model, other.threads, first.model, first.threads,
+            found.ratio, found.interval, found.finding,
+        )  # fmt: skip
+
+
+def _refused(workload: ModelWorkload, error: MeasurementError) -> MeasurementError:
+    hint = " (inputs without --input are random)" if error.reason == "run_failed" else ""
+    return MeasurementError(f"{workload.model.file.path}: {error}{hint}", reason=error.reason)
