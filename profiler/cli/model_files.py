@@ -1,0 +1,58 @@
+"""`pnag profile --model`: what a person reads of measured model files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from profiler.measuring.model_files import ModelComparison, ModelReport, ModelResult
+
+COSTLIEST_OPS = 10
+NAME_WIDTH = 44
+
+
+def render(report: ModelReport) -> str:
+    """A small table for each model, then what each is compared with the first."""
+    return "\n\n".join([*map(_result, report.results), *map(_comparison, report.comparisons)])
+
+
+def _result(result: ModelResult) -> str:
+    low, high = result.interval_ms
+    flags = f" ({', '.join(result.flags)})" if result.flags else ""
+    lines = [
+        f"{_named(result.model, result.threads)} on {result.device}: {result.latency_ms:.4g} ms "
+        f"[{low:.4g}, {high:.4g}], {result.verdict}{flags}",
+        f"  {result.n_samples} samples: median {result.median_ms:.4g}, p90 {result.p90_ms:.4g}, "
+        f"p99 {result.p99_ms:.4g} ms",
+        f"  cold: load {result.load_ms:.4g} ms, first run {result.first_run_ms:.4g} ms"
+        + (f", {result.peak_memory_mb:.4g} MB" if result.peak_memory_mb is not None else ""),
+        *(f"  no {name}: {why}" for name, why in result.unavailable.items()),
+    ]
+    if result.ops is not None:
+        costliest = sorted(result.ops, key=lambda op: -op.share)[:COSTLIEST_OPS]
+        kind_width = max(len(op.kind) for op in costliest)
+        lines.append(f"  the costliest {len(costliest)} of {len(result.ops)} ops")
+        lines += [
+            f"    {op.latency_ms:9.4g} ms {100 * op.share:5.1f} %  {op.kind:{kind_width}}  "
+            f"{_shortened(op.name)}"
+            for op in costliest
+        ]
+    return "\n".join(lines)
+
+
+def _comparison(found: ModelComparison) -> str:
+    low, high = found.interval
+    said = f"{found.finding} at this noise" if low <= 1 <= high else found.finding
+    return (
+        f"{_named(found.model, found.threads)} takes {found.ratio:.3f} times as long as "
+        f"{_named(found.first, found.first_threads)} [{low:.3f}, {high:.3f}]: {said}"
+    )
+
+
+def _named(model: str, threads: int) -> str:
+    return model if threads == 1 else f"{model} ({threads} threads)"
+
+
+def _shortened(name: str) -> str:
+    """The end tells more than the beginning."""
+    return name if len(name) <= NAME_WIDTH else f"...{name[-NAME_WIDTH:]}"

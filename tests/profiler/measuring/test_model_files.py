@@ -1,0 +1,186 @@
+"""Model files in the sweep: on a device whose latencies are known, and on this machine."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler.devices.base import ModelWorkload
+from profiler.devices.simulated.fake import FakeDevice, FakeWorkload, Scenario
+from profiler.errors import InvalidInputError, MeasurementError
+from profiler.measuring.comparison import Finding
+from profiler.measuring.journal import Journal
+from profiler.measuring.model_files import ModelRequest, ModelSweep, measure_models
+from profiler.measuring.protocol import FULL, MODEL_COPIES, QUICK
+from profiler.models.cold_start import ColdStart
+from profiler.models.file import ModelFile, ModelFormat, RunnableModel
+from profiler.models.op_profile import OpShare
+from profiler.terminal import SILENT
+from tests.profiler.models.onnx_files import convolution
+
+PROTOCOL, SHORT = (
+    replace(one, stopping=replace(one.stopping, resamples=300)) for one in (FULL, QUICK)
+)
+START = ColdStart(load_ms=20.0, first_run_ms=8.0, peak_memory_mb=30.0)
+
+
+class FakeModels(FakeDevice):
+    """Models of known latency, each copy of which lies elsewhere in memory.
+
+    Args:
+        latencies_ms: by the name of the file.
+        scatter: standard deviation of the copies, relative.
+    """
+
+    model_formats = (ModelFormat.ONNX,)
+
+    def __init__(self, latencies_ms, *, seed=0, scatter=0.01, **settings):
+        super().__init__(seed, **settings)
+        self._latencies_ms, self._scatter = latencies_ms, scatter
+        self._placed = np.random.default_rng(seed + 1000)
+
+    def latency_ms(self, workload):
+        if not isinstance(workload, ModelWorkload):
+            return super().latency_ms(workload)
+        return self._latencies_ms[workload.model.file.path.name] / workload.threads
+
+    def prepare_model(self, workload):
+        factor = float(np.exp(self._scatter * self._placed.standard_normal()))
+        return Placed(self, workload, factor)
+
+    def cold_start(self, workload):
+        return START
+
+    def op_shares(self, workload):
+        return (OpShare("conv", "Conv", 0.75), OpShare("add", "Add", 0.25))
+
+
+class Placed(FakeWorkload):
+    def __init__(self, device, workload, factor):
+        super().__init__(device, workload)
+        object.__setattr__(self, "factor", factor)
+
+    def sample_ms(self, runs):
+        return self.factor * super().sample_ms(runs)
+
+
+def model(name):
+    file = ModelFile(Path(name), ModelFormat.ONNX, f"sha of {name}", 5_000_000, ())
+    return RunnableModel(file, {}, f"digest of {name}")
+
+
+def measured(device, *models, journal=None, protocol=PROTOCOL, seed=0):
+    return ModelSweep(device, journal or Journal(None), models, protocol, SILENT, seed=seed).run()
+
+
+def test_a_model_is_measured_to_its_latency_with_all_that_was_asked_of_it():
+    device = FakeModels({"a": 12.0})
+    (result,) = measured(device, (model("a"), 1)).results
+    assert result.latency_ms == pytest.approx(12.0, rel=0.015)
+    low, high = result.interval_ms
+    assert low < 12.0 < high
+    assert high / low - 1 < 0.05
+    assert result.median_ms <= result.p90_ms <= result.p99_ms
+    assert (result.verdict, result.sha256) == ("stable", "sha of a")
+    assert result.n_samples >= MODEL_COPIES * 20 * 2
+    assert (result.load_ms, result.first_run_ms, result.peak_memory_mb) == (20.0, 8.0, 30.0)
+    assert [op.latency_ms for op in result.ops] == pytest.approx(
+        [0.75 * result.latency_ms, 0.25 * result.latency_ms]
+    )
+    assert result.unavailable == {}
+
+
+def test_the_interval_covers_the_scatter_of_the_copies():
+    """Copies 5 % apart: one of them alone would be sure of a wrong number."""
+    device = FakeModels({"a": 12.0}, scatter=0.05, scenario=Scenario(noise=0.001))
+    (result,) = measured(device, (model("a"), 1)).results
+    low, high = result.interval_ms
+    assert high / low - 1 > 0.03
+
+
+def test_the_same_file_twice_is_not_told_apart_though_the_machine_drifts():
+    scene = Scenario(noise=0.02, drift_per_s=0.01, preempted_share=0.05)
+    found = []
+    for seed in range(20):
+        device = FakeModels({"a": 4.0}, seed=seed, scenario=scene)
+        report = measured(device, (model("a"), 1), (model("a"), 1), protocol=SHORT, seed=seed)
+        (comparison,) = report.comparisons
+        found.append(comparison.finding)
+        assert comparison.ratio == pytest.approx(1, abs=0.04)
+    assert found.count(Finding.NOT_TOLD_APART) >= 19
+
+
+def test_models_are_compared_with_the_first():
+    device = FakeModels({"a": 10.0, "b": 11.0, "c": 9.0})
+    report = measured(device, (model("a"), 1), (model("b"), 1), (model("c"), 1))
+    slower, faster = report.comparisons
+    assert (slower.model, slower.first, slower.finding) == ("b", "a", Finding.SLOWER)
+    assert slower.ratio == pytest.approx(1.1, rel=0.03)
+    assert slower.interval[0] < 1.1 < slower.interval[1]
+    assert faster.finding is Finding.FASTER
+
+
+def test_one_model_is_compared_at_several_counts_of_threads():
+    device = FakeModels({"a": 10.0}, scatter=0.001)
+    report = measured(device, (model("a"), 1), (model("a"), 2))
+    assert [result.threads for result in report.results] == [1, 2]
+    assert report.comparisons[0].ratio == pytest.approx(0.5, rel=0.02)
+    assert (report.comparisons[0].first_threads, report.comparisons[0].threads) == (1, 2)
+
+
+def test_what_is_done_is_not_measured_again(tmp_path):
+    device = FakeModels({"a": 10.0, "b": 20.0})
+    with Journal(tmp_path / "t.journal.sqlite") as journal:
+        first = measured(device, (model("a"), 1), journal=journal)
+        sweeps = journal.sweeps("fake-boot fake 1")
+        again = measured(device, (model("a"), 1), journal=journal)
+        assert again.results == first.results
+        assert journal.sweeps("fake-boot fake 1") == sweeps
+        both = measured(device, (model("a"), 1), (model("b"), 1), journal=journal)
+        assert both.results[0] == first.results[0]
+
+
+def test_an_earlier_boot_is_measured_again(tmp_path):
+    with Journal(tmp_path / "t.journal.sqlite") as journal:
+        measured(FakeModels({"a": 10.0}), (model("a"), 1), journal=journal)
+        device = FakeModels({"a": 13.0}, boot_id="another")
+        (result,) = measured(device, (model("a"), 1), journal=journal).results
+    assert result.latency_ms == pytest.approx(13.0, rel=0.02)
+
+
+def test_an_op_profile_that_the_runtime_lacks_is_null_with_its_reason():
+    class Unprofiled(FakeModels):
+        def op_shares(self, workload):
+            raise MeasurementError("it has no profiler", reason="missing_profile")
+
+    (result,) = measured(Unprofiled({"a": 4.0}), (model("a"), 1), protocol=SHORT).results
+    assert result.ops is None
+    assert result.unavailable == {"ops": "it has no profiler"}
+
+
+def test_a_model_that_its_runtime_refuses_is_named():
+    class Refusing(FakeModels):
+        def cold_start(self, workload):
+            raise MeasurementError("index out of bounds", reason="run_failed")
+
+    with pytest.raises(MeasurementError, match=r"^a: index out .*inputs without --input are rand"):
+        measured(Refusing({"a": 4.0}), (model("a"), 1))
+
+
+def test_a_file_on_this_machine(tmp_path):
+    """The report of a real run, and the same again from its journal."""
+    path = convolution(tmp_path / "net.onnx", axes=("batch", 3, 32, 32), channels=16)
+    request = ModelRequest("cpu", [path], protocol=QUICK, out=tmp_path / "t.json")
+    (result,) = measure_models(request, SILENT).results
+    assert 0.01 < result.latency_ms < 5
+    assert sum(op.share for op in result.ops) == pytest.approx(1)
+    assert {op.kind for op in result.ops} >= {"Conv"}
+    assert result.load_ms > 0
+    assert measure_models(request, SILENT).results[0].latency_ms == result.latency_ms
+
+
+def test_several_models_at_several_threads_are_refused(tmp_path):
+    paths = [convolution(tmp_path / f"{name}.onnx") for name in "ab"]
+    with pytest.raises(InvalidInputError, match="compare one --model with itself"):
+        measure_models(ModelRequest("cpu", paths, threads=(1, 2)), SILENT)
