@@ -1,14 +1,78 @@
-"""`pnag profile --model`: what a person reads of measured model files."""
+"""`pnag profile --model`: its options, and what a person reads of measured model files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from profiler.errors import InvalidInputError
+from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from profiler.measuring.model_files import ModelComparison, ModelReport, ModelResult
+    from profiler.measuring.model_files import (
+        ModelComparison,
+        ModelReport,
+        ModelRequest,
+        ModelResult,
+    )
+
+ModelOption = Annotated[
+    list[Path] | None,
+    typer.Option("--model", help="A model file in place of a space; repeat it to compare several."),
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="--model: NAME=1x3x224x224 of an input with free axes."),
+]
+InputOption = Annotated[
+    Path | None, typer.Option("--input", help="--model: .npz with real values of inputs.")
+]
 
 COSTLIEST_OPS = 10
 NAME_WIDTH = 44
+
+
+def model_request(
+    device: Sequence[str], model: Sequence[Path] | None, shape: Sequence[str] | None,
+    arrays: Path | None, threads: Sequence[int], with_space: bool, quick: bool, **settings: Any,
+) -> ModelRequest:  # fmt: skip
+    """What the options ask for; `with_space`: some of them are for spaces.
+
+    Raises:
+        InvalidInputError: options that contradict each other, a malformed shape or file.
+    """
+    from profiler.devices.registry import backend_of
+    from profiler.measuring.model_files import ModelRequest
+    from profiler.measuring.protocol import protocol_of
+    from profiler.models.inputs import parse_shape, read_arrays
+
+    if not model:
+        raise InvalidInputError("--shape and --input are for a --model")
+    if with_space:
+        raise InvalidInputError(
+            "--space, --width-mult, --resolution, --networks, --precision and --fleet are for "
+            "spaces; a --model is measured as it is"
+        )
+    if len(device) > 1:
+        raise InvalidInputError("--model is measured on one --device at a time")
+    return ModelRequest(
+        device[0], model, threads,
+        shapes=dict(map(parse_shape, shape or [])),
+        arrays=read_arrays(arrays) if arrays else {},
+        protocol=protocol_of(backend_of(device[0]), quick=quick),
+        **settings,
+    )  # fmt: skip
+
+
+def measure_files(request: ModelRequest, terminal: Terminal) -> None:
+    """Measure, and say what came out."""
+    from profiler.measuring.model_files import measure_models
+
+    report = measure_models(request, terminal)
+    terminal.result(report.as_dict(), render(report))
 
 
 def render(report: ModelReport) -> str:

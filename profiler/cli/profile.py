@@ -6,16 +6,27 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
-from profiler.cli.options import ResolutionOption, SpaceOption, WidthOption, shared_options
+from profiler.cli.model_files import (
+    InputOption,
+    ModelOption,
+    ShapeOption,
+    measure_files,
+    model_request,
+)
+from profiler.cli.options import ResolutionOption, WidthOption, shared_options
 from profiler.devices.backend import Backend, Settings
 from profiler.devices.registry import backend_of, backends, options_of
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from profiler.measuring.campaign import ProfileRequest
+    from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 DeviceOption = Annotated[
     list[str],
@@ -27,7 +38,13 @@ DeviceOption = Annotated[
 ]
 
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Images per run.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of the runtime.")]
+ProfiledSpaceOption = Annotated[
+    str | None, typer.Option("--space", help="mbv3 (the default) or mbv3-cifar.")
+]
+ThreadsOption = Annotated[
+    list[int] | None,
+    typer.Option("--threads", help="Threads of the runtime (1); repeat it to compare a --model."),
+]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="float32, or what else the device has.")
 ]
@@ -37,7 +54,10 @@ FleetOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", help="Table to write; by default tables/DEVICE_SPACE_SETTINGS.json."),
+    typer.Option(
+        "--out",
+        help="Table to write, by default tables/DEVICE_SPACE_SETTINGS.json; or a --model's result.",
+    ),
 ]
 NetworksOption = Annotated[
     int | None, typer.Option("--networks", help="Whole networks to measure too (30; quick: 12).")
@@ -70,11 +90,14 @@ def register(app: typer.Typer, calibrate: Callable[[Path], object] | None = None
 @takes_device_options
 def profile(
     device: DeviceOption,
-    space: SpaceOption = "mbv3",
+    space: ProfiledSpaceOption = None,
+    model: ModelOption = None,
+    shape: ShapeOption = None,
+    arrays: InputOption = None,
     width_mult: WidthOption = 1.0,
     resolution: ResolutionOption = None,
     batch_size: BatchOption = 1,
-    threads: ThreadsOption = 1,
+    threads: ThreadsOption = None,
     precision: PrecisionOption = "float32",
     device_options: DeviceOptions = NONE,
     fleet: FleetOption = None,
@@ -86,35 +109,60 @@ def profile(
     terminal: Terminal,
     seed: int,
 ) -> tuple[Sequence[Path], Exception | None]:
-    """Measure every op of a space, and some whole networks, into a latency table."""
-    from profiler.measuring.campaign import ProfileRequest, default_out
-    from profiler.measuring.protocol import protocol_of
+    """Measure a space into a latency table, every op and some whole networks; or model files."""
     from profiler.measuring.several_devices import profile_devices
     from profiler.spaces.mobilenetv3 import open_space
 
+    used = [backend_of(spec) for spec in device]
+    device_options.refuse_others(used, "{} devices")
+    counts = threads or [1]
+    if model or shape or arrays:
+        of_spaces = (space, resolution, networks, fleet, width_mult != 1, precision != "float32")
+        request = model_request(
+            device, model, shape, arrays, counts, any(of_spaces), quick, batch_size=batch_size,
+            out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
+        )  # fmt: skip
+        measure_files(request, terminal)
+        return (), None
     if out is not None and len(device) > 1:
         raise InvalidInputError("--out names one table; leave it out with several devices")
     if networks is not None and not 0 <= networks <= MAX_NETWORKS:
         raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
-    chosen = open_space(space, width_mult, resolution)
-    settings = Settings(threads, batch_size, precision)
-    backends_of = [backend_of(spec) for spec in device]
-    device_options.refuse_others(backends_of, "{} devices")
-    requests = []
-    for spec, backend in zip(device, backends_of, strict=True):
-        options = device_options.of(backend, space=chosen)
-        names = unusual(settings, backend, options)
-        requests.append(
-            ProfileRequest(
-                spec, chosen, out or default_out(spec, chosen, quick=quick, settings=names),
-                protocol_of(backend, quick=quick), networks, **asdict(settings), seed=seed,
-                resume=resume, fleet=fleet, device_options=options,
-            )
-        )  # fmt: skip
+    if len(counts) > 1:
+        raise InvalidInputError("several --threads are for a --model")
+    chosen = open_space(space or "mbv3", width_mult, resolution)
+    settings = Settings(counts[0], batch_size, precision)
+    requests = space_requests(
+        device, chosen, out, settings, device_options, quick,
+        n_networks=networks, seed=seed, resume=resume, fleet=fleet,
+    )  # fmt: skip
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))
     return profiled.tables, profiled.failure
+
+
+def space_requests(
+    device: Sequence[str], space: MobileNetV3Space, out: Path | None, settings: Settings,
+    device_options: DeviceOptions, quick: bool, **shared: Any,
+) -> list[ProfileRequest]:  # fmt: skip
+    """What each device is asked for."""
+    from profiler.measuring.campaign import ProfileRequest, default_out
+    from profiler.measuring.protocol import protocol_of
+
+    requests = []
+    for spec in device:
+        backend = backend_of(spec)
+        options = device_options.of(backend, space=space)
+        names = unusual(settings, backend, options)
+        place = out or default_out(spec, space, quick=quick, settings=names)
+        protocol = protocol_of(backend, quick=quick)
+        requests.append(
+            ProfileRequest(
+                spec, space, place, protocol, **asdict(settings), **shared, device_options=options
+            )
+        )
+    return requests
 
 
 def unusual(settings: Settings, backend: Backend, options: Mapping[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profiler.devices.base import Device, DeviceInfo
+from profiler.devices.base import Device, DeviceInfo, ModelDevice
 from profiler.errors import InvalidInputError
 
 
@@ -83,6 +83,9 @@ class Backend:
         discover: its devices, for `pnag devices`; answers without the SDK too.
         protocols: names of its measuring protocols, full and quick.
         shares_host: it works on this computer, where devices take their turns.
+        model_formats: ends of the names of model files that it runs; its device is then a
+            ModelDevice.
+        open_models: how it opens for them, where that differs.
         queued: the host launches work ahead of the device, so that the longer of two sums bounds
             a network.
     """
@@ -96,4 +99,6 @@ class Backend:
     discover: Callable[[], Sequence[DeviceStatus]] = nothing_to_discover
     protocols: tuple[str, str] = ("full", "quick")
     shares_host: bool = True
+    model_formats: tuple[str, ...] = ()
+    open_models: Callable[[str, Settings, Any], ModelDevice] | None = None
     queued: bool = False

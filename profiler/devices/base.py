@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from profiler.graph.ops import OpConfig
 from profiler.system.closing import Closing
@@ -17,7 +17,7 @@ from profiler.system.memory import available_memory_mb
 
 if TYPE_CHECKING:  # annotations only; they bring numpy
     from profiler.models.cold_start import ColdStart
-    from profiler.models.file import ModelFormat, RunnableModel
+    from profiler.models.file import RunnableModel
     from profiler.models.op_profile import OpShare
 
 
@@ -189,14 +189,8 @@ class Device(Protocol):
     ) -> None: ...
 
 
-@runtime_checkable
 class ModelDevice(Device, Protocol):
     """A device that also runs the model files of a user."""
-
-    @property
-    def model_formats(self) -> Sequence[ModelFormat]:
-        """Formats that its runtime loads."""
-        ...
 
     def prepare_model(self, workload: ModelWorkload) -> PreparedWorkload:
         """Load the file.

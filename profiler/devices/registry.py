@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from profiler.devices.backend import Backend, DeviceStatus, Settings
-from profiler.devices.base import Device, DeviceInfo
+from profiler.devices.base import Device, DeviceInfo, ModelDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 
 GROUP = "pnag.devices"  # of entry points, each of which names a Backend
@@ -61,12 +62,34 @@ def open_device(
         InvalidInputError: no such form of spec, or a setting the backend does not have.
         DeviceUnavailableError: absent, busy or not permitted.
     """
-    backend, settings = backend_of(spec), Settings(threads, batch_size, precision)
-    chosen = options_of(backend, options)
-    try:
-        return backend.open(spec, settings, chosen)
-    except ImportError as error:
-        raise DeviceUnavailableError(_not_installed(backend.name, error)) from None
+    backend = backend_of(spec)
+    return _opened(backend, backend.open, spec, Settings(threads, batch_size, precision), options)
+
+
+def open_for_models(
+    spec: str, *, threads: int = 1, batch_size: int = 1, **options: Any
+) -> ModelDevice:
+    """Open a device for model files of the formats that its backend names.
+
+    Raises:
+        InvalidInputError: no such form of spec, or a setting the backend does not have.
+        DeviceUnavailableError: absent, busy or not permitted.
+    """
+    backend, settings = backend_of(spec), Settings(threads, batch_size)
+    device = _opened(backend, backend.open_models or backend.open, spec, settings, options)
+    return cast(ModelDevice, device)
+
+
+def check_runs(spec: str, models: Sequence[Path]) -> None:
+    """Refuse a device that does not run files of these formats."""
+    formats = backend_of(spec).model_formats
+    if not formats:
+        able = [one for one in backends().values() if one.model_formats]
+        named = ", ".join(f"{one.name} ({', '.join(one.model_formats)})" for one in able)
+        raise InvalidInputError(f"device {spec} runs no model files; {named} do")
+    for path in models:
+        if path.suffix.lower() not in formats:
+            raise InvalidInputError(f"device {spec} runs {', '.join(formats)} files, not {path}")
 
 
 def options_of(backend: Backend, given: Mapping[str, Any]) -> Any:
@@ -87,6 +110,20 @@ def recorded_options(info: DeviceInfo, spec: str) -> dict[str, Any]:
     if backend.recorded is None or backend.name != info.platform:
         return {}
     return asdict(backend.recorded(info))
+
+
+def _opened(
+    backend: Backend,
+    opening: Callable[[str, Settings, Any], Device],
+    spec: str,
+    settings: Settings,
+    options: Mapping[str, Any],
+) -> Device:
+    chosen = options_of(backend, options)
+    try:
+        return opening(spec, settings, chosen)
+    except ImportError as error:
+        raise DeviceUnavailableError(_not_installed(backend.name, error)) from None
 
 
 def _record(point: EntryPoint) -> Backend:

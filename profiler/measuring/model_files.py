@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from profiler.devices.base import ModelDevice, ModelWorkload
-from profiler.devices.registry import open_device
+from profiler.devices.registry import check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.campaign import now
 from profiler.measuring.comparison import compare
@@ -67,6 +67,7 @@ def measure_models(request: ModelRequest, terminal: Terminal) -> ModelReport:
     """
     if len(request.threads) > 1 and len(request.paths) > 1:
         raise InvalidInputError("several --threads compare one --model with itself")
+    check_runs(request.spec, request.paths)
     files = [read_model_file(path) for path in request.paths]
     check_names(files, list(request.shapes), "--shape")
     check_names(files, list(request.arrays), "--input")
@@ -83,7 +84,7 @@ def measure_models(request: ModelRequest, terminal: Terminal) -> ModelReport:
     ]  # fmt: skip
     with ExitStack() as stack:
         device = stack.enter_context(
-            open_device(
+            open_for_models(
                 request.spec, threads=max(request.threads), batch_size=request.batch_size,
                 **request.device_options,
             )
@@ -94,7 +95,7 @@ def measure_models(request: ModelRequest, terminal: Terminal) -> ModelReport:
             place = journal_path(request.out)
         journal = stack.enter_context(Journal(place, fresh=not request.resume))
         report = ModelSweep(
-            cast(ModelDevice, device), journal, models, request.protocol, terminal,
+            device, journal, models, request.protocol, terminal,
             seed=request.seed,
         ).run()  # fmt: skip
         if request.out is not None:

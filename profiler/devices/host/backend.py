@@ -33,5 +33,13 @@ def discover_tflite() -> Sequence[DeviceStatus]:
     return discover()
 
 
-CPU = Backend(name="cpu", forms=("cpu",), open=open_cpu, discover=discover_cpu)
-TFLITE = Backend(name="tflite", forms=("tflite",), open=open_tflite, discover=discover_tflite)
+CPU = Backend(
+    name="cpu", forms=("cpu",), open=open_cpu, discover=discover_cpu, model_formats=(".onnx",)
+)
+TFLITE = Backend(
+    name="tflite",
+    forms=("tflite",),
+    open=open_tflite,
+    discover=discover_tflite,
+    model_formats=(".tflite",),
+)

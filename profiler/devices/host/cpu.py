@@ -13,7 +13,6 @@ from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
 from profiler.errors import InvalidInputError
-from profiler.models.file import ModelFormat
 from profiler.models.onnx_runtime import Session, onnx_runtime
 
 
@@ -34,8 +33,6 @@ class CpuDevice(HostModels, PinnedHost):
             threads were asked for.
         InvalidInputError: a precision other than float32.
     """
-
-    model_formats = (ModelFormat.ONNX,)
 
     def __init__(
         self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"

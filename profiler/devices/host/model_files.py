@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from profiler.devices.base import ModelWorkload
 from profiler.devices.host import monitor
 from profiler.models.cold_start import ColdStart, cold_start
@@ -10,10 +12,13 @@ from profiler.models.op_profile import OpShare, op_shares
 
 
 class HostModels:
-    """What a device of the host needs to be a ModelDevice, but for its `model_formats`."""
+    """What a device of the host needs to be a ModelDevice."""
+
+    threads: int  # of the device, at least those of a model
 
     def prepare_model(self, workload: ModelWorkload) -> LoadedWorkload:
-        return LoadedWorkload(workload)
+        # one clock for all counts of threads that are compared
+        return LoadedWorkload(workload, monitor.sample_clock(self.threads))
 
     def cold_start(self, workload: ModelWorkload) -> ColdStart:
         return cold_start(workload.model, threads=workload.threads)
@@ -25,9 +30,9 @@ class HostModels:
 class LoadedWorkload:
     """A model file in its runtime, inputs set."""
 
-    def __init__(self, workload: ModelWorkload) -> None:
+    def __init__(self, workload: ModelWorkload, clock_ns: Callable[[], int]) -> None:
         self._model = load(workload.model, threads=workload.threads)
-        self._clock = monitor.sample_clock(workload.threads)
+        self._clock = clock_ns
 
     def sample_ms(self, runs: int) -> float:
         start = self._clock()

@@ -15,7 +15,6 @@ from profiler.devices.seeded import seeded_image, seeded_tflite
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
 from profiler.graph.tflite_writer import PRECISIONS, Precision
-from profiler.models.file import ModelFormat
 
 
 def discover() -> list[DeviceStatus]:
@@ -36,8 +35,6 @@ class TFLiteDevice(HostModels, PinnedHost):
             were asked for.
         InvalidInputError: a precision other than float32 and int8.
     """
-
-    model_formats = (ModelFormat.TFLITE,)
 
     def __init__(
         self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"

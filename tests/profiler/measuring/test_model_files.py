@@ -33,8 +33,6 @@ class FakeModels(FakeDevice):
         scatter: standard deviation of the copies, relative.
     """
 
-    model_formats = (ModelFormat.ONNX,)
-
     def __init__(self, latencies_ms, *, seed=0, scatter=0.01, **settings):
         super().__init__(seed, **settings)
         self._latencies_ms, self._scatter = latencies_ms, scatter
