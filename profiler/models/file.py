@@ -57,11 +57,13 @@ class RunnableModel:
 
     Attributes:
         digest: hash of the file, the weights beside it, and the values.
+        given: whether some of the values are the user's own.
     """
 
     file: ModelFile
     values: Values
     digest: str
+    given: bool = False
 
 
 class LoadedModel(Protocol):
@@ -122,7 +124,8 @@ def runnable(
         else draw_values(one, resolved[one.name], seed=seed)
         for one in file.inputs
     }
-    return RunnableModel(file, values, _digest(file, values))
+    given = any(one.name in arrays for one in file.inputs)
+    return RunnableModel(file, values, _digest(file, values), given)
 
 
 def check_names(files: Sequence[ModelFile], names: Sequence[str], option: str) -> None:

@@ -36,4 +36,5 @@ ADB = Backend(
     discover=discover_phones,
     protocols=("phone", "phone quick"),
     shares_host=False,
+    model_formats=(".tflite",),
 )

@@ -26,13 +26,18 @@ _STATS = re.compile(
 _STATS_START = re.compile(r"(?:count|curr)=")
 _SUMMARIES = (
     re.compile(
-        rf"Inference timings in us: Init: ({_NUMBER}), First inference: (?P<first>{_NUMBER}), "
-        rf"Warmup \(avg\): (?P<warmup>{_NUMBER}), Inference \(avg\): (?P<inference>{_NUMBER})"
+        rf"Inference timings in us: Init: (?P<init>{_NUMBER}), "
+        rf"First inference: (?P<first>{_NUMBER}), Warmup \(avg\): (?P<warmup>{_NUMBER}), "
+        rf"Inference \(avg\): (?P<inference>{_NUMBER})"
     ),
     re.compile(  # until 2019
         rf"Average inference timings in us: Warmup: (?P<warmup>{_NUMBER}), "
-        rf"Init: ({_NUMBER}), Inference: (?P<inference>{_NUMBER})(?P<first>)"
+        rf"Init: (?P<init>{_NUMBER}), Inference: (?P<inference>{_NUMBER})(?P<first>)"
     ),
+)
+_MEMORY = re.compile(
+    rf"Memory footprint delta from the start of the tool \(MB\): init={_NUMBER} "
+    rf"overall=({_NUMBER})"
 )
 _SUMMARY_START = re.compile(r"(?:Average inference|Inference) timings in us: ")
 _REFUSALS = (
@@ -61,12 +66,21 @@ class PhaseStats:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkTimings:
-    """A benchmark_model run that may be believed: `runs` inferences of `latency_ms` mean."""
+    """A benchmark_model run that may be believed: `runs` inferences of `latency_ms` mean.
+
+    Attributes:
+        init_ms: from the file to a model that can run.
+        first_ms: its first inference.
+        memory_mb: most memory above that of the tool itself; None where it prints none.
+    """
 
     latency_ms: float
     runs: int
     warmup_ms: float
     warmup_runs: int
+    init_ms: float
+    first_ms: float
+    memory_mb: float | None
 
 
 def parse_benchmark_output(
@@ -90,16 +104,19 @@ def parse_benchmark_output(
     if len(summaries) > 1 or len(phases) > 2:
         raise _failure("printed more than one summary (two runs mixed?)", "garbled_output")
     (_, warmup), (requested, inference) = phases
-    _check_summary(summaries[0], warmup, inference)
+    init_us = _init_us(summaries[0], warmup, inference)
     if requested != runs:
         raise _failure(f"ran with num_runs={requested}, not {runs}", "parse_mismatch")
     if inference.count < runs:
         raise _failure(f"ended after {inference.count} of {runs} runs", "incomplete_run")
     if inference.avg_us <= 0:
         raise _failure("reports a latency of 0 µs", "nonpositive_latency")
+    memory = next((match[1] for line in lines if (match := _MEMORY.fullmatch(line))), None)
     return BenchmarkTimings(
-        inference.avg_us / 1e3, inference.count, warmup.avg_us / 1e3, warmup.count
-    )
+        inference.avg_us / 1e3, inference.count, warmup.avg_us / 1e3, warmup.count,
+        init_us / 1e3, float(warmup.first_text or warmup.avg_text) / 1e3,
+        None if memory is None else float(memory),
+    )  # fmt: skip
 
 
 def check_result_proto(data: bytes, timings: BenchmarkTimings) -> None:
@@ -196,7 +213,8 @@ def _stats(line: str) -> PhaseStats:
     return PhaseStats(count, avg, values["avg"], values.get("first", ""))
 
 
-def _check_summary(line: str, warmup: PhaseStats, inference: PhaseStats) -> None:
+def _init_us(line: str, warmup: PhaseStats, inference: PhaseStats) -> float:
+    """Time to load, of a summary that repeats what the phases printed."""
     match = next((m for pattern in _SUMMARIES if (m := pattern.fullmatch(line))), None)
     if match is None:
         raise _unreadable(line)
@@ -207,6 +225,7 @@ def _check_summary(line: str, warmup: PhaseStats, inference: PhaseStats) -> None
     ):
         if printed != stats and stats:
             raise _failure(f"prints {name} as {stats} and as {printed} µs", "parse_mismatch")
+    return float(match["init"])
 
 
 def _nested(fields: dict[int, int | float | bytes], number: int) -> bytes:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import cast
 
@@ -30,10 +31,13 @@ from profiler.devices.android.link import AdbLink
 from profiler.devices.android.options import AndroidTiming
 from profiler.devices.android.session import PhoneSession
 from profiler.devices.android.syntax import TEMPORARY, parse_spec
-from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
+from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, ModelWorkload, Workload
 from profiler.devices.seeded import seeded_tflite
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.tflite_writer import PRECISIONS, Precision
+from profiler.models.cold_start import N_STARTS, ColdStart
+from profiler.models.file import RunnableModel
+from profiler.models.op_profile import OpShare, shares
 from profiler.system.lock import device_lock
 
 __all__ = ["AndroidDevice", "AndroidWorkload", "discover"]
@@ -114,10 +118,45 @@ class AndroidDevice(DeviceBase):
 
     def prepare(self, workload: Workload) -> AndroidWorkload:
         model = seeded_tflite(workload, cast(Precision, self.info.precision))
+        # XNNPACK runs every float op of our models; of int8 ops it may leave some
+        full = {"require_full_delegation": "true"} if self.info.precision == "float32" else {}
+        return self._pushed(model, full)
+
+    def prepare_model(self, workload: ModelWorkload) -> AndroidWorkload:
+        """A user's file: XNNPACK runs what it can of it, and the program draws the inputs."""
+        flags = {"num_threads": str(workload.threads)} | shape_flags(workload.model)
+        missing = sorted(flags.keys() - self._flags)
+        if missing:
+            raise MeasurementError(
+                f"this benchmark_model has no flag --{missing[0]}", reason="unknown_flag"
+            )
+        return self._pushed(workload.model.file.path.read_bytes(), flags)
+
+    def cold_start(self, workload: ModelWorkload) -> ColdStart:
+        """By what the program says of itself; each of its processes starts afresh."""
+        with closing(self.prepare_model(workload)) as prepared:
+            starts = [prepared.benchmark(1) for _ in range(N_STARTS)]
+        memory = [one.memory_mb for one in starts if one.memory_mb is not None]
+        return ColdStart(
+            median(one.init_ms for one in starts),
+            median(one.first_ms for one in starts),
+            median(memory) if memory else None,
+        )
+
+    def op_shares(self, workload: ModelWorkload) -> tuple[OpShare, ...]:
+        with closing(self.prepare_model(workload)) as prepared:
+            plain_ms = prepared.sample_ms(1)
+            nodes = prepared.profile()
+        times_ms = {
+            (node.name, node.node_type): (node.per_run_ms, node.times_called) for node in nodes
+        }
+        return shares(times_ms, plain_ms=plain_ms)
+
+    def _pushed(self, model: bytes, flags: Mapping[str, str]) -> AndroidWorkload:
         # a file of its own: a hidden repeat is the same model, and may end first
         path = f"{self._session.folder}/model-{next(self._model_numbers)}.tflite"
         self._link.push(model, path)
-        return AndroidWorkload(self, path)
+        return AndroidWorkload(self, path, flags)
 
     def state(self) -> DeviceState:
         phone = self._read_state()
@@ -148,7 +187,7 @@ class AndroidDevice(DeviceBase):
             if exc is None:  # else the error that ended the block says more
                 raise
 
-    def benchmark(self, model_path: str, runs: int) -> BenchmarkTimings:
+    def benchmark(self, model: AndroidWorkload, runs: int) -> BenchmarkTimings:
         """One process of benchmark_model, when the phone is quiescent.
 
         Raises:
@@ -156,20 +195,20 @@ class AndroidDevice(DeviceBase):
             DeviceUnavailableError: the phone is gone, rebooted, or does not come to rest.
         """
         self._wait_until_quiescent()
-        flags = self._command_flags(model_path, runs)
+        flags = self._command_flags(model, runs)
         if "result_file_path" in self._flags:
             flags["result_file_path"] = RESULT_FILE
         job = self._run(flags)
         timings = parse_benchmark_output(
-            _text(job), runs=runs, require_full_delegation=self._full_delegation
+            _text(job), runs=runs, require_full_delegation=model.fully_delegated
         )
         if "result_file_path" in self._flags:
             check_result_proto(job.result_file, timings)
         return timings
 
-    def profile(self, model_path: str, runs: int) -> tuple[NodeTiming, ...]:
+    def profile(self, model: AndroidWorkload, runs: int) -> tuple[NodeTiming, ...]:
         """Time of every executed node, from a run apart: profiling slows the whole down."""
-        flags = self._command_flags(model_path, runs) | {"enable_op_profiling": "true"}
+        flags = self._command_flags(model, runs) | {"enable_op_profiling": "true"}
         if "op_profiling_output_file" in self._flags:
             flags |= {"op_profiling_output_mode": "csv", "op_profiling_output_file": RESULT_FILE}
         elif "profiling_output_csv_file" in self._flags:
@@ -179,18 +218,13 @@ class AndroidDevice(DeviceBase):
                 "this benchmark_model cannot write an op profile", reason="missing_profile"
             )
         job = self._run(flags)
-        parse_benchmark_output(_text(job), runs=runs, require_full_delegation=self._full_delegation)
+        parse_benchmark_output(_text(job), runs=runs, require_full_delegation=model.fully_delegated)
         return parse_profile_csv(job.result_file.decode(errors="replace"))
 
     def remove(self, path: str) -> None:
         """What cannot be removed now goes with the session's folder."""
         with suppress(LinkError):
             self._link.shell(["rm", "-f", path])
-
-    @property
-    def _full_delegation(self) -> bool:
-        """XNNPACK runs every float op of our models; of int8 ops it may leave some."""
-        return self.info.precision == "float32"
 
     def _check_tools(self) -> None:
         missing = sorted({"setsid", "sha256sum"} - self._phone.tools)
@@ -228,9 +262,9 @@ class AndroidDevice(DeviceBase):
             "with --resume"
         )
 
-    def _command_flags(self, model_path: str, runs: int) -> dict[str, str]:
+    def _command_flags(self, model: AndroidWorkload, runs: int) -> dict[str, str]:
         wanted = {
-            "graph": model_path,
+            "graph": model.path,
             "num_runs": str(runs),
             "min_secs": f"{self._timing.sample_s:g}",
             "max_secs": f"{self._timing.deadline_s:g}",
@@ -238,9 +272,8 @@ class AndroidDevice(DeviceBase):
             "warmup_min_secs": f"{self._timing.warmup_s:g}",
             "num_threads": str(self.info.threads),
             "use_xnnpack": "true",
+            **model.flags,
         }
-        if self._full_delegation:
-            wanted["require_full_delegation"] = "true"
         return {name: value for name, value in wanted.items() if name in self._flags}
 
     def _run(self, flags: dict[str, str]) -> JobResult:
@@ -264,20 +297,47 @@ class AndroidDevice(DeviceBase):
 
 
 class AndroidWorkload:
-    """A model file on the phone."""
+    """A model file on the phone, with flags of the program that are its own."""
 
-    def __init__(self, device: AndroidDevice, path: str) -> None:
-        self._device, self._path = device, path
+    def __init__(self, device: AndroidDevice, path: str, flags: Mapping[str, str]) -> None:
+        self._device, self.path, self.flags = device, path, flags
+
+    @property
+    def fully_delegated(self) -> bool:
+        return "require_full_delegation" in self.flags
 
     def sample_ms(self, runs: int) -> float:
         """Mean latency in ms of one process: at least `runs` inferences and `sample_s`."""
-        return self._device.benchmark(self._path, runs).latency_ms
+        return self.benchmark(runs).latency_ms
+
+    def benchmark(self, runs: int) -> BenchmarkTimings:
+        return self._device.benchmark(self, runs)
 
     def profile(self, runs: int = 10) -> tuple[NodeTiming, ...]:
-        return self._device.profile(self._path, runs)
+        return self._device.profile(self, runs)
 
     def close(self) -> None:
-        self._device.remove(self._path)
+        self._device.remove(self.path)
+
+
+def shape_flags(model: RunnableModel) -> dict[str, str]:
+    """How the program is told the shapes of a model whose axes are free.
+
+    Raises:
+        MeasurementError: real values, which it cannot take.
+    """
+    if model.given:
+        raise MeasurementError(
+            "benchmark_model draws its inputs itself; leave out --input", reason="unknown_flag"
+        )
+    inputs = model.file.inputs
+    if all(isinstance(axis, int) for one in inputs for axis in one.shape):
+        return {}
+    sizes = [",".join(map(str, model.values[one.name].shape)) for one in inputs]
+    return {
+        "input_layer": ",".join(one.name for one in inputs),
+        "input_layer_shape": ":".join(sizes),
+    }
 
 
 def _text(job: JobResult) -> str:
