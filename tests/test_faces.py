@@ -40,10 +40,13 @@ def test_an_unknown_name_is_refused_as_python_does():
         _ = pnag.load_rum
 
 
-def test_importing_the_packages_loads_nothing_heavy():
-    code = (
-        f"import sys, profiler, predictors, pnag; print([m for m in {HEAVY} if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    "loading",
+    ["import profiler, predictors, pnag", "from pnag.cli.app import build_app; build_app()"],
+    ids=["the packages", "the command line"],
+)
+def test_what_comes_first_loads_nothing_heavy(loading):
+    code = f"import sys; {loading}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from profiler.devices.base import Device, DeviceInfo, ModelDevice
 from profiler.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from profiler.devices.base import Device, DeviceInfo, ModelDevice
 
 
 @dataclass(frozen=True, slots=True)

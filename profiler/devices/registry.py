@@ -8,11 +8,13 @@ from dataclasses import asdict, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from profiler.devices.backend import Backend, DeviceStatus, Settings
-from profiler.devices.base import Device, DeviceInfo, ModelDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError
+
+if TYPE_CHECKING:
+    from profiler.devices.base import Device, DeviceInfo, ModelDevice
 
 GROUP = "pnag.devices"  # of entry points, each of which names a Backend
 

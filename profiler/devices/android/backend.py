@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from profiler.devices.android.options import AndroidOptions
 from profiler.devices.backend import Backend, DeviceStatus, Settings
-from profiler.devices.base import Device
+
+if TYPE_CHECKING:
+    from profiler.devices.base import Device
 
 
 def open_phone(spec: str, settings: Settings, options: AndroidOptions) -> Device:

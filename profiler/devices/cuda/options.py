@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from profiler.devices.backend import flag
-from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from profiler.devices.base import DeviceInfo
 
 LaunchMode = Literal["graph", "eager"]
 CacheMode = Literal["hot", "cold"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from profiler.devices.backend import Backend, DeviceStatus, NoOptions, Settings
-from profiler.devices.base import Device
+
+if TYPE_CHECKING:
+    from profiler.devices.base import Device
 
 
 def open_cpu(_: str, settings: Settings, __: NoOptions) -> Device:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.devices.backend import Backend, NoOptions, Settings
-from profiler.devices.base import Device
 
 if TYPE_CHECKING:
+    from profiler.devices.base import Device
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 
