@@ -43,7 +43,7 @@ SECONDS = 6.0  # of plain timing, before and after
 def export(name: str, path: Path) -> None:
     """A network with random weights as ONNX, by torch's own exporter."""
     import torch
-    from pytorchcv.model_provider import get_model  # type: ignore[import-untyped]
+    from pytorchcv.model_provider import get_model
 
     torch.manual_seed(0)
     with warnings.catch_warnings():
