@@ -9,8 +9,8 @@ blocks, ridge regression on (fixed + per-pixel) costs of every kind of block.
 
 *Few networks* is what `pnag profile` does for a GPU: a table of ops, and its calibration on 30, 60
 or 100 networks of one resolution, additive and with launches, judged on the other networks of that
-resolution. HELP measured no ops; in their place stands the law of GPU work at batch 64, fitted to
-other resolutions' networks.
+resolution. HELP measured no ops; in their place stands the law of the GPU's compute at batch 64,
+fitted to other resolutions' networks.
 
 Every error is MAPE, mean |predicted / measured - 1|. The floors need no model of the noise:
 
@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.latency.launches import LaunchModel, work_terms
+from predictors.latency.launches import LaunchModel, compute_terms
 from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.graph.ops import OpConfig, OpKind
@@ -126,7 +126,7 @@ def errors(data: Data, batch_size: int, n_seeds: int) -> dict[str, list[dict[str
         unseen = [networks[i] for i in held_out]
         predicted = model.predict_ms(unseen)
         row = score(predicted, latency_ms[held_out])
-        row["launch_bound"] = float((model.launch_ms(unseen) > model.work_ms(unseen)).mean())
+        row["launch_bound"] = float((model.launch_ms(unseen) > model.compute_ms(unseen)).mean())
         row["cross_validated_mape_pct"] = model.cross_validated_mape_pct
         rows["launch model"].append(row)
         additive = additive_blocks(counts[train], latency_ms[train], counts[held_out])
@@ -161,11 +161,11 @@ def few_networks(data: Data, n_seeds: int) -> list[dict[str, float]]:
 def as_table(
     data: Data, chosen: NDArray[np.int64], law: LaunchModel, batch_size: int, platform: str
 ) -> LatencyTable:
-    """Ops by a law of work, and networks as HELP measured them."""
+    """Ops by a law of compute, and networks as HELP measured them."""
     space = MobileNetV3Space(resolution_px=int(data.resolution_px[chosen[0]]))
     ops = space.distinct_ops(batch_size=batch_size)
-    work_ms = {
-        key: law.work.op_ms(work_terms(op, per_site=law.per_site)) for key, op in ops.items()
+    compute_ms = {
+        key: law.compute.op_ms(compute_terms(op, per_site=law.per_site)) for key, op in ops.items()
     }
     return LatencyTable(
         space=SpaceRef(name=space.name, width_mult=1.0, resolution_px=space.resolution_px),
@@ -173,7 +173,7 @@ def as_table(
         protocol={},
         ops={
             key: Entry(latency_ms=max(ms, 1e-6), verdict=Verdict.IMPORTED)
-            for key, ms in work_ms.items()
+            for key, ms in compute_ms.items()
         },
         networks=tuple(
             NetworkEntry(

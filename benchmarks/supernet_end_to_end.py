@@ -32,7 +32,7 @@ from pnag.supernet.accuracy_table import exported_settings
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
 from profiler.graph.litert import Model
@@ -57,7 +57,7 @@ def tflite_classifier(path: Path) -> Classify:
     return lambda image: model.run(image.transpose(0, 2, 3, 1))
 
 
-def file_top1(path: Path, evaluator: Evaluator) -> float:
+def file_top1(path: Path, evaluator: SubnetEvaluator) -> float:
     """The share of test images that the file classifies rightly, one at a time."""
     classify = onnx_classifier(path) if path.suffix == ".onnx" else tflite_classifier(path)
 
@@ -72,8 +72,8 @@ def file_top1(path: Path, evaluator: Evaluator) -> float:
 class Protocols:
     """How a subnet is evaluated: as the table was, and the exported files on its images or all."""
 
-    table: Evaluator
-    files: dict[str, Evaluator]
+    table: SubnetEvaluator
+    files: dict[str, SubnetEvaluator]
 
     @classmethod
     def of_recipe(
@@ -83,8 +83,8 @@ class Protocols:
         settings = EvaluationSettings(**json.loads(path.read_text())["settings"])
         each = {"table_images": exported, "all_images": replace(exported, test_images=None)}
         return cls(
-            Evaluator(data, supernet.space, settings),
-            {name: Evaluator(data, supernet.space, chosen) for name, chosen in each.items()},
+            SubnetEvaluator(data, supernet.space, settings),
+            {name: SubnetEvaluator(data, supernet.space, chosen) for name, chosen in each.items()},
         )
 
 

@@ -28,9 +28,9 @@ from pnag.supernet.accuracy_table import architectures_to_evaluate
 from pnag.supernet.checkpoint import file_digest, load_supernet
 from pnag.supernet.data import Dataset, fingerprint, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import PRECISIONS
-from pnag.supernet.train import TrainSettings
+from pnag.supernet.train import SupernetSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
 from profiler.errors import InvalidInputError
@@ -48,9 +48,9 @@ class Comparison:
 
     checkpoint: Path
     supernet: ElasticMobileNetV3
-    evaluator: Evaluator
+    evaluator: SubnetEvaluator
     data: Dataset
-    settings: TrainSettings
+    settings: SupernetSettings
     worker: Workers
 
     def row(self, arch: Architecture, folder: Path) -> dict[str, Any]:
@@ -155,13 +155,13 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     else:  # the first two are the extremes
         archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
     folders = [options.out / f"subnet-{index}" for index in range(options.count)]
-    settings = TrainSettings(
+    settings = SupernetSettings(
         epochs=options.epochs, batch_size=options.batch_size, micro_batch_size=options.batch_size,
         learning_rate=options.learning_rate, warmup_epochs=0.0, weight_decay=5e-4,
         precision=options.precision, seed=options.seed,
     )  # fmt: skip
     evaluation = EvaluationSettings(options.recalibration_images)
-    evaluator = Evaluator(data, space, evaluation, workers.device)
+    evaluator = SubnetEvaluator(data, space, evaluation, workers.device)
     document: dict[str, Any] = {
         "checkpoint_sha256": file_digest(options.checkpoint),
         "data": data.name,

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from pnag.supernet.data import ArraySplit, Dataset
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import PRECISIONS, Precision
-from pnag.supernet.train import Trainer, TrainSettings
+from pnag.supernet.train import SupernetSettings, Trainer
 from pnag.supernet.workers import Workers
 from profiler.spaces.mobilenetv3 import open_space
 
@@ -46,7 +46,7 @@ def noise_images(n: int) -> Dataset:
 def measure(batch_size: int, repeats: int, precision: Precision) -> dict[str, float]:
     data, rates = noise_images(2 * batch_size), {}
     for n_random in (1, 2):
-        settings = TrainSettings(
+        settings = SupernetSettings(
             batch_size=batch_size, micro_batch_size=batch_size, n_random=n_random,
             precision=precision,
         )  # fmt: skip
@@ -55,7 +55,7 @@ def measure(batch_size: int, repeats: int, precision: Precision) -> dict[str, fl
             trainer.train_step, batch_size, repeats
         )
     model = trainer.averaged_model()
-    evaluator = Evaluator(data, SPACE, EvaluationSettings(batch_size, batch_size=batch_size))
+    evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(batch_size, batch_size=batch_size))
     for name, arch in zip(("smallest", "largest"), SPACE.extremes(), strict=True):
         network = model.extract(arch)
         rates[f"recalibrate: {name}"] = images_per_s(

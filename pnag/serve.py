@@ -140,17 +140,17 @@ def create_app(run: Run, *, seed: int = 0) -> FastAPI:
     )
     async def generate(request: GenerateRequest) -> Any:
         """The best architecture for each budget; none exceeds its budget."""
-        work = _work(run, request, seed)
+        answer = _answer(run, request, seed)
         try:
-            return await asyncio.get_running_loop().run_in_executor(worker, work)
+            return await asyncio.get_running_loop().run_in_executor(worker, answer)
         except PnagError as error:
             return _refusal(409, str(error), reachable_ms=_reachable(run, request, error))
 
     return app
 
 
-def _work(run: Run, request: GenerateRequest, seed: int) -> Callable[[], dict[str, Any]]:
-    def work() -> dict[str, Any]:
+def _answer(run: Run, request: GenerateRequest, seed: int) -> Callable[[], dict[str, Any]]:
+    def answer() -> dict[str, Any]:
         made = run.generate(
             request.budgets_ms,
             n_samples=request.samples,
@@ -160,7 +160,7 @@ def _work(run: Run, request: GenerateRequest, seed: int) -> Callable[[], dict[st
         )
         return generated_results(made, run.problem.space)
 
-    return work
+    return answer
 
 
 def _reachable(run: Run, request: GenerateRequest, error: PnagError) -> list[float] | None:

@@ -94,7 +94,7 @@ def new_learners(problem: Problem, settings: TrainSettings) -> list[Learner]:
 def run_round(
     problem: Problem, learner: Learner, settings: TrainSettings, n_new: int
 ) -> Iterator[dict[str, float]]:
-    """One round; yields metrics after each step of work, `work` steps in all (`round_work`)."""
+    """One round; yields metrics after each of its `steps_per_round`."""
     proposed = propose(problem, learner, settings, n_new)
     learner.archive = learner.archive.extended(proposed, problem)
     yield {"evaluations": len(learner.archive)}
@@ -104,7 +104,7 @@ def run_round(
     learner.rounds_done += 1
 
 
-def round_work(settings: TrainSettings) -> int:
+def steps_per_round(settings: TrainSettings) -> int:
     """How often `run_round` yields."""
     return 1 + settings.evaluator_steps + settings.evaluator_full_steps + settings.generator_steps
 

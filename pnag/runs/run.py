@@ -20,7 +20,7 @@ from pnag.learning.evaluator import kendall_tau
 from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
 from pnag.learning.threads import one_thread
-from pnag.learning.train import Learner, new_learners, round_work, run_round
+from pnag.learning.train import Learner, new_learners, run_round, steps_per_round
 from pnag.runs.inputs import Inputs, inputs_of_run
 from pnag.runs.learner_files import (
     drop_checkpoint,
@@ -136,7 +136,7 @@ def train_run(
         learners = load_checkpoint(folder, problem, settings)
     log = _MetricsLog(folder, learners)
     left = sum(settings.rounds - learner.rounds_done for learner in learners)
-    with terminal.progress("Training", left * round_work(settings)) as progress:
+    with terminal.progress("Training", left * steps_per_round(settings)) as progress:
         for index, learner in enumerate(learners):
             share = settings.n_evaluations // settings.n_learners
             while learner.rounds_done < settings.rounds:

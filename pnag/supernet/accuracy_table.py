@@ -19,7 +19,7 @@ from pnag.supernet.checkpoint import (
 )
 from pnag.supernet.data import Dataset, fingerprint
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator, open_judged
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator, open_judged
 from pnag.supernet.shared_prefix import in_shared_order, subnet_top1
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
@@ -62,7 +62,7 @@ def evaluate_subnets(
     space, checkpoint, settings = supernet.space, request.checkpoint, request.settings
     dataset = open_judged(request.data, space, checkpoint, held_out=request.held_out)
     job = _job(request, space, dataset)
-    evaluator = Evaluator(dataset, space, settings, workers.device)
+    evaluator = SubnetEvaluator(dataset, space, settings, workers.device)
     chosen = [space.parse_architecture(text) for text in request.archs]
     chosen = chosen or architectures_to_evaluate(space, request.count, seed=settings.seed)
     refuse_untrained(checkpoint, chosen)

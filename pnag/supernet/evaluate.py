@@ -46,7 +46,7 @@ class EvaluationSettings:
     seed: int = 0
 
 
-class Evaluator:
+class SubnetEvaluator:
     """Measures networks on images of one dataset, which are chosen once."""
 
     def __init__(

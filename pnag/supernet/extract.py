@@ -13,7 +13,7 @@ from torch import nn
 
 from pnag.supernet.data import Dataset, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import Evaluator
+from pnag.supernet.evaluate import SubnetEvaluator
 from profiler.errors import InvalidInputError, PnagError
 from profiler.graph.network import Network
 from profiler.spaces.export import export_network
@@ -37,7 +37,7 @@ class Extracted:
 def extract_subnet(
     supernet: ElasticMobileNetV3,
     arch: Architecture,
-    evaluator: Evaluator | None,
+    evaluator: SubnetEvaluator | None,
     formats: tuple[str, ...],
     folder: Path,
     *,

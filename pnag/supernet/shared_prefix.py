@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import Evaluator, recalibrating
+from pnag.supernet.evaluate import SubnetEvaluator, recalibrating
 from profiler.graph.ops import OpConfig
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 
@@ -25,7 +25,7 @@ _MAX_KEPT_BYTES = 4 * 2**30
 
 
 def subnet_top1(
-    evaluator: Evaluator, supernet: ElasticMobileNetV3
+    evaluator: SubnetEvaluator, supernet: ElasticMobileNetV3
 ) -> Callable[[Architecture], float]:
     """Measures subnets of `supernet`: sharing first blocks, unless memory forbids it."""
     first_ops = supernet.space.ops(supernet.space.extremes()[1])[:N_SHARED]
@@ -55,7 +55,7 @@ class _Features:
 class SharedPrefixEvaluator:
     """Top-1 of subnets of one supernet; fast where consecutive ones begin alike."""
 
-    def __init__(self, evaluator: Evaluator, supernet: ElasticMobileNetV3) -> None:
+    def __init__(self, evaluator: SubnetEvaluator, supernet: ElasticMobileNetV3) -> None:
         self._evaluator, self._supernet = evaluator, supernet
         self._recalibration = [images for images, _ in evaluator.recalibration_batches()]
         test = list(evaluator.test_batches())
@@ -65,7 +65,7 @@ class SharedPrefixEvaluator:
 
     @torch.no_grad()
     def top1(self, arch: Architecture) -> float:
-        """As `Evaluator.top1(Evaluator.subnet(supernet, arch))`, but for rounding."""
+        """As `SubnetEvaluator.top1(SubnetEvaluator.subnet(supernet, arch))`, but for rounding."""
         network = self._supernet.extract(arch)
         shared, modules = network.ops[:N_SHARED], network.op_modules()
         pairs = zip(self._kept, shared, strict=False)

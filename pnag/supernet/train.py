@@ -43,7 +43,7 @@ _ORDER, _STEP = 0, 1
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class SupernetSettings:
     """Everything that decides the result. Batch size and learning rate are of the whole batch.
 
     Attributes:
@@ -122,7 +122,7 @@ class Trainer:
         self,
         space: MobileNetV3Space,
         data: Dataset,
-        settings: TrainSettings,
+        settings: SupernetSettings,
         workers: Workers,
         init: Path | None = None,
     ) -> None:
@@ -361,7 +361,7 @@ class Trainer:
         return model.eval()
 
 
-def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
+def learning_rate(settings: SupernetSettings, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up, then half a cosine to 0 (Loshchilov & Hutter, ICLR 2017)."""
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -371,10 +371,10 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def resolution_px(settings: TrainSettings, progress: float, full_px: int) -> int:
+def resolution_px(settings: SupernetSettings, progress: float, full_px: int) -> int:
     """Side of the images after a share `progress` of the training: a multiple of 4 px, or full.
 
-    >>> settings = TrainSettings(start_resolution_px=16)
+    >>> settings = SupernetSettings(start_resolution_px=16)
     >>> [resolution_px(settings, progress, 32) for progress in (0, 0.2, 0.5, 0.7, 1)]
     [16, 20, 24, 32, 32]
     """

@@ -25,9 +25,9 @@ from pnag.supernet.checkpoint import (
     read_supernet_file,
 )
 from pnag.supernet.data import Dataset, hold_out
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import Precision
-from pnag.supernet.train import StepReport, Trainer, TrainSettings
+from pnag.supernet.train import StepReport, SupernetSettings, Trainer
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -71,12 +71,12 @@ def resolved_settings(
     warmup_epochs: float | None = None,
     precision: str | None = None,
     **others: Any,
-) -> TrainSettings:
+) -> SupernetSettings:
     """Settings in which None stands for what suits the device, the batch and the length."""
-    return TrainSettings(
+    return SupernetSettings(
         epochs=epochs,
         batch_size=batch_size,
-        micro_batch_size=min(TrainSettings.micro_batch_size, batch_size)
+        micro_batch_size=min(SupernetSettings.micro_batch_size, batch_size)
         if micro_batch_size is None
         else micro_batch_size,
         warmup_epochs=min(2.0, 0.1 * epochs) if warmup_epochs is None else warmup_epochs,
@@ -88,7 +88,7 @@ def resolved_settings(
 def train_supernet(
     space: MobileNetV3Space,
     dataset: Dataset,
-    settings: TrainSettings,
+    settings: SupernetSettings,
     options: RunOptions,
     workers: Workers,
     terminal: Terminal,
@@ -197,15 +197,17 @@ def _is_validated(trainer: Trainer, options: RunOptions) -> bool:
     return trainer.step % steps == 0 or trainer.step == trainer.n_steps
 
 
-def _validator(judged: Dataset, space: MobileNetV3Space, workers: Workers) -> Evaluator:
+def _validator(judged: Dataset, space: MobileNetV3Space, workers: Workers) -> SubnetEvaluator:
     n_train, n_test = len(judged.train.labels), len(judged.test.labels)
     settings = EvaluationSettings(
         recalibration_images=min(1000, n_train), test_images=min(VALIDATION_IMAGES, n_test)
     )
-    return Evaluator(judged, space, settings, workers.device)
+    return SubnetEvaluator(judged, space, settings, workers.device)
 
 
-def _validate(trainer: Trainer, validator: Evaluator, log: _Log, *, terminal: Terminal) -> None:
+def _validate(
+    trainer: Trainer, validator: SubnetEvaluator, log: _Log, *, terminal: Terminal
+) -> None:
     """Top-1 of the smallest and the largest subnet, or of the only one that is trained."""
     judged = dict(zip(("smallest", "largest"), trainer.space.extremes(), strict=True))
     if trainer.only is not None:

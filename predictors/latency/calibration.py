@@ -131,7 +131,7 @@ def _launch_aware(
         return None
     law = launches.law(ends.launch_costs)
     launch = Launches(fixed_ms=law.fixed_ms, kernels_ms=dict(law.costs))
-    return _calibration(networks, ends.work_bound, law_ratios, left_out, launch)
+    return _calibration(networks, ends.compute_bound, law_ratios, left_out, launch)
 
 
 def _calibration(

@@ -1,6 +1,6 @@
 """Which measured networks were bound by launches, and what their launches cost.
 
-A queued device takes max(launch(α), work(α)). Work is the calibrated table, fitted to the
+A queued device takes max(launch(α), compute(α)). Compute is the calibrated table, fitted to the
 networks bound by it; launches are a non-negative sum over kernels, fitted to the others. Which
 are which follows from both, so that fit and assignment are alternated, as in max-affine
 regression (Magnani & Boyd 2009), from several starts.
@@ -48,12 +48,12 @@ class Ends:
     """Both ends of the queue.
 
     Attributes:
-        work_bound: the networks that the calibration is fitted to.
+        compute_bound: the networks that the calibration is fitted to.
         launch_costs: by column of the launch amounts, in ms.
         error: mean relative error when each network is left out of the fit of its end.
     """
 
-    work_bound: Rows
+    compute_bound: Rows
     launch_costs: Floats
     error: float
 
@@ -64,9 +64,10 @@ def fit_ends(networks: Networks, launches: Floats, rows: Rows) -> Ends | None:
     Args:
         launches: [n, kinds] amounts of launches of all networks, columns of mean 1.
     """
-    by_work = np.argsort(np.argsort(networks.table_ms[rows] / networks.latency_ms[rows]))
+    by_compute = np.argsort(np.argsort(networks.table_ms[rows] / networks.latency_ms[rows]))
     found = [
-        _alternated(networks, launches, rows, by_work < share * len(rows)) for share in STARTS[1:]
+        _alternated(networks, launches, rows, by_compute < share * len(rows))
+        for share in STARTS[1:]
     ]
     return min((ends for ends in found if ends), key=lambda ends: ends.error, default=None)
 
@@ -84,7 +85,7 @@ def left_out_ms(networks: Networks, launches: Floats) -> Floats | None:
         if ends is None:
             return None
         launch_ms = launches[left_out] @ ends.launch_costs
-        predicted[left_out] = max(networks.predict_ms(ends.work_bound, target)[0], launch_ms)
+        predicted[left_out] = max(networks.predict_ms(ends.compute_bound, target)[0], launch_ms)
     return predicted
 
 
@@ -94,14 +95,14 @@ def _alternated(
     for _ in range(ITERATIONS):
         if launch_bound.sum() < MIN_LAUNCH_BOUND:
             return None
-        queued, work_bound = rows[launch_bound], rows[~launch_bound]
+        queued, compute_bound = rows[launch_bound], rows[~launch_bound]
         costs, residuals = _launch_law(networks, launches, queued)
-        launch_bound = launches[rows] @ costs > networks.predict_ms(work_bound, rows)
+        launch_bound = launches[rows] @ costs > networks.predict_ms(compute_bound, rows)
         if np.array_equal(rows[launch_bound], queued):
             break
-    residuals_ms = np.concatenate([residuals, networks.left_out_residuals_ms(work_bound)])
-    latency_ms = networks.latency_ms[np.concatenate([queued, work_bound])]
-    return Ends(work_bound, costs, float(np.mean(np.abs(residuals_ms) / latency_ms)))
+    residuals_ms = np.concatenate([residuals, networks.left_out_residuals_ms(compute_bound)])
+    latency_ms = networks.latency_ms[np.concatenate([queued, compute_bound])]
+    return Ends(compute_bound, costs, float(np.mean(np.abs(residuals_ms) / latency_ms)))
 
 
 def _launch_law(networks: Networks, launches: Floats, rows: Rows) -> tuple[Floats, Floats]:

@@ -2,11 +2,11 @@
 
 A framework queues kernels while the GPU works through earlier ones, so that a network takes
 
-    T(α) = max(launch(α), work(α)),   launch = a + Σ launches,   work = b + Σ GPU time,
+    T(α) = max(launch(α), compute(α)),   launch = a + Σ launches,   compute = b + Σ GPU time,
 
 both additive over ops with non-negative costs. At batch 1 the launches are longer and depth
-decides; at a large batch the work is. These are the two ends of the queue's recursion
-finish_i = max(finish_{i-1}, issued_i) + work_i. Within work, a kernel that covers 32 pixels with
+decides; at a large batch the GPU's time is. These are the two ends of the queue's recursion
+finish_i = max(finish_{i-1}, issued_i) + compute_i. On the GPU a kernel that covers 32 pixels with
 a warp pays for whole warps, and sites of the network (a stage's first or later blocks) may
 differ from the shared law.
 
@@ -62,8 +62,8 @@ def launch_terms(op: OpConfig) -> Terms:
 
 
 @cache
-def work_terms(op: OpConfig, *, per_site: bool) -> Terms:
-    """Amounts of GPU work of one op, of the whole batch: elements, multiply-adds, kernels."""
+def compute_terms(op: OpConfig, *, per_site: bool) -> Terms:
+    """Amounts of one op, of the whole batch: elements, multiply-adds, kernels."""
     n, mid = float(op.batch_size), op.mid_channels
     in_px, out_px = op.height_px * op.width_px, op.out_height_px * op.out_width_px
     if op.kind is not OpKind.MBCONV or not op.has_expansion:
@@ -137,7 +137,7 @@ def launches_of(calibration: Calibration) -> OpSum | None:
 
 @dataclass(frozen=True)
 class LaunchModel:
-    """T(α) = max(launch(α), work(α)), fitted on measured networks of one batch size.
+    """T(α) = max(launch(α), compute(α)), fitted on measured networks of one batch size.
 
     Which end is which can be told only if networks of both kinds were measured.
 
@@ -149,7 +149,7 @@ class LaunchModel:
 
     batch_size: int
     launch: Law
-    work: Law
+    compute: Law
     per_site: bool
     relative_quantiles: Mapping[float, float]
     cross_validated_mape_pct: float
@@ -173,13 +173,13 @@ class LaunchModel:
             for per_site, predicted in left_out.items()
         }
         per_site = errors[True] < errors[False]
-        launch, work = designs[per_site]
-        costs = _fit(launch.amounts, work.amounts, latency_ms)
+        launch, compute = designs[per_site]
+        costs = _fit(launch.amounts, compute.amounts, latency_ms)
         predicted = left_out[per_site]
         return cls(
             batch_size=batch_size,
             launch=launch.law(costs[: launch.n_terms]),
-            work=work.law(costs[launch.n_terms :]),
+            compute=compute.law(costs[launch.n_terms :]),
             per_site=per_site,
             relative_quantiles=conformal_quantiles(latency_ms / predicted - 1),
             cross_validated_mape_pct=100 * errors[per_site],
@@ -187,7 +187,7 @@ class LaunchModel:
 
     @property
     def network_cost(self) -> NetworkCost:
-        return NetworkCost((self._launch, self._work), self.relative_quantiles)
+        return NetworkCost((self._launch, self._compute), self.relative_quantiles)
 
     def predict_ms(self, networks: Sequence[Ops]) -> Floats:
         """[n] latencies in ms.
@@ -201,9 +201,9 @@ class LaunchModel:
         """[n] times in ms that the host needs to launch the networks."""
         return self._each(self._launch, networks)
 
-    def work_ms(self, networks: Sequence[Ops]) -> Floats:
+    def compute_ms(self, networks: Sequence[Ops]) -> Floats:
         """[n] times in ms that the GPU needs to compute the networks."""
-        return self._each(self._work, networks)
+        return self._each(self._compute, networks)
 
     def cost(self, space: NetworkSpace) -> LongestCost:
         """The model as a cost function over the tokens of a space."""
@@ -215,7 +215,7 @@ class LaunchModel:
         coverages = sorted(self.relative_quantiles)
         arrays = {
             "launch": _values(self.launch),
-            "work": _values(self.work),
+            "work": _values(self.compute),
             "coverages": np.array(coverages),
             "half_widths": np.array([self.relative_quantiles[c] for c in coverages]),
         }
@@ -225,7 +225,7 @@ class LaunchModel:
             "per_site": self.per_site,
             "cross_validated_mape_pct": self.cross_validated_mape_pct,
             "launch": list(self.launch.costs),
-            "work": list(self.work.costs),
+            "work": list(self.compute.costs),
         }
         write_arrays(path, arrays, described(METADATA, description))
 
@@ -239,10 +239,10 @@ class LaunchModel:
         arrays, metadata = read_arrays(path)
         description = description_of(metadata, METADATA, SCHEMA, path)
         try:
-            launch, work = (_law(arrays[part], description[part]) for part in ("launch", "work"))
+            launch, compute = (_law(arrays[part], description[part]) for part in ("launch", "work"))
             intervals = zip(arrays["coverages"], arrays["half_widths"], strict=True)
             return cls(
-                int(description["batch_size"]), launch, work, bool(description["per_site"]),
+                int(description["batch_size"]), launch, compute, bool(description["per_site"]),
                 {float(coverage): float(width) for coverage, width in intervals},
                 float(description["cross_validated_mape_pct"]),
             )  # fmt: skip
@@ -254,8 +254,8 @@ class LaunchModel:
         return self.launch.sum_over(launch_terms)
 
     @cached_property
-    def _work(self) -> OpSum:
-        return self.work.sum_over(partial(work_terms, per_site=self.per_site))
+    def _compute(self) -> OpSum:
+        return self.compute.sum_over(partial(compute_terms, per_site=self.per_site))
 
     def _each(self, cost: Callable[[Ops], float], networks: Sequence[Ops]) -> Floats:
         other = {op.batch_size for ops in networks for op in ops} - {self.batch_size}
@@ -304,22 +304,22 @@ def design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> Desig
 
 
 def _designs(networks: Sequence[Ops], *, per_site: bool) -> tuple[Design, Design]:
-    work = design(networks, lambda op: work_terms(op, per_site=per_site))
-    return design(networks, launch_terms), work
+    compute = design(networks, lambda op: compute_terms(op, per_site=per_site))
+    return design(networks, launch_terms), compute
 
 
-def _fit(launch: Floats, work: Floats, latency_ms: Floats) -> Floats:
-    """[launch terms + work terms] non-negative costs of least relative absolute error."""
-    by_work = np.argsort(np.argsort(work.sum(axis=1))) / len(latency_ms)
-    best_error, best = np.inf, np.zeros(launch.shape[1] + work.shape[1])
+def _fit(launch: Floats, compute: Floats, latency_ms: Floats) -> Floats:
+    """[launch terms + compute terms] non-negative costs of least relative absolute error."""
+    by_compute = np.argsort(np.argsort(compute.sum(axis=1))) / len(latency_ms)
+    best_error, best = np.inf, np.zeros(launch.shape[1] + compute.shape[1])
     for share in STARTS:
-        launch_bound = by_work < share
+        launch_bound = by_compute < share
         weight = 1 / latency_ms**2
         for _ in range(ITERATIONS):
-            active = np.hstack([launch * launch_bound[:, None], work * ~launch_bound[:, None]])
+            active = np.hstack([launch * launch_bound[:, None], compute * ~launch_bound[:, None]])
             costs = weighted_nnls(active, latency_ms, weight / weight.sum())
             launched = launch @ costs[: launch.shape[1]]
-            computed = work @ costs[launch.shape[1] :]
+            computed = compute @ costs[launch.shape[1] :]
             residual = np.abs(np.maximum(launched, computed) / latency_ms - 1)
             if residual.mean() < best_error:
                 best_error, best = float(residual.mean()), costs
@@ -339,15 +339,17 @@ def weighted_nnls(amounts: Floats, latency_ms: Floats, weight: Floats) -> Floats
     return costs
 
 
-def _left_out(launch: Design, work: Design, latency_ms: Floats, folds: NDArray[np.int64]) -> Floats:
+def _left_out(
+    launch: Design, compute: Design, latency_ms: Floats, folds: NDArray[np.int64]
+) -> Floats:
     """[n] predictions in ms, each by a fit that had not seen the network."""
     predicted = np.empty_like(latency_ms)
     for fold in range(FOLDS):
         kept, left = folds != fold, folds == fold
-        costs = _fit(launch.amounts[kept], work.amounts[kept], latency_ms[kept])
+        costs = _fit(launch.amounts[kept], compute.amounts[kept], latency_ms[kept])
         predicted[left] = np.maximum(
             launch.amounts[left] @ costs[: launch.n_terms],
-            work.amounts[left] @ costs[launch.n_terms :],
+            compute.amounts[left] @ costs[launch.n_terms :],
         )
     return predicted
 

@@ -73,7 +73,7 @@ def import_(
     terminal: Terminal,
 ) -> None:
     """Read another project's table; its numbers are marked as imported."""
-    from profiler.tables.interop import Provenance, import_table
+    from profiler.tables.interop import TableOrigin, import_table
 
     if threads < 1 or batch_size < 1:
         raise InvalidInputError("--threads and --batch-size must be at least 1")
@@ -83,7 +83,7 @@ def import_(
         space_name=space,
         width_mult=width_mult,
         resolution_px=resolution,
-        provenance=Provenance(device_model, runtime, threads, batch_size),
+        provenance=TableOrigin(device_model, runtime, threads, batch_size),
     )
     table.save(out)
     document = {"out": str(out), "space": table.space.model_dump(), "n_ops": len(table.ops)}

@@ -38,7 +38,7 @@ class TableFormat(StrEnum):
 
 
 @dataclass(frozen=True)
-class Provenance:
+class TableOrigin:
     """What a YAML table does not say about itself, as its importer declares it."""
 
     device_model: str = "unknown"
@@ -54,7 +54,7 @@ def import_table(
     space_name: str | None = None,
     width_mult: float | None = None,
     resolution_px: int | None = None,
-    provenance: Provenance | None = None,
+    provenance: TableOrigin | None = None,
 ) -> LatencyTable:
     """Read another project's table; its numbers carry `Verdict.IMPORTED`.
 
@@ -88,7 +88,7 @@ def import_table(
         )
     else:
         space = _matching_space(path, ops, *declared)
-    table = _imported(path, table_format, space, ops, provenance or Provenance())
+    table = _imported(path, table_format, space, ops, provenance or TableOrigin())
     if table_format is TableFormat.OFA_YAML:
         check_space(table, table.search_space, path)
     return table
@@ -228,7 +228,7 @@ def _imported(
     table_format: TableFormat,
     space: SpaceRef,
     ops: dict[str, Entry],
-    provenance: Provenance,
+    provenance: TableOrigin,
 ) -> LatencyTable:
     device = DeviceInfo(
         spec=f"import:{path.name}",

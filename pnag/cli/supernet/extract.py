@@ -58,7 +58,7 @@ def extract(
     """Write one subnet as a standalone network with its trained weights."""
     from pnag.supernet.accuracy_table import exported_settings
     from pnag.supernet.checkpoint import open_supernet, refuse_untrained
-    from pnag.supernet.evaluate import EvaluationSettings, Evaluator, open_judged
+    from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator, open_judged
     from pnag.supernet.extract import extract_subnet
     from pnag.supernet.workers import open_workers
     from profiler.spaces.export import parse_formats
@@ -77,7 +77,7 @@ def extract(
             settings = EvaluationSettings(recalibration_images, seed=seed)
             if recipe is not None:
                 settings = exported_settings(recipe, checkpoint, supernet.space, dataset)
-            evaluator = Evaluator(dataset, supernet.space, settings, workers.device)
+            evaluator = SubnetEvaluator(dataset, supernet.space, settings, workers.device)
         else:
             terminal.note("no --data: BatchNorm is not recalibrated, accuracy will be lower")
         made = extract_subnet(

@@ -17,7 +17,7 @@ from pnag.supernet.checkpoint import (
 )
 from pnag.supernet.data import hold_out, normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import PRECISIONS
 from pnag.supernet.shared_prefix import (
     N_SHARED,
@@ -25,7 +25,7 @@ from pnag.supernet.shared_prefix import (
     in_shared_order,
     subnet_top1,
 )
-from pnag.supernet.train import TrainSettings
+from pnag.supernet.train import SupernetSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import load_accuracy_table
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 @torch.no_grad()
 def test_recalibration_gives_every_layer_the_statistics_of_its_input():
     data = coloured_dataset(40)
-    evaluator = Evaluator(data, SPACE, EvaluationSettings(40, batch_size=40))
+    evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(40, batch_size=40))
     network = randomise_(Network(SPACE.ops(SMALLEST)), seed=3)
     evaluator.recalibrate(network)
     layer = network.first_conv
@@ -75,7 +75,7 @@ def test_recalibration_gives_every_layer_the_statistics_of_its_input():
 
 def test_top1_counts_the_right_answers():
     data = coloured_dataset(40, n_test=30)
-    evaluator = Evaluator(data, SPACE, EvaluationSettings(10, batch_size=7))
+    evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(10, batch_size=7))
 
     class AlwaysThree(torch.nn.Module):
         def forward(self, x):
@@ -98,7 +98,9 @@ def supernet():
 
 
 def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet, monkeypatch):
-    evaluator = Evaluator(coloured_dataset(20, 60), SPACE, EvaluationSettings(12, batch_size=7))
+    evaluator = SubnetEvaluator(
+        coloured_dataset(20, 60), SPACE, EvaluationSettings(12, batch_size=7)
+    )
     archs = in_shared_order(SPACE, architectures_to_evaluate(SPACE, 5, seed=0))
     twin = replace(archs[0], depths=(2, 2, 2, 2, 2))  # the same two first blocks
     twin = replace(twin, kernel_sizes=archs[0].kernel_sizes[:2] + (5,) * 8)
@@ -132,7 +134,7 @@ def test_architectures_in_shared_order_are_the_same_ones_with_equal_beginnings_t
 
 
 def test_first_blocks_are_not_shared_where_they_would_fill_the_memory(supernet, monkeypatch):
-    evaluator = Evaluator(coloured_dataset(8, 8), SPACE, EvaluationSettings(8))
+    evaluator = SubnetEvaluator(coloured_dataset(8, 8), SPACE, EvaluationSettings(8))
     # 16 images of 32 x 32 x (16 + 16 + 24 + 24) float32 values
     monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4)
     assert isinstance(subnet_top1(evaluator, supernet).__self__, SharedPrefixEvaluator)
@@ -146,7 +148,7 @@ def test_bfloat16_evaluation_is_near_float32(supernet):
     data = coloured_dataset(40, 20)
     logits = {}
     for precision in PRECISIONS:
-        evaluator = Evaluator(data, SPACE, EvaluationSettings(40, precision=precision))
+        evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(40, precision=precision))
         network = evaluator.subnet(supernet, SMALLEST)
         images, _ = next(evaluator.test_batches())
         with torch.no_grad(), evaluator.autocast():
@@ -155,7 +157,7 @@ def test_bfloat16_evaluation_is_near_float32(supernet):
     correlation = np.corrcoef(*(tensor.flatten().numpy() for tensor in logits.values()))[0, 1]
     assert 0.99 < correlation < 1
     with pytest.raises(InvalidInputError, match="unknown precision 'float16'"):
-        Evaluator(data, SPACE, EvaluationSettings(40, precision="float16"))
+        SubnetEvaluator(data, SPACE, EvaluationSettings(40, precision="float16"))
 
 
 def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, monkeypatch):
@@ -194,7 +196,7 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
     table = load_accuracy_table(out, SPACE)
     assert sorted(tmp_path.iterdir()) == [out, tmp_path / "table.recipe.json"]
     supernet = load_supernet(folder / "supernet.safetensors")
-    evaluator = Evaluator(open_dataset(data, SPACE), SPACE, EvaluationSettings(20))
+    evaluator = SubnetEvaluator(open_dataset(data, SPACE), SPACE, EvaluationSettings(20))
     monkeypatch.undo()
     expected = evaluator.top1(evaluator.subnet(supernet, SMALLEST))
     row = SPACE.encode([SMALLEST])[0]
@@ -252,11 +254,13 @@ def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
 @pytest.mark.parametrize("n_test", [0, -5, 21])
 def test_test_images_must_be_there(n_test):
     with pytest.raises(InvalidInputError, match=f"{n_test} images to test on, of 20"):
-        Evaluator(coloured_dataset(10, 20), SPACE, EvaluationSettings(10, test_images=n_test))
+        SubnetEvaluator(coloured_dataset(10, 20), SPACE, EvaluationSettings(10, test_images=n_test))
 
 
 def test_batches_are_even_so_that_statistics_weigh_them_equally():
-    evaluator = Evaluator(coloured_dataset(41, 9), SPACE, EvaluationSettings(41, batch_size=20))
+    evaluator = SubnetEvaluator(
+        coloured_dataset(41, 9), SPACE, EvaluationSettings(41, batch_size=20)
+    )
     assert [len(images) for images, _ in evaluator.recalibration_batches()] == [14, 14, 13]
     assert [len(images) for images, _ in evaluator.test_batches()] == [9]
 
@@ -289,7 +293,7 @@ def test_held_out_evaluation_needs_held_out_images(folder, tmp_path):
 
 def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     data = open_dataset(folder / "colours.npz", SPACE)
-    settings = TrainSettings(
+    settings = SupernetSettings(
         epochs=1, batch_size=10, micro_batch_size=10, n_random=0, warmup_epochs=0.5, held_out=20,
         seed=6,
     )  # fmt: skip
@@ -300,7 +304,7 @@ def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     out = tmp_path / "table.json"
     supernet_command(*command, folder / "colours.npz", "--out", out)
     held_out = hold_out(data, 20, seed=6)[1]
-    evaluator = Evaluator(held_out, SPACE, EvaluationSettings(10))
+    evaluator = SubnetEvaluator(held_out, SPACE, EvaluationSettings(10))
     table = load_accuracy_table(out, SPACE)
     network = evaluator.subnet(load_supernet(checkpoint), SMALLEST)
     assert (table.dataset, table.top1[0]) == ("colours held-out", evaluator.top1(network))

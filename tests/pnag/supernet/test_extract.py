@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from pnag.supernet.checkpoint import load_supernet
 from pnag.supernet.data import normalise, open_dataset
-from pnag.supernet.evaluate import EvaluationSettings, Evaluator
+from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.extract import extract_subnet
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import PnagError
@@ -47,7 +47,7 @@ def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path
     network = Network(SPACE.ops(SMALLEST))
     network.load_state_dict(load_file(tmp_path / "subnet.safetensors"))
     settings = EvaluationSettings(12, 11, 6, seed=3)
-    evaluator = Evaluator(open_dataset(data, SPACE), SPACE, settings)
+    evaluator = SubnetEvaluator(open_dataset(data, SPACE), SPACE, settings)
     expected = evaluator.subnet(load_supernet(checkpoint), SMALLEST).state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
     small = tmp_path / "small.safetensors"

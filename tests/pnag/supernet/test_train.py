@@ -19,7 +19,7 @@ from pnag.supernet.checkpoint import WEIGHTS, SupernetFile, read_supernet_file
 from pnag.supernet.data import open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.subnets import OpenChoices, open_choices, step_subnets
-from pnag.supernet.train import Trainer, TrainSettings, learning_rate
+from pnag.supernet.train import SupernetSettings, Trainer, learning_rate
 from pnag.supernet.train_run import CHECKPOINT, FINISHED, METRICS, RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
@@ -31,7 +31,7 @@ from tests.pnag.supernet.supernet_data import coloured_dataset, write_jpeg_npz
 ROOT = Path(__file__).parents[3]
 SPACE = open_space("mbv3-cifar")
 QUIET = Terminal(quiet=True)
-SMALL = TrainSettings(
+SMALL = SupernetSettings(
     epochs=1, batch_size=2, micro_batch_size=2, n_random=0, learning_rate=0.05,
     warmup_epochs=0.5, seed=4,
 )  # fmt: skip
@@ -41,7 +41,7 @@ COMMAND_LINE = (
 )
 
 
-def train_arguments(data: Path, out: Path, settings: TrainSettings) -> list[str]:
+def train_arguments(data: Path, out: Path, settings: SupernetSettings) -> list[str]:
     return [
         "supernet", "train", "--data", str(data), "--out", str(out), "--device", "cpu",
         "--epochs", str(settings.epochs), "--batch-size", str(settings.batch_size),
@@ -348,15 +348,15 @@ def test_bfloat16_losses_are_near_float32_ones():
 
 def test_wrong_settings_and_divergence_are_one_line():
     with pytest.raises(InvalidInputError, match="method is out of range"):
-        TrainSettings(method="bignas")
+        SupernetSettings(method="bignas")
     for side_px in (0, 3, -16, 18):
         with pytest.raises(InvalidInputError, match="start resolution is out of range"):
-            TrainSettings(start_resolution_px=side_px)
+            SupernetSettings(start_resolution_px=side_px)
     for name, value in (("weight decay", -1.0), ("learning rate", math.inf)):
         with pytest.raises(InvalidInputError, match=f"{name} is out of range"):
-            TrainSettings(**{name.replace(" ", "_"): value})
+            SupernetSettings(**{name.replace(" ", "_"): value})
     with pytest.raises(InvalidInputError, match="micro-batch size is out of range"):
-        TrainSettings(micro_batch_size=0)
+        SupernetSettings(micro_batch_size=0)
     with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
         Trainer(SPACE, coloured_dataset(10), replace(SMALL, batch_size=12), Workers())
     with pytest.raises(InvalidInputError, match="whole micro-batches of 2 on each of 3 workers"):

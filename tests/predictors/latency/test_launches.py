@@ -14,8 +14,8 @@ from predictors.latency.launches import (
     SCHEMA,
     LaunchModel,
     Law,
+    compute_terms,
     launch_terms,
-    work_terms,
 )
 from profiler.errors import InvalidInputError
 from profiler.graph.ops import Activation, OpConfig, OpKind
@@ -50,7 +50,7 @@ def true_work_ms(ops):
     return WORK.fixed_ms + sum(
         WORK.costs.get(name, 0.0) * amount
         for op in ops
-        for name, amount in work_terms(op, per_site=False).items()
+        for name, amount in compute_terms(op, per_site=False).items()
     )
 
 
@@ -76,7 +76,7 @@ def test_both_ends_of_the_queue_are_recovered():
     clear = launch > 1.02 * work
     np.testing.assert_allclose(MODEL.launch_ms(unseen)[clear], launch[clear], rtol=0.003)
     clear = work > 1.02 * launch
-    np.testing.assert_allclose(MODEL.work_ms(unseen)[clear], work[clear], rtol=0.005)
+    np.testing.assert_allclose(MODEL.compute_ms(unseen)[clear], work[clear], rtol=0.005)
     assert MODEL.launch.costs == pytest.approx(LAUNCH.costs, rel=0.02)
     assert MODEL.cross_validated_mape_pct < 0.3
 
@@ -118,12 +118,12 @@ def test_depths_decide_launches_and_expands_only_work():
         replace(op, mid_channels=2 * op.mid_channels) if op.has_expansion else op for op in ops
     ]
     assert MODEL.launch_ms([wider]) == pytest.approx(MODEL.launch_ms([ops]), rel=1e-12)
-    assert MODEL.work_ms([wider]) > MODEL.work_ms([ops])
+    assert MODEL.compute_ms([wider]) > MODEL.compute_ms([ops])
 
 
 def test_a_kernel_pays_for_whole_warps_of_32_pixels():
     op = OpConfig(OpKind.MBCONV, 16, 24, 5, 5, 96, 3, 1, False, Activation.RELU, 2)
-    terms = work_terms(op, per_site=False)
+    terms = compute_terms(op, per_site=False)
     assert terms["expand madds"] == 2 * 25 * 16 * 96
     assert terms["expand warps"] == 2 * 32 * 16 * 96
     assert terms["depthwise k3 s1"] == 2 * 25 * 96
@@ -177,7 +177,7 @@ def rewritten(path, *, schema=SCHEMA, drop=None, launch=None):
         "per_site": MODEL.per_site,
         "cross_validated_mape_pct": 1.0,
         "launch": launch if launch is not None else list(MODEL.launch.costs),
-        "work": list(MODEL.work.costs),
+        "work": list(MODEL.compute.costs),
     }
     path.write_bytes(save(arrays, {"launch_model": json.dumps(description)}))
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.interop import Provenance, TableFormat, export_table, import_table
+from profiler.tables.interop import TableFormat, TableOrigin, export_table, import_table
 from profiler.tables.table import Verdict, load_table
 
 OFA, PROXYLESS, PNAG = TableFormat
@@ -104,7 +104,7 @@ def test_our_own_tables_are_imported_and_checked_against_what_is_declared(file, 
 
 
 def test_the_importer_says_what_the_file_does_not(file):
-    provenance = Provenance("Galaxy Note10", "TensorFlow Lite", threads=1, batch_size=1)
+    provenance = TableOrigin("Galaxy Note10", "TensorFlow Lite", threads=1, batch_size=1)
     device = import_table(file(ofa_text()), OFA, provenance=provenance).device
     assert (device.platform, device.model, device.runtime) == (
         "imported",
