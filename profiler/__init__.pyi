@@ -24,6 +24,9 @@ from profiler.graph.ops import OpKind as OpKind
 from profiler.measuring.campaign import ProfileRequest as ProfileRequest
 from profiler.measuring.campaign import profile_device as profile_device
 from profiler.measuring.follow_up import measure_networks as measure_networks
+from profiler.measuring.model_files import ModelReport as ModelReport
+from profiler.measuring.model_files import ModelRequest as ModelRequest
+from profiler.measuring.model_files import measure_models as measure_models
 from profiler.measuring.protocol import FULL as FULL
 from profiler.measuring.protocol import QUICK as QUICK
 from profiler.measuring.protocol import MeasuringProtocol as MeasuringProtocol

@@ -302,6 +302,7 @@ def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsy
     folder = tmp_path / "reader"
     shutil.copytree(workspace, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # other tests measure beside this one
     names: dict[str, Any] = {}
     for _, script in blocks(ROOT / "docs/api.md", {"python"}):
         exec(script, names)  # noqa: S102 - the page's own lines, which share their names
@@ -313,7 +314,9 @@ def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsy
     assert names["entry"].latency_ms == pytest.approx(promised_ms, rel=0.02)
     low_ms, high_ms = names["latency_ms"].min(), names["latency_ms"].max()
     assert names["low_ms"] < low_ms < high_ms < names["high_ms"]
-    assert capsys.readouterr().out.count("\n") == 5
+    assert names["model"].latency_ms > 0
+    assert sum(op.share for op in names["model"].ops) == pytest.approx(1)
+    assert capsys.readouterr().out.count("\n") == 6
 
 
 def test_pymoo_finds_a_frontier_with_the_measured_cost(workspace, monkeypatch, capsys):

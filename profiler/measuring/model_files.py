@@ -30,7 +30,7 @@ from profiler.models.file import RunnableModel, check_names, read_model_file, ru
 from profiler.models.inputs import Shapes, Values
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
-from profiler.terminal import Terminal
+from profiler.terminal import SILENT, Terminal
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ModelRequest:
     device_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def measure_models(request: ModelRequest, terminal: Terminal) -> ModelReport:
+def measure_models(request: ModelRequest, terminal: Terminal = SILENT) -> ModelReport:
     """Measure every model, and compare the others with the first.
 
     Raises:
