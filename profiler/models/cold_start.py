@@ -31,13 +31,13 @@ class ColdStart:
     peak_memory_mb: float | None
 
 
-def cold_start(model: RunnableModel, *, threads: int) -> ColdStart:
+def cold_start(model: RunnableModel, *, threads: int, gpu: int | None = None) -> ColdStart:
     """Medians of a few starts.
 
     Raises:
         MeasurementError: the runtime refuses the model, or the process was killed.
     """
-    starts = [in_fresh_process(start_here, model, threads) for _ in range(N_STARTS)]
+    starts = [in_fresh_process(start_here, model, threads, gpu) for _ in range(N_STARTS)]
     memory = [one.peak_memory_mb for one in starts if one.peak_memory_mb is not None]
     return ColdStart(
         statistics.median(one.load_ms for one in starts),
@@ -46,12 +46,12 @@ def cold_start(model: RunnableModel, *, threads: int) -> ColdStart:
     )
 
 
-def start_here(model: RunnableModel, threads: int) -> ColdStart:
+def start_here(model: RunnableModel, threads: int, gpu: int | None) -> ColdStart:
     """One start in this process."""
     import_runtime(model.file.format)  # it is not part of the model
     before_mb = _reset_peak_mb()
     start = time.perf_counter()
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, gpu=gpu)
     after_load = time.perf_counter()
     loaded.run()
     end = time.perf_counter()

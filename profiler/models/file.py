@@ -138,13 +138,13 @@ def check_names(files: Sequence[ModelFile], names: Sequence[str], option: str) -
             )
 
 
-def load(model: RunnableModel, *, threads: int) -> LoadedModel:
-    """The model in the runtime of its format on this machine's processor, ready to run.
+def load(model: RunnableModel, *, threads: int, gpu: int | None = None) -> LoadedModel:
+    """The model in the runtime of its format, ready to run; an ONNX file also on a GPU.
 
     Raises:
         MeasurementError: the runtime refuses it.
     """
-    loaded = _open(model.file.path, model.file.format, threads=threads)
+    loaded = _open(model.file.path, model.file.format, threads=threads, gpu=gpu)
     loaded.bind(model.values)
     return loaded
 
@@ -161,9 +161,11 @@ def import_runtime(model_format: ModelFormat) -> None:
         load_runtime()
 
 
-def _open(path: Path, model_format: ModelFormat, *, threads: int = 1) -> Session | Interpreter:
+def _open(
+    path: Path, model_format: ModelFormat, *, threads: int = 1, gpu: int | None = None
+) -> Session | Interpreter:
     if model_format is ModelFormat.ONNX:
-        return Session(path, threads=threads)
+        return Session(path, threads=threads, gpu=gpu)
     return Interpreter(path, threads=threads)
 
 

@@ -41,17 +41,26 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
+def require_gpu_provider() -> None:
+    """Raise DeviceUnavailableError unless this ONNX Runtime can use NVIDIA GPUs."""
+    ort = onnx_runtime()
+    if CUDA not in ort.get_available_providers():
+        raise DeviceUnavailableError(
+            f"ONNX Runtime {ort.__version__} here has no {CUDA}; pip install onnxruntime-gpu"
+        )
+
+
 class Session:
     """A model in ONNX Runtime: all graph optimisations, explicit threads, bound buffers.
 
     Args:
         model: the file, or its content.
-        provider: the execution provider; the CPU's takes what it cannot run.
+        gpu: index of a GPU for the CUDA provider; the CPU's takes what that cannot run.
         profile: prefix of the file that the runtime's profiler writes.
         optimised: file to write the graph to that the runtime made of the model.
 
     Raises:
-        DeviceUnavailableError: no runtime, or not this provider.
+        DeviceUnavailableError: no runtime, or none for GPUs.
         MeasurementError: the runtime refuses the model, in its own words.
     """
 
@@ -60,16 +69,13 @@ class Session:
         model: bytes | Path,
         *,
         threads: int = 1,
-        provider: str = CPU,
+        gpu: int | None = None,
         profile: Path | None = None,
         optimised: Path | None = None,
     ) -> None:
         ort = onnx_runtime()
-        if provider not in ort.get_available_providers():
-            raise DeviceUnavailableError(
-                f"ONNX Runtime {ort.__version__} here has no {provider}"
-                + ("; pip install onnxruntime-gpu" if provider == CUDA else "")
-            )
+        if gpu is not None:
+            require_gpu_provider()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -82,12 +88,13 @@ class Session:
         if optimised is not None:
             options.optimized_model_filepath = str(optimised)
         source = str(model) if isinstance(model, Path) else model
-        providers = [provider] if provider == CPU else [provider, CPU]
+        providers = [CPU] if gpu is None else [(CUDA, {"device_id": gpu}), CPU]
         try:
             self._session = ort.InferenceSession(source, options, providers=providers)
         except Exception as error:  # onnxruntime raises unrelated classes of its own
             raise _refusal(error, "load_failed") from error
         self._ort = ort
+        self._place = ("cpu", 0) if gpu is None else ("cuda", gpu)
         self._binding = self._session.io_binding()
         self._bound: list[Any] = []  # the binding borrows the buffers
 
@@ -145,18 +152,22 @@ class Session:
             tensor = self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(value, _ONNX_BFLOAT16)
             self._binding.bind_ortvalue_input(one.name, tensor)
             self._bound.append(tensor)
-        else:
+        elif self._place[0] == "cpu":
             self._binding.bind_cpu_input(one.name, value)
             self._bound.append(value)
+        else:
+            tensor = self._ort.OrtValue.ortvalue_from_numpy(value, *self._place)
+            self._binding.bind_ortvalue_input(one.name, tensor)
+            self._bound.append(tensor)
 
     def _bind_output(self, output: Any) -> None:
         one = _input(output)
         fixed = all(isinstance(axis, int) for axis in one.shape) and one.element in np.sctypeDict
         if not fixed or not output.type.startswith("tensor("):
-            self._binding.bind_output(output.name, "cpu")
+            self._binding.bind_output(output.name, *self._place)
             return
         tensor = self._ort.OrtValue.ortvalue_from_shape_and_type(
-            list(one.shape), np.dtype(one.element), "cpu", 0
+            list(one.shape), np.dtype(one.element), *self._place
         )
         self._binding.bind_ortvalue_output(output.name, tensor)
         self._bound.append(tensor)

@@ -10,7 +10,7 @@ from profiler.devices.backend import Backend, DeviceStatus, Settings
 from profiler.devices.cuda.options import CudaMode
 
 if TYPE_CHECKING:
-    from profiler.devices.base import Device
+    from profiler.devices.base import Device, ModelDevice
 
 
 def open_gpu(spec: str, settings: Settings, mode: CudaMode) -> Device:
@@ -25,6 +25,12 @@ def discover_gpus() -> Sequence[DeviceStatus]:
     return discover()
 
 
+def open_gpu_for_models(spec: str, settings: Settings, mode: CudaMode) -> ModelDevice:
+    from profiler.devices.cuda.model_files import CudaModelDevice
+
+    return CudaModelDevice(int(spec.partition(":")[2] or 0), mode=mode, **asdict(settings))
+
+
 CUDA = Backend(
     name="cuda",
     forms=("cuda[:I]",),
@@ -34,4 +40,6 @@ CUDA = Backend(
     recorded=CudaMode.of,
     discover=discover_gpus,
     queued=True,
+    model_formats=(".onnx",),
+    open_models=open_gpu_for_models,
 )

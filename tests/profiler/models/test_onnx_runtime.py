@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from profiler.errors import DeviceUnavailableError
-from profiler.models.onnx_runtime import CPU, CUDA, Session, onnx_runtime
+from profiler.models.onnx_runtime import CPU, Session, onnx_runtime
 from tests.profiler.models.onnx_files import convolution
 
 MEASURED_THREADS = """
@@ -39,4 +39,4 @@ def test_the_runtime_sends_nothing_home_and_runs_no_thread_beside(tmp_path):
 def test_a_provider_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_runtime(), "get_available_providers", lambda: [CPU])
     with pytest.raises(DeviceUnavailableError, match="has no CUDAExecutionProvider; pip install"):
-        Session(convolution(tmp_path / "net.onnx"), provider=CUDA)
+        Session(convolution(tmp_path / "net.onnx"), gpu=0)
