@@ -79,7 +79,7 @@ def open_for_models(
     """
     backend, settings = backend_of(spec), Settings(threads, batch_size)
     device = _opened(backend, backend.open_models or backend.open, spec, settings, options)
-    return cast(ModelDevice, device)
+    return cast("ModelDevice", device)
 
 
 def check_runs(spec: str, models: Sequence[Path]) -> None:
