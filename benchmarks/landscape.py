@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measures import best_within
 from pnag.runs.inputs import table_inputs
 from pnag.search.archive import Archive
-from pnag.search.frontier import best_within, hypervolume
+from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
 from predictors.base import Floats
 from profiler.system.atomic import write_text_atomic

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.landscape import Landscape, open_landscape
+from benchmarks.measures import budget_use, violation_rate
 from benchmarks.study import (
     BestKnown,
     Figures,
@@ -25,7 +26,6 @@ from pnag.learning.rewards import REWARDS
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import Run, train_run
 from pnag.search.decoding import decode
-from pnag.search.frontier import budget_use, violation_rate
 from predictors.base import Floats
 from profiler.spaces.base import Tokens
 

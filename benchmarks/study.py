@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.landscape import Landscape, write_json
+from benchmarks.measures import budget_use, regret, violation_rate
 from pnag.runs.run import Run
-from pnag.search.frontier import budget_use, hypervolume, regret, violation_rate
+from pnag.search.frontier import hypervolume
 from predictors.base import Floats
 
 Figures = dict[str, float | list[float]]  # lists are kept for plots, and not tabulated

@@ -11,10 +11,11 @@ import itertools
 import numpy as np
 import torch
 
+from benchmarks.measures import best_within
 from benchmarks.study import Figures, Variant, arguments_of, run_study
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import train_run
-from pnag.search.frontier import best_within, hypervolume
+from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.spaces.base import TokenPosition

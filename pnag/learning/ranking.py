@@ -111,17 +111,6 @@ def pairwise_hinge(scores: Floats, ranks: NDArray[np.int64]) -> tuple[float, Flo
     return loss, out
 
 
-def pairwise_hinge_by_pairs(scores: Floats, ranks: NDArray[np.int64]) -> tuple[float, Floats]:
-    """The same loss and gradient by its definition, in O(M^2): oracle and baseline."""
-    difference = scores[:, None] - scores[None, :]
-    sign = np.where(ranks[:, None] <= ranks[None, :], 1.0, -1.0)
-    hinge = 1 - sign * difference
-    active = hinge > 0
-    np.fill_diagonal(active, False)
-    pull = np.where(active, sign, 0.0)
-    return float(hinge[active].sum()), pull.sum(axis=0) - pull.sum(axis=1)
-
-
 class _MeanPairwiseHinge(torch.autograd.Function):
     """Autograd around `pairwise_hinge`: the gradient comes with the loss."""
 

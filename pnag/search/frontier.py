@@ -1,4 +1,4 @@
-"""Frontiers of accuracy against cost: non-dominated sets, hypervolume, use of budgets, regret."""
+"""Frontiers of accuracy against cost: non-dominated sets and hypervolume."""
 
 from __future__ import annotations
 
@@ -78,26 +78,3 @@ def hypervolume(
     kept = non_dominated(costs, accuracies)
     right = np.append(costs[kept][1:], worst_cost)
     return float(np.sum((right - costs[kept]) * (accuracies[kept] - worst_accuracy)))
-
-
-def best_within(costs: Floats, accuracies: Floats, budgets: Floats) -> Floats:
-    """[n] best accuracy among points of cost <= each budget; -inf where there is none."""
-    order = np.argsort(costs, kind="stable")
-    best = np.concatenate([[-np.inf], np.maximum.accumulate(accuracies[order])])
-    found: Floats = best[np.searchsorted(costs[order], budgets, side="right")]
-    return found
-
-
-def budget_use(costs: Floats, budgets: Floats) -> float:
-    """Mean of c(α) / B over architectures and their budgets [n]."""
-    return float(np.mean(costs / budgets))
-
-
-def violation_rate(costs: Floats, budgets: Floats) -> float:
-    """Share of [n] architectures that exceed their budgets."""
-    return float(np.mean(costs > budgets))
-
-
-def regret(accuracies: Floats, best_known: Floats) -> float:
-    """Mean shortfall of [n] accuracies, one per budget, from the best known."""
-    return float(np.mean(best_known - accuracies))

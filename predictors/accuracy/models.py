@@ -98,14 +98,6 @@ class FittedAccuracy:
             predicted[known] = self.rows_top1[order[found[known]]]
         return predicted
 
-    @property
-    def heldout_mae_points(self) -> float:
-        return self.held_out.mae_points
-
-    @property
-    def heldout_spearman(self) -> float:
-        return self.held_out.spearman
-
     @cached_property
     def _measured(self) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         keys = _row_keys(self.rows)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from benchmarks.measures import best_within
 from pnag.cli.app import run as pnag
 from pnag.plots import curves_plot
 from pnag.report.contents import Sources, gather
@@ -18,7 +19,6 @@ from pnag.report.published import PublishedNetwork
 from pnag.report.samples import MAX_BLOCKS, read_traces
 from pnag.runs.inputs import tabular_inputs
 from pnag.runs.run import train_run
-from pnag.search.frontier import best_within
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table

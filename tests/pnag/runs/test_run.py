@@ -5,10 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from benchmarks.measures import best_within
 from pnag.generate import Limits
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import load_run, train_run
-from pnag.search.frontier import best_within, hypervolume
+from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
 from predictors.cost import madds_cost, params_cost
 from predictors.tabular import TabularAccuracy, TabularCost

@@ -3,16 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnag.search.frontier import (
-    Frontier,
-    FrontierPoint,
-    best_within,
-    budget_use,
-    hypervolume,
-    non_dominated,
-    regret,
-    violation_rate,
-)
+from pnag.search.frontier import Frontier, FrontierPoint, hypervolume, non_dominated
 
 POINTS = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=30).map(
     lambda pairs: np.array(pairs, dtype=float)
@@ -50,16 +41,3 @@ def test_a_frontier_is_sorted_and_non_dominated():
     frontier = Frontier.of(points)
     assert [point.arch for point in frontier] == ["b", "a"]
     assert frontier.hypervolume(worst_latency_ms=4, worst_top1=0.5) == pytest.approx(0.1 + 0.2)
-
-
-def test_best_within():
-    best = best_within(np.array([3.0, 1.0, 2.0]), np.array([0.7, 0.5, 0.4]), np.array([0, 2, 9.0]))
-    assert best.tolist() == [-np.inf, 0.5, 0.7]
-
-
-def test_use_of_budgets_and_regret():
-    budgets = np.array([10.0, 20.0, 40.0, 40.0])
-    costs = np.array([10.0, 19.0, 41.0, 20.0])  # exactly the budget is within it
-    assert budget_use(costs, budgets) == pytest.approx((1 + 0.95 + 1.025 + 0.5) / 4)
-    assert violation_rate(costs, budgets) == 0.25
-    assert regret(np.array([0.7, 0.8]), np.array([0.7, 0.82])) == pytest.approx(0.01)

@@ -34,8 +34,8 @@ def test_embedded_model_states_its_source_and_meets_its_target(embedded: FittedA
     assert embedded.provenance.licence == "Apache-2.0"
     assert "DyNAS-T" in embedded.provenance.source
     assert embedded.provenance.n == 2162
-    assert embedded.heldout_spearman >= 0.97
-    assert embedded.heldout_mae_points <= 0.20
+    assert embedded.held_out.spearman >= 0.97
+    assert embedded.held_out.mae_points <= 0.20
 
 
 @pytest.mark.parametrize(

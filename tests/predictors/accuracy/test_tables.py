@@ -205,8 +205,8 @@ def test_a_model_fitted_to_a_table_predicts_the_rest_and_keeps_the_measured(
     errors = 100 * np.abs(fitted.top1(others) - embedded_accuracy(SPACE).top1(others))
     assert errors.mean() < 0.15
     # The held-out figure is an honest estimate of that error.
-    assert fitted.heldout_mae_points == pytest.approx(errors.mean(), rel=0.4)
-    assert fitted.heldout_spearman > 0.95
+    assert fitted.held_out.mae_points == pytest.approx(errors.mean(), rel=0.4)
+    assert fitted.held_out.spearman > 0.95
     assert fitted.provenance.n == len(TOKENS)
     save_accuracy_model(tmp_path / "m.safetensors", fitted)
     loaded = load_accuracy_model(tmp_path / "m.safetensors", SPACE)

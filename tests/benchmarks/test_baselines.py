@@ -5,9 +5,9 @@ from benchmarks.baselines.annealing import anneal
 from benchmarks.baselines.local_search import Slots, local_optimum
 from benchmarks.baselines.nas_mo import HARD, SOFT, nas_mo
 from benchmarks.baselines.nsga2 import nsga2
+from benchmarks.measures import best_within
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
-from pnag.search.frontier import best_within
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 PROBLEM = mobilenet_problem()
