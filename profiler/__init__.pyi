@@ -17,10 +17,12 @@ from profiler.errors import InfeasibleBudgetError as InfeasibleBudgetError
 from profiler.errors import InvalidInputError as InvalidInputError
 from profiler.errors import MeasurementError as MeasurementError
 from profiler.errors import PnagError as PnagError
-from profiler.graph.network import op_module as op_module
+from profiler.graph.from_onnx import read_onnx as read_onnx
+from profiler.graph.graph import Graph as Graph
 from profiler.graph.onnx_reader import read_onnx_ops as read_onnx_ops
 from profiler.graph.ops import OpConfig as OpConfig
 from profiler.graph.ops import OpKind as OpKind
+from profiler.graph.to_torch import GraphModule as GraphModule
 from profiler.measuring.campaign import ProfileRequest as ProfileRequest
 from profiler.measuring.campaign import profile_device as profile_device
 from profiler.measuring.follow_up import measure_networks as measure_networks

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
 from pnag.supernet.depthwise import depthwise_conv2d
-from profiler.graph.network import BN_EPS, Network, SqueezeExcite, activation, op_module
-from profiler.graph.ops import OpConfig, make_divisible
+from profiler.graph.ops import Activation, OpConfig, make_divisible
+from profiler.graph.to_torch import GraphModule
 from profiler.spaces.mobilenetv3 import (
     EXPANDS,
     KERNELS,
@@ -26,8 +26,11 @@ from profiler.spaces.mobilenetv3 import (
     Architecture,
     MobileNetV3Space,
 )
+from profiler.spaces.mobilenetv3_network import Network
 
 State = dict[str, Tensor]
+
+BN_EPS = 1e-5
 
 
 class ElasticBatchNorm(nn.Module):
@@ -86,7 +89,18 @@ class ElasticDepthwise(nn.Module):
         return depthwise_conv2d(x, self.weight(x.shape[1], kernel), self.conv.stride[0])
 
 
-class ElasticSqueezeExcite(SqueezeExcite):
+class ElasticSqueezeExcite(nn.Module):
+    """x · hard_sigmoid(W2 · relu(W1 · mean(x))) of the first channels."""
+
+    def __init__(self, channels: int, inner_channels: int) -> None:
+        super().__init__()
+        self.fc = nn.ModuleDict(
+            {
+                "reduce": nn.Conv2d(channels, inner_channels, 1),
+                "expand": nn.Conv2d(inner_channels, channels, 1),
+            }
+        )
+
     def static_state(self, channels: int) -> State:
         inner = make_divisible(channels // 4)
         parts = dict(self.named_parameters())
@@ -105,6 +119,10 @@ class ElasticSqueezeExcite(SqueezeExcite):
         return x * F.hardsigmoid(gate)
 
 
+def _activation(op: OpConfig) -> nn.Module:
+    return nn.Hardswish() if op.activation is Activation.HARD_SWISH else nn.ReLU()
+
+
 class ElasticInvertedResidual(nn.Module):
     """`op` is the largest choice: expand ratio 6, kernel 7."""
 
@@ -116,13 +134,13 @@ class ElasticInvertedResidual(nn.Module):
             OrderedDict(
                 conv=ElasticPointwise(op.in_channels, mid),
                 bn=ElasticBatchNorm(mid),
-                act=activation(op.activation),
+                act=_activation(op),
             )
         )
         depthwise: OrderedDict[str, nn.Module] = OrderedDict(
             conv=ElasticDepthwise(mid, op.stride),
             bn=ElasticBatchNorm(mid),
-            act=activation(op.activation),
+            act=_activation(op),
         )
         if op.se:
             depthwise["se"] = ElasticSqueezeExcite(mid, op.se_channels)
@@ -159,7 +177,7 @@ class ElasticBlock(nn.Module):
         return x + y if self.has_shortcut else y
 
     def static_state(self, expand: int, kernel: int) -> State:
-        """Weights of one choice under the names of profiler.graph.network.ResidualBlock."""
+        """Weights of one choice under the names of Network's blocks."""
         mid = make_divisible(self.in_channels * expand)
         state: State = {}
         widths = {"inverted_bottleneck": mid, "depth_conv": mid}
@@ -190,13 +208,13 @@ class ElasticMobileNetV3(nn.Module):
         self.space = space
         conv, first_block = space.stem_ops()
         final, pool, mix, logits = space.head_ops()
-        self.first_conv = op_module(conv)
+        self.first_conv = GraphModule(conv.graph)
         slots = [space.block_op(slot, EXPANDS[-1], KERNELS[-1]) for slot in range(N_SLOTS)]
-        self.blocks = nn.ModuleList([op_module(first_block), *map(ElasticBlock, slots)])
-        self.final_expand_layer = op_module(final)
-        self.global_avg_pool = op_module(pool)
-        self.feature_mix_layer = op_module(mix)
-        self.classifier = op_module(logits)
+        self.blocks = nn.ModuleList([GraphModule(first_block.graph), *map(ElasticBlock, slots)])
+        self.final_expand_layer = GraphModule(final.graph)
+        self.global_avg_pool = GraphModule(pool.graph)
+        self.feature_mix_layer = GraphModule(mix.graph)
+        self.classifier = GraphModule(logits.graph)
         make_elastic(self)
         self._initialise()
 

@@ -26,8 +26,8 @@ from pnag.supernet.data import (
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from profiler.errors import InvalidInputError
-from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3_network import Network
 
 
 @dataclass(frozen=True)

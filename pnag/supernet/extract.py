@@ -15,9 +15,9 @@ from pnag.supernet.data import Dataset, normalise
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import SubnetEvaluator
 from profiler.errors import InvalidInputError, PnagError
-from profiler.graph.network import Network
 from profiler.spaces.export import export_network
 from profiler.spaces.mobilenetv3 import Architecture
+from profiler.spaces.mobilenetv3_network import Network
 from profiler.system.atomic import write_bytes_atomic
 
 TOLERANCE = 1e-4  # relative; float32 rounding over 20 blocks is near 1e-6
@@ -91,7 +91,7 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 def _export_int8(
     network: Network, supernet: ElasticMobileNetV3, calibration: Dataset, folder: Path
 ) -> Path:
-    from profiler.graph.tflite_writer import export_tflite
+    from profiler.graph.to_tflite import export_tflite
 
     n = min(INT8_CALIBRATION_IMAGES, len(calibration.train.labels))
     if not n:
@@ -99,8 +99,8 @@ def _export_int8(
     indices = np.random.default_rng(0).permutation(len(calibration.train.labels))[:n]
     images = normalise(calibration.train.plain(indices), supernet.space)
     data = export_tflite(
-        network.ops,
-        network.folded_weights(),
+        network.as_graph(),
+        network.weights(),
         precision="int8",
         calibration_images=images.permute(0, 2, 3, 1).contiguous().numpy(),
     )

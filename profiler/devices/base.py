@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from profiler.graph.graph import Graph, chain
 from profiler.graph.ops import OpConfig
 from profiler.system.closing import Closing
 from profiler.system.memory import available_memory_mb
@@ -27,6 +28,11 @@ class Workload:
 
     key: str  # op key, or the written architecture
     ops: tuple[OpConfig, ...]
+
+    @property
+    def graph(self) -> Graph:
+        """Its ops in a row."""
+        return chain([(f"op{index}", op.graph) for index, op in enumerate(self.ops)])
 
     @property
     def madds(self) -> int:

@@ -73,6 +73,11 @@ class OpConfig:
     batch_size: int = 1
 
     @property
+    def graph(self) -> Graph:
+        """Its layers, named as in Once-for-All's state dicts."""
+        return op_graph(self)
+
+    @property
     def out_height_px(self) -> int:
         return 1 if self.kind is OpKind.AVG_POOL else -(-self.height_px // self.stride)
 

@@ -6,7 +6,7 @@ that path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import singledispatch
 from typing import cast
 
@@ -21,6 +21,8 @@ from profiler.graph import layers
 from profiler.graph.graph import Graph, Node, Weights
 from profiler.graph.layers import Function, Interpolation, Operation, Statistic
 
+Names = tuple[str, ...]
+
 
 class GraphModule(nn.Module):
     """Takes the graph's inputs in order; returns its output, or a tuple of several.
@@ -30,9 +32,11 @@ class GraphModule(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.graph = graph
+        self._graph = graph
         for node in graph.nodes:
             self._insert(node.name, layer_module(node.layer, node))
+        # by name: a submodule may be replaced by another
+        self._steps = list(_steps(graph))
 
     def _insert(self, path: str, module: nn.Module) -> None:
         parent: nn.Module = self
@@ -47,12 +51,16 @@ class GraphModule(nn.Module):
         parent.add_module(name, module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = dict(zip((t.name for t in self.graph.inputs), inputs, strict=True))
-        for node in self.graph.nodes:
-            made = self.get_submodule(node.name)(*(values[t.name] for t in node.inputs))
-            made = made if isinstance(made, tuple) else (made,)
-            values.update(zip((t.name for t in node.outputs), made, strict=True))
-        found = tuple(values[tensor.name] for tensor in self.graph.outputs)
+        values = dict(zip((tensor.name for tensor in self._graph.inputs), inputs, strict=True))
+        for path, reads, makes, frees in self._steps:
+            module: nn.Module = self
+            for name in path:
+                module = module._modules[name]  # type: ignore[assignment]  # None is of no node
+            made = module(*[values[tensor] for tensor in reads])
+            values.update(zip(makes, made if isinstance(made, tuple) else (made,), strict=True))
+            for tensor in frees:
+                del values[tensor]
+        found = tuple(values[tensor.name] for tensor in self._graph.outputs)
         return found if len(found) > 1 else found[0]
 
 
@@ -65,6 +73,17 @@ class Call(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self._function(*inputs)
+
+
+def _steps(graph: Graph) -> Iterator[tuple[Names, Names, Names, Names]]:
+    """Of every node: its path, the tensors it reads and makes, those that nothing reads after."""
+    last = {name: nodes[-1] for name, nodes in graph.readers.items()}
+    kept = {tensor.name for tensor in graph.outputs}
+    for node in graph.nodes:
+        reads = tuple(tensor.name for tensor in node.inputs)
+        frees = {name for name in reads if last[name] is node} - kept
+        makes = tuple(tensor.name for tensor in node.outputs)
+        yield tuple(node.name.split(".")), reads, makes, tuple(frees)
 
 
 def weights_of(module: nn.Module, graph: Graph) -> Weights:
@@ -175,23 +194,23 @@ def _(layer: layers.Constant, node: Node) -> nn.Module:
     return _Constant(layer)
 
 
-_FUNCTIONS: dict[Function, Callable[[Tensor], Tensor]] = {
-    Function.RELU: F.relu,
-    Function.RELU6: F.relu6,
-    Function.HARD_SIGMOID: F.hardsigmoid,
-    Function.HARD_SWISH: F.hardswish,
-    Function.SIGMOID: torch.sigmoid,
-    Function.SILU: F.silu,
-    Function.GELU: F.gelu,
-    Function.TANH: torch.tanh,
-    Function.ELU: F.elu,
-    Function.SOFTPLUS: F.softplus,
-    Function.ERF: torch.erf,
-    Function.EXP: torch.exp,
-    Function.LOG: torch.log,
-    Function.SQRT: torch.sqrt,
-    Function.ABS: torch.abs,
-    Function.NEGATIVE: torch.neg,
+_FUNCTIONS: dict[Function, Callable[[], nn.Module]] = {
+    Function.RELU: nn.ReLU,
+    Function.RELU6: nn.ReLU6,
+    Function.HARD_SIGMOID: nn.Hardsigmoid,
+    Function.HARD_SWISH: nn.Hardswish,
+    Function.SIGMOID: nn.Sigmoid,
+    Function.SILU: nn.SiLU,
+    Function.GELU: nn.GELU,
+    Function.TANH: nn.Tanh,
+    Function.ELU: nn.ELU,
+    Function.SOFTPLUS: nn.Softplus,
+    Function.ERF: lambda: Call(torch.erf),
+    Function.EXP: lambda: Call(torch.exp),
+    Function.LOG: lambda: Call(torch.log),
+    Function.SQRT: lambda: Call(torch.sqrt),
+    Function.ABS: lambda: Call(torch.abs),
+    Function.NEGATIVE: lambda: Call(torch.neg),
 }
 _OPERATIONS: dict[Operation, Callable[[Tensor, Tensor], Tensor]] = {
     Operation.ADD: torch.add,
@@ -215,7 +234,7 @@ _REDUCTIONS: dict[Statistic, Callable[..., Tensor]] = {
 
 @layer_module.register
 def _(layer: layers.Activation, node: Node) -> nn.Module:
-    return Call(_FUNCTIONS[layer.function])
+    return _FUNCTIONS[layer.function]()
 
 
 @layer_module.register
@@ -312,6 +331,8 @@ def _(layer: layers.Resize, node: Node) -> nn.Module:
 def _(layer: layers.Reshape, node: Node) -> nn.Module:
     shape = layer.shape
     if shape[0] == node.inputs[0].shape[0]:  # then a batch of any size
+        if len(shape) == 2:
+            return nn.Flatten()
         return Call(lambda x: x.reshape(x.shape[0], *shape[1:]))
     return Call(lambda x: x.reshape(shape))
 

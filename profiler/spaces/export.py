@@ -13,7 +13,7 @@ from profiler.system.atomic import write_bytes_atomic
 from profiler.system.tensor_files import tensors_to_bytes
 
 if TYPE_CHECKING:
-    from profiler.graph.network import Network
+    from profiler.spaces.mobilenetv3_network import Network
 
 FORMATS = ("onnx", "tflite", "torch")
 
@@ -35,7 +35,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def random_network(space: NetworkSpace, tokens: Tokens, *, seed: int) -> Network:
     """The network of [L] tokens with random weights: right for latency, useless for accuracy."""
-    from profiler.graph.network import Network, randomise_
+    from profiler.graph.to_torch import randomise_
+    from profiler.spaces.mobilenetv3_network import Network
 
     network = Network(network_ops(space, tokens))
     randomise_(network, seed=seed)
@@ -53,19 +54,19 @@ def export_network(
 ) -> list[Path]:
     """Write `directory/stem.{onnx,tflite,safetensors}`, all or none; the paths written.
 
-    The torch file holds the state dict of `profiler.graph.network.Network` (Once-for-All names),
-    with the architecture and the space in its metadata.
+    The torch file holds the network's state dict (Once-for-All names), with the architecture
+    and the space in its metadata.
     """
     contents: dict[Path, bytes] = {}
     for name in formats:
         if name == "onnx":
-            from profiler.graph.onnx_writer import export_onnx
+            from profiler.graph.to_onnx import export_onnx
 
-            suffix, data = "onnx", export_onnx(network.ops, network.folded_weights())
+            suffix, data = "onnx", export_onnx(network.as_graph(), network.weights())
         elif name == "tflite":
-            from profiler.graph.tflite_writer import export_tflite
+            from profiler.graph.to_tflite import export_tflite
 
-            suffix, data = "tflite", export_tflite(network.ops, network.folded_weights())
+            suffix, data = "tflite", export_tflite(network.as_graph(), network.weights())
         else:
             metadata = {
                 "arch": space.format(tokens),

@@ -8,7 +8,8 @@ import pytest
 
 from pnag.cli.app import run
 from predictors.latency.lookup import cost_from_table
-from profiler.graph.onnx_writer import export_onnx
+from profiler.devices.base import Workload
+from profiler.graph.to_onnx import export_onnx
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import make_table
@@ -54,16 +55,16 @@ def test_an_architecture_file_may_be_a_json_list(pnag, table_file, tmp_path):
 
 def test_a_network_file_is_predicted_as_its_architecture(pnag, table_file, tmp_path):
     rng = np.random.default_rng(0)
-    ops = SPACE.ops(ARCHS[0])
+    graph = Workload("net", tuple(SPACE.ops(ARCHS[0]))).graph
     network = tmp_path / "net.onnx"
-    network.write_bytes(export_onnx(ops, [random_weights(op, rng) for op in ops]))
+    network.write_bytes(export_onnx(graph, random_weights(graph, rng)))
     document, _ = pnag(
         "predict", "--latency-table", table_file, "--arch", str(ARCHS[0]), "--model", str(network)
     )
     by_arch, by_model = document["results"]
     assert by_model["model"] == str(network)
     assert by_model["latency_ms"] == by_arch["latency_ms"]
-    assert [op["key"] for op in by_model["ops"]] == [op.key for op in ops]
+    assert [op["key"] for op in by_model["ops"]] == [op.key for op in SPACE.ops(ARCHS[0])]
 
 
 def test_what_was_not_measured_is_said_to_be_predicted(pnag, capsys, table_file):

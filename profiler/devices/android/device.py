@@ -34,7 +34,7 @@ from profiler.devices.android.syntax import TEMPORARY, parse_spec
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, ModelWorkload, Workload
 from profiler.devices.seeded import seeded_tflite
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.graph.tflite_writer import PRECISIONS, Precision
+from profiler.graph.to_tflite import PRECISIONS, Precision
 from profiler.models.cold_start import N_STARTS, ColdStart
 from profiler.models.file import RunnableModel
 from profiler.models.op_profile import OpShare, shares

@@ -14,7 +14,7 @@ from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_tflite
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import Model, Runtime, load_runtime
-from profiler.graph.tflite_writer import PRECISIONS, Precision
+from profiler.graph.to_tflite import PRECISIONS, Precision
 
 
 def discover() -> list[DeviceStatus]:

@@ -14,7 +14,7 @@ from pnag.cli.supernet import register
 from pnag.supernet.checkpoint import WEIGHTS, SupernetFile
 from pnag.supernet.data import ArraySplit, Dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
-from profiler.graph.network import randomise_
+from profiler.graph.to_torch import randomise_
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 

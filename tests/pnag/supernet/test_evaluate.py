@@ -30,8 +30,9 @@ from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
-from profiler.graph.network import Network, randomise_
+from profiler.graph.to_torch import randomise_
 from profiler.spaces.mobilenetv3 import open_space
+from profiler.spaces.mobilenetv3_network import Network
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 from tests.pnag.supernet.supernet_data import (

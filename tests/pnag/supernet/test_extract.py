@@ -12,8 +12,8 @@ from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.extract import extract_subnet
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import PnagError
-from profiler.graph.network import Network
 from profiler.spaces.mobilenetv3 import open_space
+from profiler.spaces.mobilenetv3_network import Network
 from tests.pnag.supernet.supernet_data import (
     supernet_command,
     write_jpeg_npz,

@@ -23,7 +23,7 @@ from pnag.supernet.train import SupernetSettings, Trainer, learning_rate
 from pnag.supernet.train_run import CHECKPOINT, FINISHED, METRICS, RunOptions, train_supernet
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
-from profiler.graph.network import randomise_
+from profiler.graph.to_torch import randomise_
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.terminal import Terminal
 from tests.pnag.supernet.supernet_data import coloured_dataset, write_jpeg_npz

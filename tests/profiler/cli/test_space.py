@@ -27,8 +27,8 @@ def test_describe_states_the_size_of_the_space(capsys):
 def test_export_writes_a_network_that_loads_back(tmp_path, capsys):
     from safetensors.torch import load_file
 
-    from profiler.graph.network import Network
     from profiler.spaces.mobilenetv3 import open_space
+    from profiler.spaces.mobilenetv3_network import Network
 
     arguments = ["--export", "onnx,torch", "--out", str(tmp_path), "--json"]
     assert run(["space", "export", "--arch", SMALLEST, "--space", "mbv3-cifar", *arguments]) == 0

@@ -9,9 +9,10 @@ from onnx.reference import ReferenceEvaluator
 
 from profiler.devices.base import Workload
 from profiler.devices.seeded import seeded_image, seeded_module, seeded_onnx, seeded_tflite
+from profiler.graph.folding import fold
 from profiler.graph.litert import Model
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.graph.tflite_writer import PRECISIONS
+from profiler.graph.to_tflite import PRECISIONS
 from profiler.graph.weights import random_weights
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH, batch_size=2)
@@ -34,7 +35,8 @@ def test_the_runtimes_compute_the_same_network():
 
 
 def test_the_key_seeds_the_weights_as_it_did_for_published_tables():
-    weights = random_weights(BLOCK, np.random.default_rng(zlib.crc32(BLOCK.key.encode())))
+    rng = np.random.default_rng(zlib.crc32(BLOCK.key.encode()))
+    weights = random_weights(fold(WORKLOAD.graph), rng)
     model = onnx.load_from_string(seeded_onnx(WORKLOAD))
     stored = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     for name, array in weights.items():

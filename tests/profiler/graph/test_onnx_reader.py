@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from profiler.devices.base import Workload
 from profiler.errors import InvalidInputError
-from profiler.graph.network import Network, randomise_
 from profiler.graph.onnx_reader import read_onnx_ops, split_model
-from profiler.graph.onnx_writer import build_model
 from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.graph.to_onnx import build_model
+from profiler.graph.to_torch import randomise_
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_network import Network
 
 SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
 
@@ -29,8 +31,8 @@ def network_ops(space=SMALL, seed=0):
 
 
 def written(ops):
-    rng = np.random.default_rng(0)
-    return build_model(ops, [random_weights(op, rng) for op in ops])
+    graph = Workload("network", tuple(ops)).graph
+    return build_model(graph, random_weights(graph, np.random.default_rng(0)))
 
 
 def torch_export(module, ops, **settings):
@@ -170,7 +172,7 @@ def test_known_ops_out_of_place_are_named():
     with pytest.raises(InvalidInputError, match="Clip 'added': not part of a known op"):
         split_model(with_node("Clip"))
     model = written(network_ops())
-    stray = helper.make_node("Relu", ["op0.conv"], ["nowhere"], name="stray")
+    stray = helper.make_node("Relu", ["op0.bn"], ["nowhere"], name="stray")
     model.graph.node.append(stray)
     with pytest.raises(InvalidInputError, match="1 nodes are not part of a known op, first Relu"):
         split_model(model)
@@ -191,7 +193,7 @@ def altered(model, node_name, **attributes):
         ("op0.conv", {"dilations": [2, 2]}, "no dilation"),
         ("op0.conv", {"pads": [0, 0, 0, 0]}, "padding of half the kernel"),
         ("op0.conv", {"strides": [1, 2]}, "equal strides"),
-        ("op0.conv.act", {"alpha": 1.0}, None),
+        ("op0.act", {"alpha": 1.0}, None),
     ],
 )
 def test_convolutions_that_cost_otherwise_are_refused(node, attributes, message):
@@ -226,7 +228,7 @@ def test_a_missing_shortcut_and_another_excitation_are_refused():
         array = numpy_helper.to_array(tensor)
         if "reduce" in tensor.name:
             tensor.CopyFrom(numpy_helper.from_array(array[:4].copy(), tensor.name))
-        elif "excite.weight" in tensor.name:
+        elif "fc.expand.weight" in tensor.name:
             tensor.CopyFrom(numpy_helper.from_array(array[:, :4].copy(), tensor.name))
     with pytest.raises(InvalidInputError, match="squeeze-and-excitation of 4 channels; known: 8"):
         split_model(narrow)
@@ -257,17 +259,12 @@ def test_files_that_are_no_models_are_refused_in_one_line(tmp_path):
 
 
 def test_a_model_that_is_damaged_inside_is_refused(tmp_path):
-    model = build_model(*_with_weights([OpConfig(OpKind.CONV_1, 8, 8, 4, 4)]))
+    model = written([OpConfig(OpKind.CONV_1, 8, 8, 4, 4)])
     bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
     bias.raw_data = bias.raw_data[:-4]
     (tmp_path / "damaged.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(InvalidInputError, match="not a sound ONNX model"):
         read_onnx_ops(tmp_path / "damaged.onnx")
-
-
-def _with_weights(ops):
-    rng = np.random.default_rng(0)
-    return ops, [random_weights(op, rng) for op in ops]
 
 
 def test_an_image_of_open_size_is_refused():

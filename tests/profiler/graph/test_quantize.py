@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from profiler.errors import InvalidInputError
+from profiler.graph.folding import fold
 from profiler.graph.litert import Model
-from profiler.graph.network import Network, folded_weights, op_module, randomise_
 from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.quantize import affine, calibrate, quantize
-from profiler.graph.tflite_writer import build_graph, export_tflite
+from profiler.graph.to_tflite import build_graph, export_tflite
+from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_network import Network
 
 OPS = MobileNetV3Space(resolution_px=160).distinct_ops()
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, Activation.HARD_SWISH)
@@ -33,18 +35,19 @@ def cosine(a, b):
 
 def quantized_block(op=BLOCK, seed=0):
     rng = np.random.default_rng(seed)
-    graph = build_graph([op], [random_weights(op, rng)], native_hard_swish=False)
+    weights = random_weights(fold(op.graph), rng)
+    graph = build_graph(fold(op.graph), weights, native_hard_swish=False)
     images = rng.normal(size=(4, op.height_px, op.width_px, op.in_channels)).astype(np.float32)
     return graph, quantize(graph, calibrate(graph, images))
 
 
 @pytest.mark.parametrize("op", list(OPS.values())[::2], ids=list(OPS)[::2])
 def test_an_int8_op_is_delegated_and_close_to_float32(op):
-    weights = folded_weights(randomise_(op_module(op), seed=3))
+    weights = weights_of(randomise_(GraphModule(op.graph), seed=3), op.graph)
     shape = (4, op.height_px, op.width_px, op.in_channels)
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    content = export_tflite([op], [weights], precision="int8", calibration_images=images)
-    int8, float32 = Model(content), Model(export_tflite([op], [weights]))
+    content = export_tflite(op.graph, weights, precision="int8", calibration_images=images)
+    int8, float32 = Model(content), Model(export_tflite(op.graph, weights))
     assert int8.fully_delegated
     assert int8.input_dtype == np.int8
     assert cosine(int8.run(images[:1]), float32.run(images[:1])) > 0.998
@@ -79,9 +82,10 @@ def test_an_int8_network_ranks_classes_as_float32_does():
         OpConfig(OpKind.LOGITS, 128, 10, 1, 1),
     ]
     train, test = natural_images(64, 32, seed=1), natural_images(200, 32, seed=2)
-    weights = normalised_network(ops, train).folded_weights()
-    float32 = Model(export_tflite(ops, weights))
-    int8 = Model(export_tflite(ops, weights, precision="int8", calibration_images=train))
+    network = normalised_network(ops, train)
+    graph, weights = network.as_graph(), network.weights()
+    float32 = Model(export_tflite(graph, weights))
+    int8 = Model(export_tflite(graph, weights, precision="int8", calibration_images=train))
     assert int8.fully_delegated
     expected = np.concatenate([float32.run(image[None]) for image in test])
     found = np.concatenate([int8.run(image[None]) for image in test])
@@ -146,14 +150,15 @@ def test_weights_and_biases_are_rounded_to_half_a_unit():
 
 def test_zero_channels_and_large_biases_stay_in_range():
     op = OpConfig(OpKind.CONV_1, 4, 3, 2, 2)
-    weights = random_weights(op, np.random.default_rng(0))
+    graph = fold(op.graph)
+    weights = random_weights(graph, np.random.default_rng(0))
     weights["conv.weight"][0] = 0  # a pruned channel: output is its bias
     weights["conv.weight"][1] *= 1e-9
     weights["conv.bias"][:] = [1.5, -2.0, 0.25]
     images = np.random.default_rng(1).normal(size=(2, 2, 2, 4)).astype(np.float32)
-    content = export_tflite([op], [weights], precision="int8", calibration_images=images)
+    content = export_tflite(graph, weights, precision="int8", calibration_images=images)
     found = Model(content).run(images[:1])
-    expected = Model(export_tflite([op], [weights])).run(images[:1])
+    expected = Model(export_tflite(graph, weights)).run(images[:1])
     np.testing.assert_allclose(found, expected, atol=0.06)
     np.testing.assert_allclose(found[..., :2].reshape(-1, 2), [[1.5, -2.0]] * 4, atol=0.02)
 
@@ -163,7 +168,7 @@ def test_a_hard_swish_of_a_wide_input_stays_delegated():
     op = OpConfig(OpKind.CONV_2, 8, 8, 1, 1, activation=Activation.HARD_SWISH)
     weights = {"conv.weight": np.eye(8, dtype=np.float32)[:, :, None, None]}
     images = np.linspace(-3000, 3000, 64, dtype=np.float32).reshape(8, 1, 1, 8)
-    int8 = Model(export_tflite([op], [weights], precision="int8", calibration_images=images))
+    int8 = Model(export_tflite(op.graph, weights, precision="int8", calibration_images=images))
     assert int8.fully_delegated
     for image in images:
         np.testing.assert_allclose(
@@ -183,7 +188,7 @@ def test_ranges_hold_zero_exactly(low, high, scale, zero_point):
 
 def test_calibration_takes_the_extremes_of_all_images():
     op = OpConfig(OpKind.AVG_POOL, 1, 1, 2, 2)
-    graph = build_graph([op], [{}])
+    graph = build_graph(op.graph, {})
     images = np.array([1, 2, 3, 6, -4, 0, 0, 0], np.float32).reshape(2, 2, 2, 1)
     ranges = calibrate(graph, images)
     assert ranges[graph.input] == (-4, 6)
@@ -191,10 +196,10 @@ def test_calibration_takes_the_extremes_of_all_images():
 
 
 def test_int8_needs_images_of_the_right_shape():
-    weights = [random_weights(BLOCK, np.random.default_rng(0))]
+    weights = random_weights(BLOCK.graph, np.random.default_rng(0))
     with pytest.raises(InvalidInputError, match="needs calibration images"):
-        export_tflite([BLOCK], weights, precision="int8")
+        export_tflite(BLOCK.graph, weights, precision="int8")
     for shape in [(2, 9, 8, 16), (0, 9, 9, 16), (9, 9, 16)]:
         images = np.zeros(shape, np.float32)
         with pytest.raises(InvalidInputError, match=r"expected \[m, 9, 9, 16\]"):
-            export_tflite([BLOCK], weights, precision="int8", calibration_images=images)
+            export_tflite(BLOCK.graph, weights, precision="int8", calibration_images=images)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from profiler.graph.ops import OpConfig, OpKind
-from profiler.graph.tflite_writer import export_tflite
+from profiler.graph.to_tflite import export_tflite
 from profiler.graph.weights import random_weights
 
 
@@ -10,6 +10,6 @@ from profiler.graph.weights import random_weights
 def tflite_file(tmp_path_factory):
     op = OpConfig(OpKind.CONV_1, 8, 16, 12, 12)
     path = tmp_path_factory.mktemp("tflite") / "net.tflite"
-    weights = random_weights(op, np.random.default_rng(0))
-    path.write_bytes(export_tflite([op], [weights], precision="float32"))
+    weights = random_weights(op.graph, np.random.default_rng(0))
+    path.write_bytes(export_tflite(op.graph, weights))
     return path

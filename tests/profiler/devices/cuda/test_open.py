@@ -22,7 +22,7 @@ from profiler.devices.cuda.options import CudaMode
 from profiler.devices.cuda.queue import Gpu, TorchQueue, as_ours, build, usable_torch
 from profiler.devices.registry import open_device, recorded_options
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
-from profiler.graph.network import op_module, randomise_
+from profiler.graph.to_torch import GraphModule, randomise_
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.several_devices import Profiled
 from profiler.measuring.sweep import Role, make_task
@@ -132,10 +132,8 @@ def test_settings_a_gpu_does_not_have_are_refused(settings, message):
 def test_folding_batch_norm_does_not_change_an_op(op):
     workload = op_workload(replace(op, batch_size=2))
     folded, image = build(workload)
-    plain = randomise_(torch.nn.Sequential(op_module(op)), seed=0)
-    folded_again = cuda_queue.fold_batch_norm_(
-        randomise_(torch.nn.Sequential(op_module(op)), seed=0)
-    )
+    plain = randomise_(GraphModule(op.graph), seed=0)
+    folded_again = cuda_queue.fold_batch_norm_(randomise_(GraphModule(op.graph), seed=0))
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
     assert image.shape == (2, op.in_channels, op.height_px, op.width_px)
     with torch.inference_mode():

@@ -6,11 +6,14 @@ import onnxruntime
 import pytest
 import torch
 
-from profiler.graph.network import Network, folded_weights, op_module, randomise_
-from profiler.graph.onnx_writer import build_model, export_onnx
+from profiler.devices.base import Workload
+from profiler.graph.folding import fold
 from profiler.graph.ops import OpConfig
-from profiler.graph.weights import random_weights, weight_shapes
+from profiler.graph.to_onnx import build_model, export_onnx
+from profiler.graph.to_torch import GraphModule, randomise_, weights_of
+from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3_network import Network
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -38,7 +41,7 @@ def spread(ops: dict[str, OpConfig]) -> list[OpConfig]:
     ids=lambda o: o.key,
 )
 def test_an_exported_op_equals_the_torch_op(op):
-    module = randomise_(op_module(op), seed=3)
+    module = randomise_(GraphModule(op.graph), seed=3)
     images = (
         np.random.default_rng(0)
         .normal(size=(2, op.in_channels, op.height_px, op.width_px))
@@ -46,7 +49,7 @@ def test_an_exported_op_equals_the_torch_op(op):
     )
     with torch.no_grad():
         expected = module(torch.from_numpy(images)).numpy()
-    exported = export_onnx([op], [folded_weights(module)])
+    exported = export_onnx(op.graph, weights_of(module, op.graph))
     assert relative_difference(run_onnx(exported, images), expected) < 1e-5
 
 
@@ -61,7 +64,7 @@ def test_exported_networks_equal_the_torch_networks(space):
         images = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
         with torch.no_grad():
             expected = network(torch.from_numpy(images)).numpy()
-        exported = export_onnx(network.ops, network.folded_weights())
+        exported = export_onnx(network.as_graph(), network.weights())
         assert expected.shape == (1, space.backbone.n_classes)
         assert relative_difference(run_onnx(exported, images), expected) < 1e-5
 
@@ -84,21 +87,22 @@ def test_torch_counts_the_same_madds():
     assert counter.get_total_flops() == 2 * space.madds(arch)  # torch counts a MAdd as two
 
 
-def test_folded_and_random_weights_have_the_declared_shapes():
+def test_random_weights_are_float32_of_the_declared_shapes():
     rng = np.random.default_rng(0)
     for op in MobileNetV3Space().distinct_ops().values():
-        folded = folded_weights(op_module(op))
-        assert {name: a.shape for name, a in folded.items()} == weight_shapes(op)
-        random = random_weights(op, rng)
-        assert {name: a.shape for name, a in random.items()} == weight_shapes(op)
-        assert all(a.dtype == np.float32 for a in random.values())
+        for graph in (op.graph, fold(op.graph)):
+            random = random_weights(graph, rng)
+            assert {name: a.shape for name, a in random.items()} == graph.weight_shapes
+            assert all(a.dtype == np.float32 for a in random.values())
+            assert all((a > 0).all() for name, a in random.items() if "running_var" in name)
 
 
 def test_the_model_is_valid_onnx_with_the_stated_input_and_output():
     space = MobileNetV3Space()
     ops = space.ops(space.extremes()[0], batch_size=4)
     rng = np.random.default_rng(0)
-    model = build_model(ops, [random_weights(op, rng) for op in ops])
+    graph = Workload("network", tuple(ops)).graph
+    model = build_model(graph, random_weights(graph, rng))
     onnx.checker.check_model(model, full_check=True)
     dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     out = [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim]

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.graph.litert import Model, load_schema
-from profiler.graph.network import Network, folded_weights, op_module, randomise_
 from profiler.graph.ops import Activation, OpConfig, OpKind
-from profiler.graph.tflite_writer import build_graph, export_tflite
+from profiler.graph.to_tflite import build_graph, export_tflite
+from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_network import Network
 
 ALL_OPS = MobileNetV3Space().distinct_ops()
 
@@ -34,8 +35,8 @@ def images_for(op, seed=0):
 
 
 def check_op(op):
-    module = randomise_(op_module(op), seed=3)
-    model = Model(export_tflite([op], [folded_weights(module)]))
+    module = randomise_(GraphModule(op.graph), seed=3)
+    model = Model(export_tflite(op.graph, weights_of(module, op.graph)))
     assert model.fully_delegated
     images = images_for(op)
     assert relative_difference(model.run(images), run_torch(module, images)) < 1e-5
@@ -83,7 +84,7 @@ def test_a_network_equals_torch(space, batch_size):
     for seed, row in enumerate(space.sample(2, np.random.default_rng(5))):
         ops = space.ops(space.decode(row), batch_size=batch_size)
         network = randomise_(Network(ops), seed=seed)
-        model = Model(export_tflite(ops, network.folded_weights()))
+        model = Model(export_tflite(network.as_graph(), network.weights()))
         assert model.fully_delegated
         assert model.input_shape == (batch_size, space.resolution_px, space.resolution_px, 3)
         images = images_for(ops[0], seed)
@@ -93,7 +94,7 @@ def test_a_network_equals_torch(space, batch_size):
 def test_the_built_in_kernels_agree_with_xnnpack():
     op = ALL_OPS["expanded_conv-input:28x28x40-output:14x14x80-expand:160-kernel:5-stride:2"
                  "-idskip:0-se:0-hs:1"]  # fmt: skip
-    content = export_tflite([op], [random_weights(op, np.random.default_rng(0))])
+    content = export_tflite(op.graph, random_weights(op.graph, np.random.default_rng(0)))
     plain = Model(content, xnnpack=False)
     assert not plain.fully_delegated
     images = images_for(op)
@@ -101,7 +102,7 @@ def test_the_built_in_kernels_agree_with_xnnpack():
 
 
 def codes(op, **options):
-    graph = build_graph([op], [random_weights(op, np.random.default_rng(0))], **options)
+    graph = build_graph(op.graph, random_weights(op.graph, np.random.default_rng(0)), **options)
     return [operator.code for operator in graph.operators]
 
 
@@ -123,7 +124,7 @@ def test_a_block_holds_no_stray_ops():
 
 def test_the_file_is_what_tflite_readers_expect():
     op = OpConfig(OpKind.LOGITS, 8, 10, 1, 1)
-    content = export_tflite([op], [random_weights(op, np.random.default_rng(0))])
+    content = export_tflite(op.graph, random_weights(op.graph, np.random.default_rng(0)))
     assert content[4:8] == b"TFL3"
     model = load_schema().Model.GetRootAs(content, 0)
     assert model.Version() == 3
@@ -139,5 +140,5 @@ def test_the_file_is_what_tflite_readers_expect():
 
 def test_export_is_deterministic():
     op = OpConfig(OpKind.CONV_1, 8, 16, 4, 4, activation=Activation.HARD_SWISH)
-    weights = [random_weights(op, np.random.default_rng(0))]
-    assert export_tflite([op], weights) == export_tflite([op], weights)
+    weights = random_weights(op.graph, np.random.default_rng(0))
+    assert export_tflite(op.graph, weights) == export_tflite(op.graph, weights)
