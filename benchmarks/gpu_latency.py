@@ -46,9 +46,9 @@ from numpy.typing import NDArray
 from predictors.latency.launches import LaunchModel, compute_terms
 from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
-from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 Floats = NDArray[np.float64]

@@ -27,8 +27,8 @@ from predictors.latency.calibration import OpLatency, fit_calibration, usable_ne
 from predictors.latency.features import shape_matrix
 from predictors.latency.lookup import network_cost, table_latency
 from predictors.latency.regression import OpRegression, fit_regression
-from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 from profiler.tables.table import LatencyTable, NetworkEntry, load_table
 from tests.ofa_oracle import import_ofa
 

@@ -16,8 +16,8 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from predictors.latency.networks import Prediction
-    from profiler.graph.ops import OpConfig
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.mobilenetv3_ops import OpConfig
     from profiler.tables.table import SpaceRef
 
 
@@ -95,7 +95,7 @@ def _networks(
     space: MobileNetV3Space, written: Iterable[str], models: Iterable[Path], batch_size: int
 ) -> list[tuple[str, str, list[OpConfig]]]:
     """What each is ("arch" or "model"), its name, and its ops in sequence."""
-    from profiler.graph.onnx_reader import read_onnx_ops
+    from profiler.spaces.mobilenetv3_reader import read_onnx_ops
 
     archs = [space.parse_architecture(text) for text in written]
     return [

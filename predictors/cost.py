@@ -15,9 +15,9 @@ import numpy as np
 from predictors.base import Floats
 from predictors.intervals import half_width
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import FORGOTTEN, ROOT, DecisionGraph
+from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.spaces.networks import NetworkSpace
 
 OpCost = Callable[[OpConfig], float]

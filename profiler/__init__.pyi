@@ -19,9 +19,6 @@ from profiler.errors import MeasurementError as MeasurementError
 from profiler.errors import PnagError as PnagError
 from profiler.graph.from_onnx import read_onnx as read_onnx
 from profiler.graph.graph import Graph as Graph
-from profiler.graph.onnx_reader import read_onnx_ops as read_onnx_ops
-from profiler.graph.ops import OpConfig as OpConfig
-from profiler.graph.ops import OpKind as OpKind
 from profiler.graph.to_torch import GraphModule as GraphModule
 from profiler.measuring.campaign import ProfileRequest as ProfileRequest
 from profiler.measuring.campaign import profile_device as profile_device
@@ -42,6 +39,9 @@ from profiler.spaces.export import random_network as random_network
 from profiler.spaces.mobilenetv3 import Architecture as Architecture
 from profiler.spaces.mobilenetv3 import MobileNetV3Space as MobileNetV3Space
 from profiler.spaces.mobilenetv3 import open_space as open_space
+from profiler.spaces.mobilenetv3_ops import OpConfig as OpConfig
+from profiler.spaces.mobilenetv3_ops import OpKind as OpKind
+from profiler.spaces.mobilenetv3_reader import read_onnx_ops as read_onnx_ops
 from profiler.spaces.tabular import TabularSpace as TabularSpace
 from profiler.spaces.tabular import load_tabular_space as load_tabular_space
 from profiler.system.lock import HOST_CPU as HOST_CPU

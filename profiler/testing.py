@@ -22,9 +22,9 @@ import pytest
 
 from profiler.devices.base import Device, Workload
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.base import DEAD, SearchSpace, Tokens
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
 SPACE = MobileNetV3Space()
 SMALL = next(op for op in SPACE.distinct_ops().values() if op.kind is OpKind.AVG_POOL)

@@ -16,8 +16,8 @@ from pnag.report.contents import Choice, Contents, op_latencies_ms
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from pnag.search.frontier import Frontier
-from profiler.graph.ops import OpConfig, OpKind, parse_key
 from profiler.spaces.base import Tokens
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind, parse_key
 from profiler.spaces.networks import NetworkSpace, network_ops
 from profiler.tables.table import LatencyTable
 

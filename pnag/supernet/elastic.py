@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
 from pnag.supernet.depthwise import depthwise_conv2d
-from profiler.graph.ops import Activation, OpConfig, make_divisible
 from profiler.graph.to_torch import GraphModule
 from profiler.spaces.mobilenetv3 import (
     EXPANDS,
@@ -27,6 +26,7 @@ from profiler.spaces.mobilenetv3 import (
     MobileNetV3Space,
 )
 from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, make_divisible
 
 State = dict[str, Tensor]
 

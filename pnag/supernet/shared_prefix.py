@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import SubnetEvaluator, recalibrating
-from profiler.graph.ops import OpConfig
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig
 
 N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has
 _MAX_KEPT_BYTES = 4 * 2**30

@@ -31,7 +31,7 @@ from predictors.latency.launches import design, launch_terms
 from predictors.latency.work_law import fit_work_law
 from profiler.devices.registry import backend_named
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
 
 MIN_NETWORKS = 3

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from predictors.base import Floats
-from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
 # XNNPACK unrolls depthwise kernels up to 25 taps; larger ones take a path many times slower
 LARGEST_UNROLLED_KERNEL = 5

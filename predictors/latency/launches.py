@@ -30,7 +30,7 @@ from predictors.base import Floats
 from predictors.cost import LongestCost, NetworkCost, OpSum
 from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 from profiler.tables.table import Calibration

@@ -14,7 +14,7 @@ from predictors.latency.calibration import (
 )
 from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig, parse_key
+from profiler.spaces.mobilenetv3_ops import OpConfig, parse_key
 from profiler.tables.table import Calibration, LatencyTable, load_table
 
 

@@ -12,7 +12,7 @@ from predictors.intervals import half_width, interval_ms
 from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig
+from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.tables.table import LatencyTable
 
 

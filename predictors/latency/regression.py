@@ -18,7 +18,7 @@ from predictors.base import Floats
 from predictors.latency.features import shape_matrix
 from predictors.latency.work_law import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig, OpKind, parse_key
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind, parse_key
 from profiler.tables.table import LatencyTable
 
 MIN_FOREST_OPS = 12

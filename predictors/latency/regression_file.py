@@ -13,7 +13,7 @@ from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS
 from predictors.latency.regression import RANGES, Forest, KindModel, OpRegression
 from predictors.latency.work_law import WorkLaw
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpKind
+from profiler.spaces.mobilenetv3_ops import OpKind
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 
 SCHEMA = "pnag.op-regression/1"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from predictors.latency.features import work_matrix
-from profiler.graph.ops import OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
 CHANNEL_BLOCKS = (1, 4, 8, 16, 32)
 N_FOLDS = 8

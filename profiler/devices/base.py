@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from profiler.graph.graph import Graph, chain
-from profiler.graph.ops import OpConfig
+from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.system.closing import Closing
 from profiler.system.memory import available_memory_mb
 

@@ -83,12 +83,12 @@ class Graph:
         """Shapes of all weights, in order of execution."""
         return {name: s for node in self.nodes for name, s in node.weight_shapes.items()}
 
-    @property
+    @cached_property
     def madds(self) -> int:
         """Multiply-adds of convolutions and matrix products."""
         return sum(node.madds for node in self.nodes)
 
-    @property
+    @cached_property
     def params(self) -> int:
         """Weights that are trained: BatchNorm's scale and shift are, its statistics are not."""
         return sum(

@@ -17,8 +17,8 @@ from itertools import cycle
 import numpy as np
 
 from profiler.devices.base import Device, ModelWorkload, PreparedWorkload, Workload
-from profiler.graph.ops import OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
 
 @dataclass(frozen=True, slots=True)

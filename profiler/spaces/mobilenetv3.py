@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible
 from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind, make_divisible
 from profiler.spaces.networks import Segment, distinct_ops, network_ops
 
 N_STAGES = 5

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from profiler.graph.graph import Graph, Weights, chain
-from profiler.graph.ops import OpConfig
 from profiler.graph.to_torch import GraphModule, weights_of
+from profiler.spaces.mobilenetv3_ops import OpConfig
 
 HEAD = ("final_expand_layer", "global_avg_pool", "feature_mix_layer", "classifier")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpConfig
 from profiler.spaces.base import SearchSpace, Tokens
+from profiler.spaces.mobilenetv3_ops import OpConfig
 
 
 @dataclass(frozen=True, slots=True)

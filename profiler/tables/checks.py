@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES
+from profiler.spaces.mobilenetv3_ops import parse_key
 from profiler.tables.table import Entry, LatencyTable, Verdict
 
 # a network outside these shares of its summed ops was measured on something else

@@ -22,8 +22,8 @@ import yaml
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import parse_key
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import parse_key
 from profiler.system.user_files import read_yaml
 from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, load_table
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from predictors.latency.features import WORK_TERMS, work
 from profiler.devices.base import DeviceInfo
-from profiler.graph.ops import OpConfig
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 # ms per amount of work of `WORK_TERMS`, in the order of magnitude of a CPU core

@@ -18,8 +18,8 @@ from predictors.latency.launches import (
     launch_terms,
 )
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
 SPACE = MobileNetV3Space(resolution_px=160)
 # ms per amount, in the order of magnitude of the published 2080 Ti latencies at batch 1 and 32

@@ -6,8 +6,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from predictors.latency.regression import N_TREES, _grow_forest, fit_regression
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpKind
 from tests.predictors.synthetic import law_ms, make_table
 
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from predictors.latency.features import WORK_TERMS, work
 from predictors.latency.work_law import fit_work_law
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 from tests.predictors.synthetic import law_ms
 
 

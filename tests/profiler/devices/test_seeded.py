@@ -11,9 +11,9 @@ from profiler.devices.base import Workload
 from profiler.devices.seeded import seeded_image, seeded_module, seeded_onnx, seeded_tflite
 from profiler.graph.folding import fold
 from profiler.graph.litert import Model
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.to_tflite import PRECISIONS
 from profiler.graph.weights import random_weights
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH, batch_size=2)
 WORKLOAD = Workload(BLOCK.key, (BLOCK,))

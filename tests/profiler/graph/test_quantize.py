@@ -7,13 +7,13 @@ import torch
 from profiler.errors import InvalidInputError
 from profiler.graph.folding import fold
 from profiler.graph.litert import Model
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.quantize import affine, calibrate, quantize
 from profiler.graph.to_tflite import build_graph, export_tflite
 from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
 OPS = MobileNetV3Space(resolution_px=160).distinct_ops()
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, Activation.HARD_SWISH)

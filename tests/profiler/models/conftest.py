@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from profiler.graph.ops import OpConfig, OpKind
 from profiler.graph.to_tflite import export_tflite
 from profiler.graph.weights import random_weights
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import OpKind
 from profiler.spaces.base import DEAD, SearchSpace
 from profiler.spaces.mobilenetv3 import (
     DEPTHS,
@@ -17,6 +16,7 @@ from profiler.spaces.mobilenetv3 import (
     MobileNetV3Space,
     open_space,
 )
+from profiler.spaces.mobilenetv3_ops import OpKind
 
 PNAG_80 = (
     "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"

@@ -8,12 +8,12 @@ import torch
 
 from profiler.devices.base import Workload
 from profiler.graph.folding import fold
-from profiler.graph.ops import OpConfig
 from profiler.graph.to_onnx import build_model, export_onnx
 from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.mobilenetv3_ops import OpConfig
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:

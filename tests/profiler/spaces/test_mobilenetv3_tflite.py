@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.graph.litert import Model, load_schema
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.to_tflite import build_graph, export_tflite
 from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
 ALL_OPS = MobileNetV3Space().distinct_ops()
 

@@ -12,8 +12,8 @@ from profiler.devices.base import Workload
 from profiler.devices.host.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.litert import Runtime, load_runtime
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 from profiler.testing import DeviceConformance
 
 BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH)

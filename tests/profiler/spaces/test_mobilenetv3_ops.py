@@ -3,9 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation, OpConfig, OpKind, make_divisible, op_graph, parse_key
 from profiler.graph.to_torch import GraphModule
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3_ops import (
+    Activation,
+    OpConfig,
+    OpKind,
+    make_divisible,
+    op_graph,
+    parse_key,
+)
 
 
 @given(st.integers(1, 5000))
@@ -62,12 +69,42 @@ def test_arithmetic_intensity_orders_compute_and_memory_bound_ops():
     assert expansion.arithmetic_intensity > 8 * classifier.arithmetic_intensity
 
 
+def closed_form_madds(op):
+    """As Once-for-All counts them, per image."""
+    area_in, area_out = op.height_px * op.width_px, op.out_height_px * op.out_width_px
+    if op.kind is OpKind.AVG_POOL:
+        return 0
+    if op.kind is not OpKind.MBCONV:
+        return area_out * op.kernel**2 * op.in_channels * op.out_channels
+    expansion = area_in * op.in_channels * op.mid_channels * op.has_expansion
+    depthwise = area_out * op.kernel**2 * op.mid_channels
+    excitation = 2 * op.mid_channels * op.se_channels
+    return expansion + depthwise + excitation + area_out * op.mid_channels * op.out_channels
+
+
+def closed_form_params(op):
+    mid, out = op.mid_channels, op.out_channels
+    match op.kind:
+        case OpKind.AVG_POOL:
+            return 0
+        case OpKind.CONV | OpKind.CONV_1:
+            return op.kernel**2 * op.in_channels * out + 2 * out
+        case OpKind.CONV_2:
+            return op.in_channels * out
+        case OpKind.LOGITS:
+            return op.in_channels * out + out
+        case OpKind.MBCONV:
+            expansion = (op.in_channels * mid + 2 * mid) * op.has_expansion
+            excitation = 2 * mid * op.se_channels + (op.se_channels + mid) * op.se
+            return expansion + (op.kernel**2 + 2) * mid + excitation + mid * out + 2 * out
+
+
 @pytest.mark.parametrize("space", [MobileNetV3Space(width_mult=1.2), open_space("mbv3-cifar")])
 def test_the_layers_of_an_op_count_what_the_closed_forms_do(space):
     for op in space.distinct_ops(batch_size=3).values():
         graph = op_graph(op)
-        assert graph.madds == 3 * op.madds
-        assert graph.params == op.params
+        assert graph.madds == 3 * op.madds == 3 * closed_form_madds(op)
+        assert graph.params == op.params == closed_form_params(op)
         shape = graph.outputs[0].shape
         sizes = () if op.kind is OpKind.LOGITS else (op.out_height_px, op.out_width_px)
         assert shape == (3, op.out_channels, *sizes)

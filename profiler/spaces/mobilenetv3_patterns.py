@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.graph.ops import Activation
+from profiler.spaces.mobilenetv3_ops import Activation
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -126,34 +126,12 @@ class OpConfig:
     @property
     def madds(self) -> int:
         """Multiply-adds per image: convolutions and the classifier, as Once-for-All counts."""
-        area_in = self.height_px * self.width_px
-        area_out = self.out_height_px * self.out_width_px
-        if self.kind is OpKind.AVG_POOL:
-            return 0
-        if self.kind is not OpKind.MBCONV:
-            return area_out * self.kernel**2 * self.in_channels * self.out_channels
-        expansion = area_in * self.in_channels * self.mid_channels * self.has_expansion
-        depthwise = area_out * self.kernel**2 * self.mid_channels
-        excitation = 2 * self.mid_channels * self.se_channels
-        return expansion + depthwise + excitation + area_out * self.mid_channels * self.out_channels
+        return self.graph.madds // self.batch_size
 
     @property
     def params(self) -> int:
         """Trainable parameters, BatchNorm's scale and shift included."""
-        mid, out = self.mid_channels, self.out_channels
-        match self.kind:
-            case OpKind.AVG_POOL:
-                return 0
-            case OpKind.CONV | OpKind.CONV_1:
-                return self.kernel**2 * self.in_channels * out + 2 * out
-            case OpKind.CONV_2:
-                return self.in_channels * out
-            case OpKind.LOGITS:
-                return self.in_channels * out + out
-            case OpKind.MBCONV:
-                expansion = (self.in_channels * mid + 2 * mid) * self.has_expansion
-                excitation = 2 * mid * self.se_channels + (self.se_channels + mid) * self.se
-                return expansion + (self.kernel**2 + 2) * mid + excitation + mid * out + 2 * out
+        return self.graph.params
 
     @property
     def memory_bytes(self) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import InvalidInputError
-from profiler.graph.onnx_graph import (
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_patterns import (
     Match,
     OnnxGraph,
     activation_of,
@@ -24,7 +25,6 @@ from profiler.graph.onnx_graph import (
     hard_sigmoid_of,
     mean_of,
 )
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.system.user_files import read_bytes
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from torch import nn
 
 from profiler.devices.base import Workload
 from profiler.errors import InvalidInputError
-from profiler.graph.onnx_reader import read_onnx_ops, split_model
-from profiler.graph.ops import Activation, OpConfig, OpKind
 from profiler.graph.to_onnx import build_model
 from profiler.graph.to_torch import randomise_
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_reader import read_onnx_ops, split_model
 
 SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
 
