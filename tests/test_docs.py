@@ -257,7 +257,7 @@ def test_a_python_space_runs_as_written(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     for line in lines:
-        budget_ms, widths, latency_ms = re.match(r"(\S+) ms: (\S+), (\S+) ms", line).groups()
+        budget_ms, widths, latency_ms = re.findall(r"(\S+) ms: (\S+), (\S+) ms", line)[0]
         layers = [64, *map(int, widths.split("-")), 10]
         madds = sum(a * b for a, b in pairwise(layers))
         assert float(latency_ms) == pytest.approx(madds / 2e6, abs=1e-4)
@@ -330,9 +330,9 @@ def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsy
 
 def test_pymoo_finds_a_frontier_with_the_measured_cost(workspace, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pymoo_search.py", str(workspace / "tables/cpu.json")])
-    runpy.run_path(ROOT / "examples/pymoo_search.py")
-    rows = [re.match(r"(\S+) ms  (\S+)%", line) for line in capsys.readouterr().out.splitlines()]
-    points = [(float(row[1]), float(row[2])) for row in rows]
+    runpy.run_path(str(ROOT / "examples/pymoo_search.py"))
+    rows = re.findall(r"^(\S+) ms  (\S+)%", capsys.readouterr().out, re.MULTILINE)
+    points = [(float(cost_ms), float(top1)) for cost_ms, top1 in rows]
     assert points == sorted(points) and len(points) > 20
     cost = load_run(workspace / "runs/cpu").reachable_ms
     assert cost[0] <= points[0][0] and points[-1][0] <= cost[1]
@@ -355,11 +355,9 @@ def test_the_notebook_goes_from_a_device_to_a_network(tmp_path):
         for cell in notebook.cells if cell.cell_type == "code"
         for output in cell.outputs if output.get("name") == "stdout"
     )  # fmt: skip
-    promised, exported = re.search(
-        r"predicted (\S+) ms, the exported file (\S+) ms", printed
-    ).groups()
+    ((promised, exported),) = re.findall(r"predicted (\S+) ms, the exported file (\S+) ms", printed)
     assert float(exported) == pytest.approx(float(promised), abs=2e-3)
-    measured = float(re.search(r"measured (\S+) ms", printed)[1])
+    measured = float(re.findall(r"measured (\S+) ms", printed)[0])
     assert measured == pytest.approx(float(promised), rel=0.02)
     assert (tmp_path / "device_to_network/network.tflite").stat().st_size > 1e6
 

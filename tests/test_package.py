@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,8 +56,9 @@ def installed(distribution, tmp_path_factory):
         )  # fmt: skip
         return done.stdout
 
-    call.folder = folder
-    return call
+    bound: Any = call
+    bound.folder = folder
+    return bound
 
 
 def test_sdist_and_wheel_hold_every_source(distribution):

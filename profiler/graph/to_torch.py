@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import singledispatch
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from profiler.graph import layers
 from profiler.graph.graph import Graph, Node, Weights
 from profiler.graph.layers import Function, Interpolation, Operation, Statistic
 
+Module = TypeVar("Module", bound=nn.Module)
 Names = tuple[str, ...]
 
 
@@ -92,7 +93,7 @@ def weights_of(module: nn.Module, graph: Graph) -> Weights:
     return {name: state[name].detach().cpu().numpy() for name in graph.weight_shapes}
 
 
-def randomise_(module: nn.Module, *, seed: int) -> nn.Module:
+def randomise_(module: Module, *, seed: int) -> Module:
     """Random weights and BatchNorm statistics, in place: for tests and latency-only exports.
 
     Unit-gain weights: larger ones let rounding errors grow from block to block.

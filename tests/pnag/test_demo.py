@@ -1,6 +1,7 @@
 """The demo on the fake device: five budgets kept, predicted, measured, and written down."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,9 @@ def demo(tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr()
         return printed.err if code else printed.out
 
-    call.folder = tmp_path / "demo"
-    return call
+    bound: Any = call
+    bound.folder = tmp_path / "demo"
+    return bound
 
 
 def test_five_budgets_are_kept_predicted_and_measured(demo):

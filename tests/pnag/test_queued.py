@@ -96,7 +96,7 @@ def true_ms(arch):
 
 def test_a_profiled_gpu_is_trained_on_and_generates_by_the_longer_end(run_folder, capsys):
     table = load_table(run_folder / "table.json")
-    assert table.calibration.launch is not None
+    assert table.calibration is not None and table.calibration.launch is not None
     # the simulated host takes 0.05 ms for every op
     assert table.calibration.launch.kernels_ms["block"] == pytest.approx(0.05, rel=0.05)
     run = load_run(run_folder / "run")
@@ -119,6 +119,7 @@ def test_generating_holds_a_confidence_and_limits_too(run_folder):
     limits = Limits(max_madds=4e8)
     budgets = np.linspace(low + 0.4 * (high - low), high, 5).tolist()
     for made in generate(run.problem, run.learners, budgets, confidence=0.9, limits=limits):
+        assert made.interval_ms is not None
         assert made.interval_ms[1] <= made.budget_ms * (1 + 1e-12)
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):

@@ -205,7 +205,8 @@ def test_schemathesis_finds_nothing(trained):
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(trained))
     schema.config.seed = 0
     schema.config.generation.update(max_examples=100)
-    passed, found = Counter(), []
+    passed: Counter[str] = Counter()
+    found = []
     for event in engine.from_schema(schema).execute():
         assert not isinstance(event, events.NonFatalError | events.FatalError), event
         if isinstance(event, events.ScenarioFinished):
@@ -233,6 +234,7 @@ def test_the_command_serves_on_loopback_until_interrupted(tabular_run):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
+            assert process.stdout
             document = json.loads(process.stdout.readline())
             assert document["url"].startswith("http://127.0.0.1:")
             request = urllib.request.Request(

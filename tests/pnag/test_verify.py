@@ -67,6 +67,7 @@ def test_networks_of_the_same_device_join_those_of_the_table(run, table):
     request = Request(budgets(run, 0.3, 0.6), n_candidates=2, confidence=0.9)
     verified = generate_verified(run, table, DEVICE, request, SILENT)
     assert verified.same_device
+    assert verified.before is not None and verified.after is not None
     assert (verified.before.n_networks, verified.after.n_networks) == (20, 24)
     assert verified.error_before_pct < 1  # that calibration was right
     device = FakeDevice()
@@ -75,6 +76,7 @@ def test_networks_of_the_same_device_join_those_of_the_table(run, table):
         truth_ms = device.latency_ms(network_workload(table.search_space, arch))
         assert row.measured.latency_ms == pytest.approx(truth_ms, rel=0.02)
         assert row.picked.feasible
+        assert row.picked.interval_ms is not None
         assert row.picked.interval_ms[1] <= row.picked.budget_ms
         measured = [c for c in row.candidates if c.measured.latency_ms <= row.picked.budget_ms]
         assert row.picked.top1 >= min(c.top1 for c in measured)

@@ -25,7 +25,7 @@ COSTS = dict(
 def law_ms(op: OpConfig, *, channel_block: int = 16, threads: int = 1) -> float:
     """All work but the overhead is divided among the threads."""
     amounts = dict(zip(WORK_TERMS, work(op, channel_block), strict=True))
-    divided = sum(COSTS[t] * amount for t, amount in amounts.items() if t != "overhead")
+    divided: float = sum(COSTS[t] * amount for t, amount in amounts.items() if t != "overhead")
     return COSTS["overhead"] + divided / threads
 
 

@@ -39,6 +39,7 @@ class TestTableCost(OverMobileNetV3, CostConformance):
 class TestLongestCost(OverMobileNetV3, CostConformance):
     def cost(self):
         table_sum = cost_from_table(table())
+        assert isinstance(table_sum, AdditiveCost)
         halved = tuple(Term(term.positions, term.values / 2) for term in table_sum.terms)
         launches = AdditiveCost(table_sum.fixed * 2, halved)
         return LongestCost((launches, table_sum), {0.9: 0.02, 0.95: 0.03})

@@ -11,7 +11,7 @@ def test_the_kth_smallest_residual_covers_k_of_n_plus_1():
 
 def test_coverage_on_exchangeable_residuals_is_exact_on_average():
     rng = np.random.default_rng(0)
-    covered = {0.9: [], 0.95: []}
+    covered: dict[float, list[bool]] = {0.9: [], 0.95: []}
     for _ in range(4000):
         quantiles = conformal_quantiles(rng.standard_t(3, 30))
         fresh = abs(rng.standard_t(3))

@@ -39,7 +39,7 @@ def quick_settings():
         "evaluator_hidden": 32, "generator_hidden": 32,
     }  # fmt: skip
     patch = pytest.MonkeyPatch()
-    defaults = list(TrainSettings.__init__.__defaults__)
+    defaults = list(TrainSettings.__init__.__defaults__ or ())
     names = list(TrainSettings.__dataclass_fields__)
     for name, value in small.items():
         defaults[names.index(name)] = value
@@ -61,7 +61,7 @@ def latency_table(tmp_path_factory):
         ops=ops, created="2026-01-01T00:00:00+00:00", tool="test",
         calibration=Calibration(
             intercept_ms=0.0, factors={"all": 1.0}, n_networks=20, residual_mape_pct=1.0,
-            relative_quantiles={"0.95": 0.02},
+            relative_quantiles={0.95: 0.02},
         ),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("tables") / "simulated.json"

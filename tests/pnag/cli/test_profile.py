@@ -44,4 +44,5 @@ def test_a_device_that_fails_leaves_the_others_calibrated(tmp_path, monkeypatch,
     printed = capsys.readouterr()
     assert printed.err == "pnag: no NVIDIA GPU can be used\n"
     (table,) = json.loads(printed.out)["tables"]
-    assert load_table(tmp_path / table["path"]).calibration.n_networks == 4
+    calibration = load_table(tmp_path / table["path"]).calibration
+    assert calibration is not None and calibration.n_networks == 4

@@ -83,6 +83,7 @@ def test_mean_loss_and_autograd_equal_the_equations():
 def test_one_architecture_alone_costs_nothing():
     scores = torch.ones(2, 1, requires_grad=True)
     mean_pairwise_hinge(scores, np.zeros((2, 1), np.int64)).backward()
+    assert scores.grad is not None
     assert scores.grad.tolist() == [[0.0], [0.0]]
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import cast
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_latencies_of_other_devices_are_kept_apart(contents):
     smallest_ms = contents.run.reachable_ms[0]
     assert contents.published == (
         PublishedNetwork("here", 20.0, 0.755, "fake 1"),
-        PublishedNetwork(SMALLEST, pytest.approx(smallest_ms), 0.7, "predicted here"),
+        PublishedNetwork(SMALLEST, cast(float, pytest.approx(smallest_ms)), 0.7, "predicted here"),
     )
     assert contents.elsewhere == {"phone": (PublishedNetwork(HOSTILE, 90.0, 0.76, "phone"),)}
 

@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from pnag.cli.app import run as pnag
 
 CHROMIUM = "/usr/bin/chromium"  # tests/install_debian_packages.sh
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-DESKTOP = {"width": 1280, "height": 900}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 AA_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 
@@ -42,7 +42,9 @@ def report(profiled_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(report):
     text = report.read_text()
-    return json.loads(re.search(r'id="report-data">(.*?)</script>', text)[1])
+    found = re.search(r'id="report-data">(.*?)</script>', text)
+    assert found
+    return json.loads(found[1])
 
 
 @pytest.fixture(scope="module")

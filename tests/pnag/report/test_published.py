@@ -17,8 +17,8 @@ def test_networks_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
     text = "name,latency_ms,top1_pct,device\nA,20,75.2,\nB,,70,\n\nC,31.5,76,Pixel 1\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_published(path, SPACE) == [
-        PublishedNetwork("A", 20.0, pytest.approx(0.752), "phones"),
-        PublishedNetwork("C", 31.5, pytest.approx(0.76), "Pixel 1"),
+        PublishedNetwork("A", 20.0, 75.2 * 0.01, "phones"),
+        PublishedNetwork("C", 31.5, 0.76, "Pixel 1"),
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.measures import best_within
 from pnag.generate import Limits
 from pnag.learning.settings import TrainSettings
+from pnag.learning.train import run_round
 from pnag.runs.run import load_run, train_run
 from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
@@ -61,7 +62,8 @@ def test_generated_architectures_beat_random_ones_of_as_many_evaluations(mobilen
 
 def test_a_loaded_run_generates_the_same(mobilenet_run):
     loaded = load_run(mobilenet_run.folder, mobilenet_run.problem)
-    budgets = np.linspace(*mobilenet_run.reachable_ms, 7).tolist()
+    low, high = mobilenet_run.reachable_ms
+    budgets = np.linspace(low, high, 7).tolist()
     assert [m.arch for m in loaded.generate(budgets)] == [
         m.arch for m in mobilenet_run.generate(budgets)
     ]
@@ -131,14 +133,11 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, monkeypatch):
     train_run(problem, settings, tmp_path / "whole")
 
     def interrupted(*args, **kwargs):
-        yield from real_round(*args, **kwargs)
+        yield from run_round(*args, **kwargs)
         if args[1].rounds_done == 2:
             raise KeyboardInterrupt
 
-    import pnag.runs.run
-
-    real_round = pnag.runs.run.run_round
-    monkeypatch.setattr(pnag.runs.run, "run_round", interrupted)
+    monkeypatch.setattr("pnag.runs.run.run_round", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_run(problem, settings, tmp_path / "cut")
     monkeypatch.undo()
@@ -190,7 +189,11 @@ def tiny_problem(top1):
     rows = np.arange(len(top1), dtype=np.int8)[:, None]
     choices = tuple(map(str, range(1, len(top1) + 1)))
     space = TabularSpace(
-        "tabular:tiny", (TokenPosition("a", choices),), rows, np.array(top1), rows[:, 0] + 1.0
+        "tabular:tiny",
+        (TokenPosition("a", choices),),
+        rows,
+        np.array(top1),
+        rows[:, 0].astype(float) + 1,
     )
     return Problem(space, TabularCost(space), TabularAccuracy(space))
 

@@ -51,7 +51,7 @@ def test_interpolation_is_linear_between_neighbours_and_constant_outside():
     weights = grid.weights(np.array([5.0, 10.0, 22.5, 40.0, 100.0]))
     expected = [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0.75, 0.25, 0], [0, 0, 0, 1],
                 [0, 0, 0, 1]]  # fmt: skip
-    np.testing.assert_allclose(weights, expected, atol=1e-6)
+    np.testing.assert_allclose(weights, np.array(expected), atol=1e-6)
 
 
 def test_one_budget_is_the_middle_and_the_same_everywhere():

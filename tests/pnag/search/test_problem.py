@@ -27,7 +27,9 @@ class FreeSpace:
     """Four free decisions."""
 
     name: str = "free"
-    positions: tuple = tuple(TokenPosition(f"p{i}", tuple(range(n))) for i, n in enumerate(CHOICES))
+    positions: tuple[TokenPosition, ...] = tuple(
+        TokenPosition(f"p{i}", tuple(range(n))) for i, n in enumerate(CHOICES)
+    )
 
     def sample(self, n, rng):
         return rng.integers(CHOICES, size=(n, len(CHOICES)), dtype=np.int8)
@@ -93,7 +95,7 @@ class Deep:
     """One to three layers of three widths, in a table's 39 rows or by conditions."""
 
     name: str = "deep"
-    positions: tuple = (
+    positions: tuple[TokenPosition, ...] = (
         TokenPosition("depth", (1, 2, 3)),
         TokenPosition("width1", (8, 16, 32)),
         TokenPosition("width2", (8, 16, 32), Condition(0, (1, 2))),

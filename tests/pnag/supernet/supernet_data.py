@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +29,11 @@ def coloured_images(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def coloured_dataset(n_train: int = 64, n_test: int = 40) -> Dataset:
-    splits = [
+    train, test = (
         ArraySplit(*map(torch.from_numpy, coloured_images(n, seed)))
         for seed, n in enumerate((n_train, n_test))
-    ]
-    return Dataset("colours", *splits, 10)
+    )
+    return Dataset("colours", train, test, 10)
 
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
@@ -43,7 +44,7 @@ def encoded(image: np.ndarray, kind: str) -> bytes:
 
 
 def write_jpeg_npz(path: Path, n_train: int = 64, n_test: int = 40) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for seed, (split, n) in enumerate((("train", n_train), ("test", n_test))):
         images, labels = coloured_images(n, seed)
         files = [encoded(image, "JPEG") for image in images]
@@ -62,7 +63,7 @@ def write_supernet_and_images(folder: Path, space: MobileNetV3Space) -> Path:
     return folder
 
 
-def supernet_command(*arguments: object) -> dict:
+def supernet_command(*arguments: object) -> dict[str, Any]:
     """The document that `pnag supernet` prints; its errors are raised."""
     app = typer.Typer()
     register(app)
@@ -70,4 +71,5 @@ def supernet_command(*arguments: object) -> dict:
         app, ["supernet", *map(str, arguments), "--json", "--quiet"], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document

@@ -154,7 +154,7 @@ def test_normalisation_is_the_usual_formula():
 def test_held_out_images_are_disjoint_from_the_training_images():
     data = coloured_dataset(n_train=40)
     kept, held = hold_out(data, 10, seed=3)
-    assert len(kept.train.labels), len(held.test.labels) == (30, 10)
+    assert (len(kept.train.labels), len(held.test.labels)) == (30, 10)
     both = torch.cat([kept.train.plain(np.arange(30)), held.test.plain(np.arange(10))])
     assert len(both.flatten(1).unique(dim=0)) == 40
     with pytest.raises(InvalidInputError, match="cannot hold out 40 of 40"):
@@ -234,6 +234,7 @@ def test_a_damaged_npz_is_one_line(tmp_path, content):
 def test_a_fingerprint_is_of_the_content():
     data = coloured_dataset(40)
     assert fingerprint(data) == fingerprint(coloured_dataset(40))
+    assert isinstance(data.train, ArraySplit)
     pixels, labels = data.train.images.clone(), data.train.labels.clone()
     pixels[7, 0, 0, 0] ^= 1
     labels[7] = 1

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pnag.supernet.checkpoint import (
     load_supernet,
     read_supernet_file,
 )
-from pnag.supernet.data import hold_out, normalise, open_dataset
+from pnag.supernet.data import ArraySplit, hold_out, normalise, open_dataset
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import PRECISIONS
@@ -58,13 +59,15 @@ def test_recalibration_gives_every_layer_the_statistics_of_its_input():
     evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(40, batch_size=40))
     network = randomise_(Network(SPACE.ops(SMALLEST)), seed=3)
     evaluator.recalibrate(network)
-    layer = network.first_conv
+    assert isinstance(data.train, ArraySplit)
+    layer: Any = network.first_conv
     images = normalise(data.train.images, SPACE)
     features = layer.conv(images)
     torch.testing.assert_close(layer.bn.running_mean, features.mean((0, 2, 3)))
     torch.testing.assert_close(layer.bn.running_var, features.var((0, 2, 3)))
-    deep = network.blocks[5].conv.point_linear
-    seen = []
+    block: Any = network.blocks[5]
+    deep = block.conv.point_linear
+    seen: list[torch.Tensor] = []
     handle = deep.bn.register_forward_hook(lambda _, __, output: seen.append(output))
     network(images)
     handle.remove()
@@ -138,7 +141,8 @@ def test_first_blocks_are_not_shared_where_they_would_fill_the_memory(supernet, 
     evaluator = SubnetEvaluator(coloured_dataset(8, 8), SPACE, EvaluationSettings(8))
     # 16 images of 32 x 32 x (16 + 16 + 24 + 24) float32 values
     monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4)
-    assert isinstance(subnet_top1(evaluator, supernet).__self__, SharedPrefixEvaluator)
+    shared: Any = subnet_top1(evaluator, supernet)  # a bound method
+    assert isinstance(shared.__self__, SharedPrefixEvaluator)
     monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4 - 1)
     alone = subnet_top1(evaluator, supernet)
     assert not hasattr(alone, "__self__")
@@ -154,11 +158,13 @@ def test_bfloat16_evaluation_is_near_float32(supernet):
         images, _ = next(evaluator.test_batches())
         with torch.no_grad(), evaluator.autocast():
             logits[precision] = network(images).float()
-        assert network.first_conv.bn.running_mean.dtype == torch.float32
+        first: Any = network.first_conv
+        assert first.bn.running_mean.dtype == torch.float32
     correlation = np.corrcoef(*(tensor.flatten().numpy() for tensor in logits.values()))[0, 1]
     assert 0.99 < correlation < 1
     with pytest.raises(InvalidInputError, match="unknown precision 'float16'"):
-        SubnetEvaluator(data, SPACE, EvaluationSettings(40, precision="float16"))
+        wrong: Any = "float16"
+        SubnetEvaluator(data, SPACE, EvaluationSettings(40, precision=wrong))
 
 
 def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, monkeypatch):

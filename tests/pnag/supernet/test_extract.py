@@ -1,5 +1,7 @@
 """Standalone networks with a supernet's weights, from Python and the command line."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -103,7 +105,8 @@ def test_extraction_is_checked_against_the_supernet(folder, tmp_path, monkeypatc
     supernet = load_supernet(folder / "supernet.safetensors")
     right = supernet.extract(SMALLEST)
     with torch.no_grad():
-        right.classifier.linear.weight.mul_(1.01)
+        logits: Any = right.classifier
+        logits.linear.weight.mul_(1.01)
     monkeypatch.setattr(supernet, "extract", lambda _: right)
     with pytest.raises(PnagError, match="differs from the supernet by"):
         extract_subnet(supernet, SMALLEST, None, ("torch",), tmp_path)

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,12 +54,12 @@ def train_arguments(data: Path, out: Path, settings: SupernetSettings) -> list[s
     ]  # fmt: skip
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
+def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(arguments, cwd=ROOT, env=environment)
 
 
-def metrics(folder: Path) -> list[dict]:
+def metrics(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / METRICS).read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -68,7 +69,7 @@ def metrics(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "colours.npz"
+    path: Path = tmp_path_factory.mktemp("data") / "colours.npz"
     write_jpeg_npz(path, n_train=12, n_test=10)
     return path
 
@@ -81,7 +82,7 @@ def train_here(data: Path, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory) -> Path:
     """A run of 6 steps in one go."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
+    folder: Path = tmp_path_factory.mktemp("uninterrupted")
     train_here(data, folder)
     return folder
 
@@ -148,7 +149,8 @@ def test_a_batch_has_the_mean_gradient_of_its_micro_batches():
     trainer = Trainer(SPACE, coloured_dataset(8), settings, Workers())
     images, labels = trainer._batch(np.random.default_rng(0))
     subnets = list(SPACE.extremes())
-    weight = trainer.model.first_conv.conv.weight
+    first_conv: Any = trainer.model.first_conv
+    weight = first_conv.conv.weight
 
     def backward(chosen: slice):
         trainer.model.zero_grad()
@@ -235,8 +237,8 @@ def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
         train_supernet(SPACE, data, SMALL, options, Workers(), QUIET, init=init)
 
     begun = Trainer(SPACE, data, SMALL, Workers(), tmp_path / "a.safetensors")
-    for model in (begun.model.state_dict(), begun.average):
-        assert all(torch.equal(model[name], t) for name, t in first.state_dict().items())
+    for state in (begun.model.state_dict(), begun.average):
+        assert all(torch.equal(state[name], t) for name, t in first.state_dict().items())
     train_from("a")
     finished = (tmp_path / "run" / CHECKPOINT).read_bytes()
     train_from("a")
@@ -348,13 +350,15 @@ def test_bfloat16_losses_are_near_float32_ones():
 
 def test_wrong_settings_and_divergence_are_one_line():
     with pytest.raises(InvalidInputError, match="method is out of range"):
-        SupernetSettings(method="bignas")
+        wrong: Any = "bignas"
+        SupernetSettings(method=wrong)
     for side_px in (0, 3, -16, 18):
         with pytest.raises(InvalidInputError, match="start resolution is out of range"):
             SupernetSettings(start_resolution_px=side_px)
     for name, value in (("weight decay", -1.0), ("learning rate", math.inf)):
         with pytest.raises(InvalidInputError, match=f"{name} is out of range"):
-            SupernetSettings(**{name.replace(" ", "_"): value})
+            changed: dict[str, Any] = {name.replace(" ", "_"): value}
+            SupernetSettings(**changed)
     with pytest.raises(InvalidInputError, match="micro-batch size is out of range"):
         SupernetSettings(micro_batch_size=0)
     with pytest.raises(InvalidInputError, match="10 training images are less than a batch of 12"):
@@ -363,7 +367,8 @@ def test_wrong_settings_and_divergence_are_one_line():
         Trainer(SPACE, coloured_dataset(16), SMALL, Workers(0, 3))
     trainer = Trainer(SPACE, coloured_dataset(16), SMALL, Workers())
     with torch.no_grad():
-        trainer.model.classifier.linear.weight.fill_(math.inf)
+        logits: Any = trainer.model.classifier
+        logits.linear.weight.fill_(math.inf)
     with pytest.raises(PnagError, match="diverged at step 0"):
         trainer.train_step()
 

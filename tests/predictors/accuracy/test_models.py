@@ -153,8 +153,8 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
     save_accuracy_model(path, replace(embedded, model=replace(embedded.model, weights=nan)))
     with pytest.raises(InvalidInputError, match="not finite"):
         load_accuracy_model(path, SPACE)
-    rows = {"rows": np.zeros((2, 44), np.int8), "rows_top1": np.zeros(2)}
-    save_accuracy_model(path, replace(embedded, **rows))
+    short = replace(embedded, rows=np.zeros((2, 44), np.int8), rows_top1=np.zeros(2))
+    save_accuracy_model(path, short)
     with pytest.raises(InvalidInputError, match=r"malformed: .*\(2, 44\) architectures"):
         load_accuracy_model(path, SPACE)
     header = json.dumps({"__metadata__": {}}).encode()

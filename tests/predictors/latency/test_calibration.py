@@ -140,6 +140,8 @@ def test_a_stored_calibration_is_used_as_it_is(tmp_path):
 
 def test_only_blocks_have_factors_of_their_own():
     table = calibrated(make_table(n_networks=10))
+    calibration = table.calibration
+    assert calibration is not None
     for op in table.search_space.distinct_ops().values():
         if op.kind is not OpKind.MBCONV:
-            assert op_factor(table.calibration, op) == table.calibration.factors["all"]
+            assert op_factor(calibration, op) == calibration.factors["all"]

@@ -12,7 +12,7 @@ from predictors.cost import AdditiveCost, LongestCost
 from predictors.latency.launches import Law, launch_terms
 from predictors.latency.lookup import calibrated, cost_from_table
 from predictors.latency.networks import LatencyPredictor
-from profiler.tables.table import Calibration, Launches, load_table
+from profiler.tables.table import Calibration, LatencyTable, Launches, load_table
 from tests.predictors.synthetic import make_table, measured
 
 LAUNCH = Law(0.7, {"block": 0.4, "excitation": 0.17, "hard_swish": 0.1})  # ms
@@ -37,6 +37,11 @@ def additive(table):
     return calibrated(table.model_copy(update={"device": make_table().device}))
 
 
+def calibration(table: LatencyTable) -> Calibration:
+    assert table.calibration is not None
+    return table.calibration
+
+
 TABLE = calibrated(queued(30))
 UNSEEN = queued(300, seed=1)
 
@@ -47,12 +52,14 @@ def test_both_ends_are_recovered_and_selected():
     tokens, _ = measured(UNSEEN)
     launched, computed = (part(tokens) for part in cost.parts)
     assert 0.3 < (launched > computed).mean() < 0.8
-    assert TABLE.calibration.launch.kernels_ms == pytest.approx(LAUNCH.costs, rel=0.01)
-    assert TABLE.calibration.launch.fixed_ms == pytest.approx(LAUNCH.fixed_ms, rel=0.01)
+    fitted = calibration(TABLE)
+    assert fitted.launch is not None
+    assert fitted.launch.kernels_ms == pytest.approx(LAUNCH.costs, rel=0.01)
+    assert fitted.launch.fixed_ms == pytest.approx(LAUNCH.fixed_ms, rel=0.01)
     assert mape_pct(cost, UNSEEN) < 0.05
     assert mape_pct(cost_from_table(additive(queued(30))), UNSEEN) > 2
-    assert TABLE.calibration.residual_mape_pct < 0.2
-    assert TABLE.calibration.n_networks == 30
+    assert fitted.residual_mape_pct < 0.2
+    assert fitted.n_networks == 30
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.003, 0.02])
@@ -64,7 +71,7 @@ def test_where_work_is_always_longer_the_calibration_stays_additive_to_the_bit(n
 
 
 def test_a_device_without_a_queue_has_no_launches():
-    assert additive(queued(30)).calibration.launch is None
+    assert calibration(additive(queued(30))).launch is None
 
 
 def test_networks_that_are_all_bound_by_launches_are_predicted_from_them():
@@ -77,7 +84,7 @@ def test_networks_that_are_all_bound_by_launches_are_predicted_from_them():
 
 
 def test_too_few_networks_at_one_end_leave_the_table_additive():
-    assert calibrated(queued(7)).calibration.launch is None
+    assert calibration(calibrated(queued(7))).launch is None
 
 
 def test_left_out_errors_are_those_of_fits_without_the_network():
@@ -89,7 +96,7 @@ def test_left_out_errors_are_those_of_fits_without_the_network():
         cost = cost_from_table(table.model_copy(update={"networks": others}))
         assert isinstance(cost, LongestCost)
         errors.append(abs(cost(tokens[i : i + 1])[0] / latency_ms[i] - 1))
-    fitted = calibrated(table).calibration
+    fitted = calibration(calibrated(table))
     assert fitted.residual_mape_pct == pytest.approx(100 * np.mean(errors), rel=0.02)
 
 

@@ -22,6 +22,7 @@ def test_one_network_at_a_time_equals_the_tabulated_cost(table):
     assert [p.latency_ms for p in one_by_one] == pytest.approx(cost(tokens).tolist(), rel=1e-12)
     half = cost.relative_interval(0.95)
     for prediction in one_by_one:
+        assert prediction.interval_ms is not None
         low, high = prediction.interval_ms
         assert low == pytest.approx(prediction.latency_ms * (1 - half))
         assert high == pytest.approx(prediction.latency_ms * (1 + half))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_other_widths_and_resolutions_follow():
 def test_threads_and_batches_between_the_measured_ones_are_interpolated():
     tables = [
         make_table(
-            alone_ms=lambda op, threads=threads: law_ms(op, threads=threads),
+            alone_ms=partial(law_ms, threads=threads),
             threads=threads,
             batch_size=batch_size,
         )

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from profiler.devices.base import Workload
@@ -21,10 +22,9 @@ WORKLOAD = Workload(BLOCK.key, (BLOCK,))
 
 def test_the_runtimes_compute_the_same_network():
     image = seeded_image(WORKLOAD)
-    (expected,) = ReferenceEvaluator(onnx.load_from_string(seeded_onnx(WORKLOAD))).run(
-        None, {"input": image}
-    )
-    found = {
+    reference = ReferenceEvaluator(onnx.load_from_string(seeded_onnx(WORKLOAD)))
+    expected = np.asarray(next(iter(reference.run(None, {"input": image}))))
+    found: dict[str, NDArray[np.float32]] = {
         precision: Model(seeded_tflite(WORKLOAD, precision))
         .run(np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
         .transpose(0, 3, 1, 2)
@@ -61,7 +61,8 @@ def test_the_same_key_is_the_same_model_and_another_is_not(key):
 def test_the_image_is_standard_normal_and_not_the_numbers_of_the_weights():
     large = Workload("large", (OpConfig(OpKind.CONV_1, 64, 8, 56, 56, 0, 1, 1, False),))
     image = seeded_image(large)
-    assert (image.shape, image.dtype) == ((1, 64, 56, 56), np.float32)
+    assert image.shape == (1, 64, 56, 56)
+    assert image.dtype == np.float32
     assert abs(image.mean()) < 0.01
     assert abs(image.std() - 1) < 0.01
     weights = np.random.default_rng(zlib.crc32(b"large")).standard_normal(image.size)

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -145,12 +146,13 @@ def test_every_operator_in_its_forms(one, opset, initializers):
 
 
 def test_splits_of_all_opsets():
-    for opset, attributes, inputs, initializers in [
+    forms: list[tuple[int, dict[str, Any], list[str], dict[str, Any]]] = [
         (11, {"split": [1, 3]}, ["x"], {}),
         (13, {}, ["x", "sizes"], {"sizes": integers(3, 1)}),
         (13, {}, ["x"], {}),
         (18, {"num_outputs": 2}, ["x"], {}),
-    ]:
+    ]
+    for opset, attributes, inputs, initializers in forms:
         split = helper.make_node("Split", inputs, ["a", "b"], axis=1, **attributes)
         swap = helper.make_node("Concat", ["b", "a"], ["y"], axis=1)
         check(model_of([split, swap], opset=opset, **initializers))
@@ -158,11 +160,12 @@ def test_splits_of_all_opsets():
 
 def test_products_with_alpha_beta_and_a_scalar_bias():
     w = constant((3, 5))
-    for attributes, initializers in [
+    products: list[tuple[dict[str, float], dict[str, Any]]] = [
         ({"transB": 1, "alpha": 0.5, "beta": 2.0}, {"w": w, "b": constant(3)}),
         ({"transB": 0}, {"w": w.T.copy(), "b": constant((1, 3))}),
         ({"transB": 1}, {"w": w, "b": constant(1)}),
-    ]:
+    ]
+    for attributes, initializers in products:
         gemm = node("Gemm", "w", "b", **attributes)
         graph = check(model_of([gemm], (2, 5), **initializers))
         assert (graph.madds, graph.params) == (2 * 3 * 5, 18)
@@ -211,7 +214,8 @@ def torch_export(module, shape, **settings):
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter warns that it is the older one
-        torch.onnx.export(module, (torch.zeros(shape),), buffer, dynamo=False, **settings)
+        export: Any = torch.onnx.export  # its declared types leave out open files
+        export(module, (torch.zeros(shape),), buffer, dynamo=False, **settings)
     return onnx.load_from_string(buffer.getvalue())
 
 

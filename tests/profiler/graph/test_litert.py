@@ -4,6 +4,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from profiler.errors import DeviceUnavailableError, MeasurementError
@@ -22,11 +23,12 @@ def installed(monkeypatch):
 
         monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
         package = ModuleType("tflite_runtime")
-        package.interpreter = ModuleType("tflite_runtime.interpreter")
-        for module in (package, package.interpreter):
+        interpreter = ModuleType("tflite_runtime.interpreter")
+        monkeypatch.setattr(package, "interpreter", interpreter, raising=False)
+        for module in (package, interpreter):
             monkeypatch.setitem(sys.modules, module.__name__, module if tflite_runtime else None)
         monkeypatch.setattr(litert, "version", distribution_version)
-        monkeypatch.setattr(litert.np, "__version__", numpy_version)
+        monkeypatch.setattr(np, "__version__", numpy_version)
 
     return install
 

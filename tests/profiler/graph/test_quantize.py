@@ -1,5 +1,7 @@
 """int8 export: the specification's constraints, integer arithmetic, and agreement with float32."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,8 @@ def normalised_network(ops, images):
                 layer.reset_running_stats()
         network.train()(batch)
         network.eval()
-        network.classifier.linear.bias -= network(batch).mean(0)
+        logits: Any = network.classifier
+        logits.linear.bias -= network(batch).mean(0)
     return network
 
 

@@ -168,6 +168,7 @@ def test_kill_9_loses_at_most_the_block_in_flight(tmp_path, after_blocks):
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        assert process.stdout
         process.stdout.close()
     survived, spent_s = n_blocks(out), last_end_s(out)
     assert survived >= after_blocks

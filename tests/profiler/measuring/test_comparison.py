@@ -9,7 +9,7 @@ COPIES, PASSES = 5, 60
 
 def test_the_interval_is_welchs():
     """The textbook formula, of logarithms."""
-    first, other = np.array([1.0, 1.02, 0.99, 1.01]), np.array([1.2, 1.3, 1.25])
+    first, other = [1.0, 1.02, 0.99, 1.01], [1.2, 1.3, 1.25]
     a, b = np.log(first), np.log(other)
     va, vb = a.var(ddof=1) / 4, b.var(ddof=1) / 3
     freedom = (va + vb) ** 2 / (va**2 / 3 + vb**2 / 2)

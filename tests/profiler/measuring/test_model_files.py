@@ -55,12 +55,14 @@ class FakeModels(FakeDevice):
 
 
 class Placed(FakeWorkload):
+    _factor: float
+
     def __init__(self, device, workload, factor):
         super().__init__(device, workload)
-        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "_factor", factor)
 
     def sample_ms(self, runs):
-        return self.factor * super().sample_ms(runs)
+        return self._factor * super().sample_ms(runs)
 
 
 def model(name):
@@ -172,6 +174,7 @@ def test_a_file_on_this_machine(tmp_path):
     request = ModelRequest("cpu", [path], protocol=QUICK, out=tmp_path / "t.json")
     (result,) = measure_models(request, SILENT).results
     assert 0.01 < result.latency_ms < 5
+    assert result.ops is not None and result.load_ms is not None
     assert sum(op.share for op in result.ops) == pytest.approx(1)
     assert {op.kind for op in result.ops} >= {"Conv"}
     assert result.load_ms > 0

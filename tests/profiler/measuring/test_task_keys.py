@@ -2,13 +2,14 @@
 
 import hashlib
 from types import SimpleNamespace
+from typing import Any
 
 from profiler.devices.base import DeviceInfo, Workload
 from profiler.measuring.sweep import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 
 INFO = DeviceInfo("cpu", "cpu", "a processor", "ONNX Runtime", "1.0", 1, "float32", 1)
-PROTOCOL = SimpleNamespace(digest="rules")
+PROTOCOL: Any = SimpleNamespace(digest="rules")
 
 
 def key(workload, role=Role.OP):

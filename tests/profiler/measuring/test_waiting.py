@@ -25,14 +25,14 @@ def test_the_gate_lets_a_quiet_machine_pass():
 
 
 def test_the_gate_waits_until_the_disturbance_ends():
-    naps = []
+    naps: list[float] = []
     keeper = GateKeeper(GATE, sleep=naps.append)
     keeper.wait(disturbed(*[1.2] * 8, 1.0), now_s=lambda: 0.0)
     assert naps == [5, 5]
 
 
 def test_the_gate_waits_no_longer_than_its_budget_over_the_sweep():
-    naps = []
+    naps: list[float] = []
     keeper = GateKeeper(GATE, sleep=naps.append)
     for _ in range(3):
         keeper.wait(disturbed(1.2), now_s=lambda: 0.0)
@@ -60,7 +60,7 @@ HOT = ("steal", "throttled:hw_slowdown", "throttled:thermal")
 
 
 def test_each_pause_doubles_what_was_waited_until_it_is_given_up():
-    naps = []
+    naps: list[float] = []
     cool_down = CoolDown(Throttling(first_wait_s=1, give_up_s=10), "cuda:0", sleep=naps.append)
     for _ in range(5):
         cool_down.after(HOT)
@@ -74,7 +74,7 @@ def test_each_pause_doubles_what_was_waited_until_it_is_given_up():
 
 
 def test_a_device_that_cooled_is_given_all_the_time_again():
-    naps = []
+    naps: list[float] = []
     cool_down = CoolDown(Throttling(first_wait_s=1, give_up_s=10), "cuda:0", sleep=naps.append)
     for flags in (HOT, HOT, ("steal",), HOT, (), ()):
         cool_down.after(flags)

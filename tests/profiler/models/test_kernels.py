@@ -55,7 +55,8 @@ def residual():
 @given(kind=st.sampled_from(["Gemm", "nchwc.Conv"]), shapes=st.tuples(SHAPES, SHAPES, SHAPES),
        attributes=st.dictionaries(st.sampled_from(["axis", "group", "mode"]), VALUES))  # fmt: skip
 def test_a_key_is_read_back(kind, shapes, attributes):
-    kernel = Kernel(kind, *shapes, tuple(sorted(attributes.items())))
+    first, second, third = shapes
+    kernel = Kernel(kind, first, second, third, tuple(sorted(attributes.items())))
     assert parse_kernel(kernel.key) == kernel
 
 

@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 
 from profiler.errors import MeasurementError
@@ -17,7 +19,7 @@ Number of nodes executed: 2
 def test_the_summary_is_read_by_its_table_in_run_order():
     first, second = parse_summary(SUMMARY)
     assert first == ProfiledOp("[Delegate]:0", "Convolution (NHWC, F32) IGEMM", 30.0, 20)
-    assert second == ProfiledOp("[a b, c]:1", "CONV_2D", pytest.approx(0.81), 10)
+    assert second == ProfiledOp("[a b, c]:1", "CONV_2D", cast(float, pytest.approx(0.81)), 10)
 
 
 @pytest.mark.parametrize(

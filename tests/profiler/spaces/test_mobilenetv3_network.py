@@ -24,7 +24,8 @@ def run_onnx(model: bytes, images: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": images})[0]
+    (output,) = session.run(None, {"input": images})
+    return np.asarray(output)
 
 
 def spread(ops: dict[str, OpConfig]) -> list[OpConfig]:

@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,8 @@ def torch_export(module, ops, **settings):
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter warns that it is the older one
-        torch.onnx.export(module, (image,), buffer, dynamo=False, **settings)
+        export: Any = torch.onnx.export  # its declared types leave out open files
+        export(module, (image,), buffer, dynamo=False, **settings)
     return onnx.load_from_string(buffer.getvalue())
 
 

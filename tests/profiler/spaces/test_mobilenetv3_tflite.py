@@ -65,7 +65,7 @@ def test_any_block_equals_torch(
     in_channels, out_channels, mid = channels
     check_op(
         OpConfig(
-            OpKind.MBCONV, in_channels, in_channels if shortcut else out_channels, *size,
+            OpKind.MBCONV, in_channels, in_channels if shortcut else out_channels, size[0], size[1],
             mid if expansion else in_channels, kernel, stride, se, activation, batch_size,
         )
     )  # fmt: skip

@@ -23,7 +23,7 @@ def holder(tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdout.readline() == b"held\n"
+    assert process.stdout and process.stdout.readline() == b"held\n"
     yield process
     process.kill()
     process.communicate()

@@ -3,10 +3,12 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
 from profiler.system.tensor_files import (
@@ -22,7 +24,7 @@ from profiler.system.tensor_files import (
 
 SCHEMA = "pnag.thing/1"
 DESCRIPTION = {"schema": SCHEMA, "sizes": [1, 2], "name": "α"}
-ARRAYS = {
+ARRAYS: dict[str, NDArray[Any]] = {
     "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
     "tokens": np.array([-1, 2], np.int8),
     "nothing": np.empty((0, 4)),

@@ -27,7 +27,9 @@ def table():
         space=SpaceRef(name="mbv3", width_mult=1.0, resolution_px=224),
         device=DeviceInfo("cpu", "cpu", "A CPU", "onnxruntime", "1.0", 1, "float32", 1),
         protocol={"preset": "full"},
-        ops={key: Entry(latency_ms=1 + i / 96, verdict="stable") for i, key in enumerate(KEYS)},
+        ops={
+            key: Entry(latency_ms=1 + i / 96, verdict=Verdict.STABLE) for i, key in enumerate(KEYS)
+        },
         created="2026-01-01T00:00:00+00:00",
         tool="pnag test",
     )

@@ -46,7 +46,7 @@ def cluster() -> Iterator[Any]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     ray.shutdown()
-    cluster.shutdown()  # type: ignore[no-untyped-call]
+    cluster.shutdown()
 
 
 @pytest.mark.slow
@@ -171,13 +171,13 @@ class TestFleet(DeviceConformance):
 @pytest.mark.usefixtures("in_process")
 def test_every_prepare_is_a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hidden repeats and copies of a canary are the same workload, loaded more than once."""
-    prepared, closed = [], []
+    prepared: list[SimpleNamespace] = []
+    closed: list[SimpleNamespace] = []
     prepare = FakeDevice.prepare
 
     def counted(device: FakeDevice, workload: Workload) -> object:
-        one = SimpleNamespace(
-            sample_ms=prepare(device, workload).sample_ms, close=lambda: closed.append(one)
-        )
+        one = SimpleNamespace(sample_ms=prepare(device, workload).sample_ms)
+        one.close = lambda: closed.append(one)
         prepared.append(one)
         return one
 

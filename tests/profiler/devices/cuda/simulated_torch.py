@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 
-class Stream:
+class SimulatedStream:
     def __init__(self, device: int) -> None:
         self.device = device
 
-    def wait_stream(self, other: Stream) -> None:
+    def wait_stream(self, other: SimulatedStream) -> None:
         assert other.device == self.device
 
 
@@ -37,9 +37,9 @@ class Graph:
 class Event:
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
-        self.stream: Stream | None = None
+        self.stream: SimulatedStream | None = None
 
-    def record(self, stream: Stream | None = None) -> None:
+    def record(self, stream: SimulatedStream | None = None) -> None:
         self.cuda.may_fail("record")
         self.stream = stream or self.cuda.current_stream()
 
@@ -55,10 +55,10 @@ class Cuda:
         self.capability = capability
         self.errors: dict[str, Exception] = {}
         self.device_index = 0
-        self.streams = [Stream(0), Stream(1)]  # current, by device
+        self.streams = [SimulatedStream(0), SimulatedStream(1)]  # current, by device
         self.synchronized: list[int] = []
         self.pools: list[Any] = []  # of every capture
-        self.capture_streams: list[Stream] = []
+        self.capture_streams: list[SimulatedStream] = []
         self.use_counts: Counter[Any] = Counter()
         self.recording: set[Any] = set()
 
@@ -83,24 +83,24 @@ class Cuda:
         finally:
             self.device_index = before
 
-    def current_stream(self, device: torch.device | None = None) -> Stream:
+    def current_stream(self, device: torch.device | None = None) -> SimulatedStream:
         return self.streams[self.device_index if device is None else device.index]
 
-    def _set(self, stream: Stream) -> Stream:
+    def _set(self, stream: SimulatedStream) -> SimulatedStream:
         before = self.streams[stream.device]
         self.streams[stream.device] = stream
         return before
 
     @contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
+    def stream(self, stream: SimulatedStream) -> Iterator[None]:
         before = self._set(stream)
         try:
             yield
         finally:
             self._set(before)
 
-    def Stream(self) -> Stream:  # noqa: N802 - torch's name
-        return Stream(self.device_index)
+    def Stream(self) -> SimulatedStream:  # noqa: N802 - torch's name
+        return SimulatedStream(self.device_index)
 
     def CUDAGraph(self) -> Graph:  # noqa: N802 - torch's name
         return Graph(self)
@@ -114,7 +114,7 @@ class Cuda:
         return object()
 
     @contextmanager
-    def graph(self, graph: Graph, *, pool: Any, stream: Stream) -> Iterator[None]:
+    def graph(self, graph: Graph, *, pool: Any, stream: SimulatedStream) -> Iterator[None]:
         """As torch's: if the end of a capture fails, its stream stays and its pool is recorded."""
         before = self._set(stream)
         assert pool not in self.recording, "already recording to mempool_id"

@@ -272,8 +272,9 @@ def test_a_sweep_measures_flags_and_discards():
         assert all(block.runs * work_ms(workload) >= 0.099 for block in of_workload)
 
 
-def test_a_gpu_that_stays_hot_is_waited_for_then_refused():
-    journal, naps = Journal(None), []
+def test_a_gpu_that_stays_hot_is_waited_for_then_refused(monkeypatch):
+    journal = Journal(None)
+    naps: list[float] = []
     with (
         simulated(sensors=HeatingSensors(lambda n: n > 11)) as device,
         pytest.raises(
@@ -281,7 +282,7 @@ def test_a_gpu_that_stays_hot_is_waited_for_then_refused():
             match=r"cuda:0 stayed throttled \(hw_thermal_slowdown\) for 300 s of waiting",
         ),
     ):
-        device.sleep = naps.append
+        monkeypatch.setattr(device, "sleep", naps.append)
         sweep(device, journal, [OP, NETWORK])
     tasks = make_tasks(device, [OP, NETWORK])
     throttled = [block.throttled for task in tasks for block in journal.blocks(task.key)]

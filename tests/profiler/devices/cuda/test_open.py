@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_everything_that_changes_the_numbers_is_recorded():
 
 
 def test_every_mode_is_a_result_of_its_own():
-    settings = [
+    settings: list[dict[str, Any]] = [
         {}, {"launch": "eager"}, {"l2": "cold"}, {"channels_last": True}, {"precision": "tf32"},
         {"lock_clocks_mhz": 1350},
     ]  # fmt: skip
@@ -236,7 +237,7 @@ def test_a_torch_without_cuda_says_so(monkeypatch):
 
 
 def test_specs_and_options_reach_the_device(monkeypatch):
-    opened = {}
+    opened: dict[str, Any] = {}
 
     def queue(index, **settings):
         opened.update(settings, index=index)
@@ -247,6 +248,7 @@ def test_specs_and_options_reach_the_device(monkeypatch):
     monkeypatch.setattr(cuda, "require_driver", lambda: None)
     with open_device("cuda:2", batch_size=8, precision="bfloat16", launch="eager") as device:
         assert device.info.spec == "cuda:2"
+        assert isinstance(device, CudaDevice)
         assert device.mode.launch == "eager"
     assert opened == {"index": 2, "precision": "bfloat16", "channels_last": False}
 
@@ -277,10 +279,12 @@ def test_a_device_is_opened_again_as_a_table_recorded_it(settings):
 )
 def test_the_command_line_sets_the_mode(monkeypatch, arguments, settings):
     requests = []
-    monkeypatch.setattr(
-        "profiler.measuring.several_devices.profile_devices",
-        lambda asked, terminal: requests.extend(asked) or Profiled(()),
-    )
+
+    def profiled(asked, terminal):
+        requests.extend(asked)
+        return Profiled(())
+
+    monkeypatch.setattr("profiler.measuring.several_devices.profile_devices", profiled)
     app = typer.Typer()
     register(app)
     command = ["profile", "--device", "cuda:1", "--device", "fake", *map(str, arguments)]
@@ -381,10 +385,10 @@ def test_the_gpu_computes_what_the_cpu_computes():
 def test_modes_order_as_they_must():
     """The host adds to a small network at batch 1; a cold cache adds to an op."""
     latency_ms = {}
-    for launch, l2 in (("graph", "hot"), ("graph", "cold"), ("eager", "hot")):
-        with CudaDevice(mode=CudaMode(launch, l2)) as device:
+    for mode in (CudaMode("graph", "hot"), CudaMode("graph", "cold"), CudaMode("eager", "hot")):
+        with CudaDevice(mode=mode) as device:
             workload = device.prepare(NETWORK)
-            latency_ms[launch, l2] = min(workload.sample_ms(10) for _ in range(20))
+            latency_ms[mode.launch, mode.l2] = min(workload.sample_ms(10) for _ in range(20))
             workload.close()
     assert latency_ms["graph", "hot"] < latency_ms["eager", "hot"]
     assert latency_ms["graph", "hot"] < latency_ms["graph", "cold"]

@@ -1,5 +1,7 @@
 """What disturbs measurements on this computer, as `pnag devices` names it."""
 
+import os
+
 from profiler.devices.host import findings, monitor
 
 
@@ -21,8 +23,8 @@ def test_a_single_core_a_load_and_a_system_without_affinity_are_named(monkeypatc
     monkeypatch.setattr(findings, "_busy_processes", lambda: [])
     monkeypatch.setattr(monitor, "allowed_cores", lambda: (0,))
     monkeypatch.setattr(monitor, "cpu_pressure_pct", lambda: None)  # a kernel without PSI
-    monkeypatch.setattr(findings.os, "getloadavg", lambda: (7.5, 0.0, 0.0))
-    monkeypatch.delattr(findings.os, "sched_setaffinity")
+    monkeypatch.setattr(os, "getloadavg", lambda: (7.5, 0.0, 0.0))
+    monkeypatch.delattr(os, "sched_setaffinity")
     findings.host_findings.cache_clear()
     problems = [finding.problem for finding in findings.host_findings()]
     findings.host_findings.cache_clear()
