@@ -18,7 +18,7 @@ from profiler.graph.to_tflite import Precision, export_tflite
 from profiler.graph.weights import random_weights
 
 if TYPE_CHECKING:
-    import torch
+    from profiler.graph.to_torch import GraphModule
 
 N_CALIBRATION_IMAGES = 2  # weights are random: ranges need the right order of magnitude only
 
@@ -46,7 +46,7 @@ def seeded_tflite(workload: Workload, precision: Precision) -> bytes:
     return export_tflite(graph, weights, precision=precision, calibration_images=images)
 
 
-def seeded_module(workload: Workload) -> torch.nn.Module:
+def seeded_module(workload: Workload) -> GraphModule:
     """A torch module in inference mode, BatchNorm not folded."""
     from profiler.graph.to_torch import GraphModule, randomise_
 

@@ -18,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from profiler.errors import InvalidInputError
 from profiler.graph import layers
+from profiler.graph.folding import fold, fold_weights
 from profiler.graph.graph import Graph, Node, Weights
 from profiler.graph.layers import Function, Interpolation, Operation, Statistic
 
@@ -33,7 +34,7 @@ class GraphModule(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self._graph = graph
+        self.source = graph
         for node in graph.nodes:
             self._insert(node.name, layer_module(node.layer, node))
         # by name: a submodule may be replaced by another
@@ -52,7 +53,7 @@ class GraphModule(nn.Module):
         parent.add_module(name, module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = dict(zip((tensor.name for tensor in self._graph.inputs), inputs, strict=True))
+        values = dict(zip((tensor.name for tensor in self.source.inputs), inputs, strict=True))
         for path, reads, makes, frees in self._steps:
             module: nn.Module = self
             for name in path:
@@ -61,7 +62,7 @@ class GraphModule(nn.Module):
             values.update(zip(makes, made if isinstance(made, tuple) else (made,), strict=True))
             for tensor in frees:
                 del values[tensor]
-        found = tuple(values[tensor.name] for tensor in self._graph.outputs)
+        found = tuple(values[tensor.name] for tensor in self.source.outputs)
         return found if len(found) > 1 else found[0]
 
 
@@ -91,6 +92,16 @@ def weights_of(module: nn.Module, graph: Graph) -> Weights:
     """The weights that `graph` names, from a module with a state dict of those names."""
     state = module.state_dict()
     return {name: state[name].detach().cpu().numpy() for name in graph.weight_shapes}
+
+
+def folded(module: GraphModule) -> GraphModule:
+    """The module of `fold(graph)` that computes the same in inference mode."""
+    graph = module.source
+    other = GraphModule(fold(graph))
+    weights = fold_weights(graph, weights_of(module, graph))
+    state = {name: torch.from_numpy(array) for name, array in weights.items()}
+    other.load_state_dict(state, strict=False)  # BatchNorm's count of batches is no weight
+    return other.eval()
 
 
 def randomise_(module: Module, *, seed: int) -> Module:

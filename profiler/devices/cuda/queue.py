@@ -292,20 +292,9 @@ def build(workload: Workload) -> tuple[torch.nn.Module, torch.Tensor]:
     """The workload as a module in inference mode, BatchNorm folded, and its input [n, c, h, w]."""
     import torch
 
-    network = fold_batch_norm_(seeded_module(workload))
-    return network, torch.from_numpy(seeded_image(workload))
+    from profiler.graph.to_torch import folded
 
-
-def fold_batch_norm_(network: torch.nn.Module) -> torch.nn.Module:
-    """Merge every BatchNorm into the convolution before it, in place."""
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    for layer in network.modules():
-        conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layer.conv, layer.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return network
+    return folded(seeded_module(workload)), torch.from_numpy(seeded_image(workload))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, to_torch
 from profiler.graph.folding import fold, fold_weights
 from profiler.graph.graph import GraphBuilder, chain
 from profiler.graph.layers import Activation, BatchNorm, Function, Linear, square_convolution
@@ -108,10 +108,9 @@ def test_folding_keeps_what_is_computed():
     folded = fold(graph)
     assert [node.name for node in folded.nodes] == ["conv", "relu", "point", "add"]
     assert fold(folded) == folded
-    other = GraphModule(folded)
     weights = fold_weights(graph, weights_of(module, graph))
     assert {name: w.shape for name, w in weights.items()} == folded.weight_shapes
-    other.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
+    other = to_torch.folded(module)
     x = image(graph.inputs[0].shape)
     np.testing.assert_allclose(run(other, x), run(module, x), rtol=1e-5, atol=1e-5)
 
@@ -156,3 +155,16 @@ def test_what_does_not_fit_is_named():
         with pytest.raises(InvalidInputError, match=r"^bad: "):
             builder.add("bad", layer, x, y)
     assert [node.name for node in builder.graph(y).nodes] == ["half"]
+
+
+def test_a_norm_before_its_convolution_stays_when_the_rest_is_folded():
+    builder = GraphBuilder()
+    x = builder.input("input", (2, 4, 5, 5))
+    y = builder.add("first", square_convolution(4, 3), builder.add("before", BatchNorm(), x))
+    graph = builder.graph(builder.add("after", BatchNorm(), y))
+    module = GraphModule(graph)
+    randomise_(module, seed=5)
+    other = to_torch.folded(module)
+    assert [name for name, _ in other.named_children()] == ["before", "first"]
+    image_ = image(graph.inputs[0].shape)
+    np.testing.assert_allclose(run(other, image_), run(module, image_), rtol=1e-5, atol=1e-5)
