@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.accuracy.models import FittedAccuracy, save_accuracy_model
+from predictors.accuracy.fitted import FittedAccuracy, save_accuracy_model
 from predictors.accuracy.quadratic import Encoding, fit_quadratic
 from predictors.accuracy.tables import AccuracyTable, accuracy_from_table
 from predictors.base import Floats

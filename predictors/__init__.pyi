@@ -1,6 +1,6 @@
-from predictors.accuracy.models import embedded_accuracy as embedded_accuracy
-from predictors.accuracy.models import load_accuracy_model as load_accuracy_model
-from predictors.accuracy.models import save_accuracy_model as save_accuracy_model
+from predictors.accuracy.fitted import embedded_accuracy as embedded_accuracy
+from predictors.accuracy.fitted import load_accuracy_model as load_accuracy_model
+from predictors.accuracy.fitted import save_accuracy_model as save_accuracy_model
 from predictors.accuracy.tables import AccuracyTable as AccuracyTable
 from predictors.accuracy.tables import accuracy_from_table as accuracy_from_table
 from predictors.accuracy.tables import load_accuracy_table as load_accuracy_table

@@ -96,7 +96,7 @@ def test_the_installed_command_measures_and_predicts(installed):
 
 def test_the_embedded_accuracy_model_is_shipped(installed):
     code = (
-        "from predictors.accuracy.models import embedded_accuracy as model\n"
+        "from predictors.accuracy.fitted import embedded_accuracy as model\n"
         "from profiler.spaces.mobilenetv3 import MobileNetV3Space as Space\n"
         "import numpy as np\n"
         "print(float(model(Space()).top1(Space().encode(Space().extremes())).max()))"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from pnag.cli.examples import add_examples
+from pnag.cli.help_examples import add_examples
 from profiler.errors import PnagError
 
 EXIT_USAGE = 2

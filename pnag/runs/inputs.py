@@ -15,7 +15,7 @@ from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
-    from predictors.accuracy.models import FittedAccuracy
+    from predictors.accuracy.fitted import FittedAccuracy
 
 LATENCY_FILE = "latency_table.json"
 TABULAR_FILE = "space.csv"
@@ -118,7 +118,7 @@ def table_inputs(
 def _accuracy(
     space: NetworkSpace, table: Path | None, model: Path | None, seed: int
 ) -> tuple[AccuracyModel, InputFile]:
-    from predictors.accuracy.models import FittedAccuracy, embedded_accuracy, load_accuracy_model
+    from predictors.accuracy.fitted import FittedAccuracy, embedded_accuracy, load_accuracy_model
     from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table
 
     if model is not None:
@@ -133,7 +133,7 @@ def _accuracy(
 
 
 def _model_bytes(model: FittedAccuracy) -> bytes:
-    from predictors.accuracy.models import save_accuracy_model
+    from predictors.accuracy.fitted import save_accuracy_model
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / ACCURACY_FILE

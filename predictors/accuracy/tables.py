@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from predictors.accuracy.models import FittedAccuracy, HeldOut, Provenance
+from predictors.accuracy.fitted import FittedAccuracy, HeldOut, Provenance
 from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
 from predictors.base import Floats
 from profiler.errors import InvalidInputError

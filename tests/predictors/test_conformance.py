@@ -3,7 +3,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from predictors.accuracy.models import embedded_accuracy
+from predictors.accuracy.fitted import embedded_accuracy
 from predictors.cost import AdditiveCost, LongestCost, Term, madds_cost, params_cost
 from predictors.latency.lookup import cost_from_table
 from predictors.tabular import TabularAccuracy, TabularCost

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from predictors.accuracy.models import load_accuracy_model
+from predictors.accuracy.fitted import load_accuracy_model
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

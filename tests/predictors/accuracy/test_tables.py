@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictors.accuracy.models import embedded_accuracy, load_accuracy_model, save_accuracy_model
+from predictors.accuracy.fitted import embedded_accuracy, load_accuracy_model, save_accuracy_model
 from predictors.accuracy.tables import (
     AccuracyFile,
     AccuracyTable,

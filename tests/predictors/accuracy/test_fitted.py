@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictors.accuracy.models import (
+from predictors.accuracy.fitted import (
     EMBEDDED,
     FittedAccuracy,
     embedded_accuracy,
