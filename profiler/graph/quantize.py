@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
-from profiler.graph.tflite_graph import INT8_VERSIONS, Graph, Operator, Quantization, Tensor
+from profiler.graph.tflite_graph import (
+    INT8_VERSIONS,
+    Quantization,
+    TFLiteGraph,
+    TFLiteOperator,
+    TFLiteTensor,
+)
 
 INT8_MIN, INT8_MAX = -128, 127
 _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
@@ -25,7 +31,7 @@ _BIAS_LIMIT = 2**30  # half of int32: leaves room for the sum that the bias star
 Range = tuple[float, float]
 
 
-def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
+def calibrate(graph: TFLiteGraph, images: NDArray[np.float32]) -> list[Range]:
     """(smallest, largest) value of every tensor over `images` [m, h, w, c]; constants' own.
 
     `graph` is run by the runtime's built-in float32 kernels, which, unlike XNNPACK, keep every
@@ -59,7 +65,7 @@ def calibrate(graph: Graph, images: NDArray[np.float32]) -> list[Range]:
     return list(zip(low, high, strict=True))
 
 
-def quantize(graph: Graph, ranges: Sequence[Range]) -> Graph:
+def quantize(graph: TFLiteGraph, ranges: Sequence[Range]) -> TFLiteGraph:
     """The int8 graph of a float32 one; `ranges` as from `calibrate`, by tensor index.
 
     Raises:
@@ -96,7 +102,7 @@ def affine(low: float, high: float) -> Quantization:
     return Quantization(np.array([scale], np.float32), np.array([zero_point], np.int64))
 
 
-def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
+def _as_int8(tensor: TFLiteTensor, quantization: Quantization) -> TFLiteTensor:
     """An activation declared int8, or a scalar constant stored as int8."""
     data = tensor.data
     if data is not None:
@@ -105,7 +111,7 @@ def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
     return replace(tensor, dtype=np.int8, data=data, quantization=quantization)
 
 
-def _bound_scale(operator: Operator, tensors: list[Tensor]) -> None:
+def _bound_scale(operator: TFLiteOperator, tensors: list[TFLiteTensor]) -> None:
     """Coarsen the sum where an input is far coarser: hard-sigmoid's ADD, RELU6 of a wide input."""
     scales = [q.scale[0] for i in operator.inputs if (q := tensors[i].quantization) is not None]
     output = tensors[operator.output]
@@ -116,7 +122,9 @@ def _bound_scale(operator: Operator, tensors: list[Tensor]) -> None:
         tensors[operator.output] = replace(output, quantization=coarser)
 
 
-def _quantize_parameters(operator: Operator, graph: Graph, tensors: list[Tensor]) -> None:
+def _quantize_parameters(
+    operator: TFLiteOperator, graph: TFLiteGraph, tensors: list[TFLiteTensor]
+) -> None:
     """Weights to int8 symmetric, bias to int32 at scale input · weight."""
     x, weight, bias = operator.inputs
     kernel, shift = graph.tensors[weight].data, graph.tensors[bias].data

@@ -17,7 +17,7 @@ from profiler.graph import layers, tflite_graph
 from profiler.graph.graph import Graph, Node, Weights
 from profiler.graph.layers import Function, Shape
 from profiler.graph.litert import load_schema
-from profiler.graph.tflite_graph import Operator
+from profiler.graph.tflite_graph import TFLiteOperator
 
 CHANNELS_LAST = (0, 2, 3, 1)
 CHANNELS_FIRST = (0, 3, 1, 2)
@@ -32,16 +32,16 @@ class TFLiteBuilder:
         self.weights = weights
         self.native_hard_swish = native_hard_swish
         self.schema = load_schema()
-        self.graph = tflite_graph.Graph()
+        self.graph = tflite_graph.TFLiteGraph()
         self.indices: dict[str, int] = {}
         for tensor in graph.inputs:
             shape = stored_shape(tensor.shape)
             self.indices[tensor.name] = self.graph.add_tensor(
-                tflite_graph.Tensor(tensor.name, shape)
+                tflite_graph.TFLiteTensor(tensor.name, shape)
             )
         self.graph.inputs = tuple(self.indices.values())
 
-    def finished(self) -> tflite_graph.Graph:
+    def finished(self) -> tflite_graph.TFLiteGraph:
         self.graph.outputs = tuple(self.indices[t.name] for t in self.source.outputs)
         several = len(self.graph.outputs) > 1
         for position, index in enumerate(self.graph.outputs):
@@ -68,8 +68,8 @@ class TFLiteBuilder:
         self, code: str, inputs: Sequence[int], shape: Shape, name: str, options: str,
         **fields: Any,
     ) -> int:  # fmt: skip
-        output = self.graph.add_tensor(tflite_graph.Tensor(name, shape))
-        self.graph.operators.append(Operator(code, tuple(inputs), (output,), options, fields))
+        output = self.graph.add_tensor(tflite_graph.TFLiteTensor(name, shape))
+        self.graph.operators.append(TFLiteOperator(code, tuple(inputs), (output,), options, fields))
         return output
 
     def binary(self, code: str, a: int, b: int, name: str, activation: int = 0) -> int:

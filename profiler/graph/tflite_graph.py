@@ -28,7 +28,7 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TFLiteTensor:
     """An activation, or a constant where `data` is given."""
 
     name: str
@@ -39,7 +39,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class TFLiteOperator:
     """One op. `code` and the fields of `options` are the schema's; tensors by index."""
 
     code: str  # name in the BuiltinOperator enumeration
@@ -54,11 +54,11 @@ class Operator:
 
 
 @dataclass
-class Graph:
+class TFLiteGraph:
     """Operators in order of execution."""
 
-    tensors: list[Tensor] = field(default_factory=list)
-    operators: list[Operator] = field(default_factory=list)
+    tensors: list[TFLiteTensor] = field(default_factory=list)
+    operators: list[TFLiteOperator] = field(default_factory=list)
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
 
@@ -70,12 +70,12 @@ class Graph:
     def output(self) -> int:
         return self.outputs[0]
 
-    def add_tensor(self, tensor: Tensor) -> int:
+    def add_tensor(self, tensor: TFLiteTensor) -> int:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
     def add_constant(self, name: str, data: NDArray[Any]) -> int:
-        return self.add_tensor(Tensor(name, data.shape, data.dtype.type, data))
+        return self.add_tensor(TFLiteTensor(name, data.shape, data.dtype.type, data))
 
     def serialise(self) -> bytes:
         """The `.tflite` file."""
@@ -90,7 +90,7 @@ INT8_VERSIONS = {
 
 
 class _Writer:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: TFLiteGraph) -> None:
         self._graph, self._schema = graph, load_schema()
         self._types: dict[type[np.generic], int] = {
             np.float32: self._schema.TensorType.FLOAT32,
@@ -135,7 +135,7 @@ class _Writer:
             setattr(table, key, value)
         return table
 
-    def _tensor(self, tensor: Tensor) -> Any:
+    def _tensor(self, tensor: TFLiteTensor) -> Any:
         buffer = 0
         if tensor.data is not None:
             data = np.ascontiguousarray(tensor.data).reshape(-1)
@@ -157,7 +157,7 @@ class _Writer:
             )
         return table
 
-    def _operator(self, operator: Operator, opcode: int) -> Any:
+    def _operator(self, operator: TFLiteOperator, opcode: int) -> Any:
         return self._table(
             "Operator",
             opcodeIndex=opcode,

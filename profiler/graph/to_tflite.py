@@ -26,7 +26,7 @@ from profiler.graph.tflite_builder import (
     stored_axis,
     stored_shape,
 )
-from profiler.graph.tflite_graph import Operator
+from profiler.graph.tflite_graph import TFLiteOperator
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
@@ -63,7 +63,7 @@ def export_tflite(
 
 def build_graph(
     graph: Graph, weights: Weights, *, native_hard_swish: bool = True
-) -> tflite_graph.Graph:
+) -> tflite_graph.TFLiteGraph:
     """The float32 graph that `export_tflite` serialises or quantises.
 
     Without `native_hard_swish` the activation is written as ADD, RELU6, MUL, MUL: XNNPACK has no
@@ -440,7 +440,7 @@ def _(layer: layers.Split, node: Node, builder: TFLiteBuilder) -> None:
     outputs = []
     for tensor in node.outputs:
         index = builder.graph.add_tensor(
-            tflite_graph.Tensor(tensor.name, stored_shape(tensor.shape))
+            tflite_graph.TFLiteTensor(tensor.name, stored_shape(tensor.shape))
         )
         builder.indices[tensor.name] = index
         outputs.append(index)
@@ -451,7 +451,7 @@ def _(layer: layers.Split, node: Node, builder: TFLiteBuilder) -> None:
         builder.integers(f"{node.name}.axis", axis),
     )
     fields = {"numSplits": len(layer.sizes)}
-    operator = Operator("SPLIT_V", inputs, tuple(outputs), "SplitVOptions", fields)
+    operator = TFLiteOperator("SPLIT_V", inputs, tuple(outputs), "SplitVOptions", fields)
     builder.graph.operators.append(operator)
 
 

@@ -15,10 +15,8 @@ from enum import StrEnum
 
 import numpy as np
 
-CONFIDENCE = 0.99  # of the interval: the same file twice is told apart once in a hundred times
 
-
-class Finding(StrEnum):
+class Difference(StrEnum):
     """What the interval of a ratio says."""
 
     FASTER = "faster"
@@ -34,14 +32,16 @@ class Comparison:
     interval: tuple[float, float]
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> Difference:
         low, high = self.interval
         if high < 1:
-            return Finding.FASTER
-        return Finding.SLOWER if low > 1 else Finding.NOT_TOLD_APART
+            return Difference.FASTER
+        return Difference.SLOWER if low > 1 else Difference.NOT_TOLD_APART
 
 
-def compare(first_ms: Sequence[float], other_ms: Sequence[float]) -> Comparison:
+def compare(
+    first_ms: Sequence[float], other_ms: Sequence[float], *, confidence: float
+) -> Comparison:
     """Ratio of the geometric means of the copies, other over first; Welch's interval of its
     logarithm.
 
@@ -56,5 +56,5 @@ def compare(first_ms: Sequence[float], other_ms: Sequence[float]) -> Comparison:
     low = high = difference
     if first.std() or other.std():  # else of no scatter at all, as of a simulated device
         test = ttest_ind(other, first, equal_var=False)
-        low, high = test.confidence_interval(CONFIDENCE)
+        low, high = test.confidence_interval(confidence)
     return Comparison(float(np.exp(difference)), (float(np.exp(low)), float(np.exp(high))))

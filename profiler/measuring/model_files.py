@@ -21,7 +21,7 @@ from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.campaign import now
 from profiler.measuring.comparison import compare
 from profiler.measuring.journal import Block, Journal, Outcome, epoch_of, journal_path
-from profiler.measuring.protocol import FULL, MODEL_COPIES, MeasuringProtocol, for_copies
+from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
@@ -178,15 +178,16 @@ class ModelSweep:
     ) -> None:
         self._device, self._journal, self._terminal = device, journal, terminal
         self._protocol, self._seed = for_copies(protocol), seed
+        n_copies = protocol.comparison.copies
         self._epoch = epoch_of(device.info)
         self._levels = Levels(journal, self._protocol)
         self._copies: list[list[ModelWorkload]] = []  # of each model
         loaded: Counter[tuple[str, int]] = Counter()
         for model, threads in models:
             first = loaded[model.digest, threads]  # the same one twice has twice as many
-            loaded[model.digest, threads] += MODEL_COPIES
+            loaded[model.digest, threads] += n_copies
             self._copies.append(
-                [ModelWorkload(model, threads, first + at) for at in range(MODEL_COPIES)]
+                [ModelWorkload(model, threads, first + at) for at in range(n_copies)]
             )
 
     def run(self) -> ModelReport:
@@ -297,7 +298,7 @@ class ModelSweep:
             ]
             for of_one in both
         )
-        found = compare(first_ms, other_ms)
+        found = compare(first_ms, other_ms, confidence=self._protocol.comparison.confidence)
         return ModelComparison(
             other.model, other.threads, first.model, first.threads,
             found.ratio, found.interval, found.finding,

@@ -106,6 +106,32 @@ class HostLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneLimits:
+    """Beyond these a phone is not quiescent."""
+
+    max_battery_c: float
+    min_battery_pct: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLimits:
+    """More is flagged."""
+
+    clock_tolerance: float  # between two blocks, relative
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRule:
+    """How two models are compared: copies of each, and the confidence of their ratio's interval.
+
+    The same file twice is told apart once in 1 / (1 - confidence) times.
+    """
+
+    copies: int  # of a model file, each loaded by itself
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuringProtocol:
     """All rules of one sweep."""
 
@@ -121,12 +147,15 @@ class MeasuringProtocol:
     gate: QuiescenceGate
     throttling: Throttling
     host: HostLimits
+    phone: PhoneLimits
+    gpu: GpuLimits
     outliers: Outliers
     modes: Modes
     stationarity: Stationarity
     repeats: HiddenRepeats
     epochs: Epochs
     follow_up: FollowUp
+    comparison: ComparisonRule
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -139,6 +168,8 @@ class MeasuringProtocol:
 
 
 HOST_LIMITS = HostLimits(waiting_pct=5.0, steal_pct=1.0, pressure_pct=5.0)
+PHONE_LIMITS = PhoneLimits(max_battery_c=38.0, min_battery_pct=30)
+GPU_LIMITS = GpuLimits(clock_tolerance=0.02)
 
 FULL = MeasuringProtocol(
     name="full",
@@ -171,6 +202,8 @@ FULL = MeasuringProtocol(
     ),
     throttling=Throttling(first_wait_s=0.1, give_up_s=300.0),
     host=HOST_LIMITS,
+    phone=PHONE_LIMITS,
+    gpu=GPU_LIMITS,
     outliers=Outliers(iqr_multiple=3.0, contended_share=0.10),
     # halves of one normal sample reach a D of 2.7, of one uniform sample 3.5, by chance 4.1
     modes=Modes(separation=0.05, min_share=0.20, ashman_d=5.0),
@@ -178,6 +211,7 @@ FULL = MeasuringProtocol(
     repeats=HiddenRepeats(share=0.05, min_count=5, publishable_p95_pct=5.0),
     epochs=Epochs(bridge_configs=3, max_spread=0.05),
     follow_up=FollowUp(bridge_networks=12, min_for_slope=2, min_for_offset=6, flagged_shift=0.05),
+    comparison=ComparisonRule(copies=5, confidence=0.99),
 )
 
 # The same protocol with wider limits.
@@ -219,16 +253,13 @@ PHONE_QUICK = replace(
 )  # fmt: skip
 
 
-MODEL_COPIES = 5  # of a model file, each loaded by itself
-
-
 def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
     """The rules of each copy of a model: all of them together get what one network would.
 
     >>> [for_copies(one).stopping.min_blocks for one in (FULL, QUICK, PHONE, PHONE_QUICK)]
     [20, 10, 5, 5]
     """
-    whole, n = protocol.stopping, MODEL_COPIES
+    whole, n = protocol.stopping, protocol.comparison.copies
     stopping = replace(
         whole,
         min_blocks=whole.check_every * ceil(whole.min_blocks / n / whole.check_every),

@@ -24,7 +24,7 @@ from profiler.models.inputs import (
     given_values,
     resolve_shapes,
 )
-from profiler.models.onnx_runtime import Session, onnx_runtime
+from profiler.models.onnx_runtime import OnnxSession, onnx_runtime
 from profiler.models.tflite import Interpreter
 
 
@@ -163,9 +163,9 @@ def import_runtime(model_format: ModelFormat) -> None:
 
 def _open(
     path: Path, model_format: ModelFormat, *, threads: int = 1, gpu: int | None = None
-) -> Session | Interpreter:
+) -> OnnxSession | Interpreter:
     if model_format is ModelFormat.ONNX:
-        return Session(path, threads=threads, gpu=gpu)
+        return OnnxSession(path, threads=threads, gpu=gpu)
     return Interpreter(path, threads=threads)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.models.inputs import Values
 from profiler.models.kernel import Kernel, Shape, Value
-from profiler.models.onnx_runtime import Session
+from profiler.models.onnx_runtime import OnnxSession
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -37,7 +37,7 @@ def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
 
     with TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
-        session = Session(model, profile=Path(folder) / "profile", optimised=optimised)
+        session = OnnxSession(model, profile=Path(folder) / "profile", optimised=optimised)
         with closing(session):
             session.bind(values)
             session.run()

@@ -50,7 +50,7 @@ def require_gpu_provider() -> None:
         )
 
 
-class Session:
+class OnnxSession:
     """A model in ONNX Runtime: all graph optimisations, explicit threads, bound buffers.
 
     Args:

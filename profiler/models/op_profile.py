@@ -25,7 +25,7 @@ from profiler.errors import MeasurementError
 from profiler.models.file import ModelFormat, RunnableModel, load
 from profiler.models.fresh_process import in_fresh_process
 from profiler.models.litert_profiler import ProfiledModel
-from profiler.models.onnx_runtime import MAX_PROFILE_EVENTS, Session
+from profiler.models.onnx_runtime import MAX_PROFILE_EVENTS, OnnxSession
 
 Floats = NDArray[np.float64]
 
@@ -169,8 +169,8 @@ def _profiled(
     path, plain_s = model.file.path, []
     with (
         TemporaryDirectory() as folder,
-        closing(Session(path, threads=threads)) as plain,
-        closing(Session(path, threads=threads, profile=Path(folder) / "profile")) as profiled,
+        closing(OnnxSession(path, threads=threads)) as plain,
+        closing(OnnxSession(path, threads=threads, profile=Path(folder) / "profile")) as profiled,
     ):
         plain.bind(model.values)
         profiled.bind(model.values)

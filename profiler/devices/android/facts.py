@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.devices.android.link import AdbLink
+from profiler.measuring.protocol import PHONE_LIMITS
 
-MAX_BATTERY_C = 38.0
-MIN_BATTERY_PCT = 30
 THERMAL_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 CPU_FOLDER = "/sys/devices/system/cpu"
 
@@ -83,13 +82,14 @@ class PhoneState:
 
     def blockers(self) -> list[str]:
         """Why its numbers would be unsteady now."""
-        found = []
+        found, limits = [], PHONE_LIMITS
         if self.thermal_status:
             found.append(f"thermal status {self.thermal_status} ({self.thermal_name}); let it cool")
-        if self.battery_c is not None and self.battery_c > MAX_BATTERY_C:
-            found.append(f"battery at {self.battery_c:g} °C, above {MAX_BATTERY_C:g} °C")
-        if self.battery_pct is not None and self.battery_pct < MIN_BATTERY_PCT:
-            found.append(f"battery at {self.battery_pct} %, below {MIN_BATTERY_PCT} %; charge it")
+        if self.battery_c is not None and self.battery_c > limits.max_battery_c:
+            found.append(f"battery at {self.battery_c:g} °C, above {limits.max_battery_c:g} °C")
+        if self.battery_pct is not None and self.battery_pct < limits.min_battery_pct:
+            least = limits.min_battery_pct
+            found.append(f"battery at {self.battery_pct} %, below {least} %; charge it")
         if self.battery_saver:
             found.append("battery saver is on; switch it off")
         if self.awake is False:

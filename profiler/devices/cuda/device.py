@@ -39,12 +39,12 @@ from profiler.devices.cuda.queue import (
 from profiler.devices.host import monitor
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.flags import Flag
+from profiler.measuring.protocol import GPU_LIMITS
 from profiler.system.lock import device_lock
 from profiler.system.memory import available_memory_mb
 
 MIN_GRAPH_SAMPLE_MS = 0.1  # events resolve 0.5 µs
 MIN_EAGER_SAMPLE_MS = 2.0  # the host's jitter is that of a CPU
-CLOCK_TOLERANCE = 0.02  # between two blocks
 MIN_ENERGY_WINDOW_S = 2.0  # counters advance every 20 to 100 ms
 ENERGY_SAMPLE_MS = 200.0
 ENERGY_GRAPH_MS = 5.0  # replayed: a graph of a whole sample would have tens of thousands of nodes
@@ -314,7 +314,9 @@ def _warnings(reasons: int, before: GpuState, now: GpuState) -> list[Flag]:
 
 
 def _moved(before: float | None, now: float | None) -> bool:
-    return before is not None and now is not None and abs(now / before - 1) > CLOCK_TOLERANCE
+    if before is None or now is None:
+        return False
+    return abs(now / before - 1) > GPU_LIMITS.clock_tolerance
 
 
 def _options(mode: CudaMode, precision: str, gpu: Gpu) -> tuple[tuple[str, str], ...]:

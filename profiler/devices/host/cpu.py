@@ -13,7 +13,7 @@ from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
 from profiler.errors import InvalidInputError
-from profiler.models.onnx_runtime import Session, onnx_runtime
+from profiler.models.onnx_runtime import OnnxSession, onnx_runtime
 
 
 def discover() -> list[DeviceStatus]:
@@ -56,7 +56,7 @@ class CpuWorkload:
     """One session with its input and output bound, so that a run is little but the model."""
 
     def __init__(self, workload: Workload, threads: int) -> None:
-        self._session = Session(seeded_onnx(workload), threads=threads)
+        self._session = OnnxSession(seeded_onnx(workload), threads=threads)
         self._session.bind({"input": seeded_image(workload)})
         self._clock = monitor.sample_clock(threads)
 

@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from profiler.measuring.comparison import CONFIDENCE, Finding, compare
+from profiler.measuring import comparison
+from profiler.measuring.comparison import Comparison, Difference
+from profiler.measuring.protocol import FULL
 
-COPIES, PASSES = 5, 60
+CONFIDENCE, COPIES, PASSES = 0.99, 5, 60
+
+
+def compare(first_ms: list[float], other_ms: list[float]) -> Comparison:
+    return comparison.compare(first_ms, other_ms, confidence=CONFIDENCE)
 
 
 def test_the_interval_is_welchs():
@@ -18,12 +24,12 @@ def test_the_interval_is_welchs():
     middle = b.mean() - a.mean()
     assert found.ratio == pytest.approx(np.exp(middle))
     assert found.interval == pytest.approx((np.exp(middle - half), np.exp(middle + half)))
-    assert found.finding is Finding.SLOWER
-    assert compare(other, first).finding is Finding.FASTER
+    assert found.finding is Difference.SLOWER
+    assert compare(other, first).finding is Difference.FASTER
 
 
 def test_copies_without_scatter_are_compared_exactly():
-    assert compare([2.0, 2.0], [2.0, 2.0]).finding is Finding.NOT_TOLD_APART
+    assert compare([2.0, 2.0], [2.0, 2.0]).finding is Difference.NOT_TOLD_APART
     assert compare([2.0, 2.0], [3.0, 3.0]).interval == pytest.approx((1.5, 1.5))
 
 
@@ -52,13 +58,17 @@ def findings(ratio, n):
     return [compare(*simulated_ms(ratio, rng)).finding for _ in range(n)]
 
 
+def test_the_rule_is_that_of_the_protocol():
+    assert (FULL.comparison.confidence, FULL.comparison.copies) == (CONFIDENCE, COPIES)
+
+
 def test_the_same_model_twice_is_not_told_apart():
     """1,000 runs: 1 % by design, 5 % allowed."""
     found = findings(1.0, 1000)
-    assert found.count(Finding.NOT_TOLD_APART) >= 980
+    assert found.count(Difference.NOT_TOLD_APART) >= 980
 
 
 def test_a_difference_beyond_the_scatter_of_the_copies_is_told():
     found = findings(1.05, 200)
-    assert found.count(Finding.SLOWER) >= 190
-    assert findings(1 / 1.05, 200).count(Finding.FASTER) >= 190
+    assert found.count(Difference.SLOWER) >= 190
+    assert findings(1 / 1.05, 200).count(Difference.FASTER) >= 190

@@ -9,10 +9,10 @@ import pytest
 from profiler.devices.base import ModelWorkload
 from profiler.devices.simulated.fake import FakeDevice, FakeWorkload, Scenario
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.comparison import Finding
+from profiler.measuring.comparison import Difference
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import ModelRequest, ModelSweep, measure_models
-from profiler.measuring.protocol import FULL, MODEL_COPIES, QUICK
+from profiler.measuring.protocol import FULL, QUICK
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel
 from profiler.models.op_profile import OpShare
@@ -83,7 +83,7 @@ def test_a_model_is_measured_to_its_latency_with_all_that_was_asked_of_it():
     assert high / low - 1 < 0.05
     assert result.median_ms <= result.p90_ms <= result.p99_ms
     assert (result.verdict, result.sha256) == ("stable", "sha of a")
-    assert result.n_samples >= MODEL_COPIES * 20 * 2
+    assert result.n_samples >= FULL.comparison.copies * 20 * 2
     assert (result.load_ms, result.first_run_ms, result.peak_memory_mb) == (20.0, 8.0, 30.0)
     assert [op.latency_ms for op in result.ops] == pytest.approx(
         [0.75 * result.latency_ms, 0.25 * result.latency_ms]
@@ -108,17 +108,17 @@ def test_the_same_file_twice_is_not_told_apart_though_the_machine_drifts():
         (comparison,) = report.comparisons
         found.append(comparison.finding)
         assert comparison.ratio == pytest.approx(1, abs=0.04)
-    assert found.count(Finding.NOT_TOLD_APART) >= 19
+    assert found.count(Difference.NOT_TOLD_APART) >= 19
 
 
 def test_models_are_compared_with_the_first():
     device = FakeModels({"a": 10.0, "b": 11.0, "c": 9.0})
     report = measured(device, (model("a"), 1), (model("b"), 1), (model("c"), 1))
     slower, faster = report.comparisons
-    assert (slower.model, slower.first, slower.finding) == ("b", "a", Finding.SLOWER)
+    assert (slower.model, slower.first, slower.finding) == ("b", "a", Difference.SLOWER)
     assert slower.ratio == pytest.approx(1.1, rel=0.03)
     assert slower.interval[0] < 1.1 < slower.interval[1]
-    assert faster.finding is Finding.FASTER
+    assert faster.finding is Difference.FASTER
 
 
 def test_one_model_is_compared_at_several_counts_of_threads():

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.models.file import check_names, load, read_model_file, runnable
 from profiler.models.inputs import ModelInput
-from profiler.models.onnx_runtime import Session
+from profiler.models.onnx_runtime import OnnxSession
 from tests.profiler.models.onnx_files import FLOAT, convolution, tensor, write_onnx
 
 
@@ -18,7 +18,7 @@ def filled(path, **settings):
 
 def outputs(model):
     loaded = load(model, threads=1)
-    assert isinstance(loaded, Session)
+    assert isinstance(loaded, OnnxSession)
     loaded.run()
     found = loaded.outputs()
     loaded.close()

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from profiler.errors import DeviceUnavailableError
-from profiler.models.onnx_runtime import CPU, Session, onnx_runtime
+from profiler.models.onnx_runtime import CPU, OnnxSession, onnx_runtime
 from tests.profiler.models.onnx_files import convolution
 
 MEASURED_THREADS = """
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import psutil
-from profiler.models.onnx_runtime import Session
-session = Session(Path(sys.argv[1]), threads=1)
+from profiler.models.onnx_runtime import OnnxSession
+session = OnnxSession(Path(sys.argv[1]), threads=1)
 session.bind({"image": np.zeros((1, 3, 16, 16), np.float32)})
 session.run(10)
 print(psutil.Process().num_threads())
@@ -39,4 +39,4 @@ def test_the_runtime_sends_nothing_home_and_runs_no_thread_beside(tmp_path):
 def test_a_provider_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_runtime(), "get_available_providers", lambda: [CPU])
     with pytest.raises(DeviceUnavailableError, match="has no CUDAExecutionProvider; pip install"):
-        Session(convolution(tmp_path / "net.onnx"), gpu=0)
+        OnnxSession(convolution(tmp_path / "net.onnx"), gpu=0)
