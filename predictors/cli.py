@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +71,8 @@ def predict(
     check_confidence(confidence)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
+    if width_mult is not None and not (arch or arch_file):
+        raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
     table = load_table(latency_table[0])
     others = [load_table(path, partial=True) for path in latency_table[1:]]
     predictor = LatencyPredictor(table, *others)
@@ -80,8 +82,13 @@ def predict(
         table.space.resolution_px if resolution is None else resolution,
     )
     written = [*(arch or ()), *(read_architectures(arch_file) if arch_file else ())]
+    batch_size = table.device.batch_size
+    networks = [
+        *_architectures(space, written, batch_size),
+        *_model_files(model or (), batch_size, resolution),
+    ]
     results, lines = [], []
-    for kind, name, ops in _networks(space, written, model or (), table.device.batch_size):
+    for kind, name, ops in networks:
         prediction = predictor.predict(ops, confidence=confidence)
         results.append({kind: name} | _as_json(prediction))
         lines.append(f"{_as_text(prediction)}  {name}")
@@ -91,17 +98,23 @@ def predict(
     terminal.result(document, "\n".join(lines))
 
 
-def _networks(
-    space: MobileNetV3Space, written: Iterable[str], models: Iterable[Path], batch_size: int
-) -> list[tuple[str, str, list[OpConfig]]]:
-    """What each is ("arch" or "model"), its name, and its ops in sequence."""
+def _architectures(
+    space: MobileNetV3Space, written: Iterable[str], batch_size: int
+) -> Iterator[tuple[str, str, list[OpConfig]]]:
+    """Key and name of each in the results, and its ops in sequence."""
+    for arch in map(space.parse_architecture, written):
+        yield "arch", str(arch), space.ops(arch, batch_size=batch_size)
+
+
+def _model_files(
+    paths: Iterable[Path], batch_size: int, resolution_px: int | None
+) -> Iterator[tuple[str, str, list[OpConfig]]]:
+    """The same of files; what was asked for must be what they fix."""
     from profiler.spaces.mobilenetv3_reader import read_onnx_ops
 
-    archs = [space.parse_architecture(text) for text in written]
-    return [
-        *(("arch", str(arch), space.ops(arch, batch_size=batch_size)) for arch in archs),
-        *(("model", str(path), read_onnx_ops(path, batch_size=batch_size)) for path in models),
-    ]
+    for path in paths:
+        ops = read_onnx_ops(path, batch_size=batch_size, resolution_px=resolution_px)
+        yield "model", str(path), ops
 
 
 def read_architectures(path: Path) -> list[str]:

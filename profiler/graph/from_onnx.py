@@ -7,16 +7,17 @@ A node that is not understood is named in the error, never guessed or left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.graph.graph import Graph, Weights
+from profiler.graph.graph import Graph, Origin, Weights, listed
 from profiler.graph.layers import Shape
 from profiler.graph.onnx_nodes import READERS, Operator
-from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, describe
+from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, is_standard, origin_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -30,12 +31,16 @@ class WeightedGraph(NamedTuple):
 
 
 def read_onnx(
-    path: Path, *, batch_size: int = 1, shapes: Mapping[str, Shape] = {}
+    path: Path,
+    *,
+    batch_size: int = 1,
+    resolution_px: int | None = None,
+    shapes: Mapping[str, Shape] = {},
 ) -> WeightedGraph:
     """The graph of an ONNX file; data that lie beside it are read, too.
 
-    `shapes` gives the shapes of inputs that the file leaves open; an open first axis is
-    `batch_size`.
+    Where the file leaves axes open, `shapes` gives the shapes of its inputs by name; otherwise
+    the first is `batch_size`, and an image's height and width are `resolution_px`.
 
     Raises:
         InvalidInputError: not an ONNX model, inputs of open shape, or a node that is not
@@ -53,7 +58,7 @@ def read_onnx(
     except (DecodeError, onnx.checker.ValidationError):
         raise InvalidInputError(f"{path} is not an ONNX model") from None
     try:
-        return graph_of(model, batch_size=batch_size, shapes=shapes)
+        return graph_of(model, batch_size=batch_size, resolution_px=resolution_px, shapes=shapes)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     except (TypeError, ValueError, LookupError) as error:  # of a file that is damaged inside
@@ -61,46 +66,65 @@ def read_onnx(
 
 
 def graph_of(
-    model: ModelProto, *, batch_size: int = 1, shapes: Mapping[str, Shape] = {}
+    model: ModelProto,
+    *,
+    batch_size: int = 1,
+    resolution_px: int | None = None,
+    shapes: Mapping[str, Shape] = {},
 ) -> WeightedGraph:
     """The graph of a model, as `read_onnx`."""
     from onnx import helper, numpy_helper
 
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    outputs = [value.name for value in model.graph.output]
+    if not inputs or not outputs:
+        raise InvalidInputError(f"{len(inputs)} inputs and {len(outputs)} outputs")
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET:
         raise InvalidInputError(f"opset {opset}; {OLDEST_OPSET} and later are understood")
     tensors = OnnxTensors(opset)
     for initializer in model.graph.initializer:
         tensors.constants[initializer.name] = numpy_helper.to_array(initializer)
-    for value in model.graph.input:
-        if value.name not in tensors.constants:
-            shape = shapes.get(value.name) or _input_shape(value, batch_size)
-            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            tensors.add_input(value.name, shape, dtype.name)
-    _read_nodes(model.graph.node, tensors)
-    outputs = [value.name for value in model.graph.output]
-    if not outputs or not tensors.made:
-        raise InvalidInputError(f"{len(tensors.made)} inputs and {len(outputs)} outputs")
+    for value in inputs:
+        shape = shapes.get(value.name) or _input_shape(value, batch_size, resolution_px)
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        tensors.add_input(value.name, shape, dtype.name)
+    _read_nodes(_needed_for(outputs, model.graph.node), tensors)
     return WeightedGraph(tensors.graph(outputs), tensors.weights)
 
 
-def _input_shape(value: ValueInfoProto, batch_size: int) -> Shape:
-    dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    if dims and not dims[0]:
-        dims[0] = batch_size
+def _input_shape(value: ValueInfoProto, batch_size: int, resolution_px: int | None) -> Shape:
+    # some writers put -1 where an axis is open
+    dims = [max(0, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+    known = [batch_size, 0, *[resolution_px or 0] * 2] if len(dims) == 4 else [batch_size]
+    dims = [dim or instead for dim, instead in zip_longest(dims, known[: len(dims)], fillvalue=0)]
     if not dims or not all(dims):
-        raise InvalidInputError(f"input {value.name!r} has open axes: shape {dims}")
+        expected = "; expected a batch of images of fixed size, or --resolution"
+        raise InvalidInputError(
+            f"input {value.name!r} has open axes: shape {dims}{expected if len(dims) == 4 else ''}"
+        )
     return tuple(dims)
 
 
+def _needed_for(outputs: Iterable[str], nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """The nodes that an output depends on; runtimes drop the others."""
+    wanted, needed = set(outputs), []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            needed.append(node)
+            wanted.update(node.input)
+    return needed[::-1]
+
+
 def _read_nodes(nodes: Iterable[NodeProto], tensors: OnnxTensors) -> None:
-    unknown: dict[str, list[str]] = {}
+    unknown: list[Origin] = []
     lost: set[str] = set()  # tensors that come after an unknown node
     for node in nodes:
         absent = {name for name in node.input if name and not tensors.is_known(name)}
         if absent - lost:
-            raise InvalidInputError(f"{describe(node)} reads a tensor that nothing makes")
-        known = READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            raise InvalidInputError(f"{origin_of(node)} reads a tensor that nothing makes")
+        known = READERS.get(node.op_type) if is_standard(node) else None
         if absent:
             lost.update(node.output)
         elif node.op_type == "Shape" and node.input[0] in tensors.made:
@@ -112,21 +136,16 @@ def _read_nodes(nodes: Iterable[NodeProto], tensors: OnnxTensors) -> None:
         elif known is not None:
             known(Operator(tensors, node))
         else:
-            name = f"{node.domain}.{node.op_type}".lstrip(".")
-            unknown.setdefault(name, []).append(node.name or node.output[0])
+            unknown.append(origin_of(node))
             lost.update(node.output)
     if unknown:
-        named = "; ".join(
-            f"{op_type} ({names[0]}{f' and {len(names) - 1} more' if names[1:] else ''})"
-            for op_type, names in sorted(unknown.items())
-        )
-        raise InvalidInputError(f"ops that are not known: {named}")
+        raise InvalidInputError(f"ops that are not known: {listed(unknown)}")
 
 
 def _is_computable(node: NodeProto, tensors: OnnxTensors) -> bool:
     """Whether it depends on constants only: not on chance, nor on what lies outside it."""
     has_subgraph = any(attribute.HasField("g") for attribute in node.attribute)
-    if has_subgraph or node.domain not in ("", "ai.onnx"):
+    if has_subgraph or not is_standard(node):
         return False
     if node.op_type.startswith(("Random", "Bernoulli")):
         return False

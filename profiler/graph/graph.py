@@ -7,10 +7,11 @@ Immutable and without weights: those are arrays beside it, by the names that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,27 @@ class Tensor:
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
+class Origin(NamedTuple):
+    """The node of a file that a layer was read from."""
+
+    op_type: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.op_type} {self.name!r}"
+
+
+def listed(origins: Iterable[Origin]) -> str:
+    """For a message: every op type, with its first node and how many more there are."""
+    names: dict[str, list[str]] = {}
+    for op_type, name in origins:
+        names.setdefault(op_type, []).append(name)
+    return "; ".join(
+        f"{op_type} ({first}{f' and {len(more)} more' if more else ''})"
+        for op_type, (first, *more) in sorted(names.items())
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A layer at its place in a graph."""
@@ -54,6 +76,12 @@ class Node:
     layer: Layer
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    read_from: Origin | None = field(default=None, compare=False)
+
+    @property
+    def origin(self) -> Origin:
+        """What it is called in its file; without one, its layer's kind and its own name."""
+        return self.read_from or Origin(type(self.layer).__name__, self.name)
 
     @property
     def output(self) -> Tensor:
@@ -116,6 +144,16 @@ class Graph:
         readers = self.readers.get(tensor.name, ())
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
 
+    def without_unread(self) -> Graph:
+        """The graph of those nodes that an output depends on."""
+        wanted = {tensor.name for tensor in self.outputs}
+        kept = []
+        for node in reversed(self.nodes):
+            if any(tensor.name in wanted for tensor in node.outputs):
+                kept.append(node)
+                wanted.update(tensor.name for tensor in node.inputs)
+        return replace(self, nodes=tuple(reversed(kept)))
+
     @property
     def bytes_moved(self) -> int:
         """Traffic if every tensor is written once and read once by each of its readers.
@@ -176,7 +214,9 @@ class GraphBuilder:
         """The first output of a new node."""
         return self.add_all(name, layer, *inputs)[0]
 
-    def add_all(self, name: str, layer: Layer, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def add_all(
+        self, name: str, layer: Layer, *inputs: Tensor, read_from: Origin | None = None
+    ) -> tuple[Tensor, ...]:
         """All outputs of a new node; the first bears its name.
 
         Raises:
@@ -185,13 +225,13 @@ class GraphBuilder:
         try:
             shapes = layer.output_shapes(*(tensor.shape for tensor in inputs))
         except InvalidInputError as error:
-            raise InvalidInputError(f"{name}: {error}") from None
+            raise InvalidInputError(f"{read_from or name}: {error}") from None
         dtype = inputs[0].dtype if inputs else "float32"
         outputs = tuple(
             Tensor(f"{name}.{index}" if index else name, shape, dtype)
             for index, shape in enumerate(shapes)
         )
-        self._nodes.append(Node(name, layer, inputs, outputs))
+        self._nodes.append(Node(name, layer, inputs, outputs, read_from))
         return outputs
 
     def graph(self, *outputs: Tensor) -> Graph:
@@ -216,11 +256,11 @@ def chain(graphs: Sequence[tuple[str, Graph]]) -> Graph:
             for tensor in node.outputs:
                 renamed[tensor] = replace(tensor, name=f"{prefix}.{tensor.name}")
             nodes.append(
-                Node(
-                    f"{prefix}.{node.name}",
-                    node.layer,
-                    tuple(renamed[tensor] for tensor in node.inputs),
-                    tuple(renamed[tensor] for tensor in node.outputs),
+                replace(
+                    node,
+                    name=f"{prefix}.{node.name}",
+                    inputs=tuple(renamed[tensor] for tensor in node.inputs),
+                    outputs=tuple(renamed[tensor] for tensor in node.outputs),
                 )
             )
         x = renamed[result]

@@ -20,7 +20,7 @@ from profiler.graph.layers import (
     Shape,
     Statistic,
 )
-from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, describe
+from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, origin_of
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -64,7 +64,7 @@ class Operator:
         return self.constant(index).tolist() if self.has(index) else default
 
     def refusal(self, reason: str) -> InvalidInputError:
-        return InvalidInputError(f"{describe(self._node)}: {reason}")
+        return InvalidInputError(f"{origin_of(self._node)}: {reason}")
 
     def require(self, is_met: bool, reason: str) -> None:
         if not is_met:
@@ -72,12 +72,12 @@ class Operator:
 
     def inner(self, suffix: str, layer: Layer, *inputs: Tensor) -> Tensor:
         """A layer of several that together are the node."""
-        return self._tensors.add(f"{self._node.output[0]}.{suffix}", layer, *inputs)[0]
+        return self._tensors.add(self._node, f"{self._node.output[0]}.{suffix}", layer, *inputs)[0]
 
     def make(self, layer: Layer, *inputs: Tensor, **weights: Array) -> None:
         """The layer that makes the node's outputs; by default of its first input."""
         name = self._node.output[0]
-        outputs = self._tensors.add(name, layer, *(inputs or (self.x(),)))
+        outputs = self._tensors.add(self._node, name, layer, *(inputs or (self.x(),)))
         for output, tensor in zip(self._node.output, outputs, strict=False):
             self._tensors.made[output] = tensor
         self._tensors.set_weights(name, weights)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.graph.graph import Graph, GraphBuilder, Tensor, Weights
+from profiler.graph.graph import Graph, GraphBuilder, Origin, Tensor, Weights
 from profiler.graph.layers import Constant, Layer, Shape
 
 if TYPE_CHECKING:
@@ -38,13 +38,16 @@ class OnnxTensors:
         if name not in self.made:
             values = self.constants[name]
             number = float(values.reshape(())) if values.size == 1 else None
-            (self.made[name],) = self.add(name, Constant(values.shape, number))
+            (self.made[name],) = self._builder.add_all(
+                path_of(name), Constant(values.shape, number)
+            )
             if number is None:
                 self.set_weights(name, {"value": values})
         return self.made[name]
 
-    def add(self, name: str, layer: Layer, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return self._builder.add_all(path_of(name), layer, *inputs)
+    def add(self, node: NodeProto, name: str, layer: Layer, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs of a layer that is the file's `node`, or a part of it."""
+        return self._builder.add_all(path_of(name), layer, *inputs, read_from=origin_of(node))
 
     def set_weights(self, name: str, weights: Mapping[str, Array]) -> None:
         """Weights of the layer that was added as `name`."""
@@ -60,8 +63,14 @@ def path_of(name: str) -> str:
     return ".".join(part or "_" for part in name.split("."))
 
 
-def describe(node: NodeProto) -> str:
-    return f"{node.op_type} {node.name or node.output[0]!r}"
+def origin_of(node: NodeProto) -> Origin:
+    op_type = node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
+    return Origin(op_type, node.name or node.output[0])
+
+
+def is_standard(node: NodeProto) -> bool:
+    """Whether it is an operator of ONNX itself."""
+    return node.domain in ("", "ai.onnx")
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:

@@ -1,235 +1,340 @@
-"""An ONNX network split into the ops that a latency table is made of.
+"""A network split into the ops that a latency table is made of.
 
-The graph is read from its output backwards, one op at a time, whichever way its exporter wrote
-it: BatchNorm folded or not, hard-swish as one node or as its arithmetic, pooling as a pooling
-or a mean. Every node must become part of an op: what is not understood is named in the error,
-never left out.
+The graph is read from its image on, one op at a time; however its file was written, its layers
+are the same. Every layer must become part of an op: what is not understood is named in the
+error, never left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
-from profiler.spaces.mobilenetv3_patterns import (
-    Match,
-    OnnxGraph,
-    activation_of,
-    attributes_of,
-    conv_of,
-    describe,
-    hard_sigmoid_of,
-    mean_of,
+from profiler.graph import layers
+from profiler.graph.activations import recognise_activations
+from profiler.graph.folding import fold
+from profiler.graph.from_onnx import read_onnx
+from profiler.graph.graph import Graph, Node, Tensor, listed
+from profiler.graph.layers import (
+    Constant,
+    Convolution,
+    Elementwise,
+    Function,
+    Layer,
+    Linear,
+    Operation,
+    Statistic,
 )
-from profiler.system.user_files import read_bytes
+from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
+KNOWN_LAYERS = (Convolution, layers.BatchNorm, Linear, layers.Clip, Constant, layers.Reshape)
+KNOWN_FUNCTIONS = (Function.RELU, Function.RELU6, Function.HARD_SIGMOID, Function.HARD_SWISH)
+ACTIVATIONS: dict[Layer, Activation] = {
+    layers.Activation(Function.RELU): Activation.RELU,
+    layers.Activation(Function.HARD_SWISH): Activation.HARD_SWISH,
+}
+HARD_SIGMOID = layers.Activation(Function.HARD_SIGMOID)
+ADD, MULTIPLY = Elementwise(Operation.ADD), Elementwise(Operation.MULTIPLY)
 
 
-def read_onnx_ops(path: Path, *, batch_size: int = 1) -> list[OpConfig]:
-    """The ops of an ONNX file, in order; `batch_size` applies where the file leaves it open.
+def read_onnx_ops(
+    path: Path, *, batch_size: int = 1, resolution_px: int | None = None
+) -> list[OpConfig]:
+    """The ops of an ONNX file, in order.
+
+    `batch_size` and `resolution_px` apply where the file leaves them open.
 
     Raises:
-        InvalidInputError: not an ONNX model, or it holds a node that is not part of a known
-            op; the node is named.
+        InvalidInputError: not an ONNX model, an image of other size than `resolution_px`, or a
+            node that is not part of a known op; the node is named.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
+    graph = read_onnx(path, batch_size=batch_size, resolution_px=resolution_px).graph
     try:
-        # from bytes: by path, onnx takes a name's suffix for the format
-        model = onnx.load_model_from_string(read_bytes(path))
-    except DecodeError:
-        raise InvalidInputError(f"{path} is not an ONNX model") from None
-    try:
-        return split_model(model, batch_size=batch_size)
+        return split_graph(graph, resolution_px=resolution_px)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    except (TypeError, ValueError, LookupError) as error:  # of a file that is damaged inside
-        raise InvalidInputError(f"{path} is not a sound ONNX model: {error}") from None
 
 
-def split_model(model: ModelProto, *, batch_size: int = 1) -> list[OpConfig]:
-    """The ops of a model, as `read_onnx_ops`."""
-    graph = OnnxGraph(model.graph)
-    graph.refuse_unknown_ops()
-    image = graph.input_shape(batch_size)
-    parts = []
-    tensor = graph.flattened(graph.output)
-    while tensor != graph.input:
-        part = _part_ending_at(graph, tensor)
-        graph.claim(part)
-        parts.append(part)
-        tensor = graph.through(part.source)
-    graph.refuse_unclaimed()
-    return _with_shapes(list(reversed(parts)), image)
+def split_graph(graph: Graph, *, resolution_px: int | None = None) -> list[OpConfig]:
+    """The ops of a graph, as `read_onnx_ops`."""
+    _check_ends(graph, resolution_px)
+    unknown = [node.origin for node in graph.nodes if not _is_known(node.layer)]
+    if unknown:
+        raise InvalidInputError(
+            f"ops that are not known and so cannot be predicted: {listed(unknown)}"
+        )
+    graph = fold(recognise_activations(graph))
+    ops = []
+    x = _without_flattening(graph, graph.inputs[0])
+    while x not in graph.outputs:
+        op, x = _op_of(graph, x)
+        ops.append(op)
+        x = _without_flattening(graph, x)
+    return ops
 
 
-@dataclass(frozen=True)
-class _Part(Match):
-    """One op before its input size is known; the kind of a convolution is decided with it."""
+def _check_ends(graph: Graph, resolution_px: int | None) -> None:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise InvalidInputError(
+            f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            "expected one of each"
+        )
+    (image,) = graph.inputs
+    if len(image.shape) != 4:
+        raise InvalidInputError(
+            f"the input has shape {list(image.shape)}; expected a batch of images "
+            "(channels, height, width)"
+        )
+    if image.dtype != "float32":
+        raise InvalidInputError(f"the input is of {image.dtype}; tables are of float32 networks")
+    if resolution_px is not None and image.shape[2:] != (resolution_px, resolution_px):
+        height, width = image.shape[2:]
+        raise InvalidInputError(
+            f"the file fixes an image of {height}x{width} px; {resolution_px} px was asked for"
+        )
 
-    op: OpConfig
-    se_channels: int = 0
-    has_expansion: bool = False
-    has_shortcut: bool = False
-    pool_kernel: int | None = None  # None: over the whole image
+
+def _is_known(layer: Layer) -> bool:
+    """Whether a layer of its kind can be part of an op."""
+    match layer:
+        case layers.Pool(statistic) | layers.GlobalPool(statistic) | layers.Reduce(statistic):
+            return statistic is Statistic.MEAN
+        case layers.Activation(function):
+            return function in KNOWN_FUNCTIONS
+        case Elementwise(operation):
+            return operation in (Operation.ADD, Operation.MULTIPLY, Operation.DIVIDE)
+        case _:
+            return isinstance(layer, KNOWN_LAYERS)
+
+
+# --- the layers at a tensor -----------------------------------------------------------------
+
+
+def _refusal(node: Node, reason: str = "not part of a known op") -> InvalidInputError:
+    return InvalidInputError(f"{node.origin}: {reason}")
+
+
+def _readers(graph: Graph, x: Tensor) -> tuple[Node, ...]:
+    """The nodes that read `x`, in order of execution; at least one."""
+    readers = graph.readers.get(x.name, ())
+    if not readers:
+        raise InvalidInputError("the output does not depend on the image")
+    return readers
+
+
+def _sole_reader(graph: Graph, x: Tensor) -> Node:
+    """The node that reads `x`, which no other may."""
+    node, *others = _readers(graph, x)
+    if others:
+        raise _refusal(others[0])
+    return node
+
+
+def _without_flattening(graph: Graph, x: Tensor) -> Tensor:
+    """`x` after nodes that only drop or add axes of one pixel."""
+    while (node := graph.only_reader(x)) and _is_flattening(node):
+        x = node.output
+    return x
+
+
+def _is_flattening(node: Node) -> bool:
+    before, after = node.inputs[0].shape, node.output.shape
+    return isinstance(node.layer, layers.Reshape) and all(
+        shape[:2] == before[:2] and set(shape[2:]) <= {1} for shape in (before, after)
+    )
+
+
+def _activated(graph: Graph, y: Tensor) -> tuple[Activation, Tensor]:
+    """The activation that alone reads `y`, if any, and its output."""
+    node = graph.only_reader(y)
+    activation = ACTIVATIONS.get(node.layer) if node else None
+    return (activation, node.output) if node and activation else (Activation.NONE, y)
+
+
+class _Conv(NamedTuple):
+    """A convolution with its activation."""
+
+    node: Node
+    out_channels: int
+    kernel: int
+    stride: int
+    groups: int
+    activation: Activation
+    output: Tensor
 
     @property
-    def where(self) -> str:
-        return describe(self.nodes[0])
+    def in_channels(self) -> int:
+        return self.node.inputs[0].shape[1]
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.kernel == self.groups == self.stride == 1
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups == self.in_channels == self.out_channels > 1
+
+    def outside_a_block(self) -> InvalidInputError:
+        return _refusal(
+            self.node,
+            f"a {self.kernel}x{self.kernel} convolution of {self.groups} groups and stride "
+            f"{self.stride} outside an inverted residual",
+        )
+
+
+def _conv(graph: Graph, node: Node | None) -> _Conv | None:
+    """The convolution that `node` is, if so."""
+    if node is None or not isinstance(node.layer, Convolution):
+        return None
+    layer = node.layer
+    kernel, stride = layer.kernel[0], layer.strides[0]
+    covers_image = all(
+        after == -(-before // stride)
+        for before, after in zip(node.inputs[0].shape[2:], node.output.shape[2:], strict=True)
+    )
+    if (
+        len(layer.kernel) != 2
+        or {*layer.kernel} != {kernel}
+        or kernel % 2 == 0
+        or {*layer.strides} != {stride}
+        or {*layer.dilations} != {1}
+        or max(layer.padding) > kernel // 2
+        or not covers_image
+    ):
+        raise _refusal(
+            node,
+            "only odd square kernels, equal strides, no dilation and padding of half the kernel "
+            f"are known (kernel {layer.kernel}, strides {layer.strides}, pads {layer.padding})",
+        )
+    activation, output = _activated(graph, node.output)
+    return _Conv(node, layer.out_channels, kernel, stride, layer.groups, activation, output)
+
+
+def _check_mean(node: Node) -> None:
+    """Refuse what is no mean over the whole image."""
+    before = node.inputs[0].shape
+    match node.layer:
+        case layers.GlobalPool(Statistic.MEAN):
+            return
+        case layers.Reduce(Statistic.MEAN, axes):
+            if axes != (2, 3):
+                raise _refusal(node, "a mean over axes other than the image")
+        case layers.Pool(Statistic.MEAN, kernel, padding=padding):
+            if any(padding):
+                raise _refusal(node, "only pooling of the whole image is known")
+            if kernel != before[2:]:
+                sides = "x".join(map(str, dict.fromkeys(kernel)))
+                raise _refusal(node, f"pools {sides} px of a {before[2]}x{before[3]} image")
+        case _:
+            raise _refusal(node)
 
 
 # --- ops ------------------------------------------------------------------------------------
 
 
-def _part_ending_at(graph: OnnxGraph, tensor: str) -> _Part:
-    """The op whose output is `tensor`."""
-    linear = _linear(graph, tensor)
-    if linear is not None:
-        return linear
-    pooled = mean_of(graph, tensor)
-    if pooled is not None:
-        match, size = pooled
-        return _Part(match.source, match.nodes, _bare(OpKind.AVG_POOL), pool_kernel=size)
-    add = graph.node(tensor, "Add")
-    if add is not None:
-        for body, shortcut in (add.input, reversed(add.input)):
-            for block in _blocks(graph, graph.through(body)):
-                if block.source == graph.through(shortcut):
-                    return replace(block, nodes=(add, *block.nodes), has_shortcut=True)
-        raise InvalidInputError(f"{describe(add)}: not the shortcut of an inverted residual")
-    for block in _blocks(graph, tensor):
-        return block
-    conv = conv_of(graph, tensor)
-    if conv is None:
-        raise InvalidInputError(f"{graph.producer(tensor)}: not part of a known op")
-    if conv.groups != 1 or (conv.kernel == 1 and conv.stride != 1):
-        raise InvalidInputError(
-            f"{describe(conv.nodes[-1])}: a {conv.kernel}x{conv.kernel} convolution of "
-            f"{conv.groups} groups and stride {conv.stride} outside an inverted residual"
-        )
-    kind = OpKind.CONV_1 if conv.kernel == 1 else OpKind.CONV
-    op = replace(
-        _bare(kind, conv.in_channels, conv.out_channels), kernel=conv.kernel, stride=conv.stride,
-        activation=conv.activation,
-    )  # fmt: skip
-    return _Part(conv.source, conv.nodes, op)
+def _op_of(graph: Graph, x: Tensor) -> tuple[OpConfig, Tensor]:
+    """The op that reads `x`, and its output."""
+    node, *others = _readers(graph, x)
+    conv = _conv(graph, node)
+    block = _block(graph, conv) if conv is not None else None
+    op, y = block or _single_layer(graph, node, conv)
+    add = graph.only_reader(y)
+    has_shortcut = add is not None and others == [add] and add.layer == ADD
+    if others and not has_shortcut:
+        if y not in graph.outputs:
+            _op_of(graph, y)  # what breaks the block on the way to the addition says so
+        if others[0].layer != ADD:
+            raise _refusal(others[0])
+        raise _refusal(others[0], "not the shortcut of an inverted residual")
+    if has_shortcut != op.has_shortcut:
+        with_ = "with" if has_shortcut else "without"
+        raise _refusal(graph.producers[y.name], f"an inverted residual {with_} shortcut")
+    return op, add.output if add is not None and has_shortcut else y
 
 
-def _bare(kind: OpKind, in_channels: int = 0, out_channels: int = 0) -> OpConfig:
-    return OpConfig(kind, in_channels, out_channels, 0, 0)
+def _single_layer(graph: Graph, node: Node, conv: _Conv | None) -> tuple[OpConfig, Tensor]:
+    """The op that is one layer with its activation."""
+    x = node.inputs[0]
+    n, channels = x.shape[:2]
+    height, width = x.shape[2:] if len(x.shape) == 4 else (1, 1)  # flattened
+    if conv is not None:
+        if conv.groups != 1 or (conv.kernel == 1 and conv.stride != 1):
+            raise conv.outside_a_block()
+        kind = OpKind.CONV_2 if height == width == 1 else OpKind.CONV_1
+        op = OpConfig(
+            OpKind.CONV if conv.kernel > 1 else kind, channels, conv.out_channels, height, width,
+            kernel=conv.kernel, stride=conv.stride, activation=conv.activation, batch_size=n,
+        )  # fmt: skip
+        return op, conv.output
+    if isinstance(node.layer, Linear) and len(x.shape) == 2:
+        activation, y = _activated(graph, _biased(graph, node.output))
+        op = OpConfig(
+            OpKind.LOGITS, channels, node.layer.out_features, 1, 1,
+            activation=activation, batch_size=n,
+        )  # fmt: skip
+        return op, y
+    _check_mean(node)
+    return OpConfig(OpKind.AVG_POOL, channels, channels, height, width, batch_size=n), node.output
 
 
-def _linear(graph: OnnxGraph, tensor: str) -> _Part | None:
-    """Fully connected layer: Gemm, or MatMul with or without Add; and its activation."""
-    activation, match = activation_of(graph, tensor)
-    nodes, node = match.nodes, graph.node(match.source, "Gemm", "MatMul", "Add")
-    if node is not None and node.op_type == "Add":
-        products = [graph.node(graph.through(name), "MatMul") for name in node.input]
-        has_bias = any(graph.through(name) in graph.dims for name in node.input)
-        nodes, node = (*nodes, node), (products[0] or products[1]) if has_bias else None
-    if node is None:
-        return None
-    shape = graph.weight(node)
-    if attributes_of(node).get("transB"):
-        shape = shape[::-1]
-    op = replace(_bare(OpKind.LOGITS, shape[0], shape[1]), activation=activation)
-    return _Part(graph.flattened(node.input[0]), (*nodes, node), op)
+def _biased(graph: Graph, product: Tensor) -> Tensor:
+    """`product` with the constant that alone is added to it, if any."""
+    add = graph.only_reader(product)
+    if add is None or add.layer != ADD:
+        return product
+    makers = [graph.producers.get(tensor.name) for tensor in add.inputs]
+    is_bias = any(node is not None and isinstance(node.layer, Constant) for node in makers)
+    return add.output if is_bias else product
 
 
-def _blocks(graph: OnnxGraph, tensor: str) -> Iterator[_Part]:
-    """Inverted residuals whose projection makes `tensor`, the one with an expansion first."""
-    project = conv_of(graph, tensor)
-    if project is None or not project.is_pointwise or project.activation is not Activation.NONE:
-        return
-    excitation = _excitation(graph, project.source)
-    gated = excitation[0] if excitation else Match(project.source, ())
-    depthwise = conv_of(graph, gated.source)
+def _block(graph: Graph, first: _Conv) -> tuple[OpConfig, Tensor] | None:
+    """The inverted residual that begins with `first`, without its shortcut."""
+    depthwise: _Conv | None = first
+    if first.is_pointwise:
+        depthwise = _conv(graph, graph.only_reader(first.output))
+        if depthwise is None or depthwise.activation is not first.activation:
+            return None
     if depthwise is None or not depthwise.is_depthwise:
-        return
-    op = OpConfig(
-        OpKind.MBCONV, depthwise.in_channels, project.out_channels, 0, 0, depthwise.out_channels,
-        depthwise.kernel, depthwise.stride, excitation is not None, depthwise.activation,
-    )  # fmt: skip
-    nodes = (*project.nodes, *gated.nodes, *depthwise.nodes)
-    part = _Part(depthwise.source, nodes, op, excitation[1] if excitation else 0)
-    expand = conv_of(graph, depthwise.source)
-    if expand is not None and expand.is_pointwise and expand.activation is op.activation:
-        yield replace(
-            part,
-            source=expand.source,
-            nodes=(*nodes, *expand.nodes),
-            op=replace(op, in_channels=expand.in_channels),
-            has_expansion=True,
-        )
-    yield part
-
-
-def _excitation(graph: OnnxGraph, tensor: str) -> tuple[Match, int] | None:
-    """x · hard_sigmoid(W2 · relu(W1 · mean(x))), and its inner channels."""
-    product = graph.node(tensor, "Mul")
-    if product is None:
         return None
-    for x, gate in (product.input, reversed(product.input)):
-        sigmoid = hard_sigmoid_of(graph, graph.through(gate))
-        excite = conv_of(graph, sigmoid.source) if sigmoid else None
-        reduce = conv_of(graph, excite.source) if excite else None
-        pooled = mean_of(graph, reduce.source) if reduce else None
-        if not (sigmoid and excite and reduce and pooled):
-            continue
-        squeeze, size = pooled
-        if (
-            squeeze.source == graph.through(x)
-            and size is None
-            and reduce.activation is Activation.RELU
-            and excite.activation is Activation.NONE
-        ):
-            inside = (*sigmoid.nodes, *excite.nodes, *reduce.nodes, *squeeze.nodes)
-            return Match(squeeze.source, (product, *inside)), reduce.out_channels
-    return None
+    se_channels, gated = _excitation(graph, depthwise.output)
+    last = _sole_reader(graph, gated)
+    project = _conv(graph, last)
+    if project is None:
+        raise _refusal(last)
+    if not project.is_pointwise or project.activation is not Activation.NONE:
+        raise depthwise.outside_a_block()
+    n, channels, height, width = first.node.inputs[0].shape
+    op = OpConfig(
+        OpKind.MBCONV, channels, project.out_channels, height, width, depthwise.out_channels,
+        depthwise.kernel, depthwise.stride, se_channels > 0, depthwise.activation, n,
+    )  # fmt: skip
+    if se_channels != op.se_channels:
+        reason = f"squeeze-and-excitation of {se_channels} channels; known: {op.se_channels}"
+        raise _refusal(depthwise.node, reason)
+    if op.has_expansion != (depthwise is not first):
+        raise _refusal(first.node, "an expansion to as many channels as there are")
+    return op, project.output
 
 
-def _with_shapes(parts: Sequence[_Part], image: tuple[int, int, int, int]) -> list[OpConfig]:
-    """Give every op its input size, from the image on, and check what it then implies."""
-    batch_size, channels, height, width = image
-    ops = []
-    for part in parts:
-        op = replace(part.op, height_px=height, width_px=width, batch_size=batch_size)
-        if op.kind is OpKind.AVG_POOL:
-            op = replace(op, in_channels=channels, out_channels=channels)
-        elif op.kind is OpKind.CONV_1 and height == width == 1:
-            op = replace(op, kind=OpKind.CONV_2)
-        for wrong, reason in (
-            (op.in_channels != channels, f"takes {op.in_channels} channels, gets {channels}"),
-            (
-                op.kind is OpKind.LOGITS and (height, width) != (1, 1),
-                f"a fully connected layer on a {height}x{width} image",
-            ),
-            (
-                part.pool_kernel not in (None, height) or part.pool_kernel not in (None, width),
-                f"pools {part.pool_kernel} px of a {height}x{width} image",
-            ),
-            (
-                part.se_channels != op.se_channels,
-                f"squeeze-and-excitation of {part.se_channels} channels; known: {op.se_channels}",
-            ),
-            (
-                part.has_expansion != op.has_expansion,
-                "an expansion to as many channels as there are",
-            ),
-            (
-                part.has_shortcut != op.has_shortcut,
-                f"an inverted residual {'with' if part.has_shortcut else 'without'} shortcut",
-            ),
-        ):
-            if wrong:
-                raise InvalidInputError(f"{part.where}: {reason}")
-        ops.append(op)
-        channels, height, width = op.out_channels, op.out_height_px, op.out_width_px
-    return ops
+def _excitation(graph: Graph, x: Tensor) -> tuple[int, Tensor]:
+    """Inner channels and output of x · hard_sigmoid(W2 · relu(W1 · mean(x))); without, 0 and x."""
+    squeeze, *others = _readers(graph, x)
+    if not others:
+        return 0, x
+    _check_mean(squeeze)
+    gate, channels = _without_flattening(graph, squeeze.output), []
+    for activation in (Activation.RELU, Activation.NONE):
+        node = _sole_reader(graph, gate)
+        conv = _conv(graph, node)
+        if conv is None or not conv.is_pointwise or conv.activation is not activation:
+            raise _refusal(node, "not part of a known squeeze-and-excitation")
+        channels.append(conv.out_channels)
+        gate = conv.output
+    sigmoid = _sole_reader(graph, gate)
+    if sigmoid.layer != HARD_SIGMOID:
+        raise _refusal(sigmoid)
+    product = _sole_reader(graph, sigmoid.output)
+    if others != [product] or product.layer != MULTIPLY:
+        raise _refusal(others[0])
+    return channels[0], product.output

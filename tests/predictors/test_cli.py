@@ -53,11 +53,16 @@ def test_an_architecture_file_may_be_a_json_list(pnag, table_file, tmp_path):
     assert [r["arch"] for r in document["results"]] == [str(ARCHS[0]), str(ARCHS[1])]
 
 
-def test_a_network_file_is_predicted_as_its_architecture(pnag, table_file, tmp_path):
+def network_file(folder):
     rng = np.random.default_rng(0)
     graph = Workload("net", tuple(SPACE.ops(ARCHS[0]))).graph
-    network = tmp_path / "net.onnx"
-    network.write_bytes(export_onnx(graph, random_weights(graph, rng)))
+    path = folder / "net.onnx"
+    path.write_bytes(export_onnx(graph, random_weights(graph, rng)))
+    return path
+
+
+def test_a_network_file_is_predicted_as_its_architecture(pnag, table_file, tmp_path):
+    network = network_file(tmp_path)
     document, _ = pnag(
         "predict", "--latency-table", table_file, "--arch", str(ARCHS[0]), "--model", str(network)
     )
@@ -96,6 +101,7 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
     elsewhere = replace(table.device, model="another CPU")
     table.model_copy(update={"device": elsewhere}).save(tmp_path / "elsewhere.json")
     arch = ["--arch", str(ARCHS[0])]
+    model = ["--model", str(network_file(tmp_path))]
     for arguments, message in [
         ([], "say what to predict"),
         (["--arch", "1:2"], "malformed architecture"),
@@ -109,6 +115,8 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
         (["--model", str(tmp_path / "garbage.onnx")], "is not an ONNX model"),
         ([*arch, "--confidence", "1"], "confidence 1 is not between 0 and 1"),
         ([*arch, "--resolution", "300"], "outside 128-224 px"),
+        ([*model, "--resolution", "160"], "fixes an image of 224x224 px; 160 px was asked for"),
+        ([*model, "--width-mult", "1.2"], "--width-mult is for --arch"),
         ([*arch, "--latency-table", str(tmp_path / "cut.json")], "is not JSON (truncated?)"),
     ]:
         assert run(["predict", "--latency-table", table_file, *arguments, "--json"]) == 2
