@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -155,17 +156,31 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
     return document | {"values": values}
 
 
-def _stages(space: NetworkSpace, tokens: Tokens) -> dict[str, list[int]]:
-    """Blocks in each stage, which are those under one condition, and the blocks' expand ratios."""
+def _stages(space: NetworkSpace, tokens: Tokens) -> dict[str, Any]:
+    """Where the ops lie: a stage is the stretches under one condition, each room for a block.
+
+    Ops of the stem, which come before all stages; of each stage the room and the blocks in it;
+    of each block the expand ratio.
+    """
     expands: dict[int, list[int]] = {}
+    room: Counter[int] = Counter()
+    n_stem_ops = 0
     for segment in space.segments():
         ops = segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
         condition = space.positions[segment.positions[0]].active_if if segment.positions else None
         if condition:
             expands.setdefault(condition.position, [])
             expands[condition.position] += [op.mid_channels // op.in_channels for op in ops]
+            room[condition.position] += 1
+        elif not room:
+            n_stem_ops += len(ops)
     stages = list(expands.values())
-    return {"depths": [len(blocks) for blocks in stages], "expands": [*chain(*stages)]}
+    return {
+        "n_stem_ops": n_stem_ops,
+        "room": list(room.values()),
+        "depths": [len(blocks) for blocks in stages],
+        "expands": [*chain(*stages)],
+    }
 
 
 def _frontier(frontier: Frontier) -> dict[str, list[Any]]:

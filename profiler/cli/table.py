@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from profiler.tables.table import LatencyTable
 
 FORMATS = "ofa-yaml, proxyless-yaml or pnag-json"
-VERDICT_STYLES = {"stable": "green", "imported": "cyan"}  # all others call for attention
 TableArgument = Annotated[Path, typer.Argument(help="Latency table (JSON).")]
 FormatOption = Annotated[str, typer.Option("--format", help=FORMATS)]
 
@@ -199,7 +198,9 @@ def _op_rows(table: LatencyTable) -> RichTable:
     from rich.text import Text
 
     from profiler.tables.checks import kind_of
+    from profiler.tables.table import Verdict
 
+    calm = {Verdict.STABLE: "green", Verdict.IMPORTED: "cyan"}  # all others call for attention
     rows = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("op", "input", "output"):
         rows.add_column(title, no_wrap=True)
@@ -212,7 +213,7 @@ def _op_rows(table: LatencyTable) -> RichTable:
         fields = _fields(key)
         half = (entry.ci95_ms[1] - entry.ci95_ms[0]) / 2 if entry.ci95_ms else None
         verdict = f"{entry.verdict}{': ' if entry.flags else ''}{', '.join(entry.flags)}"
-        style = VERDICT_STYLES.get(entry.verdict, "yellow")
+        style = calm.get(entry.verdict, "yellow")
         shape = (fields.get(name, "") for name in ("expand", "kernel", "stride", "se", "hs"))
         rows.add_row(
             Text("" if kind == previous else kind), fields.get("input"), fields.get("output"),

@@ -44,7 +44,7 @@ HANDOVER_S = 30.0  # in which the host on a lost node dies and lets go of the de
 class Failure:
     """An error of the device, as plain values: it crosses processes."""
 
-    kind: str
+    kind: type[PnagError]
     message: str
     reason: str = ""
     transient: bool = False
@@ -52,14 +52,14 @@ class Failure:
     @classmethod
     def of(cls, error: PnagError) -> Self:
         if isinstance(error, MeasurementError):
-            return cls("measurement", str(error), error.reason, error.transient)
-        kind = "input" if isinstance(error, InvalidInputError) else "unavailable"
-        return cls(kind, str(error))
+            return cls(MeasurementError, str(error), error.reason, error.transient)
+        refused = isinstance(error, InvalidInputError)
+        return cls(InvalidInputError if refused else DeviceUnavailableError, str(error))
 
     def raise_(self) -> None:
-        if self.kind == "measurement":
+        if self.kind is MeasurementError:
             raise MeasurementError(self.message, reason=self.reason, transient=self.transient)
-        raise (InvalidInputError if self.kind == "input" else DeviceUnavailableError)(self.message)
+        raise self.kind(self.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,11 @@ function layers(choice) {
   let next = 0;
   const blocks = choice.depths.flatMap((depth, stage) =>
     Array.from({ length: depth }, (_, slot) => ({ stage: stage + 1, slot, expand: choice.expands[next++] })));
-  const firstBlock = 2; // after the first convolution and the fixed block
   return choice.ops.map((index, position) => {
-    const block = blocks[position - firstBlock];
-    const head = position >= firstBlock + blocks.length;
+    const block = blocks[position - choice.n_stem_ops];
+    const head = position >= choice.n_stem_ops + blocks.length;
     const op = REPORT.ops[index];
     const place = block ? `Stage ${block.stage}, block ${block.slot + 1}` : `${head ? "Head" : "Stem"}, ${op.name}`;
-    return { ...op, ...(block || { stage: head ? 6 : 0, expand: null }), place };
+    return { ...op, ...(block || { stage: head ? choice.depths.length + 1 : 0, expand: null }), place };
   });
 }

@@ -2,7 +2,11 @@
 
 const WIDE_PX = 760;
 const KERNEL_COLOURS = { 3: "k3", 5: "k5", 7: "k7" };
-const STAGE_NAMES = ["Stem", "Stage 1", "Stage 2", "Stage 3", "Stage 4", "Stage 5", "Head"];
+
+/** Stage 0 is the stem; after the last comes the head. */
+const stageName = (stage, choice) => (stage === 0 ? "Stem" : isHead(stage, choice) ? "Head" : `Stage ${stage}`);
+
+const isHead = (stage, choice) => stage > choice.depths.length;
 
 const fillOf = (layer) => (layer.expand ? `var(--${KERNEL_COLOURS[layer.kernel]})` : "var(--fixed)");
 
@@ -12,10 +16,10 @@ const widthOf = (layer) => layer.mid || layer.output[2];
 function slotsOf(choice) {
   const slots = [];
   for (const layer of layers(choice)) {
-    const depth = layer.stage >= 1 && layer.stage <= 5 ? choice.depths[layer.stage - 1] : null;
+    const depth = choice.depths[layer.stage - 1];
     slots.push({ stage: layer.stage, layer });
-    if (depth !== null && layer.slot === depth - 1) {
-      for (let empty = depth; empty < 4; empty += 1) slots.push({ stage: layer.stage, layer: null });
+    if (layer.slot === depth - 1) {
+      for (let empty = depth; empty < choice.room[layer.stage - 1]; empty += 1) slots.push({ stage: layer.stage, layer: null });
     }
   }
   return slots;
@@ -39,21 +43,21 @@ function drawPicture(choice) {
     return;
   }
   const width = Math.max(box.clientWidth, 280);
-  const slots = slotsOf(choice);
   const summary = choice.depths.map((depth, stage) => {
     const own = layers(choice).filter((layer) => layer.stage === stage + 1);
     return `stage ${stage + 1}: ${depth} blocks, kernels ${own.map((l) => l.kernel).join(" ")}, expand ratios ${own.map((l) => l.expand).join(" ")}`;
   });
-  const drawing = (width >= WIDE_PX ? wideDrawing : narrowDrawing)(slots, width);
+  const drawing = (width >= WIDE_PX ? wideDrawing : narrowDrawing)(choice, width);
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", `Architecture; ${summary.join("; ")}. Costs are in the table below.`);
   box.replaceChildren(drawing);
 }
 
 /** Left to right, as data flows. */
-function wideDrawing(slots, width) {
+function wideDrawing(choice, width) {
+  const slots = slotsOf(choice);
   const [top, up, middle, down, gap] = [54, 130, 40, 84, 14];
-  const step = (width - 6 * gap) / slots.length;
+  const step = (width - (choice.depths.length + 1) * gap) / slots.length;
   const svg = svgElement("svg", { viewBox: `0 0 ${width} ${top + up + middle + down + 18}` });
   const base = top + up;
   let x = 0, stage = 0, begin = 0;
@@ -81,32 +85,32 @@ function wideDrawing(slots, width) {
       svg.append(svgElement("rect", { ...bar, y: base - 22, height: 21, fill: "none", stroke: "var(--line)", "stroke-dasharray": "3 3" }));
     }
     x += step;
-    if (last) svg.append(...stageLabel(slots, slot.stage, begin, x));
+    if (last) svg.append(...stageLabel(choice, slot.stage, begin, x));
   });
   svg.append(svgElement("text", { x: 0, y: base + middle + down + 14, class: "faint" }, "↑ channels   ↓ ms"));
   return svg;
 }
 
-function stageLabel(slots, stage, begin, end) {
-  const own = slots.filter((slot) => slot.stage === stage && slot.layer).map((slot) => slot.layer);
+function stageLabel(choice, stage, begin, end) {
+  const own = layers(choice).filter((layer) => layer.stage === stage);
   const output = own[own.length - 1].output;
-  const detail = stage === 6 ? `${output[2]} classes` : `${output[0]} px, ${output[2]} ch`;
+  const detail = isHead(stage, choice) ? `${output[2]} classes` : `${output[0]} px, ${output[2]} ch`;
   return [
     svgElement("line", { x1: begin + 1.5, x2: end - 1.5, y1: 34, y2: 34, stroke: "var(--line)", "stroke-width": 2 }),
-    svgElement("text", { x: begin + 1.5, y: 12, class: "strong" }, STAGE_NAMES[stage]),
+    svgElement("text", { x: begin + 1.5, y: 12, class: "strong" }, stageName(stage, choice)),
     svgElement("text", { x: begin + 1.5, y: 26, class: "faint" }, detail),
   ];
 }
 
 /** Top to bottom, for narrow screens. */
-function narrowDrawing(slots, width) {
+function narrowDrawing(choice, width) {
   const [row, label] = [18, 48];
   const half = (width - label) / 2;
   const rows = [];
   let stage = -1;
-  for (const slot of slots) {
-    if (slot.stage !== stage) { stage = slot.stage; rows.push({ heading: stage }); }
-    if (slot.layer) rows.push(slot);
+  for (const layer of layers(choice)) {
+    if (layer.stage !== stage) { stage = layer.stage; rows.push({ heading: stage }); }
+    rows.push({ layer });
   }
   const svg = svgElement("svg", { viewBox: `0 0 ${width} ${rows.length * row + 22}` });
   svg.append(svgElement("text", { x: 0, y: 12, class: "faint" }, "← channels"));
@@ -114,7 +118,7 @@ function narrowDrawing(slots, width) {
   rows.forEach((one, index) => {
     const y = 20 + index * row;
     if (one.heading !== undefined) {
-      const [line, name, detail] = stageLabel(slots, one.heading, 0, width);
+      const [line, name, detail] = stageLabel(choice, one.heading, 0, width);
       for (const part of [name, detail]) { part.setAttribute("y", y + 13); svg.append(part); }
       detail.setAttribute("x", width - 2);
       detail.setAttribute("text-anchor", "end");

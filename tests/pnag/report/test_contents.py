@@ -93,6 +93,8 @@ def test_the_cost_of_the_ops_adds_up_to_the_prediction(contents, data):
         parts = sum(data["ops"][index]["added_ms"] for index in choice["ops"])
         assert parts + data["intercept_ms"] == pytest.approx(choice["latency_ms"], rel=1e-4)
         assert choice["madds"] == SPACE.madds(arch)
+        assert (choice["n_stem_ops"], choice["room"]) == (2, [4] * 5)
+        assert tuple(choice["depths"]) == arch.depths
     by_key = {op["key"]: op["latency_ms"] for op in data["ops"]}
     assert by_key == pytest.approx({k: e.latency_ms for k, e in table.ops.items()}, rel=1e-5)
 

@@ -108,6 +108,8 @@ def test_the_slider_moves_by_keyboard_and_everything_follows(page, data):
             assert f"stage {stage}: {depth} blocks" in picture
         blocks = page.locator("#picture svg text", has_text=re.compile("^k[357]$"))
         assert blocks.count() == sum(choice["depths"])
+        empty = page.locator("#picture svg rect[stroke-dasharray]")
+        assert empty.count() == 5 * 4 - blocks.count()
         rows = page.locator("#cost tbody tr")
         assert rows.count() == len(choice["ops"]) + 1  # and the constant of the calibration
         seen.add(picture)
