@@ -61,7 +61,12 @@ def read_onnx(
         return graph_of(model, batch_size=batch_size, resolution_px=resolution_px, shapes=shapes)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    except (TypeError, ValueError, LookupError) as error:  # of a file that is damaged inside
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+    ) as error:  # of a file that is damaged inside
         raise InvalidInputError(f"{path} is not a sound ONNX model: {error}") from None
 
 

@@ -132,6 +132,7 @@ def _(op: Operator) -> None:
     weight = op.constant(1) if op.get("transB", 0) else op.constant(1).T
     weight = weight * np.float32(op.get("alpha", 1.0))
     op.require(not op.get("transA", 0), "a transposed first input")
+    op.require(op.shape()[1:] == weight.shape[1:], f"{op.shape()} times {weight.shape[::-1]}")
     bias = {}
     if op.has(2):
         shift = op.constant(2) * np.float32(op.get("beta", 1.0))
@@ -144,6 +145,7 @@ def _(op: Operator) -> None:
 def _(op: Operator) -> None:
     if op.is_constant(1) and op.constant(1).ndim == 2:
         weight = op.constant(1).T
+        op.require(op.shape()[-1:] == weight.shape[1:], f"{op.shape()} times {weight.shape[::-1]}")
         op.make(layers.Linear(len(weight), bias=False), op.x(), weight=weight)
     else:
         op.make(layers.MatMul(), op.x(0), op.x(1))
@@ -490,7 +492,7 @@ def _axis(op: Operator, default: int) -> int:
 def _window(op: Operator, kernel: Sequence[int]) -> tuple[Shape, Shape, Shape]:
     """Strides, padding and dilations of a layer that slides a window."""
     rank = len(kernel)
-    op.require(len(op.shape()) == rank + 2, f"a window of {rank} axes in {op.shape()}")
+    op.require(0 < rank == len(op.shape()) - 2, f"a window of {rank} axes in {op.shape()}")
     strides = tuple(op.get("strides", [1] * rank))
     dilations = tuple(op.get("dilations", [1] * rank))
     padding = tuple(op.get("pads", [0] * 2 * rank))

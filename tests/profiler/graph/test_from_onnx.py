@@ -308,6 +308,9 @@ def test_all_that_is_not_understood_is_named():
         (node("PRelu", "s"), {"s": constant((1, 1, 8))}, "prelu': slopes of shape"),
         (node("Cast", to=TensorProto.FLOAT16), {}, "cast': float32 as float16"),
         (node("Conv", "w"), {"w": constant((2, 3, 1, 1))}, "conv': 4 channels"),
+        (node("Conv", "w"), {"w": constant((3, 4))}, "conv': a window of 0 axes in"),
+        (node("MatMul", "w"), {"w": constant((9, 5))}, r"matmul': \(2, 4, 6, 8\) times \(9, 5\)"),
+        (node("Gemm", "w"), {"w": constant((8, 5))}, r"gemm': \(2, 4, 6, 8\) times \(8, 5\)"),
     ],
     ids=str,
 )  # fmt: skip
@@ -316,6 +319,14 @@ def test_forms_of_known_operators_that_are_not_understood(one, initializers, rea
         InvalidInputError, match=f"^{one.op_type} '?{reason}".replace("'?", "'?", 1)
     ):
         graph_of(model_of([one], opset=20, **initializers))
+
+
+def test_a_stride_of_0_is_of_a_damaged_file(tmp_path):
+    model = model_of([node("Conv", "w", strides=[0, 1])], w=constant((3, 4, 1, 1)))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInputError, match="not a sound ONNX model"):
+        read_onnx(path)
 
 
 def test_old_files_are_refused_by_their_opset():

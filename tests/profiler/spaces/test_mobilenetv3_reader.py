@@ -154,6 +154,7 @@ def test_a_pooling_of_the_whole_image_is_global_and_a_smaller_one_is_not():
     pool.attribute.append(helper.make_attribute("kernel_shape", [4, 4]))
     assert split_model(model) == ops
     pool.attribute[0].ints[:] = [2, 2]
+    pool.attribute.append(helper.make_attribute("strides", [3, 3]))
     with pytest.raises(InvalidInputError, match="pools 2 px of a 4x4 image"):
         split_model(model)
 
@@ -417,3 +418,38 @@ def test_an_image_of_another_size_than_asked_for_is_refused():
     reason = "the file fixes an image of 32x32 px; 64 px was asked for"
     with pytest.raises(InvalidInputError, match=reason):
         split_model(written(network_ops()), resolution_px=64)
+
+
+class Head(nn.Module):
+    """A network whose pooling and classifier are written as `form` says."""
+
+    def __init__(self, network, form):
+        super().__init__()
+        self.network, self.form = network, form
+
+    def forward(self, x):
+        *body, _, mix, classifier = self.network.op_modules()
+        for module in body:
+            x = module(x)
+        linear = classifier.linear
+        match self.form:
+            case "mean, product and sum":
+                mixed = mix(x.mean([2, 3], keepdim=True))
+                return mixed.flatten(1) @ linear.weight.T + linear.bias
+            case "mean without axes, view":
+                mixed = mix(x.mean([2, 3])[:, :, None, None])
+                return linear(mixed.view(mixed.size(0), -1))
+            case "pool of the image's size, squeezed":
+                return linear(mix(nn.functional.avg_pool2d(x, 4)).squeeze(3).squeeze(2))
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["mean, product and sum", "mean without axes, view", "pool of the image's size, squeezed"],
+)
+@pytest.mark.parametrize("axes", [None, {"x": {0: "n"}}], ids=["batch of 1", "open batch"])
+def test_pooling_and_classifier_are_read_in_several_forms(form, axes):
+    ops = network_ops()
+    head = Head(randomise_(Network(ops), seed=0), form)
+    model = torch_export(head, ops, opset_version=17, input_names=["x"], dynamic_axes=axes)
+    assert split_model(model) == ops
