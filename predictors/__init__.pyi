@@ -15,5 +15,9 @@ from predictors.latency.lookup import calibrated as calibrated
 from predictors.latency.lookup import cost_from_table as cost_from_table
 from predictors.latency.networks import LatencyPredictor as LatencyPredictor
 from predictors.latency.networks import Prediction as Prediction
+from predictors.latency.regression import OpRegression as OpRegression
+from predictors.latency.regression import fit_regression as fit_regression
+from predictors.latency.regression_file import load_regression as load_regression
+from predictors.latency.regression_file import save_regression as save_regression
 from predictors.tabular import TabularAccuracy as TabularAccuracy
 from predictors.tabular import TabularCost as TabularCost
