@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
 from pnag.generate import DEFAULT_SHORTLIST
 from pnag.learning.settings import TrainSettings
-from pnag.plots import curves_plot, histogram_plot
+from pnag.plots import MARKERS, histogram_plot, new_figure, save_figure
 from pnag.runs.run import Run, train_run
 from pnag.search.archive import Archive
+from predictors.base import Floats
 
 N_EVALUATIONS = 16_000
 QUICK: dict[str, Any] = {"rounds": 2, "evaluator_steps": 20, "generator_steps": 10}
@@ -126,10 +127,10 @@ def plot(
     paths = [folder / "frontiers.svg", folder / "frontiers.png"]
     percent = {"best known": 100 * best_known.top1}
     percent |= {name: 100 * top1 for name, top1 in medians.items()}
-    curves_plot(paths, landscape.budgets, percent, ("budget (ms)", "top-1 (%)"))
+    _curves(paths, landscape.budgets, percent, "top-1 (%)")
     paths = [folder / "regret.svg", folder / "regret.png"]
-    labels = ("budget (ms)", "below the best known (points)")
-    curves_plot(paths, landscape.budgets, gaps, labels, linear_below=0.01)
+    label = "below the best known (points)"
+    _curves(paths, landscape.budgets, gaps, label, linear_below=0.01)
     if not rows["PNAG"]:
         return
     latencies = np.array(rows["PNAG"][0]["latencies_ms"]).reshape(2, -1)
@@ -142,6 +143,31 @@ def plot(
         | {"uniform samples": landscape.problem.cost(uniform)},
         budgets,
     )
+
+
+def _curves(
+    paths: Sequence[Path],
+    budgets_ms: Floats,
+    curves: Mapping[str, Floats],
+    label: str,
+    *,
+    linear_below: float | None = None,
+) -> None:
+    """Named curves over the same [n] budgets.
+
+    With `linear_below` y is logarithmic down to there, and linear from there to zero.
+    """
+    figure = new_figure()
+    axes = figure.subplots()
+    for marker, (name, y) in zip(MARKERS, curves.items(), strict=False):
+        axes.plot(budgets_ms, y, marker=marker, markersize=4, linewidth=1, label=name)
+    if linear_below is not None:
+        axes.set_yscale("symlog", linthresh=linear_below)
+        axes.set_ylim(bottom=0)
+    axes.set(xlabel="budget (ms)", ylabel=label)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, paths)
 
 
 if __name__ == "__main__":

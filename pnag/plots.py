@@ -1,4 +1,4 @@
-"""Plots: the one module that draws, so that all figures look alike."""
+"""Plots: one look for all figures, those of the benchmarks too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frontier_plot(
     `points` are named networks without a line. One file per path; its suffix (svg, png)
     gives the format.
     """
-    figure = _figure()
+    figure = new_figure()
     axes = figure.subplots()
     if cloud is not None:
         axes.scatter(
@@ -57,7 +57,7 @@ def networks_plot(
     paths: Sequence[Path], names: Sequence[str], latency_ms: Floats, top1: Floats, *, title: str
 ) -> None:
     """[n] single networks with their names beside them."""
-    figure = _figure()
+    figure = new_figure()
     axes = figure.subplots()
     axes.scatter(latency_ms, 100 * top1, s=16)
     for name, x, y in zip(names, latency_ms, 100 * top1, strict=True):
@@ -68,36 +68,11 @@ def networks_plot(
     save_figure(figure, paths)
 
 
-def curves_plot(
-    paths: Sequence[Path],
-    x: Floats,
-    curves: Mapping[str, Floats],
-    labels: tuple[str, str],
-    *,
-    linear_below: float | None = None,
-) -> None:
-    """Named curves over the same [n] x; `labels` name the axes.
-
-    With `linear_below` y is logarithmic down to there, and linear from there to zero.
-    """
-    figure = _figure()
-    axes = figure.subplots()
-    for marker, (name, y) in zip(MARKERS, curves.items(), strict=False):
-        axes.plot(x, y, marker=marker, markersize=4, linewidth=1, label=name)
-    if linear_below is not None:
-        axes.set_yscale("symlog", linthresh=linear_below)
-        axes.set_ylim(bottom=0)
-    axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_figure(figure, paths)
-
-
 def histogram_plot(
     paths: Sequence[Path], latencies_ms: Mapping[str, Floats], budgets_ms: Sequence[float]
 ) -> None:
     """Latencies of named sets of architectures in the same bins, with budgets as vertical lines."""
-    figure = _figure()
+    figure = new_figure()
     axes = figure.subplots()
     every = [latency for values in latencies_ms.values() for latency in values]
     limits = (min(every), max(every))
@@ -115,7 +90,7 @@ def errors_plot(
     paths: Sequence[Path], groups: Mapping[str, Errors], *, band_pct: float | None = None
 ) -> None:
     """Relative errors of predictions, in percent, over a conformal band of ± `band_pct`."""
-    figure = _figure()
+    figure = new_figure()
     axes = figure.subplots()
     if band_pct is not None:
         axes.axhspan(-band_pct, band_pct, color="C0", alpha=0.12, label="95 % interval")
@@ -153,7 +128,7 @@ class NoiseTrace:
 
 def noise_plot(paths: Sequence[Path], traces: Sequence[NoiseTrace]) -> None:
     """Samples in order of time, one panel an op, each relative to the latency reported."""
-    figure = _figure(height_in=1.1 + 1.5 * len(traces))
+    figure = new_figure(height_in=1.1 + 1.5 * len(traces))
     panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
     for axes, trace in zip(panels, traces, strict=True):
         axes.plot(
@@ -180,7 +155,7 @@ def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
             figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
 
 
-def _figure(height_in: float = 4.2) -> Figure:
+def new_figure(height_in: float = 4.2) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(6.4, height_in), dpi=150, layout="constrained")
