@@ -26,7 +26,7 @@ from profiler.spaces.mobilenetv3 import (
     MobileNetV3Space,
 )
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, make_divisible
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, make_divisible
 
 State = dict[str, Tensor]
 
@@ -120,7 +120,7 @@ class ElasticSqueezeExcite(nn.Module):
 
 
 def _activation(op: OpConfig) -> nn.Module:
-    return nn.Hardswish() if op.activation is Activation.HARD_SWISH else nn.ReLU()
+    return nn.Hardswish() if op.activation is OpActivation.HARD_SWISH else nn.ReLU()
 
 
 class ElasticInvertedResidual(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
 # XNNPACK unrolls depthwise kernels up to 25 taps; larger ones take a path many times slower
 LARGEST_UNROLLED_KERNEL = 5
@@ -75,7 +75,7 @@ def work(op: OpConfig, channel_block: int) -> Floats:
             pass
         case _:
             amounts["pointwise_madds"] = area_out * in_channels * out
-    amounts["hard_swish_elements"] = activated * (op.activation is Activation.HARD_SWISH)
+    amounts["hard_swish_elements"] = activated * (op.activation is OpActivation.HARD_SWISH)
     per_batch = np.array([amounts[term] for term in WORK_TERMS]) * op.batch_size
     per_batch[WORK_TERMS.index("overhead")] = 1
     per_batch[WORK_TERMS.index("parameters")] = op.params

@@ -30,7 +30,7 @@ from predictors.base import Floats
 from predictors.cost import LongestCost, NetworkCost, OpSum
 from predictors.intervals import conformal_quantiles
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 from profiler.tables.table import Calibration
@@ -57,7 +57,7 @@ def launch_terms(op: OpConfig) -> Terms:
     return {
         "block": 1.0,
         "excitation": float(op.se),
-        "hard_swish": float(op.activation is Activation.HARD_SWISH),
+        "hard_swish": float(op.activation is OpActivation.HARD_SWISH),
     }
 
 
@@ -68,7 +68,7 @@ def compute_terms(op: OpConfig, *, per_site: bool) -> Terms:
     in_px, out_px = op.height_px * op.width_px, op.out_height_px * op.out_width_px
     if op.kind is not OpKind.MBCONV or not op.has_expansion:
         return {f"{op.kind} pixels": n * in_px}
-    hard_swish = op.activation is Activation.HARD_SWISH
+    hard_swish = op.activation is OpActivation.HARD_SWISH
     shared = {
         "block": 1.0,
         "excitation": float(op.se),

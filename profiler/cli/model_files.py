@@ -47,7 +47,7 @@ def model_request(
     from profiler.devices.registry import backend_of
     from profiler.measuring.model_files import ModelRequest
     from profiler.measuring.protocol import protocol_of
-    from profiler.models.inputs import parse_shape, read_arrays
+    from profiler.models.inputs import parse_shape, read_npz
 
     if not model:
         raise InvalidInputError("--shape and --input are for a --model")
@@ -61,7 +61,7 @@ def model_request(
     return ModelRequest(
         device[0], model, threads,
         shapes=dict(map(parse_shape, shape or [])),
-        arrays=read_arrays(arrays) if arrays else {},
+        arrays=read_npz(arrays) if arrays else {},
         protocol=protocol_of(backend_of(device[0]), quick=quick),
         **settings,
     )  # fmt: skip

@@ -161,7 +161,7 @@ def draw_values(one: ModelInput, shape: tuple[int, ...], *, seed: int) -> NDArra
     return normal.astype(one.element)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of an .npz file; nothing in it is unpickled.
 
     Raises:

@@ -16,7 +16,7 @@ import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind, make_divisible
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind, make_divisible
 from profiler.spaces.networks import Segment, distinct_ops, network_ops
 
 N_STAGES = 5
@@ -275,7 +275,7 @@ class MobileNetV3Space:
         return OpConfig(
             OpKind.MBCONV, in_channels, channels[stage + 1], size, size,
             make_divisible(in_channels * expand), kernel, stride, backbone.stage_se[stage],
-            Activation.HARD_SWISH if hard_swish else Activation.RELU, batch_size,
+            OpActivation.HARD_SWISH if hard_swish else OpActivation.RELU, batch_size,
         )  # fmt: skip
 
     def stem_ops(self, *, batch_size: int = 1) -> list[OpConfig]:
@@ -283,10 +283,10 @@ class MobileNetV3Space:
         stem, size = self._scaled(self.backbone.stem_channels), self._stage_input_px[0]
         conv = OpConfig(
             OpKind.CONV, 3, stem, self.resolution_px, self.resolution_px, 0, 3,
-            self.backbone.stem_stride, False, Activation.HARD_SWISH, batch_size,
+            self.backbone.stem_stride, False, OpActivation.HARD_SWISH, batch_size,
         )  # fmt: skip
         block = OpConfig(
-            OpKind.MBCONV, stem, stem, size, size, stem, 3, 1, False, Activation.RELU, batch_size
+            OpKind.MBCONV, stem, stem, size, size, stem, 3, 1, False, OpActivation.RELU, batch_size
         )
         return [conv, block]
 
@@ -296,7 +296,7 @@ class MobileNetV3Space:
         last = self._scaled(backbone.stage_channels[-1])
         expanded = self._scaled(backbone.final_expand_channels)
         mixed = self._scaled(backbone.last_channels)
-        hs = Activation.HARD_SWISH
+        hs = OpActivation.HARD_SWISH
         return [
             OpConfig(
                 OpKind.CONV_1, last, expanded, size, size, activation=hs, batch_size=batch_size

@@ -34,7 +34,7 @@ class OpKind(StrEnum):
     LOGITS = "Logits"  # fully connected classifier
 
 
-class Activation(StrEnum):
+class OpActivation(StrEnum):
     NONE = "none"
     RELU = "relu"
     HARD_SWISH = "hard_swish"
@@ -69,7 +69,7 @@ class OpConfig:
     kernel: int = 1
     stride: int = 1
     se: bool = False
-    activation: Activation = Activation.NONE
+    activation: OpActivation = OpActivation.NONE
     batch_size: int = 1
 
     @property
@@ -120,7 +120,7 @@ class OpConfig:
         return (
             f"{head}-expand:{self.mid_channels}-kernel:{self.kernel}-stride:{self.stride}"
             f"-idskip:{int(self.has_shortcut)}-se:{int(self.se)}"
-            f"-hs:{int(self.activation is Activation.HARD_SWISH)}"
+            f"-hs:{int(self.activation is OpActivation.HARD_SWISH)}"
         )
 
     @property
@@ -200,11 +200,11 @@ def _inverted_residual(builder: GraphBuilder, op: OpConfig, x: Tensor) -> Tensor
 
 def _activated(builder: GraphBuilder, op: OpConfig, name: str, x: Tensor) -> Tensor:
     match op.activation:
-        case Activation.NONE:
+        case OpActivation.NONE:
             return x
-        case Activation.RELU:
+        case OpActivation.RELU:
             return builder.add(name, layers.Activation(Function.RELU), x)
-        case Activation.HARD_SWISH:
+        case OpActivation.HARD_SWISH:
             return builder.add(name, layers.Activation(Function.HARD_SWISH), x)
 
 
@@ -228,13 +228,13 @@ def parse_key(key: str, *, batch_size: int = 1) -> OpConfig:
         raise InvalidInputError(f"not an op key: {key!r}")
     kind = OpKind(match["kind"])
     stride, kernel, mid = int(match["s"] or 1), int(match["k"] or 1), int(match["mid"] or 0)
-    activation = Activation.HARD_SWISH
+    activation = OpActivation.HARD_SWISH
     if kind is OpKind.CONV:
         stride, kernel = (1 if match["h"] == match["oh"] else 2), 3
     elif kind in (OpKind.AVG_POOL, OpKind.LOGITS):
-        activation = Activation.NONE
+        activation = OpActivation.NONE
     elif kind is OpKind.MBCONV and match["hs"] == "0":
-        activation = Activation.RELU
+        activation = OpActivation.RELU
     op = OpConfig(
         kind, int(match["cin"]), int(match["cout"]), int(match["h"]), int(match["w"]),
         mid, kernel, stride, match["se"] == "1", activation, batch_size,

@@ -26,13 +26,13 @@ from profiler.graph.layers import (
     Operation,
     Statistic,
 )
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
 KNOWN_LAYERS = (Convolution, layers.BatchNorm, Linear, layers.Clip, Constant, layers.Reshape)
 KNOWN_FUNCTIONS = (Function.RELU, Function.RELU6, Function.HARD_SIGMOID, Function.HARD_SWISH)
-ACTIVATIONS: dict[Layer, Activation] = {
-    layers.Activation(Function.RELU): Activation.RELU,
-    layers.Activation(Function.HARD_SWISH): Activation.HARD_SWISH,
+ACTIVATIONS: dict[Layer, OpActivation] = {
+    layers.Activation(Function.RELU): OpActivation.RELU,
+    layers.Activation(Function.HARD_SWISH): OpActivation.HARD_SWISH,
 }
 HARD_SIGMOID = layers.Activation(Function.HARD_SIGMOID)
 ADD, MULTIPLY = Elementwise(Operation.ADD), Elementwise(Operation.MULTIPLY)
@@ -145,11 +145,11 @@ def _is_flattening(node: Node) -> bool:
     )
 
 
-def _activated(graph: Graph, y: Tensor) -> tuple[Activation, Tensor]:
+def _activated(graph: Graph, y: Tensor) -> tuple[OpActivation, Tensor]:
     """The activation that alone reads `y`, if any, and its output."""
     node = graph.only_reader(y)
     activation = ACTIVATIONS.get(node.layer) if node else None
-    return (activation, node.output) if node and activation else (Activation.NONE, y)
+    return (activation, node.output) if node and activation else (OpActivation.NONE, y)
 
 
 class _Conv(NamedTuple):
@@ -160,7 +160,7 @@ class _Conv(NamedTuple):
     kernel: int
     stride: int
     groups: int
-    activation: Activation
+    activation: OpActivation
     output: Tensor
 
     @property
@@ -302,7 +302,7 @@ def _block(graph: Graph, first: _Conv) -> tuple[OpConfig, Tensor] | None:
     project = _conv(graph, last)
     if project is None:
         raise _refusal(last)
-    if not project.is_pointwise or project.activation is not Activation.NONE:
+    if not project.is_pointwise or project.activation is not OpActivation.NONE:
         raise depthwise.outside_a_block()
     n, channels, height, width = first.node.inputs[0].shape
     op = OpConfig(
@@ -324,7 +324,7 @@ def _excitation(graph: Graph, x: Tensor) -> tuple[int, Tensor]:
         return 0, x
     _check_mean(squeeze)
     gate, channels = _without_flattening(graph, squeeze.output), []
-    for activation in (Activation.RELU, Activation.NONE):
+    for activation in (OpActivation.RELU, OpActivation.NONE):
         node = _sole_reader(graph, gate)
         conv = _conv(graph, node)
         if conv is None or not conv.is_pointwise or conv.activation is not activation:

@@ -19,7 +19,7 @@ from predictors.latency.launches import (
 )
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
 SPACE = MobileNetV3Space(resolution_px=160)
 # ms per amount, in the order of magnitude of the published 2080 Ti latencies at batch 1 and 32
@@ -122,7 +122,7 @@ def test_depths_decide_launches_and_expands_only_work():
 
 
 def test_a_kernel_pays_for_whole_warps_of_32_pixels():
-    op = OpConfig(OpKind.MBCONV, 16, 24, 5, 5, 96, 3, 1, False, Activation.RELU, 2)
+    op = OpConfig(OpKind.MBCONV, 16, 24, 5, 5, 96, 3, 1, False, OpActivation.RELU, 2)
     terms = compute_terms(op, per_site=False)
     assert terms["expand madds"] == 2 * 25 * 16 * 96
     assert terms["expand warps"] == 2 * 32 * 16 * 96

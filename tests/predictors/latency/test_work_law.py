@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from predictors.latency.features import WORK_TERMS, work
 from predictors.latency.work_law import fit_work_law
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 from tests.predictors.synthetic import law_ms
 
 
 def test_work_of_a_block_by_hand():
     block = OpConfig(
-        OpKind.MBCONV, 24, 40, 56, 56, 72, 5, 2, True, Activation.HARD_SWISH, batch_size=2
+        OpKind.MBCONV, 24, 40, 56, 56, 72, 5, 2, True, OpActivation.HARD_SWISH, batch_size=2
     )
     amounts = dict(zip(WORK_TERMS, work(block, 16), strict=True))
     # in blocks of 16 channels: 24 -> 32, 72 -> 80, 40 -> 48; per image

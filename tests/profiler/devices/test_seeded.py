@@ -14,9 +14,9 @@ from profiler.graph.folding import fold
 from profiler.graph.litert import Model
 from profiler.graph.to_tflite import PRECISIONS
 from profiler.graph.weights import random_weights
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
-BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH, batch_size=2)
+BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, OpActivation.HARD_SWISH, batch_size=2)
 WORKLOAD = Workload(BLOCK.key, (BLOCK,))
 
 

@@ -15,10 +15,10 @@ from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
 OPS = MobileNetV3Space(resolution_px=160).distinct_ops()
-BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, Activation.HARD_SWISH)
+BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 9, 9, 48, 5, 2, True, OpActivation.HARD_SWISH)
 
 
 def natural_images(n, size_px, seed):
@@ -74,7 +74,7 @@ def normalised_network(ops, images):
 
 def test_an_int8_network_ranks_classes_as_float32_does():
     """A shallow one: noise of int8 drowns what little of an image a deep random network keeps."""
-    relu, hs = Activation.RELU, Activation.HARD_SWISH
+    relu, hs = OpActivation.RELU, OpActivation.HARD_SWISH
     ops = [
         OpConfig(OpKind.CONV, 3, 16, 32, 32, 0, 3, 2, activation=hs),
         OpConfig(OpKind.MBCONV, 16, 16, 16, 16, 16, 3, 1, False, relu),
@@ -168,7 +168,7 @@ def test_zero_channels_and_large_biases_stay_in_range():
 
 def test_a_hard_swish_of_a_wide_input_stays_delegated():
     """The gate is 6 wide, its input 6,000: XNNPACK adds only scales less than 2^8 apart."""
-    op = OpConfig(OpKind.CONV_2, 8, 8, 1, 1, activation=Activation.HARD_SWISH)
+    op = OpConfig(OpKind.CONV_2, 8, 8, 1, 1, activation=OpActivation.HARD_SWISH)
     weights = {"conv.weight": np.eye(8, dtype=np.float32)[:, :, None, None]}
     images = np.linspace(-3000, 3000, 64, dtype=np.float32).reshape(8, 1, 1, 8)
     int8 = Model(export_tflite(op.graph, weights, precision="int8", calibration_images=images))

@@ -9,7 +9,7 @@ from profiler.models.inputs import (
     draw_values,
     given_values,
     parse_shape,
-    read_arrays,
+    read_npz,
     resolve_shapes,
 )
 
@@ -127,7 +127,7 @@ def test_an_array_of_another_type_is_refused():
 
 def test_arrays_come_back_from_a_file(tmp_path):
     np.savez(tmp_path / "in.npz", x=np.arange(3), y=np.ones((2, 2), np.float16))
-    arrays = read_arrays(tmp_path / "in.npz")
+    arrays = read_npz(tmp_path / "in.npz")
     assert arrays["x"].tolist() == [0, 1, 2]
     assert arrays["y"].dtype == np.float16
 
@@ -140,6 +140,6 @@ def test_files_that_are_no_plain_arrays_are_refused_in_one_line(tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:700])
     for name in ("one.npy", "pickled.npz", "text.npz", "cut.npz", "none.npz"):
         with pytest.raises(InvalidInputError) as error:
-            read_arrays(tmp_path / name)
+            read_npz(tmp_path / name)
         assert name in str(error.value)
         assert "\n" not in str(error.value)

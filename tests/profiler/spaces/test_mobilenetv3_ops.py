@@ -6,7 +6,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.to_torch import GraphModule
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from profiler.spaces.mobilenetv3_ops import (
-    Activation,
+    OpActivation,
     OpConfig,
     OpKind,
     make_divisible,
@@ -25,7 +25,7 @@ def test_make_divisible_is_a_multiple_of_8_and_never_loses_more_than_10_percent(
 
 def test_madds_and_params_of_one_block_by_hand():
     # 56x56x24 -> 28x28x40, 72 mid channels, 5x5, stride 2, SE with 24 inner channels
-    op = OpConfig(OpKind.MBCONV, 24, 40, 56, 56, 72, 5, 2, True, Activation.RELU)
+    op = OpConfig(OpKind.MBCONV, 24, 40, 56, 56, 72, 5, 2, True, OpActivation.RELU)
     assert op.madds == 56 * 56 * 24 * 72 + 28 * 28 * 25 * 72 + 2 * 72 * 24 + 28 * 28 * 72 * 40
     assert op.params == (24 * 72 + 144) + (25 * 72 + 144) + (72 * 24 + 24 + 24 * 72 + 72) + (
         72 * 40 + 80

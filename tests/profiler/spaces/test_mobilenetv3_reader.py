@@ -22,7 +22,7 @@ from profiler.graph.to_torch import randomise_
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 from profiler.spaces.mobilenetv3_reader import read_onnx_ops, split_graph
 
 SMALL = MobileNetV3Space("mbv3-cifar", 1.0, 32)
@@ -133,10 +133,10 @@ def test_activations_written_as_arithmetic_are_read(form):
 
 def test_other_networks_of_the_same_kinds_are_read():
     """Not of the space: other widths, a plain convolution in the middle, no feature mixing."""
-    relu, swish = Activation.RELU, Activation.HARD_SWISH
+    relu, swish = OpActivation.RELU, OpActivation.HARD_SWISH
     ops = [
         OpConfig(OpKind.CONV, 3, 8, 40, 48, kernel=3, stride=2, activation=relu),
-        OpConfig(OpKind.CONV, 8, 12, 20, 24, kernel=5, stride=1, activation=Activation.NONE),
+        OpConfig(OpKind.CONV, 8, 12, 20, 24, kernel=5, stride=1, activation=OpActivation.NONE),
         OpConfig(OpKind.MBCONV, 12, 12, 20, 24, 12, 3, 2, True, relu),
         OpConfig(OpKind.MBCONV, 12, 12, 10, 12, 30, 7, 1, False, swish),
         OpConfig(OpKind.CONV_1, 12, 20, 10, 12, activation=relu),
@@ -232,7 +232,7 @@ def test_an_even_kernel_is_refused():
 
 
 def test_a_missing_shortcut_and_another_excitation_are_refused():
-    block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, True, Activation.RELU)
+    block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, True, OpActivation.RELU)
     model = written([block])
     add = model.graph.node.pop()
     model.graph.node[-1].output[0] = add.output[0]
@@ -377,7 +377,7 @@ def test_automatic_padding_is_read(auto_pad):
 @pytest.mark.parametrize("at", ["conv.depth_conv.act", "conv.inverted_bottleneck.act"])
 def test_an_unknown_activation_in_a_block_with_a_shortcut_is_what_is_named(at):
     """Not the addition, which is as it should be."""
-    block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, False, Activation.RELU)
+    block = OpConfig(OpKind.MBCONV, 8, 8, 16, 16, 24, 3, 1, False, OpActivation.RELU)
     model = written([block])
     node = next(n for n in model.graph.node if n.name.endswith(at))
     bounds = [

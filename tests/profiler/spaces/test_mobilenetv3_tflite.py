@@ -12,7 +12,7 @@ from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
 ALL_OPS = MobileNetV3Space().distinct_ops()
 
@@ -54,7 +54,7 @@ def test_every_op_of_the_table_equals_torch(op):
     kernel=st.sampled_from([3, 5, 7]),
     stride=st.sampled_from([1, 2]),
     se=st.booleans(),
-    activation=st.sampled_from([Activation.RELU, Activation.HARD_SWISH]),
+    activation=st.sampled_from([OpActivation.RELU, OpActivation.HARD_SWISH]),
     batch_size=st.integers(1, 3),
     shortcut=st.booleans(),
     expansion=st.booleans(),
@@ -108,15 +108,15 @@ def codes(op, **options):
 
 def test_a_block_holds_no_stray_ops():
     """NHWC throughout: no TRANSPOSE or RESHAPE, and PAD only where a stride needs it."""
-    block = OpConfig(OpKind.MBCONV, 16, 16, 8, 8, 48, 5, 1, True, Activation.HARD_SWISH)
+    block = OpConfig(OpKind.MBCONV, 16, 16, 8, 8, 48, 5, 1, True, OpActivation.HARD_SWISH)
     squeeze_excite = ["MEAN", "CONV_2D", "CONV_2D", "ADD", "MUL", "MUL"]
     assert codes(block) == [
         "CONV_2D", "HARD_SWISH", "DEPTHWISE_CONV_2D", "HARD_SWISH", *squeeze_excite,
         "CONV_2D", "ADD",
     ]  # fmt: skip
-    first = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 16, 3, 2, False, Activation.RELU)
+    first = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 16, 3, 2, False, OpActivation.RELU)
     assert codes(first) == ["PAD", "DEPTHWISE_CONV_2D", "CONV_2D"]
-    conv_2 = OpConfig(OpKind.CONV_2, 8, 16, 1, 1, activation=Activation.HARD_SWISH)
+    conv_2 = OpConfig(OpKind.CONV_2, 8, 16, 1, 1, activation=OpActivation.HARD_SWISH)
     assert codes(conv_2, native_hard_swish=False) == ["CONV_2D", "ADD", "MUL", "MUL"]
     assert codes(OpConfig(OpKind.AVG_POOL, 8, 8, 7, 7)) == ["MEAN"]
     assert codes(OpConfig(OpKind.LOGITS, 8, 10, 1, 1)) == ["FULLY_CONNECTED"]
@@ -139,6 +139,6 @@ def test_the_file_is_what_tflite_readers_expect():
 
 
 def test_export_is_deterministic():
-    op = OpConfig(OpKind.CONV_1, 8, 16, 4, 4, activation=Activation.HARD_SWISH)
+    op = OpConfig(OpKind.CONV_1, 8, 16, 4, 4, activation=OpActivation.HARD_SWISH)
     weights = random_weights(op.graph, np.random.default_rng(0))
     assert export_tflite(op.graph, weights) == export_tflite(op.graph, weights)

@@ -13,10 +13,10 @@ from profiler.devices.host.tflite import TFLiteDevice, discover
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.graph.litert import Runtime, load_runtime
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import Activation, OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 from profiler.testing import DeviceConformance
 
-BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, Activation.HARD_SWISH)
+BLOCK = OpConfig(OpKind.MBCONV, 16, 24, 8, 8, 48, 5, 2, True, OpActivation.HARD_SWISH)
 WORKLOAD = Workload(BLOCK.key, (BLOCK,))
 
 
