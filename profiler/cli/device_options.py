@@ -82,6 +82,7 @@ def takes_device_options(
                 given.setdefault(backend.name, {})[field.name] = value
         return command(*args, **{PLACE: DeviceOptions(given)}, **values)
 
+    # what inspect.signature, and so Typer, reads
     with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_options
 

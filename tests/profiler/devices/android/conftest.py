@@ -92,6 +92,7 @@ def link(adbd: Adbd) -> AdbLink:
 def make_device(binary: Path) -> Callable[..., AndroidDevice]:
     def make(adbd: Adbd, **options: object) -> AndroidDevice:
         chosen = {"spec": f"adb:{adbd.serial}", "benchmark_binary": binary, "timing": FAST}
+        # arguments of several types by name
         return AndroidDevice(**chosen | options)  # type: ignore[arg-type]
 
     return make

@@ -166,6 +166,7 @@ QUIET = GpuState(1545.0, 7000.0, 50.0, POWER_W, 0, 1)
 
 def reading(**changes: float | None) -> GpuState:
     """A quiet GPU but for the changes."""
+    # fields of several types by name
     return replace(QUIET, **changes)  # type: ignore[arg-type]
 
 
