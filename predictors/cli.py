@@ -1,9 +1,9 @@
-"""`pnag predict`: latency of architectures and of ONNX networks from a latency table."""
+"""`pnag predict`: latency of architectures and of model files from a latency table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from predictors.latency.networks import Prediction
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.spaces.mobilenetv3_ops import OpConfig
-    from profiler.tables.table import SpaceRef
+    from profiler.tables.table import LatencyTable, SpaceRef
 
 
 TablesOption = Annotated[
@@ -37,7 +37,15 @@ ArchFileOption = Annotated[
     Path | None, typer.Option("--arch-file", help="One architecture a line, or a JSON list.")
 ]
 ModelsOption = Annotated[
-    list[Path] | None, typer.Option("--model", help="ONNX network made of known ops.")
+    list[Path] | None,
+    typer.Option(
+        "--model",
+        help="ONNX network made of the table's ops; of a table of kernels any ONNX or TFLite file.",
+    ),
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="NAME=1x3x224x224 of an input with free axes; of kernels only."),
 ]
 WidthOption = Annotated[float | None, typer.Option("--width-mult", help="By default the table's.")]
 ResolutionOption = Annotated[
@@ -56,6 +64,7 @@ def predict(
     arch: ArchsOption = None,
     arch_file: ArchFileOption = None,
     model: ModelsOption = None,
+    shape: ShapeOption = None,
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
     confidence: ConfidenceOption = 0.95,
@@ -66,14 +75,23 @@ def predict(
     from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
     from profiler.spaces.mobilenetv3 import open_space
-    from profiler.tables.table import load_table
+    from profiler.tables.table import check_space, load_table
 
     check_confidence(confidence)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     if width_mult is not None and not (arch or arch_file):
         raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
-    table = load_table(latency_table[0])
+    table = load_table(latency_table[0], partial=True)
+    if table.kernels:
+        of_spaces = (arch, arch_file, latency_table[1:], width_mult, resolution)
+        if not model or any(of_spaces):
+            raise InvalidInputError("from a table of kernels a --model is predicted, by it alone")
+        _predict_files(table, model, shape or (), confidence, terminal)
+        return
+    if shape:
+        raise InvalidInputError("--shape is for tables of kernels (--space kernels)")
+    check_space(table, table.search_space, latency_table[0])
     others = [load_table(path, partial=True) for path in latency_table[1:]]
     predictor = LatencyPredictor(table, *others)
     space = open_space(
@@ -94,6 +112,37 @@ def predict(
         lines.append(f"{_as_text(prediction)}  {name}")
     for note in _notes(predictor.half_width(confidence), confidence, table.space, space):
         terminal.note(note)
+    document = {"results": results, "confidence": confidence, "device": table.device.model}
+    terminal.result(document, "\n".join(lines))
+
+
+def _predict_files(
+    table: LatencyTable, paths: list[Path], shapes: Sequence[str], confidence: float,
+    terminal: Terminal,
+) -> None:  # fmt: skip
+    from predictors.latency.model_files import predict_files
+    from profiler.models.inputs import parse_shape
+
+    predictions = predict_files(
+        table, paths, shapes=dict(map(parse_shape, shapes)), confidence=confidence
+    )
+    results, lines = [], []
+    for path, found in zip(paths, predictions, strict=True):
+        results.append(
+            {
+                "model": str(path),
+                "latency_ms": found.latency_ms,
+                "interval_ms": list(found.interval_ms) if found.interval_ms else None,
+                "n_kernels": found.n_kernels,
+                "outside_share": found.outside_share,
+                "unknown_kernels": list(found.unknown),
+            }
+        )
+        lines.append(f"{_bracketed(found.latency_ms, found.interval_ms)}  {path}")
+        if found.outside_share > 0:
+            lines.append(f"  {found.outside_share:.0%} from kernels outside the measured sizes")
+        if found.unknown:
+            lines.append(f"  never measured, taken by what they move: {', '.join(found.unknown)}")
     document = {"results": results, "confidence": confidence, "device": table.device.model}
     terminal.result(document, "\n".join(lines))
 
@@ -149,11 +198,14 @@ def _as_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _as_text(prediction: Prediction) -> str:
-    interval = prediction.interval_ms
-    text = f"{prediction.latency_ms:9.3f} ms"
-    text += f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    text = _bracketed(prediction.latency_ms, prediction.interval_ms)
     guessed = prediction.sources.get("regression", 0)
     return text + (f"  ({guessed} of {len(prediction.ops)} ops not measured)" if guessed else "")
+
+
+def _bracketed(latency_ms: float, interval: tuple[float, float] | None) -> str:
+    text = f"{latency_ms:9.3f} ms"
+    return text + (f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _notes(

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "serve": "runs until interrupted: tests/pnag/test_serve.py",
     "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/supernet/test_elastic.py",
     "cifar10_jpeg_30k.npz": "hours",
+    "kernels.json": "minutes: tests/profiler/measuring/test_kernels.py",
 }
 # Pages that make all that they use; others find tables/cpu.json and runs/cpu.
 FROM_NOTHING = {"README.md", "tutorial.md"}

@@ -12,6 +12,7 @@ from predictors.latency.calibration import (
     op_factor,
     usable_networks,
 )
+from predictors.latency.kernels import calibrated_kernels
 from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3_ops import OpConfig, parse_key
@@ -58,6 +59,9 @@ def calibrated(table: LatencyTable) -> LatencyTable:
 def calibrate_file(path: Path) -> None:
     """Store the calibration in the table's file; too few networks or ops, and it stays as it is."""
     table = load_table(path, partial=True)
+    if table.kernels:
+        calibrated_kernels(table).save(path)
+        return
     complete = table.search_space.distinct_ops().keys() <= table.ops.keys()
     if complete and len(usable_networks(table)) >= MIN_NETWORKS:
         calibrated(table).save(path)

@@ -153,7 +153,7 @@ def fit_regression(
         ranges = np.array([_range_features(ops[i], threads[i]) for i in rows])
         forest = None
         if len(rows) >= MIN_FOREST_OPS:
-            forest = _grow_forest(shape[rows], deviation[rows], seed)
+            forest = grow_forest(shape[rows], deviation[rows], seed)
         kinds[kind] = KindModel(forest, ranges.min(axis=0), ranges.max(axis=0))
     return OpRegression(law, kinds)
 
@@ -183,11 +183,15 @@ def check_one_device(tables: Sequence[LatencyTable]) -> None:
             )
 
 
-def _grow_forest(rows: Floats, targets: Floats, seed: int) -> Forest:
+def grow_forest(
+    rows: Floats, targets: Floats, seed: int, *, n_trees: int = N_TREES, min_leaf: int = 1
+) -> Forest:
     """Fit with scikit-learn, then keep the trees as arrays: nothing is ever unpickled."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    model = ExtraTreesRegressor(N_TREES, random_state=seed, n_jobs=1).fit(rows, targets)
+    model = ExtraTreesRegressor(
+        n_trees, min_samples_leaf=min_leaf, random_state=seed, n_jobs=1
+    ).fit(rows, targets)
     trees = [estimator.tree_ for estimator in model.estimators_]
     roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
 

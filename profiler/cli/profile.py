@@ -26,6 +26,7 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from profiler.measuring.campaign import ProfileRequest
+    from profiler.spaces.kernels import KernelSpace
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 DeviceOption = Annotated[
@@ -39,7 +40,14 @@ DeviceOption = Annotated[
 
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Images per run.")]
 ProfiledSpaceOption = Annotated[
-    str | None, typer.Option("--space", help="mbv3 (the default) or mbv3-cifar.")
+    str | None,
+    typer.Option(
+        "--space",
+        help="mbv3 (the default), mbv3-cifar, or kernels, from which any CNN's file is predicted.",
+    ),
+]
+MinutesOption = Annotated[
+    float | None, typer.Option("--minutes", help="How long to measure kernels, about (10).")
 ]
 ThreadsOption = Annotated[
     list[int] | None,
@@ -103,6 +111,7 @@ def profile(
     fleet: FleetOption = None,
     out: OutOption = None,
     networks: NetworksOption = None,
+    minutes: MinutesOption = None,
     quick: QuickOption = False,
     resume: ResumeOption = True,
     *,
@@ -111,13 +120,20 @@ def profile(
 ) -> tuple[Sequence[Path], Exception | None]:
     """Measure a space into a latency table, every op and some whole networks; or model files."""
     from profiler.measuring.several_devices import profile_devices
-    from profiler.spaces.mobilenetv3 import open_space
 
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
     counts = threads or [1]
     if model or shape or arrays:
-        of_spaces = (space, resolution, networks, fleet, width_mult != 1, precision != "float32")
+        of_spaces = (
+            space,
+            resolution,
+            networks,
+            fleet,
+            minutes,
+            width_mult != 1,
+            precision != "float32",
+        )
         request = model_request(
             device, model, shape, arrays, counts, any(of_spaces), quick, batch_size=batch_size,
             out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
@@ -130,7 +146,7 @@ def profile(
         raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
     if len(counts) > 1:
         raise InvalidInputError("several --threads are for a --model")
-    chosen = open_space(space or "mbv3", width_mult, resolution)
+    chosen = _space(space or "mbv3", width_mult, resolution, minutes)
     settings = Settings(counts[0], batch_size, precision)
     requests = space_requests(
         device, chosen, out, settings, device_options, quick,
@@ -142,9 +158,24 @@ def profile(
     return profiled.tables, profiled.failure
 
 
+def _space(
+    name: str, width_mult: float, resolution: int | None, minutes: float | None
+) -> MobileNetV3Space | KernelSpace:
+    from profiler.spaces.kernels import KernelSpace
+    from profiler.spaces.mobilenetv3 import open_space
+
+    if name == KernelSpace.name:
+        if width_mult != 1 or resolution is not None:
+            raise InvalidInputError("kernels have no --width-mult and no --resolution")
+        return KernelSpace() if minutes is None else KernelSpace(minutes)
+    if minutes is not None:
+        raise InvalidInputError("--minutes is for --space kernels")
+    return open_space(name, width_mult, resolution)
+
+
 def space_requests(
-    device: Sequence[str], space: MobileNetV3Space, out: Path | None, settings: Settings,
-    device_options: DeviceOptions, quick: bool, **shared: Any,
+    device: Sequence[str], space: MobileNetV3Space | KernelSpace, out: Path | None,
+    settings: Settings, device_options: DeviceOptions, quick: bool, **shared: Any,
 ) -> list[ProfileRequest]:  # fmt: skip
     """What each device is asked for."""
     from profiler.measuring.campaign import ProfileRequest, default_out

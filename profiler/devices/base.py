@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from profiler.graph.graph import Graph, chain
 from profiler.spaces.mobilenetv3_ops import OpConfig
@@ -70,7 +70,9 @@ class ModelWorkload:
     threads: int
     copy: int
 
-    is_network: ClassVar[bool] = True
+    @property
+    def is_network(self) -> bool:
+        return True
 
     @property
     def key(self) -> str:

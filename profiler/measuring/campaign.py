@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from profiler.devices.base import Device, Workload
+from profiler.devices.base import Device, ModelWorkload, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.journal import Journal, SweepReport, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
+from profiler.spaces.kernels import KernelSpace
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import SILENT, Terminal
+
+AnyWorkload = Workload | ModelWorkload
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class ProfileRequest:
     """What to measure, on one device under one configuration."""
 
     spec: str
-    space: MobileNetV3Space
+    space: MobileNetV3Space | KernelSpace
     out: Path
     protocol: MeasuringProtocol = FULL
     n_networks: int | None = None  # None: the protocol's default
@@ -58,14 +61,22 @@ def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path
         return profile_on(device, request, terminal)
 
 
-def profile_on(device: Device, request: ProfileRequest, terminal: Terminal) -> Path:
-    """`profile_device` on a device that was opened as `request` asks."""
+def profile_on(
+    device: Device, request: ProfileRequest, terminal: Terminal,
+    campaign: Callable[[ProfileRequest, Device, Journal, Terminal], Campaign] | None = None,
+) -> Path:  # fmt: skip
+    """`profile_device` on a device that was opened as `request` asks.
+
+    Args:
+        campaign: what is measured; by default ops and networks of the request's space.
+    """
+    campaign = campaign or Campaign
     with (
         device_lock(f"table {request.out.resolve()}"),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
     ):
         try:
-            table = Campaign(request, device, journal, terminal).run()
+            table = campaign(request, device, journal, terminal).run()
             if not table.ops:
                 raise MeasurementError(
                     f"no op could be measured on {request.spec}, first "
@@ -100,7 +111,7 @@ def open_requested(request: ProfileRequest) -> Device:
 
 
 def default_out(
-    spec: str, space: MobileNetV3Space, *, quick: bool, settings: Sequence[str] = ()
+    spec: str, space: MobileNetV3Space | KernelSpace, *, quick: bool, settings: Sequence[str] = ()
 ) -> Path:
     """Where a table goes unless told; `settings` are those that are not the defaults.
 
@@ -109,8 +120,14 @@ def default_out(
     >>> default_out("cpu", MobileNetV3Space(), quick=False, settings=["t2", "b8"]).as_posix()
     'tables/cpu_mbv3_w1.0_224_t2_b8.json'
     """
-    place = (spec, space.name, f"w{space.width_mult:.1f}", str(space.resolution_px))
-    parts = [*place, *settings, *(["quick"] if quick else [])]
+    sizes = (f"w{space.width_mult:.1f}", str(space.resolution_px))
+    parts = [
+        spec,
+        space.name,
+        *(() if isinstance(space, KernelSpace) else sizes),
+        *settings,
+        *(["quick"] if quick else []),
+    ]
     return Path("tables") / f"{'_'.join(map(_file_name, parts))}.json"
 
 
@@ -144,30 +161,28 @@ class Campaign:
         return self._table(tasks)
 
     def _tasks(self) -> list[Task]:
-        request, info = self._request, self._device.info
-        batch = request.batch_size
-        ops = request.space.distinct_ops(batch_size=batch)
-        count = request.n_networks
-        networks = draw_networks(
-            request.space,
-            self._protocol.default_networks if count is None else count,
-            seed=request.seed,
-        )
+        info, seed = self._device.info, self._request.seed
         firsts = [
-            make_task(Workload(key, (op,)), Role.OP, info, self._protocol)
-            for key, op in ops.items()
-        ]
-        firsts += [
-            make_task(
-                network_workload(request.space, arch, batch), Role.NETWORK, info, self._protocol
-            )
-            for arch in networks
+            make_task(workload, role, info, self._protocol) for workload, role in self._workloads()
         ]
         repeats = self._protocol.repeats
         n_repeats = min(len(firsts), max(repeats.min_count, round(repeats.share * len(firsts))))
-        hidden = np.random.default_rng(request.seed).permutation(len(firsts))[:n_repeats]
+        hidden = np.random.default_rng(seed).permutation(len(firsts))[:n_repeats]
         return firsts + [
             make_task(firsts[i].workload, Role.REPEAT, info, self._protocol) for i in sorted(hidden)
+        ]
+
+    def _workloads(self) -> list[tuple[AnyWorkload, Role]]:
+        """All that the table is made of."""
+        request, batch = self._request, self._request.batch_size
+        space, count = cast(MobileNetV3Space, request.space), request.n_networks
+        networks = draw_networks(
+            space, self._protocol.default_networks if count is None else count, seed=request.seed
+        )
+        ops = space.distinct_ops(batch_size=batch)
+        return [
+            *((Workload(key, (op,)), Role.OP) for key, op in ops.items()),
+            *((network_workload(space, arch, batch), Role.NETWORK) for arch in networks),
         ]
 
     def _sweep(self, tasks: Sequence[Task]) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from profiler.devices.registry import backend_of
 from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
+from profiler.measuring.kernels import profile_kernels
+from profiler.spaces.kernels import KernelSpace
 from profiler.terminal import Terminal
 
 
@@ -45,7 +47,7 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
         for request in sorted(requests, key=lambda r: id(r) not in waiting):
             result = waiting.get(id(request))
             try:
-                table = result() if result else profile_device(request, terminal)
+                table = result() if result else _profile(request, terminal)
                 outcomes[id(request)] = table
             except Exception as error:  # of whatever kind: the others are measured all the same
                 outcomes[id(request)] = error
@@ -59,10 +61,15 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
     )
 
 
+def _profile(request: ProfileRequest, terminal: Terminal) -> Path:
+    of_space = profile_kernels if isinstance(request.space, KernelSpace) else profile_device
+    return of_space(request, terminal)
+
+
 def _begin(request: ProfileRequest, terminal: Terminal, processes: ExitStack) -> Callable[[], Path]:
     """Measure in a process of its own; what is returned waits for it."""
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    running = processes.enter_context(pool).submit(profile_device, request, terminal)
+    running = processes.enter_context(pool).submit(_profile, request, terminal)
 
     def result() -> Path:
         try:

@@ -7,24 +7,36 @@ in which order and on what shapes.
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from profiler.models.inputs import Values
 from profiler.models.kernel import Kernel, Shape, Value
 from profiler.models.onnx_runtime import OnnxSession
+from profiler.models.op_profile import (
+    MAX_RUNS,
+    MIN_RUNS,
+    Event,
+    op_times_ms,
+    shares,
+    split_runs,
+)
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 # what says nothing of the work: names of attributes, and values that are an op's defaults
-_SILENT = frozenset({"auto_pad", "storage_order", "ceil_mode", "momentum", "training_mode"})
+_SILENT = frozenset({"auto_pad", "storage_order", "momentum", "training_mode"})
 _SILENT |= {"allowzero", "epsilon", "transA", "alpha", "beta", "channels_last"}
 _STANDARD = "ai.onnx"
+_SUFFIX = "_kernel_time"  # of events
 
 
 def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
@@ -33,19 +45,62 @@ def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
     Raises:
         MeasurementError: the runtime refuses the model or its values.
     """
+    (events,), kernels = _profiled(model, values, runs=1)
+    return tuple(kernels[event["name"]] for event in events)
+
+
+def onnx_kernel_shares(
+    model: bytes | Path, values: Values, *, threads: int, max_s: float
+) -> tuple[tuple[Kernel, float], ...]:
+    """The kernels with their shares of the latency, from profiled runs in about 2 · `max_s`.
+
+    In order of execution; the shares sum to 1. Raises as `onnx_kernels`.
+    """
+    plain_s: list[float] = []
+    with closing(OnnxSession(model, threads=threads)) as plain:
+        plain.bind(values)
+
+        def run_plain() -> None:
+            start = time.perf_counter()
+            plain.run()
+            plain_s.append(time.perf_counter() - start)
+
+        for _ in range(2):  # the first allocates
+            run_plain()
+        runs = min(max(int(max_s / plain_s[-1]), MIN_RUNS), MAX_RUNS)
+        del plain_s[:]
+        events, kernels = _profiled(model, values, threads=threads, runs=runs, between=run_plain)
+    found = shares(op_times_ms(events[1:], low), plain_ms=1e3 * low(plain_s[1:]))
+    return tuple((kernels[f"{op.name}{_SUFFIX}"], op.share) for op in found)
+
+
+def low(values: Sequence[float]) -> float:
+    """The lower decile: few runs are undisturbed on a busy machine, but some part of each is."""
+    return float(np.quantile(values, 0.1))
+
+
+def _profiled(
+    model: bytes | Path, values: Values, *, runs: int, threads: int = 1,
+    between: Callable[[], None] | None = None,
+) -> tuple[list[list[Event]], dict[str, Kernel]]:  # fmt: skip
+    """Node events of each run, and the kernel of each event's name."""
     import onnx
 
     with TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        session = OnnxSession(model, profile=Path(folder) / "profile", optimised=optimised)
+        optimised, profile = Path(folder) / "optimised.onnx", Path(folder) / "profile"
+        session = OnnxSession(model, threads=threads, profile=profile, optimised=optimised)
         with closing(session):
             session.bind(values)
-            session.run()
+            for _ in range(runs):
+                session.run()
+                if between is not None:
+                    between()
             events = json.loads(session.end_profiling().read_bytes())
         graph = onnx.load(str(optimised), load_external_data=False).graph
     nodes = {node.name: node for node in graph.node}
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    return tuple(_kernel(event, nodes, constants) for event in events if event["cat"] == "Node")
+    of_runs = split_runs(events)
+    return of_runs, {event["name"]: _kernel(event, nodes, constants) for event in of_runs[-1]}
 
 
 def _kernel(
@@ -54,7 +109,7 @@ def _kernel(
     """Functions are taken apart after the graph was written: their nodes have an event only."""
     arguments = event["args"]
     shapes, outputs = (_shapes(arguments[f"{end}_type_shape"]) for end in ("input", "output"))
-    node = nodes.get(event["name"].removesuffix("_kernel_time"))
+    node = nodes.get(event["name"].removesuffix(_SUFFIX))
     if node is None:
         return Kernel(arguments["op_name"], shapes, (), outputs)
     inputs, left = [], deque(shapes)
@@ -90,7 +145,7 @@ def _settings(node: NodeProto) -> tuple[tuple[str, Value], ...]:
             value = tuple(value)
         if attribute.name not in _SILENT and isinstance(value, int | float | str | tuple):
             found[attribute.name] = value
-    defaults = {"strides": 1, "dilations": 1, "pads": 0, "group": 1}
+    defaults = {"strides": 1, "dilations": 1, "pads": 0, "group": 1, "ceil_mode": 0}
     return tuple(
         (name, value)
         for name, value in sorted(found.items())

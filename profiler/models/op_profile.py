@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ MAX_S = 5.0  # of plain runs; profiled ones take as long again
 LOADS = 5  # of a TFLite model, whose profiler gives means only: their median
 RUNS_PER_LOAD = 6
 HALF_TICK_MS = 0.5e-3  # durations are cut to whole microseconds
+MOST_COST_MS = 10e-3  # profiling adds 1 to 6 µs to a call; more is other work on a busy machine
 LEAST_MS = 0.1e-3  # an op that ran took some time, also where the profiler cannot resolve it
 
 
@@ -104,7 +105,8 @@ def shares(
     if not times_ms:
         raise MeasurementError("the runtime ran no op", reason="missing_profile")
     profiled, calls = np.array(list(times_ms.values()), np.float64).T
-    left = profiled - calls * _cost_per_call_ms(profiled, calls, plain_ms)
+    cost_ms = min(_cost_per_call_ms(profiled, calls, plain_ms), MOST_COST_MS)
+    left = profiled - calls * cost_ms
     left = np.maximum(left, LEAST_MS)
     return tuple(
         OpShare(name, kind, float(share))
@@ -122,11 +124,14 @@ def _cost_per_call_ms(profiled: Floats, calls: Floats, plain_ms: float) -> float
     return float(costs.max())
 
 
-def op_times_ms(runs: Sequence[Sequence[Event]]) -> dict[OpKey, tuple[float, float]]:
+def op_times_ms(
+    runs: Sequence[Sequence[Event]], estimate: Callable[[Sequence[float]], float] | None = None
+) -> dict[OpKey, tuple[float, float]]:
     """Time in ms and number of calls per run of each op, from the node events of several runs.
 
     An op that runs a subgraph (If, Loop, Scan) counts without the ops in it.
     """
+    estimate = estimate or _middle_mean
     durations: dict[OpKey, list[float]] = {}
     calls: Counter[OpKey] = Counter()
     for at, events in enumerate(runs):

@@ -141,12 +141,23 @@ class LatencyTable(_Strict):
     calibration: Calibration | None = None
     failures: dict[str, str] = {}
     noise_floor: NoiseFloor | None = None
+    # what the runtime ran, of the space "kernels": of each op and network the kernels in order,
+    # each with its share of the latency where the runtime tells it
+    kernels: dict[str, tuple[tuple[str, float | None], ...]] = {}
     created: str
     tool: str
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
     )
+
+    @model_serializer(mode="wrap")
+    def _without_no_kernels(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No `kernels` in the file of another space: also readers before them read it."""
+        document: dict[str, Any] = fields(self)
+        if not self.kernels:
+            document.pop("kernels", None)
+        return document
 
     @field_validator("device")
     @classmethod

@@ -9,10 +9,14 @@ import pytest
 from pnag.cli.app import run
 from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import Workload
+from profiler.graph.graph import GraphBuilder
+from profiler.graph.layers import Activation, Function, square_convolution
 from profiler.graph.to_onnx import export_onnx
 from profiler.graph.weights import random_weights
+from profiler.models.onnx_kernels import onnx_kernels
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.predictors.synthetic import make_table
+from tests.predictors.synthetic_kernels import network_ms, synthetic
 
 SPACE = MobileNetV3Space()
 ARCHS = [SPACE.decode(row) for row in SPACE.sample(3, np.random.default_rng(7))]
@@ -123,3 +127,67 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1), arguments
         assert message in err
+
+
+@pytest.fixture
+def kernels_file(tmp_path):
+    synthetic(n_networks=60).save(tmp_path / "kernels.json")
+    return str(tmp_path / "kernels.json")
+
+
+@pytest.fixture
+def cnn(tmp_path):
+    net = GraphBuilder()
+    x = net.input("image", (1, 64, 28, 28))
+    for at in range(6):
+        x = net.add(f"conv{at}", square_convolution(128, 3, bias=True), x)
+        x = net.add(f"relu{at}", Activation(Function.RELU), x)
+    graph = net.graph(x)
+    path = tmp_path / "cnn.onnx"
+    path.write_bytes(export_onnx(graph, random_weights(graph, np.random.default_rng(0))))
+    return path
+
+
+def test_any_file_is_predicted_from_the_kernels_that_its_runtime_runs(pnag, kernels_file, cnn):
+    document, _ = pnag("predict", "--latency-table", kernels_file, "--model", str(cnn))
+    (result,) = document["results"]
+    kernels = onnx_kernels(cnn, {"image": np.zeros((1, 64, 28, 28), np.float32)})
+    convolutions = [kernel for kernel in kernels if kernel.kind == "nchwc.Conv"]
+    assert result["model"] == str(cnn)
+    assert result["n_kernels"] == len(kernels)
+    # the table knows no reorders: named, and counted by what they move
+    assert result["unknown_kernels"] == ["blocked ReorderInput", "blocked ReorderOutput"]
+    assert result["latency_ms"] == pytest.approx(network_ms(convolutions), rel=0.1)
+    assert 0 < result["outside_share"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--arch", str(ARCHS[0])], "from a table of kernels a --model is predicted"),
+        (["--resolution", "192"], "from a table of kernels a --model is predicted"),
+        (["--shape", "x=1x3x8x8"], "no model has an input 'x'"),
+        (["--model", "net.tflite"], "the table is of onnxruntime on cpu, which runs .onnx"),
+    ],
+)
+def test_what_a_table_of_kernels_cannot_answer_is_refused(
+    capsys, kernels_file, cnn, options, message
+):
+    assert run(["predict", "--latency-table", kernels_file, "--model", str(cnn), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_shapes_are_for_tables_of_kernels(capsys, table_file, cnn):
+    shape = ["--shape", "image=1x64x28x28"]
+    assert run(["predict", "--latency-table", table_file, "--model", str(cnn), *shape]) == 2
+    assert "--shape is for tables of kernels" in capsys.readouterr().err
+
+
+def test_another_processors_kernels_are_not_guessed(capsys, tmp_path, cnn):
+    table = synthetic()
+    other = table.model_copy(update={"protocol": {"vector_instructions": "another"}})
+    other.save(tmp_path / "other.json")
+    assert (
+        run(["predict", "--latency-table", str(tmp_path / "other.json"), "--model", str(cnn)]) == 2
+    )
+    assert "was measured with another instructions" in capsys.readouterr().err

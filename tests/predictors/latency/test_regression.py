@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from predictors.latency.regression import N_TREES, _grow_forest, fit_regression
+from predictors.latency.regression import N_TREES, fit_regression, grow_forest
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpKind
@@ -32,7 +32,7 @@ def test_numpy_evaluates_the_trees_exactly_as_scikit_learn():
     fresh = rng.normal(size=(300, 12))
     fresh[:80] = rows  # thresholds lie between values: also at them
     model = ExtraTreesRegressor(N_TREES, random_state=3).fit(rows, targets)
-    forest = _grow_forest(rows, targets, seed=3)
+    forest = grow_forest(rows, targets, seed=3)
     assert forest.predict(fresh) == pytest.approx(model.predict(fresh), rel=1e-12, abs=1e-12)
 
 

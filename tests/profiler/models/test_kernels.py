@@ -14,7 +14,7 @@ from profiler.graph.layers import Activation, Function, square_convolution
 from profiler.graph.to_onnx import export_onnx
 from profiler.graph.to_tflite import export_tflite
 from profiler.models.kernel import Kernel, parse_kernel
-from profiler.models.onnx_kernels import onnx_kernels
+from profiler.models.onnx_kernels import onnx_kernel_shares, onnx_kernels
 from profiler.models.tflite_kernels import tflite_kernels
 
 SHAPES = st.lists(st.lists(st.integers(1, 4096), max_size=5).map(tuple), max_size=3).map(tuple)
@@ -127,3 +127,16 @@ def test_what_is_no_tflite_file_is_refused(tmp_path):
     path.write_bytes(b"no model")
     with pytest.raises(InvalidInputError, match="not a TFLite model"):
         tflite_kernels(path)
+
+
+def test_shares_of_kernels_sum_to_one_and_follow_the_work():
+    net = GraphBuilder()
+    x = net.input("input", (1, 64, 56, 56))
+    large = net.add("large", square_convolution(64, 3, bias=True), x)
+    graph = net.graph(net.add("small", square_convolution(16, 1, bias=True), large))
+    values = {"input": np.ones((1, 64, 56, 56), np.float32)}
+    found = onnx_kernel_shares(export_onnx(graph, weights_of(graph)), values, threads=1, max_s=0.1)
+    assert [kernel for kernel, _ in found] == list(kernels_of(graph))
+    assert sum(share for _, share in found) == pytest.approx(1)
+    convolutions = [share for kernel, share in found if kernel.kind.endswith("Conv")]
+    assert convolutions[0] > 5 * convolutions[1]  # of 36 times the multiply-adds

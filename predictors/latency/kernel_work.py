@@ -1,0 +1,180 @@
+"""The work of a kernel: amounts that each cost time in proportion, and what sets kernels of a kind
+apart.
+
+Vector units compute whole blocks of channels and of pixels of a row; what is left over runs in a
+slower loop. Where a runtime keeps channels in blocks (ONNX Runtime's ``nchwc`` ops), a set of four
+blocks shares the loads of its inputs. Which costs what is fitted, not assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from profiler.models.kernel import Kernel, Value
+
+BLOCK = 16  # channels of a vector, at most
+SET = 4  # blocks of output channels computed together
+ROW = 6  # pixels of a row computed together
+
+# ops that do the same under several names
+_SAME = {
+    "FusedConv": "Conv", "CONV_2D": "Conv", "DEPTHWISE_CONV_2D": "Conv",
+    "FusedGemm": "Gemm", "MatMul": "Gemm", "FusedMatMul": "Gemm", "FULLY_CONNECTED": "Gemm",
+    "BATCH_MATMUL": "Gemm",
+    "Add": "Arithmetic", "Sub": "Arithmetic", "Mul": "Arithmetic", "Div": "Arithmetic",
+    "ADD": "Arithmetic", "SUB": "Arithmetic", "MUL": "Arithmetic", "DIV": "Arithmetic",
+    "Max": "Arithmetic", "Min": "Arithmetic", "MAXIMUM": "Arithmetic", "MINIMUM": "Arithmetic",
+    "Squeeze": "Reshape", "Unsqueeze": "Reshape", "Flatten": "Reshape", "Identity": "Reshape",
+    "RESHAPE": "Reshape", "SQUEEZE": "Reshape", "EXPAND_DIMS": "Reshape",
+}  # fmt: skip
+_EXPENSIVE = {"HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "QuickGelu", "Gelu"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Of one kernel.
+
+    Attributes:
+        kind: kernels of one kind follow one law.
+        amounts: by name; all but `calls` in elements, multiply-adds or rows.
+        shape: logarithms of sizes, in which what the law leaves is smooth.
+    """
+
+    kind: str
+    amounts: Mapping[str, float]
+    shape: tuple[float, ...]
+
+
+def work(kernel: Kernel) -> Work:
+    """What a kernel has to do."""
+    name = _SAME.get(kernel.kind.removeprefix("nchwc."), kernel.kind.removeprefix("nchwc."))
+    blocked = kernel.kind.startswith("nchwc.")
+    if name == "Conv" and kernel.weights and kernel.inputs:
+        kind, amounts = _convolution(kernel, blocked=blocked)
+    elif name == "Gemm" and kernel.inputs:
+        kind, amounts = name, {"madds": kernel.output_elements * kernel.inputs[0][-1]}
+        amounts["weights"] = kernel.weight_elements
+    elif name == "Arithmetic":
+        kind, amounts = _arithmetic(kernel)
+    elif name == "Reshape":
+        kind, amounts = name, {}
+    else:
+        kind = f"blocked {name}" if blocked else name
+        if kernel.attribute("ceil_mode", 0):  # which has a loop of its own
+            kind += ", rounded up"
+        amounts = {"read": kernel.input_elements, "written": kernel.output_elements}
+        amounts["rows"] = sum(prod(shape[:-1]) for shape in kernel.outputs)
+        window = kernel.attribute("kernel_shape", ())
+        if isinstance(window, tuple) and window:
+            amounts["window"] = kernel.output_elements * prod(map(int, window))
+    amounts = {"calls": 1.0, **amounts}
+    return Work(kind, amounts, _shape(kernel))
+
+
+def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float]]:
+    weights, output = kernel.weights[0], kernel.outputs[0]
+    channels, out = kernel.inputs[0][1], output[1]
+    taps, groups = prod(weights[2:]), max(1, channels // weights[1])
+    strides = _integers(kernel.attribute("strides", ()))
+    strided = max(strides, default=1) > 1
+    depthwise = weights[1] == 1 and groups > 1
+    if depthwise:
+        kind = "depthwise" if taps > 1 else "scale"
+    elif groups > 1:
+        kind = "grouped"
+    elif blocked and channels < BLOCK:
+        kind = "first"
+    else:
+        kind = "pointwise" if taps == 1 else "dense"
+    if len(output) != 4:
+        kind = f"{len(output) - 2}-d {kind}"
+    amounts: dict[str, float] = {
+        "read": kernel.input_elements, "written": kernel.output_elements,
+        "weights": kernel.weight_elements,
+    }  # fmt: skip
+    passes = _activation(kernel)
+    if passes:
+        amounts["expensive" if passes > 1 else "activated"] = kernel.output_elements
+    if len(kernel.inputs) > 1:
+        amounts["added"] = kernel.output_elements
+    if not blocked or depthwise:
+        amounts |= _rows(kernel, per_pixel=output[0] * out * taps * weights[1])
+        if not blocked:
+            amounts["unrolled"] = kernel.input_elements * taps / prod(strides or (1,))
+            amounts["groups"] = groups
+        return f"blocked {kind}" if blocked else kind, amounts
+    blocks = max(1, -(-out // groups // BLOCK))
+    whole, rest = divmod(blocks, SET)
+    per_block = output[0] * taps * weights[1] * groups * BLOCK
+    as_one_row = kind == "pointwise" and not strided
+    for name, count in (("set", whole * SET), ("rest", rest)):
+        parts = _rows(kernel, per_pixel=per_block * count, as_one_row=as_one_row)
+        amounts |= {f"{part}_{name}": amount for part, amount in parts.items()}
+    sets = whole + (rest > 0)
+    depth = max(1, weights[1] // (8 * BLOCK if kind == "pointwise" else BLOCK))
+    amounts["read"] *= sets
+    amounts["accumulated"] = kernel.output_elements * depth
+    amounts["loops"] = prod(output[2:-1]) * sets * depth * groups
+    return f"blocked {kind}", amounts
+
+
+def _rows(kernel: Kernel, *, per_pixel: float, as_one_row: bool = False) -> dict[str, float]:
+    """Multiply-adds of whole stretches of a row, and of its other pixels, those at its padding
+    among them."""
+    *heights, width = kernel.outputs[0][2:]
+    rows = prod(heights)
+    if as_one_row:
+        rows, width = 1, rows * width
+    pads = _integers(kernel.attribute("pads", ()))
+    stride = _integers(kernel.attribute("strides", ()))
+    edge = 0
+    if len(pads) == 4:
+        edge = min(width, sum(-(-pad // (stride[-1] if stride else 1)) for pad in pads[1::2]))
+    whole = (width - edge) // ROW * ROW
+    return {"whole": per_pixel * rows * whole, "single": per_pixel * rows * (width - whole)}
+
+
+def _arithmetic(kernel: Kernel) -> tuple[str, dict[str, float]]:
+    """Of two tensors of one shape, of one with a scalar, or of one with a smaller one."""
+    amounts: dict[str, float] = {"written": kernel.output_elements}
+    operands = [prod(shape) for shape in (*kernel.inputs, *kernel.weights)]
+    if len(operands) < 2 or min(operands) == 1:
+        return "Arithmetic with a number", amounts
+    if min(operands) == max(operands):
+        return "Arithmetic", amounts
+    amounts["rows"] = min(operands)
+    return "Arithmetic, broadcast", amounts
+
+
+def _activation(kernel: Kernel) -> int:
+    """0: none, or one that is free while the result is in a register; 1: a pass of its own over
+    the output; 2: a costly one."""
+    activation = kernel.attribute("activation", "Relu")
+    return 0 if activation == "Relu" else 2 if activation in _EXPENSIVE else 1
+
+
+def _shape(kernel: Kernel) -> tuple[float, ...]:
+    """Channels in and out, pixels, window, group width, row, elements in; stride; activation."""
+    output = kernel.outputs[0] if kernel.outputs else ()
+    first = kernel.inputs[0] if kernel.inputs else ()
+    weights = kernel.weights[0] if kernel.weights else ()
+    strides = _integers(kernel.attribute("strides", ()))
+    window = prod(weights[2:]) if len(weights) > 2 else 1
+    sizes = (
+        first[1] if len(first) > 1 else 1,
+        output[1] if len(output) > 1 else 1,
+        prod(output[2:]),
+        window,
+        weights[1] if len(weights) > 1 else 1,
+        output[-1] if output else 1,
+        kernel.input_elements + kernel.weight_elements,
+    )
+    stride, passes = max(strides, default=1), _activation(kernel)
+    return (*(math.log2(max(1, size)) for size in sizes), float(stride), float(passes))
+
+
+def _integers(value: Value) -> tuple[int, ...]:
+    return tuple(int(one) for one in value) if isinstance(value, tuple) else ()

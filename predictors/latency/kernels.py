@@ -1,0 +1,356 @@
+"""Latency of any network from a table of kernels.
+
+    latency(network) = intercept + factor · Σ_kernels law(kernel) · exp(residual(kernel))
+
+The law of each kind of kernel is physical (kernel_work.py): non-negative costs of the work, fitted
+by relative error to what each kernel took within the measured networks and alone. What it leaves
+is learned by a forest where a kind was met often enough. A kernel alone finds its data in the
+caches: how much that gains is one factor by kind. Factor and intercept are fitted to whole
+networks, and the interval comes from families that the fit had not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from predictors.base import Floats
+from predictors.intervals import conformal_quantiles
+from predictors.latency.kernel_work import Work, work
+from predictors.latency.regression import MIN_FOREST_OPS, Forest, grow_forest
+from profiler.errors import InvalidInputError
+from profiler.models.kernel import Kernel, parse_kernel
+from profiler.tables.table import Calibration, LatencyTable, Verdict
+
+RELATIVE_NOISE, NOISE_MS = 0.03, 0.001  # of one kernel's time
+MOVED = "(moved elements)"  # the law of a kind that was never measured
+FOLDS = 5  # of families, for the interval
+MIN_NETWORKS = 10
+MIN_LEVELLED, LEVELLINGS = 5, 8
+N_TREES, MIN_LEAF, SEED = 60, 2, 0
+RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
+SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What some kernels took together: one, or all of a model where the runtime tells no more."""
+
+    works: tuple[Work, ...]
+    latency_ms: float
+    alone: bool  # measured as a single kernel, in warm caches
+
+
+@dataclass(frozen=True)
+class KindModel:
+    """Kernels of one kind.
+
+    Attributes:
+        costs: ms per amount of work, by name.
+        forest: log residuals by shape; None for kinds that were seldom met.
+        low, high: range of the shapes.
+    """
+
+    costs: dict[str, float]
+    forest: Forest | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+
+    def law_ms(self, one: Work) -> float:
+        return sum(self.costs.get(name, 0.0) * amount for name, amount in one.amounts.items())
+
+    def measured(self, one: Work) -> bool:
+        if self.low is None or self.high is None:
+            return False
+        shape = np.array(one.shape)
+        return bool(((self.low - SLACK <= shape) & (shape <= self.high + SLACK)).all())
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPrediction:
+    """A network's latency from its kernels.
+
+    Attributes:
+        interval_ms: conformal; None without enough measured networks.
+        outside_share: of the latency, from kernels outside the measured range of shapes.
+        unknown: kinds that the table has nothing of: they count as moving their elements.
+    """
+
+    latency_ms: float
+    interval_ms: tuple[float, float] | None
+    n_kernels: int
+    outside_share: float
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KernelModel:
+    """Latencies on the device of one table.
+
+    Attributes:
+        kinds: by kind; `MOVED` is for those that were never measured.
+        factor, intercept_ms: from the sum of kernels to a network.
+    """
+
+    kinds: dict[str, KindModel]
+    factor: float = 1.0
+    intercept_ms: float = 0.0
+
+    def kernels_ms(self, works: Sequence[Work]) -> Floats:
+        """[n] latencies within a network."""
+        latency_ms = np.array([self._of(one.kind).law_ms(one) for one in works])
+        of_kind: dict[str, list[int]] = {}
+        for at, one in enumerate(works):
+            of_kind.setdefault(one.kind, []).append(at)
+        for kind, rows in of_kind.items():
+            model = self._of(kind)
+            if model.forest is not None:
+                shapes = np.array([works[at].shape for at in rows])
+                latency_ms[rows] *= np.exp(model.forest.predict(shapes))
+        return latency_ms
+
+    def network_ms(self, works: Sequence[Work]) -> float:
+        return self.intercept_ms + self.factor * float(self.kernels_ms(works).sum())
+
+    def outside(self, works: Sequence[Work]) -> list[bool]:
+        return [not self._of(one.kind).measured(one) for one in works]
+
+    def _of(self, kind: str) -> KindModel:
+        return self.kinds.get(kind) or self.kinds[MOVED]
+
+
+class KernelPredictor:
+    """Predicts networks on the device of a table of kernels.
+
+    Raises:
+        InvalidInputError: the table is of another space, or too small.
+    """
+
+    def __init__(self, table: LatencyTable, *, without: Collection[str] = ()) -> None:
+        self.table = table
+        self.model = fit_kernels(table, without=without)
+
+    def predict(self, kernels: Sequence[Kernel], *, confidence: float = 0.95) -> KernelPrediction:
+        """Latency of a network of these kernels.
+
+        Raises:
+            InvalidInputError: no kernels.
+        """
+        if not kernels:
+            raise InvalidInputError("a model without kernels takes no time")
+        works = [work(kernel) for kernel in kernels]
+        latency_ms = self.model.network_ms(works)
+        each = self.model.kernels_ms(works)
+        outside = each[self.model.outside(works)].sum() / each.sum()
+        unknown = sorted({one.kind for one in works} - self.model.kinds.keys())
+        half = self.half_width(confidence)
+        interval = None if half is None else (latency_ms * (1 - half), latency_ms * (1 + half))
+        return KernelPrediction(latency_ms, interval, len(works), float(outside), tuple(unknown))
+
+    def half_width(self, confidence: float) -> float | None:
+        """The interval's half-width as a fraction of the latency; None if not supported."""
+        quantiles = self.table.calibration.relative_quantiles if self.table.calibration else {}
+        return quantiles.get(min((c for c in quantiles if c >= confidence), default=-1.0))
+
+
+def family_of(name: str) -> str:
+    """The family that a measured network's name begins with."""
+    return name.partition(" ")[0]
+
+
+def calibrated_kernels(table: LatencyTable) -> LatencyTable:
+    """The table with the errors at families that a fit had not seen: the interval's source."""
+    networks = [n for n in table.networks if n.verdict is not Verdict.THROTTLED]
+    if len(networks) < MIN_NETWORKS:
+        return table
+    families = sorted({family_of(network.arch) for network in networks})
+    errors = []
+    for fold in range(FOLDS):
+        left_out = families[fold::FOLDS]
+        model = fit_kernels(table, without=left_out)
+        for network in networks:
+            if family_of(network.arch) in left_out:
+                works = [work_of(key) for key, _ in table.kernels[network.arch]]
+                predicted = model.network_ms(works)
+                errors.append((network.latency_ms - predicted) / predicted)
+    relative = np.abs(errors)
+    model = fit_kernels(table)
+    return table.model_copy(
+        update={
+            "calibration": Calibration(
+                intercept_ms=model.intercept_ms,
+                factors={"all": model.factor},
+                n_networks=len(networks),
+                residual_mape_pct=float(100 * relative.mean()),
+                relative_quantiles=conformal_quantiles(relative),
+            )
+        }
+    )
+
+
+def fit_kernels(table: LatencyTable, *, without: Collection[str] = ()) -> KernelModel:
+    """Fit to a table of kernels; deterministic.
+
+    Args:
+        without: families of networks to leave out.
+
+    Raises:
+        InvalidInputError: the table is of another space, or holds too few networks.
+    """
+    if not table.kernels:
+        raise InvalidInputError(f"a table of {table.space} has no kernels; --space kernels has")
+    networks = [
+        network
+        for network in table.networks
+        if network.verdict is not Verdict.THROTTLED and family_of(network.arch) not in without
+    ]
+    if len(networks) < MIN_NETWORKS:
+        raise InvalidInputError(
+            f"{len(networks)} networks are too few to predict from; {MIN_NETWORKS} are needed "
+            "(more --minutes)"
+        )
+    within = [o for n in networks for o in _observed(table, n.arch, n.latency_ms, alone=False)]
+    model = KernelModel(fit_kinds([*kernels_alone(table), *within]))
+    works = [[work_of(key) for key, _ in table.kernels[n.arch]] for n in networks]
+    each = model.kernels_ms([one for of_one in works for one in of_one])
+    sums = np.array([part.sum() for part in np.split(each, np.cumsum([*map(len, works)])[:-1])])
+    latency_ms = np.array([network.latency_ms for network in networks])
+    intercept, factor = _line(sums, latency_ms)
+    return replace(model, intercept_ms=intercept, factor=factor)
+
+
+def kernels_alone(table: LatencyTable) -> list[Observation]:
+    """What was measured of single kernels."""
+    ops = table.ops.items()
+    return [o for name, e in ops for o in _observed(table, name, e.latency_ms, alone=True)]
+
+
+def _observed(
+    table: LatencyTable, name: str, latency_ms: float, *, alone: bool
+) -> Iterable[Observation]:
+    ran = [(work_of(key), share) for key, share in table.kernels[name]]
+    if any(share is None for _, share in ran):
+        yield Observation(tuple(one for one, _ in ran), latency_ms, alone)
+        return
+    for one, share in ran:
+        yield Observation((one,), latency_ms * (share or 0.0), alone)
+
+
+@cache
+def work_of(key: str) -> Work:
+    return work(parse_kernel(key))
+
+
+def _line(sums: Floats, latency_ms: Floats) -> tuple[float, float]:
+    """Intercept and factor of least relative error, neither negative."""
+    from scipy.optimize import nnls
+
+    design = np.stack([np.ones_like(sums), sums], axis=1) / latency_ms[:, None]
+    (intercept, factor), _ = nnls(design, np.ones(len(sums)))
+    return float(intercept), float(factor)
+
+
+def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
+    """Kinds one by one where kernels were observed one by one, else all together."""
+    moved = KindModel(_fit_costs([_as_moved(one) for one in observations])[MOVED])
+    if any(len(one.works) > 1 for one in observations):
+        costs = _fit_costs(_on_one_level(observations))
+        fitted = {kind: KindModel(of_kind) for kind, of_kind in costs.items()}
+    else:
+        groups: dict[str, list[Observation]] = {}
+        for one in observations:
+            groups.setdefault(one.works[0].kind, []).append(one)
+        fitted = {kind: _fit_kind(kind, group) for kind, group in groups.items()}
+    shapes: dict[str, list[tuple[float, ...]]] = {}
+    for one in observations:
+        for part in one.works:
+            shapes.setdefault(part.kind, []).append(part.shape)
+    ranged = {
+        kind: replace(model, low=np.min(shapes[kind], axis=0), high=np.max(shapes[kind], axis=0))
+        for kind, model in fitted.items()
+    }
+    return ranged | {MOVED: moved}
+
+
+def _fit_kind(kind: str, observations: Sequence[Observation]) -> KindModel:
+    """A law, and a forest of what it leaves."""
+    levelled = _on_one_level(observations)
+    model = KindModel(_fit_costs(levelled)[kind])
+    works = [one.works[0] for one in levelled]
+    latency_ms = np.array([one.latency_ms for one in levelled])
+    law_ms = np.array([model.law_ms(one) for one in works])
+    resolved = (latency_ms > RESOLVED_MS) & (law_ms > 0)
+    if resolved.sum() < MIN_FOREST_OPS:
+        return model
+    shapes = np.array([one.shape for one in works])[resolved]
+    deviation = np.log(latency_ms[resolved] / law_ms[resolved])
+    return replace(
+        model, forest=grow_forest(shapes, deviation, SEED, n_trees=N_TREES, min_leaf=MIN_LEAF)
+    )
+
+
+def _on_one_level(observations: Sequence[Observation]) -> Sequence[Observation]:
+    """Kernels alone times the one factor that puts them where those in networks are."""
+    alone = np.array([one.alone for one in observations])
+    if min(alone.sum(), (~alone).sum()) < MIN_LEVELLED:
+        return observations
+    latency_ms = np.array([one.latency_ms for one in observations])
+    levelled, factor = list(observations), 1.0
+    for _ in range(LEVELLINGS):
+        costs = _fit_costs(levelled)
+        law_ms = np.array([_law_ms(costs, one) for one in observations])
+        ratio = latency_ms / np.maximum(law_ms, NOISE_MS)
+        factor = float(np.median(ratio[~alone]) / np.median(ratio[alone]))
+        levelled = [
+            replace(one, latency_ms=factor * one.latency_ms) if one.alone else one
+            for one in observations
+        ]
+    return levelled
+
+
+def _law_ms(costs: Mapping[str, Mapping[str, float]], observation: Observation) -> float:
+    return sum(
+        costs[one.kind][name] * amount
+        for one in observation.works
+        for name, amount in one.amounts.items()
+    )
+
+
+def _as_moved(observation: Observation) -> Observation:
+    """The same, its kernels told apart by the elements they read and write only."""
+    works = []
+    for one in observation.works:
+        names = ("calls", "read", "written")
+        amounts = {name: one.amounts.get(name, 0.0) for name in names}
+        works.append(Work(MOVED, amounts, one.shape))
+    return replace(observation, works=tuple(works))
+
+
+def _fit_costs(observations: Sequence[Observation]) -> dict[str, dict[str, float]]:
+    """Non-negative costs of least error, in units of the noise of each observation."""
+    from scipy.optimize import nnls
+
+    columns: dict[tuple[str, str], int] = {}
+    totals = []
+    for observation in observations:
+        total: dict[tuple[str, str], float] = {}
+        for one in observation.works:
+            for name, amount in one.amounts.items():
+                total[one.kind, name] = total.get((one.kind, name), 0.0) + amount
+        totals.append(total)
+        for column in total:
+            columns.setdefault(column, len(columns))
+    design = np.zeros((len(totals), len(columns)))
+    for row, total in enumerate(totals):
+        design[row, [columns[column] for column in total]] = list(total.values())
+    latency_ms = np.array([observation.latency_ms for observation in observations])
+    noise_ms = RELATIVE_NOISE * latency_ms + NOISE_MS
+    scale = np.maximum(design.max(axis=0), 1e-12)
+    solution, _ = nnls(design / scale / noise_ms[:, None], latency_ms / noise_ms)
+    kinds: dict[str, dict[str, float]] = {}
+    for (kind, name), at in columns.items():
+        kinds.setdefault(kind, {})[name] = float(solution[at] / scale[at])
+    return kinds

@@ -1,0 +1,151 @@
+"""Single kernels and whole networks of many families, measured by the same sweep as any op.
+
+Each is a little model file of its own. What the runtime made of it is asked afterwards, since a
+layer alone is seldom a kernel alone: layouts change at its edges, activations are fused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import numpy as np
+
+from profiler.devices.base import Device, ModelWorkload
+from profiler.devices.registry import backend_of, open_for_models
+from profiler.errors import InvalidInputError
+from profiler.graph.graph import Graph
+from profiler.graph.to_onnx import export_onnx
+from profiler.graph.to_tflite import export_tflite
+from profiler.graph.weights import random_weights
+from profiler.measuring.campaign import AnyWorkload, Campaign, ProfileRequest, profile_on
+from profiler.measuring.journal import Journal
+from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.sweep import Role
+from profiler.models.file import ModelFile, ModelFormat, RunnableModel, read_model_file, runnable
+from profiler.models.inputs import ModelInput
+from profiler.models.kernels import kernel_shares
+from profiler.spaces.families import family_networks
+from profiler.spaces.kernels import KernelSpace, single_kernels
+from profiler.system.processor import vector_instructions
+from profiler.tables.table import LatencyTable
+from profiler.terminal import SILENT, Terminal
+
+OP_CAP_S, NETWORK_CAP_S = 0.4, 1.2  # of samples: the rest of the minutes is loading and profiling
+MIN_BLOCKS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelWorkload(ModelWorkload):
+    """A model file that is a single kernel or a network of ours, by its name."""
+
+    name: str
+    role: Role
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    @property
+    def is_network(self) -> bool:
+        return self.role is Role.NETWORK
+
+
+def within_minutes(protocol: MeasuringProtocol) -> MeasuringProtocol:
+    """A protocol of many configurations, each with little time: what one lacks in certainty its
+    neighbours have."""
+    stopping = replace(
+        protocol.stopping, min_blocks=MIN_BLOCKS, check_every=MIN_BLOCKS,
+        op_cap_s=OP_CAP_S, network_cap_s=NETWORK_CAP_S,
+    )  # fmt: skip
+    return replace(protocol, name=f"{protocol.name}, many kernels", stopping=stopping)
+
+
+def profile_kernels(request: ProfileRequest, terminal: Terminal = SILENT) -> Path:
+    """Measure the kernels that the request's minutes allow; the table's path.
+
+    Raises:
+        InvalidInputError: a device that runs no model files, or a precision other than float32.
+        DeviceUnavailableError, MeasurementError, KeyboardInterrupt: as `profile_device`.
+    """
+    backend = backend_of(request.spec)
+    if not backend.model_formats:
+        raise InvalidInputError(f"device {request.spec} runs no model files, so no kernels")
+    if request.precision != "float32" or request.fleet is not None:
+        raise InvalidInputError("kernels are measured in float32 and not on a fleet")
+    request = replace(request, protocol=within_minutes(request.protocol))
+    settings = {"threads": request.threads, "batch_size": request.batch_size}
+    with (
+        open_for_models(request.spec, **settings, **request.device_options) as device,
+        TemporaryDirectory() as folder,
+    ):
+        model_format = ModelFormat(backend.model_formats[0])
+        campaign = partial(KernelCampaign, folder=Path(folder), model_format=model_format)
+        return profile_on(device, request, terminal, campaign)
+
+
+class KernelCampaign(Campaign):
+    """The sweep of one request, and what ran in it.
+
+    Args:
+        folder: where the model files go.
+        model_format: that the device runs.
+    """
+
+    def __init__(
+        self, request: ProfileRequest, device: Device, journal: Journal, terminal: Terminal,
+        *, folder: Path, model_format: ModelFormat,
+    ) -> None:  # fmt: skip
+        super().__init__(request, device, journal, terminal)
+        self._folder, self._format = folder, model_format
+        self._written: dict[str, KernelWorkload] = {}
+
+    def run(self) -> LatencyTable:
+        table = super().run()
+        measured = [*table.ops, *(network.arch for network in table.networks)]
+        kernels = {}
+        with self._terminal.progress("what ran in each", len(measured)) as progress:
+            for name in measured:
+                ran = kernel_shares(self._written[name].model, threads=self._request.threads)
+                kernels[name] = tuple((kernel.key, share) for kernel, share in ran)
+                progress.advance()
+        return table.model_copy(
+            update={
+                "kernels": kernels,
+                "protocol": table.protocol | {"vector_instructions": vector_instructions()},
+            }
+        )
+
+    def _workloads(self) -> list[tuple[AnyWorkload, Role]]:
+        request = self._request
+        space, seed, batch = cast(KernelSpace, request.space), request.seed, request.batch_size
+        count = space.n_networks if request.n_networks is None else request.n_networks
+        drawn = [
+            *((Role.OP, *one) for one in islice(single_kernels(seed, batch), space.n_kernels)),
+            *((Role.NETWORK, *one) for one in islice(family_networks(seed, batch), count)),
+        ]
+        for number, (role, name, graph) in enumerate(drawn):
+            model = self._write(f"{number}", graph, zlib.crc32(name.encode()))
+            self._written[name] = KernelWorkload(model, request.threads, 0, name, role)
+        return [(workload, workload.role) for workload in self._written.values()]
+
+    def _write(self, stem: str, graph: Graph, seed: int) -> RunnableModel:
+        """The graph with seeded weights, folded as an exporter would, and inputs for it."""
+        path = self._folder / f"{stem}{self._format}"
+        weights = random_weights(graph, np.random.default_rng(seed))
+        onnx = self._format is ModelFormat.ONNX
+        content = (export_onnx if onnx else export_tflite)(graph, weights)
+        path.write_bytes(content)
+        if onnx:  # which the runtime would say, too, and take as long as for loading
+            inputs = tuple(ModelInput(one.name, one.dtype, one.shape) for one in graph.inputs)
+            sha256 = hashlib.sha256(content).hexdigest()
+            file = ModelFile(path, self._format, sha256, len(content), inputs)
+        else:
+            file = read_model_file(path)
+        return runnable(file, shapes={}, arrays={}, seed=seed)

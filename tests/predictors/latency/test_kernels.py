@@ -1,0 +1,114 @@
+"""Tables whose latencies follow known costs: the fit must find them again."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from predictors.latency.kernel_work import work
+from predictors.latency.kernels import (
+    KernelPredictor,
+    calibrated_kernels,
+    family_of,
+    fit_kernels,
+)
+from predictors.latency.lookup import calibrate_file
+from profiler.errors import InvalidInputError
+from profiler.models.kernel import Kernel
+from profiler.tables.table import load_table
+from tests.predictors.synthetic_kernels import convolution, drawn, network_ms, synthetic
+
+
+def others(seed=100, n=20):
+    rng = np.random.default_rng(seed)
+    return [drawn(rng, 40) for _ in range(n)]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_networks_of_the_same_law_are_predicted(told):
+    predictor = KernelPredictor(synthetic(told=told))
+    for kernels in others():
+        predicted = predictor.predict(kernels)
+        assert predicted.latency_ms == pytest.approx(network_ms(kernels), rel=0.02)
+        assert predicted.outside_share == 0
+        assert predicted.unknown == ()
+
+
+def test_kernels_alone_are_brought_to_the_level_of_networks():
+    """Twice as many of them, in caches twice as warm, must not change what a network takes."""
+    few, many = (fit_kernels(synthetic(n_alone=n)) for n in (0, 120))
+    for kernels in others(n=5):
+        works = [work(kernel) for kernel in kernels]
+        assert many.network_ms(works) == pytest.approx(few.network_ms(works), rel=0.03)
+
+
+def test_the_interval_covers_as_it_says():
+    table = calibrated_kernels(synthetic(noise=0.03, n_networks=60))
+    predictor = KernelPredictor(table)
+    rng = np.random.default_rng(7)
+    inside = 0
+    for kernels in others(n=100):
+        interval = predictor.predict(kernels, confidence=0.9).interval_ms
+        assert interval is not None
+        low, high = interval
+        inside += low <= network_ms(kernels) * rng.lognormal(0, 0.03) <= high
+    assert 80 <= inside <= 98  # 90 expected
+    assert table.calibration is not None
+    assert table.calibration.n_networks == 60
+    assert 1.5 < table.calibration.residual_mape_pct < 4  # mean |error| of the noise: 2.4 %
+
+
+def test_a_family_left_out_has_no_say():
+    table = synthetic()
+    dear = [n.model_copy(update={"latency_ms": 5 * n.latency_ms}) if family_of(n.arch) == "b" else n
+            for n in table.networks]  # fmt: skip
+    spoilt = table.model_copy(update={"networks": tuple(dear)})
+    works = [work(kernel) for kernel in others(n=1)[0]]
+    expected = fit_kernels(table, without=["b"]).network_ms(works)
+    assert fit_kernels(spoilt, without=["b"]).network_ms(works) == expected
+    assert fit_kernels(spoilt).network_ms(works) > 1.2 * expected
+
+
+def test_what_was_never_measured_is_named_and_counts():
+    predictor = KernelPredictor(synthetic())
+    kernels = others(n=1)[0]
+    large = Kernel("Gather", ((1, 256, 56, 56),), ((256,),), ((1, 256, 56, 56),))
+    before, after = predictor.predict(kernels), predictor.predict([*kernels, large])
+    assert after.unknown == ("Gather",)
+    assert after.latency_ms > before.latency_ms
+    assert 0 < after.outside_share < 0.9
+
+
+def test_sizes_outside_the_measured_are_counted():
+    predictor = KernelPredictor(synthetic())
+    assert predictor.predict([convolution(4096, 4096, 56)]).outside_share == 1
+    assert predictor.predict([convolution(64, 64, 28)]).outside_share == 0
+
+
+def test_too_few_networks_or_none_of_kernels_are_refused():
+    with pytest.raises(InvalidInputError, match="9 networks are too few"):
+        fit_kernels(synthetic(n_networks=9))
+    table = synthetic().model_copy(update={"kernels": {}})
+    with pytest.raises(InvalidInputError, match="has no kernels"):
+        fit_kernels(table)
+    with pytest.raises(InvalidInputError, match="without kernels"):
+        KernelPredictor(synthetic()).predict([])
+
+
+def test_a_table_keeps_its_kernels_and_gets_its_interval_when_it_is_finished(tmp_path):
+    path = tmp_path / "kernels.json"
+    table = synthetic()
+    table.save(path)
+    assert load_table(path, partial=True) == table
+    calibrate_file(path)
+    finished = load_table(path, partial=True)
+    assert finished.calibration is not None
+    assert finished.calibration.n_networks == 24
+    assert finished.kernels == table.kernels
+
+
+def test_the_same_table_is_the_same_fit():
+    table = synthetic(noise=0.02)
+    works = [work(kernel) for kernel in itertools.chain(*others(n=3))]
+    one, two = (fit_kernels(table).kernels_ms(works) for _ in range(2))
+    assert (one == two).all()

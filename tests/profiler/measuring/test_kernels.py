@@ -1,0 +1,55 @@
+"""Kernels and networks measured by the sweep, on this machine's own processor."""
+
+import dataclasses
+
+import pytest
+
+from profiler.errors import InvalidInputError
+from profiler.measuring.campaign import ProfileRequest, default_out
+from profiler.measuring.kernels import profile_kernels, within_minutes
+from profiler.measuring.protocol import QUICK
+from profiler.models.kernel import parse_kernel
+from profiler.spaces.kernels import KernelSpace
+from profiler.tables.table import load_table
+
+
+@pytest.mark.parametrize(("spec", "told"), [("cpu", True), ("tflite", False)])
+def test_a_table_says_what_ran(tmp_path, spec, told):
+    out = tmp_path / "kernels.json"
+    request = ProfileRequest(spec, KernelSpace(0.1), out, QUICK, n_networks=1)
+    assert profile_kernels(request) == out
+    table = load_table(out, partial=True)
+    assert table.space.name == "kernels"
+    assert len(table.ops) + len(table.failures) >= 4
+    assert [network.arch for network in table.networks] == ["vgg 0"]
+    assert table.kernels.keys() == table.ops.keys() | {"vgg 0"}
+    for ran in table.kernels.values():
+        assert all(parse_kernel(key).key == key for key, _ in ran)
+        shares = [share for _, share in ran if share is not None]
+        assert len(shares) == (len(ran) if told else 0)
+        assert sum(shares) == pytest.approx(1.0 if told else 0.0)
+    convolutions = [key for key, _ in table.kernels["vgg 0"] if "conv" in key.lower()]
+    assert len(convolutions) >= 5
+    before = out.with_suffix(".journal.sqlite").stat().st_size
+    profile_kernels(request)  # all is done
+    assert load_table(out, partial=True).ops == table.ops
+    assert out.with_suffix(".journal.sqlite").stat().st_size == before
+
+
+def test_devices_without_model_files_are_refused(tmp_path):
+    request = ProfileRequest("fake", KernelSpace(1), tmp_path / "t.json")
+    with pytest.raises(InvalidInputError, match="runs no model files"):
+        profile_kernels(request)
+    with pytest.raises(InvalidInputError, match="float32"):
+        profile_kernels(dataclasses.replace(request, spec="tflite", precision="int8"))
+
+
+def test_each_configuration_gets_little_time_by_the_same_rules():
+    rules = within_minutes(QUICK)
+    assert rules.stopping.op_cap_s + rules.stopping.network_cap_s < 2
+    assert rules.stopping.op_half_width == QUICK.stopping.op_half_width
+    assert rules.digest != QUICK.digest
+
+
+def test_a_table_of_kernels_has_no_width_in_its_name():
+    assert default_out("cpu", KernelSpace(), quick=False).as_posix() == "tables/cpu_kernels.json"
