@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from profiler.graph.graph import Graph, chain
 from profiler.spaces.mobilenetv3_ops import OpConfig
-from profiler.system.closing import Closing
+from profiler.system.context_manager import Closing
 from profiler.system.memory import available_memory_mb
 
 if TYPE_CHECKING:  # annotations only; they bring numpy

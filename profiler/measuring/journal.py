@@ -20,7 +20,7 @@ from profiler.flags import Flag
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.system.atomic import refuse_unwritable
-from profiler.system.closing import Closing
+from profiler.system.context_manager import Closing
 
 JOURNAL_VERSION = 1
 

@@ -11,7 +11,7 @@ from profiler.devices.registry import open_device
 from profiler.measuring.campaign import ProfileRequest, profile_on
 from profiler.measuring.follow_up import measure_networks_on, open_as_measured
 from profiler.spaces.mobilenetv3 import Architecture
-from profiler.system.closing import Closing
+from profiler.system.context_manager import Closing
 from profiler.tables.table import LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import MeasurementError
-from profiler.system.closing import Closing
+from profiler.system.context_manager import Closing
 
 MADDS_PER_MS = 2.0e7
 BYTES_PER_MS = 1.0e7
