@@ -70,7 +70,7 @@ def _onnx_shares(model: RunnableModel, threads: int) -> tuple[OpShare, ...]:
     fitting = min(MAX_EVENTS // max(1, len(events[-1])), int(MAX_S / plain_s[-1]))
     events, plain_s = _profiled(model, threads, runs=min(max(fitting, MIN_RUNS), MAX_RUNS))
     # the first run of each allocates
-    return shares(op_times_ms(events[1:]), plain_ms=1e3 * _middle_mean(plain_s[1:]))
+    return shares(op_times_ms(events[1:]), plain_ms=1e3 * middle_mean(plain_s[1:]))
 
 
 def _tflite_shares(model: RunnableModel, threads: int) -> tuple[OpShare, ...]:
@@ -124,23 +124,30 @@ def _cost_per_call_ms(profiled: Floats, calls: Floats, plain_ms: float) -> float
     return float(costs.max())
 
 
+def middle_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half: whole microseconds average out, disturbed runs do not count."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(values, 0.25))
+
+
 def op_times_ms(
-    runs: Sequence[Sequence[Event]], estimate: Callable[[Sequence[float]], float] | None = None
+    runs: Sequence[Sequence[Event]], estimate: Callable[[Sequence[float]], float] = middle_mean
 ) -> dict[OpKey, tuple[float, float]]:
     """Time in ms and number of calls per run of each op, from the node events of several runs.
 
     An op that runs a subgraph (If, Loop, Scan) counts without the ops in it.
+
+    Args:
+        estimate: of an op's time in ms, from its times in each run.
     """
-    estimate = estimate or _middle_mean
     durations: dict[OpKey, list[float]] = {}
     calls: Counter[OpKey] = Counter()
     for at, events in enumerate(runs):
         for key, self_ms in _self_times_ms(events):
             durations.setdefault(key, [0.0] * len(runs))[at] += self_ms
             calls[key] += 1
-    return {
-        key: (_middle_mean(series), calls[key] / len(runs)) for key, series in durations.items()
-    }
+    return {key: (estimate(series), calls[key] / len(runs)) for key, series in durations.items()}
 
 
 def _self_times_ms(events: Iterable[Event]) -> Iterator[tuple[OpKey, float]]:
@@ -191,10 +198,3 @@ def _profiled(
             reason="partial_profile",
         )
     return split_runs(events), plain_s
-
-
-def _middle_mean(values: Sequence[float]) -> float:
-    """Mean of the middle half: whole microseconds average out, disturbed runs do not count."""
-    from scipy.stats import trim_mean
-
-    return float(trim_mean(values, 0.25))

@@ -60,6 +60,12 @@ def test_disturbed_runs_do_not_count():
     assert op_times_ms(runs)["conv", "Conv"][0] == pytest.approx(0.0105 + HALF_TICK_MS)
 
 
+def test_an_op_s_time_is_estimated_as_its_caller_asks():
+    runs = [[node("Conv", 0, dur)] for dur in (10, 11, 12, 13)]
+    assert op_times_ms(runs, min)["conv", "Conv"] == pytest.approx((0.010 + HALF_TICK_MS, 1))
+    assert op_times_ms(runs, max)["conv", "Conv"] == pytest.approx((0.013 + HALF_TICK_MS, 1))
+
+
 def test_what_profiling_adds_to_every_call_is_taken_off():
     """Three ops of 1000, 100 and 1 µs, one called twice, each call 6 µs dearer when profiled."""
     times = {("a", "Conv"): (1.006, 1), ("b", "Add"): (0.112, 2), ("c", "Reshape"): (0.007, 1)}
