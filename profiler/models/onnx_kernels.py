@@ -6,10 +6,8 @@ in which order and on what shapes.
 
 from __future__ import annotations
 
-import json
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +19,14 @@ from profiler.models.inputs import Values
 from profiler.models.kernel import Kernel, Shape, Value
 from profiler.models.onnx_runtime import OnnxSession
 from profiler.models.op_profile import (
+    EVENT_SUFFIX,
     MAX_RUNS,
     MIN_RUNS,
     Event,
     op_times_ms,
+    profiled_runs,
+    run_s,
     shares,
-    split_runs,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _SILENT = frozenset({"auto_pad", "storage_order", "momentum", "training_mode"})
 _SILENT |= {"allowzero", "epsilon", "transA", "alpha", "beta", "channels_last"}
 _STANDARD = "ai.onnx"
-_SUFFIX = "_kernel_time"  # of events
 
 
 def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
@@ -45,7 +44,7 @@ def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
     Raises:
         MeasurementError: the runtime refuses the model or its values.
     """
-    (events,), kernels = _profiled(model, values, runs=1)
+    (events,), _, kernels = _profiled(model, values, threads=1, runs=1)
     return tuple(kernels[event["name"]] for event in events)
 
 
@@ -56,22 +55,13 @@ def onnx_kernel_shares(
 
     In order of execution; the shares sum to 1. Raises as `onnx_kernels`.
     """
-    plain_s: list[float] = []
     with closing(OnnxSession(model, threads=threads)) as plain:
         plain.bind(values)
-
-        def run_plain() -> None:
-            start = time.perf_counter()
-            plain.run()
-            plain_s.append(time.perf_counter() - start)
-
-        for _ in range(2):  # the first allocates
-            run_plain()
-        runs = min(max(int(max_s / plain_s[-1]), MIN_RUNS), MAX_RUNS)
-        del plain_s[:]
-        events, kernels = _profiled(model, values, threads=threads, runs=runs, between=run_plain)
+        run_s(plain)  # the first allocates
+        runs = min(max(int(max_s / run_s(plain)), MIN_RUNS), MAX_RUNS)
+        events, plain_s, kernels = _profiled(model, values, threads=threads, runs=runs, plain=plain)
     found = shares(op_times_ms(events[1:], low), plain_ms=1e3 * low(plain_s[1:]))
-    return tuple((kernels[f"{op.name}{_SUFFIX}"], op.share) for op in found)
+    return tuple((kernels[f"{op.name}{EVENT_SUFFIX}"], op.share) for op in found)
 
 
 def low(values: Sequence[float]) -> float:
@@ -80,27 +70,22 @@ def low(values: Sequence[float]) -> float:
 
 
 def _profiled(
-    model: bytes | Path, values: Values, *, runs: int, threads: int = 1,
-    between: Callable[[], None] | None = None,
-) -> tuple[list[list[Event]], dict[str, Kernel]]:  # fmt: skip
-    """Node events of each run, and the kernel of each event's name."""
+    model: bytes | Path, values: Values, *, threads: int, runs: int,
+    plain: OnnxSession | None = None,
+) -> tuple[list[list[Event]], list[float], dict[str, Kernel]]:  # fmt: skip
+    """As `profiled_runs`, and the kernel of each event's name."""
     import onnx
 
     with TemporaryDirectory() as folder:
-        optimised, profile = Path(folder) / "optimised.onnx", Path(folder) / "profile"
-        session = OnnxSession(model, threads=threads, profile=profile, optimised=optimised)
-        with closing(session):
-            session.bind(values)
-            for _ in range(runs):
-                session.run()
-                if between is not None:
-                    between()
-            events = json.loads(session.end_profiling().read_bytes())
+        optimised = Path(folder) / "optimised.onnx"
+        of_runs, plain_s = profiled_runs(
+            model, values, threads=threads, runs=runs, plain=plain, optimised=optimised
+        )
         graph = onnx.load(str(optimised), load_external_data=False).graph
     nodes = {node.name: node for node in graph.node}
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    of_runs = split_runs(events)
-    return of_runs, {event["name"]: _kernel(event, nodes, constants) for event in of_runs[-1]}
+    kernels = {event["name"]: _kernel(event, nodes, constants) for event in of_runs[-1]}
+    return of_runs, plain_s, kernels
 
 
 def _kernel(
@@ -109,7 +94,7 @@ def _kernel(
     """Functions are taken apart after the graph was written: their nodes have an event only."""
     arguments = event["args"]
     shapes, outputs = (_shapes(arguments[f"{end}_type_shape"]) for end in ("input", "output"))
-    node = nodes.get(event["name"].removesuffix(_SUFFIX))
+    node = nodes.get(event["name"].removesuffix(EVENT_SUFFIX))
     if node is None:
         return Kernel(arguments["op_name"], shapes, (), outputs)
     inputs, left = [], deque(shapes)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from profiler.errors import MeasurementError
 from profiler.models.file import ModelFormat, RunnableModel, load
 from profiler.models.fresh_process import in_fresh_process
+from profiler.models.inputs import Values
 from profiler.models.litert_profiler import ProfiledModel
 from profiler.models.onnx_runtime import MAX_PROFILE_EVENTS, OnnxSession
 
@@ -38,6 +39,8 @@ RUNS_PER_LOAD = 6
 HALF_TICK_MS = 0.5e-3  # durations are cut to whole microseconds
 MOST_COST_MS = 10e-3  # profiling adds 1 to 6 µs to a call; more is other work on a busy machine
 LEAST_MS = 0.1e-3  # an op that ran took some time, also where the profiler cannot resolve it
+
+EVENT_SUFFIX = "_kernel_time"  # of the names of nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,14 @@ def op_shares(model: RunnableModel, *, threads: int) -> tuple[OpShare, ...]:
 
 
 def _onnx_shares(model: RunnableModel, threads: int) -> tuple[OpShare, ...]:
-    events, plain_s = _profiled(model, threads, runs=2)
-    fitting = min(MAX_EVENTS // max(1, len(events[-1])), int(MAX_S / plain_s[-1]))
-    events, plain_s = _profiled(model, threads, runs=min(max(fitting, MIN_RUNS), MAX_RUNS))
-    # the first run of each allocates
+    path, values = model.file.path, model.values
+    with closing(OnnxSession(path, threads=threads)) as plain:
+        plain.bind(values)
+        events, plain_s = profiled_runs(path, values, threads=threads, runs=2, plain=plain)
+        fitting = min(MAX_EVENTS // max(1, len(events[-1])), int(MAX_S / plain_s[-1]))
+        runs = min(max(fitting, MIN_RUNS), MAX_RUNS)
+        events, plain_s = profiled_runs(path, values, threads=threads, runs=runs, plain=plain)
+    # the first profiled run allocates
     return shares(op_times_ms(events[1:]), plain_ms=1e3 * middle_mean(plain_s[1:]))
 
 
@@ -159,7 +166,7 @@ def _self_times_ms(events: Iterable[Event]) -> Iterator[tuple[OpKey, float]]:
         while ended and ended[-1][0] > start:
             within_ms += ended.pop()[1]
         ended.append((start, whole_ms))
-        name = event["name"].removesuffix("_kernel_time")
+        name = event["name"].removesuffix(EVENT_SUFFIX)
         yield (name, event["args"]["op_name"]), max(0.0, whole_ms - within_ms)
 
 
@@ -174,27 +181,40 @@ def split_runs(events: Iterable[Event]) -> list[list[Event]]:
     return runs[:-1]
 
 
-def _profiled(
-    model: RunnableModel, threads: int, *, runs: int
-) -> tuple[list[list[Event]], list[float]]:
-    """Node events of profiled runs, and seconds of plain runs taken in turns with them."""
-    path, plain_s = model.file.path, []
-    with (
-        TemporaryDirectory() as folder,
-        closing(OnnxSession(path, threads=threads)) as plain,
-        closing(OnnxSession(path, threads=threads, profile=Path(folder) / "profile")) as profiled,
-    ):
-        plain.bind(model.values)
-        profiled.bind(model.values)
-        for _ in range(runs):
-            start = time.perf_counter()
-            plain.run()
-            plain_s.append(time.perf_counter() - start)
-            profiled.run()
-        events = json.loads(profiled.end_profiling().read_bytes())
+def profiled_runs(
+    model: bytes | Path, values: Values, *, threads: int, runs: int,
+    plain: OnnxSession | None = None, optimised: Path | None = None,
+) -> tuple[list[list[Event]], list[float]]:  # fmt: skip
+    """Node events of each of some runs, and seconds of the runs of `plain`, taken in turns.
+
+    Args:
+        plain: the model with its inputs bound, not profiled.
+        optimised: file to write the graph to that the runtime made of the model.
+
+    Raises:
+        MeasurementError: the runtime refuses the model or its values, or lost events.
+    """
+    plain_s: list[float] = []
+    with TemporaryDirectory() as folder:
+        profile = Path(folder) / "profile"
+        session = OnnxSession(model, threads=threads, profile=profile, optimised=optimised)
+        with closing(session):
+            session.bind(values)
+            for _ in range(runs):
+                if plain is not None:
+                    plain_s.append(run_s(plain))
+                session.run()
+            events = json.loads(session.end_profiling().read_bytes())
     if len(events) >= MAX_PROFILE_EVENTS:
         raise MeasurementError(
             "the runtime's profiler dropped events: too many ops in one run",
             reason="partial_profile",
         )
     return split_runs(events), plain_s
+
+
+def run_s(session: OnnxSession) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    session.run()
+    return time.perf_counter() - start

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.errors import InvalidInputError
+from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph import layers
 from profiler.graph.graph import GraphBuilder
 from profiler.graph.layers import Activation, Function, square_convolution
@@ -84,6 +84,13 @@ def test_onnx_runtime_runs_all_of_the_work_and_fuses_what_it_can():
     assert convolutions[0].attribute("activation", "") == "Relu"
     assert [len(kernel.inputs) for kernel in convolutions] == [1, 2]
     assert not any(kernel.kind in ("Relu", "Add") for kernel in kernels)
+
+
+def test_a_profile_that_lost_events_is_no_profile(monkeypatch):
+    monkeypatch.setattr("profiler.models.op_profile.MAX_PROFILE_EVENTS", 5)
+    with pytest.raises(MeasurementError, match="dropped events") as refused:
+        kernels_of(residual())
+    assert refused.value.reason == "partial_profile"
 
 
 def test_weights_that_were_packed_are_known():
