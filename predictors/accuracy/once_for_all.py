@@ -22,6 +22,7 @@ from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.networks import NetworkSpace
+from profiler.system.user_files import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,15 +103,14 @@ def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
 def _read_state(path: Path) -> dict[str, Array]:
     import torch
 
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:  # torch raises its own, pickle's and zip's errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidInputError(
-            f"{path} is not a PyTorch checkpoint of tensors: {reason}"
-        ) from None
+    with opened(path) as file:
+        try:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises its own, pickle's and zip's errors
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInputError(
+                f"{path} is not a PyTorch checkpoint of tensors: {reason}"
+            ) from None
     state: Mapping[str, Tensor] = (
         loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     )

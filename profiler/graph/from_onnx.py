@@ -18,6 +18,7 @@ from profiler.graph.graph import Graph, Origin, Weights, listed
 from profiler.graph.layers import Shape
 from profiler.graph.onnx_nodes import READERS, Operator
 from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, is_standard, origin_of
+from profiler.system.user_files import read_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -51,7 +52,7 @@ def read_onnx(
 
     try:
         # from bytes: by path, onnx takes a name's suffix for the format
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(read_bytes(path))
         onnx.load_external_data_for_model(model, str(path.parent))
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None

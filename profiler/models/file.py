@@ -26,6 +26,7 @@ from profiler.models.inputs import (
 )
 from profiler.models.onnx_runtime import OnnxSession, onnx_runtime
 from profiler.models.tflite import Interpreter
+from profiler.system.user_files import opened
 
 
 class ModelFormat(StrEnum):
@@ -88,11 +89,8 @@ def read_model_file(path: Path) -> ModelFile:
     if suffix not in list(ModelFormat):
         raise InvalidInputError(f"{path} is not a model file; known: {', '.join(ModelFormat)}")
     model_format = ModelFormat(suffix)
-    try:
-        with path.open("rb") as content:
-            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    with opened(path) as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     try:
         with closing(_open(path, model_format)) as model:
             inputs = model.inputs

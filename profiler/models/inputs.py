@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
+from profiler.system.user_files import opened
 
 Values = Mapping[str, NDArray[Any]]  # by input
 Shapes = Mapping[str, tuple[int, ...]]  # by input
@@ -168,13 +169,11 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         InvalidInputError: unreadable, or not such a file.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise InvalidInputError(f"{path} holds one array without a name; use numpy.savez")
             return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, BadZipFile) as error:
         raise InvalidInputError(f"{path} is not an .npz file of plain arrays: {error}") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 from profiler.errors import InvalidInputError
 from profiler.graph.litert import load_schema
 from profiler.models.kernel import Kernel, Shape, Value
+from profiler.system.user_files import read_bytes
 
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _FUSED = "fusedActivationFunction"
@@ -23,10 +24,7 @@ def tflite_kernels(path: Path) -> tuple[Kernel, ...]:
         InvalidInputError: not such a file, or with sizes that the file leaves open.
         DeviceUnavailableError: ai-edge-litert is not installed.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    content = read_bytes(path)
     try:
         model = load_schema().ModelT.InitFromPackedBuf(content, 0)
         graph = model.subgraphs[0]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_bytes_atomic
-from profiler.system.user_files import check_schema
+from profiler.system.user_files import check_schema, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,11 +102,8 @@ def is_tensor_file(path: Path) -> bool:
     Raises:
         InvalidInputError: unreadable.
     """
-    try:
-        with path.open("rb") as file:
-            return file.read(9)[8:] == b"{"
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    with opened(path) as file:
+        return file.read(9)[8:] == b"{"
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from profiler.errors import InvalidInputError
 
@@ -20,16 +22,28 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="pydantic.BaseModel")
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from, within the block.
+
+    Raises:
+        InvalidInputError: unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
         InvalidInputError: unreadable.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+    with opened(path) as file:
+        return file.read()
 
 
 def read_text(path: Path) -> str:
