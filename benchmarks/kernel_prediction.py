@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import time
-import zlib
 from collections.abc import Sequence
 from itertools import islice
 from math import prod
@@ -36,8 +35,7 @@ from predictors.latency.kernels import (
     fit_kinds,
     kernels_alone,
 )
-from profiler.graph.to_onnx import export_onnx
-from profiler.graph.weights import random_weights
+from profiler.measuring.kernels import written_model
 from profiler.models.file import RunnableModel, read_model_file, runnable
 from profiler.models.fresh_process import in_fresh_process
 from profiler.models.kernel import Kernel, parse_kernel
@@ -108,10 +106,7 @@ def bridge(table: LatencyTable, folder: Path) -> tuple[list[RunnableModel], list
     drawn = islice(family_networks(table.protocol["seed"]), len(known))
     models, latencies_ms = [], []
     for name, graph in islice(((n, g) for n, g in drawn if n in known), BRIDGE):
-        path = folder / f"{name}.onnx"
-        weights = random_weights(graph, np.random.default_rng(zlib.crc32(name.encode())))
-        path.write_bytes(export_onnx(graph, weights))
-        models.append(runnable(read_model_file(path), shapes={}, arrays={}))
+        models.append(written_model(graph, name, folder / f"{name}.onnx"))
         latencies_ms.append(known[name])
     return models, latencies_ms
 

@@ -131,21 +131,22 @@ class KernelCampaign(Campaign):
             *((Role.NETWORK, *one) for one in islice(family_networks(seed, batch), count)),
         ]
         for number, (role, name, graph) in enumerate(drawn):
-            model = self._write(f"{number}", graph, zlib.crc32(name.encode()))
+            model = written_model(graph, name, self._folder / f"{number}{self._format}")
             self._written[name] = KernelWorkload(model, request.threads, 0, name, role)
         return [(workload, workload.role) for workload in self._written.values()]
 
-    def _write(self, stem: str, graph: Graph, seed: int) -> RunnableModel:
-        """The graph with seeded weights, folded as an exporter would, and inputs for it."""
-        path = self._folder / f"{stem}{self._format}"
-        weights = random_weights(graph, np.random.default_rng(seed))
-        onnx = self._format is ModelFormat.ONNX
-        content = (export_onnx if onnx else export_tflite)(graph, weights)
-        path.write_bytes(content)
-        if onnx:  # which the runtime would say, too, and take as long as for loading
-            inputs = tuple(ModelInput(one.name, one.dtype, one.shape) for one in graph.inputs)
-            sha256 = hashlib.sha256(content).hexdigest()
-            file = ModelFile(path, self._format, sha256, len(content), inputs)
-        else:
-            file = read_model_file(path)
-        return runnable(file, shapes={}, arrays={}, seed=seed)
+
+def written_model(graph: Graph, name: str, path: Path) -> RunnableModel:
+    """A graph as a model file; its name seeds the weights and the inputs."""
+    seed, model_format = zlib.crc32(name.encode()), ModelFormat(path.suffix)
+    weights = random_weights(graph, np.random.default_rng(seed))
+    onnx = model_format is ModelFormat.ONNX
+    content = (export_onnx if onnx else export_tflite)(graph, weights)
+    path.write_bytes(content)
+    if onnx:  # which the runtime would say, too, and take as long as for loading
+        inputs = tuple(ModelInput(one.name, one.dtype, one.shape) for one in graph.inputs)
+        sha256 = hashlib.sha256(content).hexdigest()
+        file = ModelFile(path, model_format, sha256, len(content), inputs)
+    else:
+        file = read_model_file(path)
+    return runnable(file, shapes={}, arrays={}, seed=seed)

@@ -43,6 +43,7 @@ class ModelFile:
     Attributes:
         sha256: of the file alone, without weights that lie beside it.
         n_bytes: with them.
+        weights_beside: files that they lie in.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ModelFile:
     sha256: str
     n_bytes: int
     inputs: tuple[ModelInput, ...]
+    weights_beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +99,9 @@ def read_model_file(path: Path) -> ModelFile:
     except MeasurementError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     check_elements(inputs, str(path))
-    n_bytes = sum(part.stat().st_size for part in [path, *_weights_beside(path, model_format)])
-    return ModelFile(path, model_format, sha256, n_bytes, inputs)
+    beside = _weights_beside(path) if model_format is ModelFormat.ONNX else ()
+    n_bytes = sum(part.stat().st_size for part in (path, *beside))
+    return ModelFile(path, model_format, sha256, n_bytes, inputs, beside)
 
 
 def runnable(
@@ -167,10 +170,8 @@ def _open(
     return Interpreter(path, threads=threads)
 
 
-def _weights_beside(path: Path, model_format: ModelFormat) -> list[Path]:
+def _weights_beside(path: Path) -> tuple[Path, ...]:
     """Files that an ONNX file says its weights lie in."""
-    if model_format is not ModelFormat.ONNX:
-        return []
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
@@ -180,12 +181,12 @@ def _weights_beside(path: Path, model_format: ModelFormat) -> list[Path]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return [path.parent / place for place in sorted(places)]
+    return tuple(path.parent / place for place in sorted(places))
 
 
 def _digest(file: ModelFile, values: Values) -> str:
     digest = hashlib.sha256(file.sha256.encode())
-    for weights in _weights_beside(file.path, file.format):
+    for weights in file.weights_beside:
         with weights.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     for name, value in sorted(values.items()):
