@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +10,11 @@ import typer
 
 from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
-from profiler.system.user_files import parse_json, read_text
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from predictors.latency.networks import Prediction
+    from profiler.spaces.architecture_files import WrittenArchitecture
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
     from profiler.spaces.mobilenetv3_ops import OpConfig
     from profiler.tables.table import LatencyTable, SpaceRef
@@ -34,7 +33,8 @@ ArchsOption = Annotated[
     typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON."),
 ]
 ArchFileOption = Annotated[
-    Path | None, typer.Option("--arch-file", help="One architecture a line, or a JSON list.")
+    Path | None,
+    typer.Option("--arch-file", help="One architecture a line, a JSON list, or a frontier."),
 ]
 ModelsOption = Annotated[
     list[Path] | None,
@@ -74,6 +74,7 @@ def predict(
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
+    from profiler.spaces.architecture_files import WrittenArchitecture, read_architectures
     from profiler.spaces.mobilenetv3 import open_space
     from profiler.tables.table import check_space, load_table
 
@@ -99,7 +100,8 @@ def predict(
         table.space.width_mult if width_mult is None else width_mult,
         table.space.resolution_px if resolution is None else resolution,
     )
-    written = [*(arch or ()), *(read_architectures(arch_file) if arch_file else ())]
+    written = [WrittenArchitecture(text) for text in arch or ()]
+    written += read_architectures(arch_file) if arch_file else []
     batch_size = table.device.batch_size
     networks = [
         *_architectures(space, written, batch_size),
@@ -148,10 +150,14 @@ def _predict_files(
 
 
 def _architectures(
-    space: MobileNetV3Space, written: Iterable[str], batch_size: int
+    space: MobileNetV3Space, written: Iterable[WrittenArchitecture], batch_size: int
 ) -> Iterator[tuple[str, str, list[OpConfig]]]:
     """Key and name of each in the results, and its ops in sequence."""
-    for arch in map(space.parse_architecture, written):
+    for one in written:
+        try:
+            arch = space.parse_architecture(one.text)
+        except InvalidInputError as error:
+            raise one.refused(error) from None
         yield "arch", str(arch), space.ops(arch, batch_size=batch_size)
 
 
@@ -164,24 +170,6 @@ def _model_files(
     for path in paths:
         ops = read_onnx_ops(path, batch_size=batch_size, resolution_px=resolution_px)
         yield "model", str(path), ops
-
-
-def read_architectures(path: Path) -> list[str]:
-    """Written architectures: a JSON list of strings or OFA dicts, or one a line (# comments).
-
-    Raises:
-        InvalidInputError: unreadable or empty.
-    """
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        items = parse_json(text, path)
-        written = [item if isinstance(item, str) else json.dumps(item) for item in items]
-    else:
-        lines = (line.strip() for line in text.splitlines())
-        written = [line for line in lines if line and not line.startswith("#")]
-    if not written:
-        raise InvalidInputError(f"{path} holds no architectures")
-    return written
 
 
 def _as_json(prediction: Prediction) -> dict[str, Any]:
@@ -212,12 +200,11 @@ def _notes(
     half_width: float | None, confidence: float, measured: SpaceRef, asked: MobileNetV3Space
 ) -> list[str]:
     """What the person should know about the numbers."""
+    from predictors.intervals import missing
+
     notes = []
     if half_width is None:
-        notes.append(
-            f"no interval of coverage {confidence:g}: too few whole networks were measured "
-            "(pnag profile --networks 30)"
-        )
+        notes.append(f"no interval of coverage {confidence:g}: {missing(confidence)}")
     if (asked.width_mult, asked.resolution_px) != (measured.width_mult, measured.resolution_px):
         notes.append(
             f"the table is of {measured}; width {asked.width_mult:g} at {asked.resolution_px} px "

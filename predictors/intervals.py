@@ -7,6 +7,7 @@ Leave-one-out residuals stand in for a held-out half (the jackknife of Barber et
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from predictors.base import Floats
 from profiler.errors import InvalidInputError
 
 MIN_COVERAGE = 0.5
+FEWEST, MOST = 3, 10_000  # networks that a calibration takes, and that can be asked for
 
 
 def check_confidence(confidence: float | None) -> None:
@@ -44,6 +46,25 @@ def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:
     }
 
 
+def networks_needed(confidence: float) -> int:
+    """The fewest networks n whose residuals support a coverage: n / (n + 1) reaches it.
+
+    >>> networks_needed(0.9), networks_needed(0.95), networks_needed(0.99)
+    (9, 19, 99)
+    """
+    n = max(FEWEST, math.floor(confidence / (1 - confidence)) - 1)
+    while n / (n + 1) < confidence:
+        n += 1
+    return n
+
+
+def missing(confidence: float) -> str:
+    """What an interval takes where there is none."""
+    needed = networks_needed(confidence)
+    command = f" (pnag profile --networks {needed})" if needed <= MOST else ""
+    return f"the table is not calibrated on the {needed} measured networks that it takes{command}"
+
+
 def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:
     """Half-width around c(α), as a fraction of it, that covers at least `confidence`.
 
@@ -52,10 +73,7 @@ def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> 
     """
     known = [coverage for coverage in relative_quantiles if coverage >= confidence]
     if not known:
-        raise InvalidInputError(
-            f"no interval for confidence {confidence:g}: the table was not calibrated on "
-            "enough measured networks (pnag profile --networks 30)"
-        )
+        raise InvalidInputError(f"no interval for confidence {confidence:g}: {missing(confidence)}")
     return relative_quantiles[min(known)]
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace
 from profiler.spaces.networks import NetworkSpace
-from profiler.system.user_files import parse_csv, read_text
+from profiler.system.row_files import Rows, fractions, parse_rows, share_columns
+from profiler.system.user_files import read_text
 
 NAME_COLUMNS = ("name", "architecture", "model")
+NEEDED = "{} needs the columns name, latency_ms and top1_pct (or top1)"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     """
     text = read_text(path)
     if path.suffix == ".csv":
-        columns, records = parse_csv(text, path)
-        if "latency_ms" in columns:
-            return _networks(path, columns, records)
+        networks = parse_rows(text, path)
+        of_space = "arch" in networks.header and not _name_columns(networks)  # as frontier.csv
+        if "latency_ms" in networks.header and not of_space:
+            return _networks(path, networks)
     if not isinstance(space, NetworkSpace):
-        raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct")
+        raise InvalidInputError(NEEDED.format(path))
     from predictors.accuracy.tables import load_accuracy_table
 
     table = load_accuracy_table(path, space)
@@ -63,31 +64,21 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     ]
 
 
-def _networks(
-    path: Path, columns: Sequence[str], records: Sequence[Mapping[str, str]]
-) -> list[Published]:
-    named = [column for column in NAME_COLUMNS if column in columns]
-    scales = {c: scale for c, scale in (("top1", 1.0), ("top1_pct", 0.01)) if c in columns}
-    if not named or len(scales) != 1:
-        raise InvalidInputError(f"{path} needs the columns name, latency_ms and top1_pct (or top1)")
-    ((column, scale),) = scales.items()
-    networks: list[Published] = []
-    for row in records:
-        if not (row["latency_ms"] and row[column]):
-            continue
-        latency_ms, top1 = _number(path, row["latency_ms"]), scale * _number(path, row[column])
-        if latency_ms <= 0 or not 0 <= top1 <= 1:
-            raise InvalidInputError(f"{path}: {row[named[0]]}: {latency_ms:g} ms, top-1 {top1:g}")
-        device = row.get("device") or path.stem
-        networks.append(PublishedNetwork(row[named[0]], latency_ms, top1, device))
-    return networks
+def _networks(path: Path, table: Rows) -> list[Published]:
+    names, accuracies = _name_columns(table), share_columns(table.header, "top1")
+    if not names or len(accuracies) != 1:
+        raise InvalidInputError(NEEDED.format(path))
+    rows = [row for row in table.rows if row.cells["latency_ms"] and row.cells[accuracies[0]]]
+    return [
+        PublishedNetwork(
+            row.text(names[0]),
+            row.positive("latency_ms"),
+            top1,
+            row.cells.get("device") or path.stem,
+        )
+        for row, top1 in zip(rows, fractions(rows, accuracies[0]), strict=True)
+    ]
 
 
-def _number(path: Path, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInputError(f"{path}: {text!r} is not a number")
-    return value
+def _name_columns(table: Rows) -> list[str]:
+    return [column for column in NAME_COLUMNS if column in table.header]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,14 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_text_atomic
-from profiler.system.user_files import check_schema, parse_csv, parse_json, read_text, validated
+from profiler.system.row_files import fractions, parse_rows, share_columns
+from profiler.system.user_files import check_schema, parse_json, read_text, validated
 from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-table/1"
 MIN_ROWS = 30
 FOLDS = 5
 PUBLISHED_RESOLUTION_PX = 224
-CSV_COLUMNS = {"top1": 1.0, "top1_pct": 0.01}  # header -> factor to a fraction
 
 
 class Row(BaseModel):
@@ -132,29 +133,20 @@ def _read_own(path: Path, document: dict[str, Any], space: NetworkSpace) -> Accu
     wanted = SpaceRef.of(space)
     if table.space != wanted:
         raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
-    rows = [(_parse(path, i, row.arch, space), row.top1) for i, row in enumerate(table.rows)]
+    rows = [
+        (_parse(f"{path} row {i}", row.arch, space), row.top1)
+        for i, row in enumerate(table.rows, 1)
+    ]
     return AccuracyTable.of(space, rows, dataset=table.dataset, source=table.source)
 
 
 def _read_csv(path: Path, text: str, space: NetworkSpace) -> AccuracyTable:
-    header, records = parse_csv(text, path)
-    columns = [name for name in header if name in CSV_COLUMNS]
-    if "arch" not in header or len(columns) != 1:
-        raise InvalidInputError(
-            f"{path}: the header needs arch and one of {' or '.join(CSV_COLUMNS)}"
-        )
-    column = columns[0]
-    values = [_number(path, i, record[column]) for i, record in enumerate(records)]
-    if column == "top1" and max(values, default=0) > 1:
-        raise InvalidInputError(f"{path}: top1 is a fraction; name a percentage top1_pct")
-    if column == "top1_pct" and values and max(values) <= 1:
-        raise InvalidInputError(f"{path}: no top1_pct above 1; name a fraction top1")
-    if values and not 0 <= min(values) <= max(values) <= 1 / CSV_COLUMNS[column]:
-        raise InvalidInputError(f"{path}: {column} outside its range")
-    rows = [
-        (_parse(path, i, record["arch"], space), value * CSV_COLUMNS[column])
-        for i, (record, value) in enumerate(zip(records, values, strict=True))
-    ]
+    table = parse_rows(text, path)
+    columns = share_columns(table.header, "top1")
+    if "arch" not in table.header or len(columns) != 1:
+        raise InvalidInputError(f"{path}: the header needs arch and one of top1 or top1_pct")
+    parsed = [_parse(f"{path} line {row.line}", row.text("arch"), space) for row in table.rows]
+    rows = zip(parsed, fractions(table.rows, columns[0]), strict=True)
     return AccuracyTable.of(space, rows, dataset="unknown", source=path.name)
 
 
@@ -177,16 +169,17 @@ def _read_published(path: Path, document: Any, space: NetworkSpace) -> AccuracyT
         ) from None
     if not found:
         raise InvalidInputError(f"{path} has no accuracies of width {width[1:]}")
-    values = np.array([_number(path, i, value) for i, (_, value) in enumerate(found)])
+    values = np.array([_number(f"{path} row {i}", value) for i, (_, value) in enumerate(found, 1)])
     if (values <= 0).any() or (values > 100).any() or len(set(values > 1)) > 1:
         raise InvalidInputError(
-            f"{path}: top1_acc from {values.min():g} to {values.max():g} is neither "
-            "all fractions nor all percentages"
+            f"{path}: top1_acc from {values.min():g} (row {values.argmin() + 1}) to "
+            f"{values.max():g} (row {values.argmax() + 1}) is neither all fractions nor all "
+            "percentages"
         )
-    fractions = values / 100 if values[0] > 1 else values
+    shares = values / 100 if values[0] > 1 else values
     rows = [
-        (_parse(path, i, _with_inactive_blocks(arch), space), float(top1))
-        for i, ((arch, _), top1) in enumerate(zip(found, fractions, strict=True))
+        (_parse(f"{path} row {i}", _with_inactive_blocks(arch), space), float(top1))
+        for i, ((arch, _), top1) in enumerate(zip(found, shares, strict=True), 1)
     ]
     return AccuracyTable.of(space, rows, dataset="ImageNet-1k", source=path.name)
 
@@ -199,21 +192,18 @@ def _with_inactive_blocks(arch: Any) -> Any:
     return {"d": depths, "ks": kernels, "e": expands}
 
 
-def _parse(path: Path, index: int, arch: Any, space: NetworkSpace) -> Tokens:
+def _parse(where: str, arch: Any, space: NetworkSpace) -> Tokens:
     try:
         return space.parse(arch if isinstance(arch, str) else json.dumps(arch))
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path} row {index + 1}: {error}") from None
+        raise InvalidInputError(f"{where}: {error}") from None
 
 
-def _number(path: Path, index: int, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InvalidInputError(f"{path} row {index + 1}: {value!r} is not a number")
-    return number
+def _number(where: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and abs(value) <= sys.float_info.max:
+        return float(value)
+    raise InvalidInputError(f"{where}: {value!r} is not a number")
 
 
 def accuracy_from_table(

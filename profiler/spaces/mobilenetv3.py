@@ -6,7 +6,6 @@ written, what ops they are made of.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,6 +17,7 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
 from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind, make_divisible
 from profiler.spaces.networks import Segment, distinct_ops, network_ops
+from profiler.system.user_files import parse_literal
 
 N_STAGES = 5
 SLOTS_PER_STAGE = 4
@@ -187,7 +187,8 @@ class MobileNetV3Space:
         return {"ofa": self.decode(tokens).to_ofa()}
 
     def parse_architecture(self, text: str) -> Architecture:
-        """Read `depths:kernels:expands` (zeros for inactive blocks) or an OFA JSON dict.
+        """Read `depths:kernels:expands` (zeros for inactive blocks) or Once-for-All's dict, as JSON
+        or as Python prints it.
 
         Raises:
             InvalidInputError: malformed, or an architecture of another resolution.
@@ -226,11 +227,14 @@ class MobileNetV3Space:
 
     def _read_ofa(self, text: str) -> tuple[list[int], list[int], list[int]]:
         try:
-            data = json.loads(text)
+            data = parse_literal(text)
+        except ValueError as error:
+            raise InvalidInputError(f"malformed architecture: {error}") from None
+        try:
             lists = [[_whole(value) for value in data[name]] for name in ("d", "ks", "e")]
             resolution = data.get("r", self.resolution_px)
-            resolution = resolution[0] if isinstance(resolution, list) else resolution
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+            resolution = _whole(resolution[0] if isinstance(resolution, list) else resolution)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise InvalidInputError(
                 "malformed architecture: expected a dict with d, ks, e (and r)"
             ) from None
@@ -382,8 +386,8 @@ def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
 
 
 def _whole(value: object) -> int:
-    """A number of a JSON file or its digits; never rounded."""
-    if isinstance(value, (int, str)):
+    """A number of a file or its digits; never rounded."""
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
         return int(value)
     raise TypeError(value)
 

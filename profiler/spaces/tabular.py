@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition, Tokens
 from profiler.spaces.decisions import DecisionGraph, trie
-from profiler.system.user_files import parse_csv, read_text
+from profiler.system.row_files import Row, fractions, parse_rows, share_columns
+from profiler.system.user_files import read_text
 
-ACCURACY_COLUMNS = {"top1": 1.0, "top1_pct": 100.0}  # header -> what stands for all correct
+ACCURACY = "top1"
 LATENCY_COLUMN = "latency_ms"
 MAX_CHOICES = 127  # tokens are int8
 
@@ -112,57 +114,62 @@ def load_tabular_space(path: Path) -> TabularSpace:
     Raises:
         InvalidInputError: unreadable, malformed, duplicate rows, or values out of range.
     """
-    header, records = parse_csv(read_text(path), path)
-    if not records:
+    table = parse_rows(read_text(path), path)
+    if not table.rows:
         raise InvalidInputError(f"{path} has no rows")
-    accuracy = [name for name in header if name in ACCURACY_COLUMNS]
-    if len(accuracy) != 1 or header.count(LATENCY_COLUMN) != 1 or len(set(header)) < len(header):
+    accuracy = share_columns(table.header, ACCURACY)
+    if len(accuracy) != 1 or LATENCY_COLUMN not in table.header:
         raise InvalidInputError(
-            f"{path}: the header needs distinct token columns, then one of "
-            f"{' or '.join(ACCURACY_COLUMNS)}, and {LATENCY_COLUMN}"
+            f"{path}: the header needs token columns, then {ACCURACY} (a fraction) or "
+            f"{ACCURACY}_pct, and {LATENCY_COLUMN}"
         )
-    names = [name for name in header if name not in (accuracy[0], LATENCY_COLUMN)]
+    names = [name for name in table.header if name not in (accuracy[0], LATENCY_COLUMN)]
     if not names:
         raise InvalidInputError(f"{path} has no token columns")
-    columns = {name: [record[name] for record in records] for name in header}
-    positions, tokens = [], []
-    for name in names:
-        position, column = _tokenise(path, name, columns[name])
-        positions.append(position)
-        tokens.append(column)
-    rows = np.stack(tokens, axis=1)
-    if len(np.unique(rows, axis=0)) < len(rows):
-        raise InvalidInputError(f"{path} lists an architecture twice")
-    top1 = _numbers(path, accuracy[0], columns[accuracy[0]]) / ACCURACY_COLUMNS[accuracy[0]]
-    latency_ms = _numbers(path, LATENCY_COLUMN, columns[LATENCY_COLUMN])
-    if not ((top1 >= 0) & (top1 <= 1)).all():
-        raise InvalidInputError(f"{path}: {accuracy[0]} outside its range (a percentage?)")
-    if not (latency_ms > 0).all():
-        raise InvalidInputError(f"{path}: {LATENCY_COLUMN} must be positive")
-    return TabularSpace(f"tabular:{path}", tuple(positions), rows, top1, latency_ms)
+    positions, columns = zip(*(_tokenised(table.rows, name) for name in names), strict=True)
+    tokens = np.stack(columns, axis=1)
+    _refuse_repeats(table.rows, names)
+    return TabularSpace(
+        f"tabular:{path}",
+        positions,
+        tokens,
+        np.array(fractions(table.rows, accuracy[0])),
+        np.array([row.positive(LATENCY_COLUMN) for row in table.rows]),
+    )
 
 
-def _tokenise(path: Path, name: str, column: Sequence[str]) -> tuple[TokenPosition, Tokens]:
-    choices = tuple(dict.fromkeys(column))
-    try:
-        choices = tuple(sorted(choices, key=float))
-    except ValueError:
-        choices = tuple(sorted(choices))
-    if len(choices) > MAX_CHOICES:
-        raise InvalidInputError(f"{path}: column {name} has {len(choices)} values (> 127)")
+def _tokenised(rows: Sequence[Row], name: str) -> tuple[TokenPosition, Tokens]:
+    """A column as a position and [R] tokens; where all values are numbers, these are in order."""
+    column = [row.text(name) for row in rows]
+    first = dict(zip(reversed(column), reversed(rows), strict=True))
+    if len(first) > MAX_CHOICES:
+        raise InvalidInputError(
+            f"{rows[0].source}: column {name} has {len(first)} values (> {MAX_CHOICES})"
+        )
+    numbers = {value: _number(value) for value in first}
+    if not all(map(math.isfinite, numbers.values())):
+        choices = tuple(sorted(first))
+    else:
+        choices = tuple(sorted(sorted(first), key=numbers.__getitem__))
+        for one, other in itertools.pairwise(choices):
+            if numbers[one] == numbers[other]:
+                row = max(first[one], first[other], key=lambda row: row.line)
+                raise row.refused(f"{name} is both {one} and {other}; write a value in one way")
     index = {choice: number for number, choice in enumerate(choices)}
-    tokens = np.array([index[choice] for choice in column], dtype=np.int8)
-    return TokenPosition(name, choices), tokens
+    return TokenPosition(name, choices), np.array([index[value] for value in column], np.int8)
 
 
-def _numbers(path: Path, name: str, column: Sequence[str]) -> NDArray[np.float64]:
-    numbers = []
-    for line, text in enumerate(column, start=2):
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise InvalidInputError(f"{path} line {line}: {name} {text!r} is not a number")
-        numbers.append(number)
-    return np.array(numbers)
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _refuse_repeats(rows: Sequence[Row], names: Sequence[str]) -> None:
+    lines: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        arch = tuple(row.cells[name] for name in names)
+        if arch in lines:
+            raise row.refused(f"{','.join(arch)} is listed twice, first in line {lines[arch]}")
+        lines[arch] = row.line

@@ -5,10 +5,11 @@ What a file must hold is for its reader to check.
 
 from __future__ import annotations
 
-import csv
+import ast
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,11 @@ from profiler.errors import InvalidInputError
 if TYPE_CHECKING:
     import pydantic
     import yaml
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
+_FLOAT = re.compile(
+    r"([-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+)
 
 Model = TypeVar("Model", bound="pydantic.BaseModel")
 
@@ -71,49 +77,55 @@ def parse_json(text: str, source: Path, *, allow_nan: bool = True) -> Any:
     """A document; JSON itself has no NaN or Infinity, but some writers do.
 
     Raises:
-        InvalidInputError: not JSON.
+        InvalidInputError: not JSON, or a key is given twice.
     """
     try:
-        return json.loads(text, parse_constant=None if allow_nan else _refuse_constant)
+        return json.loads(
+            text,
+            parse_constant=None if allow_nan else _refuse_constant,
+            object_pairs_hook=_unique_keys,
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{source} is not JSON (truncated?): {error}") from None
 
 
-def parse_csv(text: str, source: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and records; blank lines do not count.
+def parse_literal(text: str) -> Any:
+    """JSON, or what Python prints of dicts, lists, numbers and text.
 
     Raises:
-        InvalidInputError: not CSV, or a record of more or fewer cells than the header.
+        ValueError: neither of the two, or a key is given twice.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    records = []
     try:
-        for row in filter(None, reader):
-            cells = [cell.strip() for cell in row]
-            if not header:
-                header = cells
-            elif len(cells) != len(header):
-                raise InvalidInputError(
-                    f"{source} line {reader.line_num}: {len(cells)} of {len(header)} cells"
-                )
-            else:
-                records.append(dict(zip(header, cells, strict=True)))
-    except csv.Error as error:
-        raise InvalidInputError(f"{source} is not CSV: {error}") from None
-    return header, records
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        no_json = error
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        literal = ast.literal_eval(tree)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise ValueError(str(no_json)) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _unique_keys((ast.unparse(key), None) for key in node.keys if key)
+    return literal
 
 
 def read_yaml(path: Path) -> Any:
-    """The document of a YAML file; a key given twice is refused.
+    """The document of a YAML or JSON file; a key given twice is refused.
+
+    Numbers are those of YAML 1.2, and so of JSON: 1.1 reads 9e-05 as text, 1:30 as 90 and 010
+    as 8. Tabs may indent, as in JSON.
 
     Raises:
         InvalidInputError: unreadable or not YAML.
     """
     import yaml
 
+    text = read_text(path).expandtabs()
     try:
-        return yaml.load(read_text(path), _unique_key_loader())
+        return yaml.load(text, _loader())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
@@ -152,10 +164,20 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _unique_key_loader() -> type[yaml.SafeLoader]:
+def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless JSON would silently take the last of two values of a key."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _loader() -> type[yaml.SafeLoader]:
     import yaml
 
-    class UniqueKeys(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):
         """Refuses a second value of a key, where YAML would silently take the last."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -167,4 +189,11 @@ def _unique_key_loader() -> type[yaml.SafeLoader]:
                 )
             return super().construct_mapping(node, deep)
 
-    return UniqueKeys
+    numbers = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in numbers]
+        for first, resolvers in Loader.yaml_implicit_resolvers.items()
+    }
+    for tag, pattern in zip(numbers, (_INTEGER, _FLOAT), strict=True):
+        Loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
+    return Loader

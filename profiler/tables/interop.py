@@ -25,7 +25,14 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import parse_key
 from profiler.system.user_files import read_yaml
-from profiler.tables.table import Entry, LatencyTable, SpaceRef, Verdict, check_space, load_table
+from profiler.tables.table import (
+    Entry,
+    LatencyTable,
+    SpaceRef,
+    Verdict,
+    check_space,
+    load_table,
+)
 
 MAX_NUMBER = 1e300  # beyond floating point, or not a number
 PROXYLESS = "proxyless"

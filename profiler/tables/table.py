@@ -221,7 +221,9 @@ def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> Non
         raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
     missing = sorted(space.distinct_ops().keys() - table.ops.keys())
     if missing:
+        imported = any(entry.verdict is Verdict.IMPORTED for entry in table.ops.values())
+        advice = "add them and import again" if imported else "go on with pnag profile --resume"
         raise InvalidInputError(
             f"{path} lacks {len(missing)} of {len(space.distinct_ops())} ops, e.g. {missing[0]}; "
-            "go on with pnag profile --resume"
+            f"{advice}"
         )

@@ -93,12 +93,41 @@ def test_without_networks_there_is_no_interval_and_a_note(pnag, tmp_path):
         "predict", "--latency-table", str(tmp_path / "bare.json"), "--arch", str(ARCHS[0])
     )
     assert document["results"][0]["interval_ms"] is None
-    assert "pnag profile --networks 30" in notes
+    assert "no interval of coverage 0.95" in notes
+    assert "(pnag profile --networks 19)" in notes
+
+
+def test_what_is_advised_for_an_interval_gives_it(pnag, table_file, tmp_path):
+    arguments = ["--arch", str(ARCHS[0]), "--confidence", "0.97"]
+    document, notes = pnag("predict", "--latency-table", table_file, *arguments)
+    assert document["results"][0]["interval_ms"] is None
+    assert "(pnag profile --networks 33)" in notes
+    make_table(n_networks=33, noise=0.01).save(tmp_path / "enough.json")
+    document, _ = pnag("predict", "--latency-table", str(tmp_path / "enough.json"), *arguments)
+    assert document["results"][0]["interval_ms"]
+
+
+def test_once_for_alls_dict_reads_as_python_and_as_json_print_it(pnag, table_file, tmp_path):
+    dicts = [{"wid": None} | arch.to_ofa() | {"r": [224]} for arch in ARCHS[:2]]
+    lines = tmp_path / "archs.txt"
+    lines.write_text(f"{dicts[0]}\n{json.dumps(dicts[0])}\n{dicts[1]}\n")
+    document, _ = pnag("predict", "--latency-table", table_file, "--arch-file", str(lines))
+    assert [r["arch"] for r in document["results"]] == [str(ARCHS[i]) for i in (0, 0, 1)]
+
+
+def test_what_is_predicted_can_be_asked_for_again(pnag, table_file, tmp_path):
+    arguments = ["predict", "--latency-table", table_file]
+    document, _ = pnag(*arguments, "--arch", str(ARCHS[0]), "--arch", str(ARCHS[1]))
+    written = tmp_path / "written.json"
+    written.write_text(json.dumps(document))
+    again, _ = pnag(*arguments, "--arch-file", str(written))
+    assert again["results"] == document["results"]
 
 
 def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "list.json").write_text("[1, ")
+    (tmp_path / "wrong.txt").write_text(f"{ARCHS[0]}\n1:2\n")
     (tmp_path / "garbage.onnx").write_bytes(b"\xff\xff")
     (tmp_path / "cut.json").write_text("{")
     (tmp_path / "deep.json").write_text("[" * 100_000)
@@ -114,6 +143,7 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
         (["--arch-file", str(tmp_path / "absent")], "No such file"),
         (["--arch-file", str(tmp_path / "deep.json")], "is not JSON"),
         (["--arch-file", str(tmp_path)], "Is a directory"),
+        (["--arch-file", str(tmp_path / "wrong.txt")], "wrong.txt line 2: malformed architecture"),
         ([*arch, "--latency-table", str(tmp_path / "elsewhere.json")], "of different devices"),
         ([*arch, "--seed", "-1"], "--seed"),
         (["--model", str(tmp_path / "garbage.onnx")], "is not an ONNX model"),

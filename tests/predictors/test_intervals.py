@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from predictors.intervals import conformal_quantiles
+from predictors.intervals import conformal_quantiles, half_width, missing, networks_needed
+from profiler.errors import InvalidInputError
 
 
 def test_the_kth_smallest_residual_covers_k_of_n_plus_1():
@@ -25,3 +26,16 @@ def test_coverage_on_exchangeable_residuals_is_exact_on_average():
 def test_no_coverage_is_claimed_beyond_what_n_supports():
     assert max(conformal_quantiles(np.ones(30))) == 30 / 31
     assert conformal_quantiles(np.array([])) == {}
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.7, 0.75, 0.9, 0.95, 0.97, 0.99, 0.999])
+def test_no_more_networks_are_asked_for_than_an_interval_takes(confidence):
+    needed = networks_needed(confidence)
+    assert half_width(conformal_quantiles(np.ones(needed)), confidence) == 1.0
+    if needed > 3:  # which a calibration takes anyway
+        with pytest.raises(InvalidInputError, match=f"--networks {needed}\\)"):
+            half_width(conformal_quantiles(np.ones(needed - 1)), confidence)
+
+
+def test_no_command_is_advised_that_would_be_refused():
+    assert missing(1 - 2**-20).endswith("the 1048575 measured networks that it takes")

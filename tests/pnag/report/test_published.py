@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pnag.report.published import PublishedNetwork, read_published
+from pnag.report.published import PublishedArchitecture, PublishedNetwork, read_published
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import open_space
 
@@ -27,3 +27,10 @@ def test_a_row_cut_short_is_named(tmp_path: Path) -> None:
     path.write_text("name,latency_ms,top1\nA,20,0.75\nB,2")
     with pytest.raises(InvalidInputError, match=r"cut\.csv line 3: 2 of 3 cells"):
         read_published(path, SPACE)
+
+
+def test_the_frontier_of_a_run_is_one_of_architectures(tmp_path: Path) -> None:
+    arch = str(SPACE.uniform(2, 3, 4))
+    path = tmp_path / "frontier.csv"
+    path.write_text(f'arch,latency_ms,top1\n"{arch}",20,0.75\n')
+    assert read_published(path, SPACE) == [PublishedArchitecture(arch, 0.75)]

@@ -73,11 +73,18 @@ def test_what_is_no_row_is_refused(write, text, message):
         ("a,top1,top1_pct,latency_ms\n1,0.5,50,2\n", "header needs"),
         ("top1,latency_ms\n0.5,2\n", "no token columns"),
         ("a,top1,latency_ms\n1,0.5\n", "line 2: 2 of 3 cells"),
-        ("a,top1,latency_ms\n1,0.5,2\n1,0.6,3\n", "twice"),
-        ("a,top1,latency_ms\n1,50,2\n", "percentage"),
-        ("a,top1,latency_ms\n1,0.5,0\n", "must be positive"),
+        ("a,b,top1,latency_ms\n1,2,0.5,2\n,3,0.6,3\n", "line 3: a is empty"),
+        (
+            "a,b,top1,latency_ms\n1,2,0.5,2\n3,2,0.5,2\n\n1,2,0.6,3\n",
+            "line 5: 1,2 is listed twice, first in line 2",
+        ),
+        ("a,top1,latency_ms\n8,0.5,2\n4,0.6,3\n8.0,0.6,3\n", "line 4: a is both 8 and 8.0"),
+        ("a,top1,latency_ms\n1,0.5,2\n2,50,2\n", "line 3: top1 50 .*name a percentage top1_pct"),
+        ("a,top1_pct,latency_ms\n1,0.5,2\n2,0.6,2\n", "line 2: .*name a fraction top1"),
+        ("a,top1_pct,latency_ms\n1,60,2\n2,0.6,2\n", "line 3: .*name a fraction top1"),
+        ("a,top1,latency_ms\n1,0.5,2\n2,0.5,0\n", "line 3: latency_ms 0 must be positive"),
         ("a,top1,latency_ms\n1,nan,1\n", "line 2: top1 'nan' is not a number"),
-        ("a,top1,latency_ms\n1,0.5,fast\n", "is not a number"),
+        ("a,top1,latency_ms\n1,0.5,fast\n", "line 2: latency_ms 'fast' is not a number"),
     ],
 )
 def test_malformed_files_are_one_clear_line(write, text, message):

@@ -8,7 +8,7 @@ import pytest
 from profiler.errors import InvalidInputError
 from profiler.system.user_files import (
     check_schema,
-    parse_csv,
+    parse_literal,
     read_bytes,
     read_json,
     read_text,
@@ -58,6 +58,48 @@ def test_cut_json_is_named(path: Path, text: str) -> None:
     assert refusal(read_json, path).startswith(f"{path} is not JSON (truncated?): ")
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "a": 2}}]'])
+def test_a_key_given_twice_is_refused(path: Path, text: str) -> None:
+    path.write_text(text)
+    assert refusal(read_json, path).endswith("key 'a' is given twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{'wid': None, 'ks': [3, 5], 'e': (4,), 'ok': True}",
+         {"wid": None, "ks": [3, 5], "e": (4,), "ok": True}),
+        ('{"wid": null, "ks": [3, 5]}', {"wid": None, "ks": [3, 5]}),
+        ("[9e-05, -1, 'a']", [9e-05, -1, "a"]),
+        ("\t{\n\t'a':\t9e-05}\n", {"a": 9e-05}),
+    ],
+)  # fmt: skip
+def test_json_and_what_python_prints_are_read(text: str, value: object) -> None:
+    assert parse_literal(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{'a': 1, 'a': 2}", '{"a": 1, "a": 2}', "{'a'", "f()", "{**{'a': 1}}", "{[]: 1}",
+        "'a' 'b' + 1", "a\0", "[" * 100_000, "(" * 500, "-" * 100_000 + "1", "9" * 5000,
+    ],
+)  # fmt: skip
+def test_anything_else_is_no_literal(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        parse_literal(text)
+
+
+def test_yaml_holds_the_numbers_of_json(path: Path) -> None:
+    """As YAML 1.2, not 1.1: there 9e-05 is text, 1:30 is 90 and 010 is 8; tabs are refused."""
+    path.write_text("a: 9e-05\nb:\t-.5\nc:\n\td: 010\n\te: 1:30\nf: 7\ng: 1_0\n")
+    read = read_yaml(path)
+    assert read == {"a": 9e-05, "b": -0.5, "c": {"d": 10, "e": "1:30"}, "f": 7, "g": "1_0"}
+    assert isinstance(read["f"], int)
+    path.write_text('{\n\t"a": 9e-05,\n\t"b": [1E3, null]\n}\n')
+    assert read_yaml(path) == {"a": 9e-05, "b": [1000.0, None]}
+
+
 @pytest.mark.parametrize("text", ["NaN", "[-Infinity]"])
 def test_what_json_lacks_is_refused_where_it_matters(path: Path, text: str) -> None:
     path.write_text(text)
@@ -76,27 +118,6 @@ def test_what_json_lacks_is_refused_where_it_matters(path: Path, text: str) -> N
 def test_yaml_is_data_with_each_key_once(path: Path, text: str, message: str) -> None:
     path.write_text(text)
     assert refusal(read_yaml, path).startswith(f"{path} is not YAML: {message}")
-
-
-def test_records_of_a_csv() -> None:
-    text = 'arch, top1\r\n"1,2",0.5\r\n\r\n"3\n4", 0.7 \r\n'
-    header, records = parse_csv(text, SOURCE)
-    assert header == ["arch", "top1"]
-    assert records == [{"arch": "1,2", "top1": "0.5"}, {"arch": "3\n4", "top1": "0.7"}]
-    assert parse_csv("", SOURCE) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a,b\n1,2\n\n1\n", "given.csv line 4: 1 of 2 cells"),
-        ("a,b\n1,2,3\n", "given.csv line 2: 3 of 2 cells"),
-        ('a,b\n"1"2,3\n', "given.csv is not CSV: "),
-        ('a,b\n"1', "given.csv is not CSV: unexpected end of data"),
-    ],
-)
-def test_a_damaged_csv_is_named_with_its_line(text: str, message: str) -> None:
-    assert refusal(parse_csv, text, SOURCE).startswith(message)
 
 
 def test_a_schema_is_asked_for() -> None:

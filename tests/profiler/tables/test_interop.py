@@ -12,6 +12,7 @@ from profiler.tables.table import Verdict, load_table
 
 OFA, PROXYLESS, PNAG = TableFormat
 NOTE = MobileNetV3Space("mbv3", 1.2, 192)
+KEY = "Conv-input:192x192x3-output:96x96x24"
 PROXYLESS_KEYS = (
     "Conv-input:224x224x3-output:112x112x32",
     "Conv_1-input:7x7x320-output:7x7x1280",
@@ -58,6 +59,14 @@ def test_a_once_for_all_table_goes_round_without_loss(file, tmp_path):
     assert export_table(load_table(tmp_path / "t.json"), OFA) == text
     entry = table.ops["Conv-input:192x192x3-output:96x96x24"]
     assert (entry.latency_ms, entry.n_samples, entry.std_ms) == (0.1, 100, 0.0)
+
+
+def test_json_reads_as_yaml_does(file):
+    """With the exponents and tabs that JSON allows and YAML 1.1 does not."""
+    document = yaml.safe_load(ofa_text()) | {KEY: {"count": 100, "mean": 0.5, "std": 9e-05}}
+    table = import_table(file(json.dumps(document, indent="\t")), OFA)
+    assert table.ops.keys() == document.keys()
+    assert (table.ops[KEY].latency_ms, table.ops[KEY].std_ms) == (0.5, 9e-05)
 
 
 def test_a_proxylessnas_table_goes_round_without_loss(file, tmp_path):
@@ -114,9 +123,6 @@ def test_the_importer_says_what_the_file_does_not(file):
     assert device.boot_id is None
 
 
-KEY = "Conv-input:192x192x3-output:96x96x24"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -126,6 +132,7 @@ KEY = "Conv-input:192x192x3-output:96x96x24"
         ({KEY: {"mean": 0.0, "count": 1, "std": 0.0}}, "mean is 0.0"),
         ({KEY: {"mean": -1.0, "count": 1, "std": 0.0}}, "mean is -1.0"),
         ({KEY: {"mean": "fast", "count": 1, "std": 0.0}}, "mean is 'fast'"),
+        ({KEY: {"mean": "0.5", "count": 1, "std": 0.0}}, "mean is '0.5'"),
         ({KEY: {"mean": True, "count": 1, "std": 0.0}}, "mean is True"),
         ({KEY: {"mean": 1.0, "count": 1.5, "std": 0.0}}, "count is 1.5"),
         ({KEY: 1.0}, "expected mean, std and count"),
@@ -133,7 +140,7 @@ KEY = "Conv-input:192x192x3-output:96x96x24"
         ({"Pool-input:1": {"mean": 1.0}}, "not an op key: 'Pool-input:1'"),
         (
             {"Conv_2-input:1x1x1152-output:1x1x1536": None},
-            "lacks 1 of 96 ops, e.g. Conv_2-input:1x1x1152-output:1x1x1536",
+            "lacks 1 of 96 ops, e.g. Conv_2-input:1x1x1152-output:1x1x1536; add them and import ag",
         ),
     ],
 )
