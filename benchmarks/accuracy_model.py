@@ -29,6 +29,7 @@ from predictors.cost import madds_cost
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import decision_graph
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 GRAPH = decision_graph(SPACE)
@@ -55,10 +56,12 @@ def read_dynast(path: Path) -> AccuracyTable:
     )
 
 
-def search(predict: Predict, budget_madds: float, rng: np.random.Generator) -> Tokens:
+def search(
+    space: NetworkSpace, predict: Predict, budget_madds: float, rng: np.random.Generator
+) -> Tokens:
     """[45] the best predicted architecture within the budget: a plain evolutionary search."""
-    cost = madds_cost(SPACE)
-    genes = rng.integers(0, 3, (2000, len(SPACE.positions)), dtype=np.int8)
+    cost, graph = madds_cost(space), decision_graph(space)
+    genes = rng.integers(0, 3, (2000, len(space.positions)), dtype=np.int8)
     genes[:1000] //= 2  # small ones, so that low budgets start with feasible parents
     genes[0] = 0
     for _ in range(120):
@@ -67,9 +70,9 @@ def search(predict: Predict, budget_madds: float, rng: np.random.Generator) -> T
         fresh = rng.integers(0, 3, children.shape, dtype=np.int8)
         children = np.where(rng.random(children.shape) < 0.04, fresh, children)
         pool = np.unique(np.concatenate([genes, children]), axis=0)
-        pool = pool[cost(GRAPH.without_dead(pool)) <= budget_madds]
-        genes = pool[np.argsort(-predict(GRAPH.without_dead(pool)))[:300]]
-    best: Tokens = GRAPH.without_dead(genes[:1])[0]
+        pool = pool[cost(graph.without_dead(pool)) <= budget_madds]
+        genes = pool[np.argsort(-predict(graph.without_dead(pool)))[:300]]
+    best: Tokens = graph.without_dead(genes[:1])[0]
     return best
 
 
@@ -88,8 +91,8 @@ def adversarial_gap(model: FittedAccuracy, table: AccuracyTable, seed: int) -> l
     madds = madds_cost(SPACE)(table.tokens)
     rows = []
     for budget in BUDGETS_MADDS:
-        predicted = model.top1(search(model.top1, budget, rng)[None])[0]
-        found = [search(half, budget, rng)[None] for half in halves]
+        predicted = model.top1(search(SPACE, model.top1, budget, rng)[None])[0]
+        found = [search(SPACE, half, budget, rng)[None] for half in halves]
         own = np.mean([half(best)[0] for half, best in zip(halves, found, strict=True)])
         judge = np.mean([half(best)[0] for half, best in zip(halves[::-1], found, strict=True)])
         rows.append(

@@ -28,12 +28,16 @@ from profiler.system.tensor_files import (
     description_of,
     is_tensor_file,
     read_arrays,
+    read_metadata,
     write_arrays,
 )
 from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-model/1"
-EMBEDDED: Final = "ofa_mbv3_w1.0_224.safetensors"
+EMBEDDED: Final = (
+    "ofa_mbv3_w1.0_224.safetensors",
+    *(f"ofa_mbv3_w1.2_{px}.safetensors" for px in (160, 176, 192, 208, 224)),
+)
 METADATA: Final = "accuracy_model"
 
 
@@ -71,12 +75,24 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class PublishedNetwork:
+    """A network's accuracy as its authors publish it, and what a model says that was calibrated
+    on the others. Percentages."""
+
+    name: str
+    resolution_px: int
+    top1_pct: float
+    held_out_pct: float
+
+
+@dataclass(frozen=True)
 class FittedAccuracy:
     """An accuracy model fitted to evaluated architectures of one space.
 
     Attributes:
         rows: [m, L] architectures whose measured accuracy `rows_top1` [m] replaces the
             prediction; may be empty.
+        networks: published networks that it is calibrated on; none where it needs no calibration.
     """
 
     space: NetworkSpace
@@ -85,6 +101,7 @@ class FittedAccuracy:
     held_out: HeldOut
     rows: Tokens = field(default_factory=lambda: np.empty((0, 0), np.int8))
     rows_top1: Floats = field(default_factory=lambda: np.empty(0))
+    networks: tuple[PublishedNetwork, ...] = ()
 
     def top1(self, tokens: Tokens) -> Floats:
         """[n] fractions of tokens [n, 45]: as measured where it was, else predicted."""
@@ -106,19 +123,23 @@ class FittedAccuracy:
 
 
 def embedded_accuracy(space: NetworkSpace) -> FittedAccuracy:
-    """ImageNet top-1 of Once-for-All subnets without fine-tuning (`mbv3`, w1.0, 224 px).
+    """ImageNet top-1 of Once-for-All's networks: `mbv3` w1.0 at 224 px without fine-tuning, w1.2
+    at 160 to 224 px as published networks reach it (docs/accuracy.md).
 
     Raises:
         InvalidInputError: any other space.
     """
-    with as_file(files("predictors").joinpath("data", EMBEDDED)) as path:
-        fitted = _read(path)
-    if fitted.space != space:
-        raise InvalidInputError(
-            f"no accuracies of {space} are built in (only of {fitted.space}); "
-            "give your own with --accuracy-table or --accuracy-model"
-        )
-    return fitted
+    available = []
+    for name in EMBEDDED:
+        with as_file(files("predictors").joinpath("data", name)) as path:
+            description = description_of(read_metadata(path), METADATA, SCHEMA, path)
+            if open_space(**description["space"]) == space:
+                return _read(path)
+        available.append(str(SpaceRef(**description["space"])))
+    raise InvalidInputError(
+        f"no accuracies of {space} are built in (only of {', '.join(available)}); "
+        "give your own with --accuracy-table or --accuracy-model"
+    )
 
 
 def load_accuracy_model(path: Path, space: NetworkSpace) -> AccuracyModel:
@@ -145,12 +166,14 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
     }
     if len(model.rows):
         arrays |= {"rows": model.rows, "rows_top1": model.rows_top1}
-    description = {
+    description: dict[str, Any] = {
         "schema": SCHEMA,
         "space": SpaceRef.of(model.space).model_dump(),
         "provenance": asdict(model.provenance),
         "held_out": asdict(model.held_out),
     }
+    if model.networks:
+        description["networks"] = [asdict(network) for network in model.networks]
     write_arrays(path, arrays, described(METADATA, description))
 
 
@@ -184,6 +207,7 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         HeldOut(**description["held_out"]),
         rows,
         rows_top1,
+        tuple(PublishedNetwork(**network) for network in description.get("networks", ())),
     )
 
 

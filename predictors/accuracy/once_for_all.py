@@ -90,7 +90,7 @@ def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
         InvalidInputError: unreadable, of another architecture, without the resolution of
             `space`, or not predicting fractions.
     """
-    predictor = _from_state(_read_state(path), space, path)
+    predictor = predictor_of_state(_read_state(path), space, path)
     sample = predictor.top1(space.sample(1000, np.random.default_rng(0)))
     if not (np.isfinite(sample).all() and 0 < np.median(sample) < 1):
         raise InvalidInputError(
@@ -119,7 +119,14 @@ def _read_state(path: Path) -> dict[str, Array]:
     return {key: value.detach().float().numpy() for key, value in state.items()}
 
 
-def _from_state(state: dict[str, Array], space: NetworkSpace, path: Path) -> OfaAccuracyPredictor:
+def predictor_of_state(
+    state: dict[str, Array], space: NetworkSpace, path: Path
+) -> OfaAccuracyPredictor:
+    """The predictor whose weights a checkpoint holds; `path` names it in errors.
+
+    Raises:
+        InvalidInputError: of another architecture, or without the resolution of `space`.
+    """
     resolution_first = "base_acc" in state
     names = [f"layers.{i}.0" for i in range(3)] + ["layers.3"]
     if not resolution_first:

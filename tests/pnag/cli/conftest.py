@@ -48,25 +48,27 @@ def quick_settings():
     patch.undo()
 
 
-@pytest.fixture(scope="package")
-def latency_table(tmp_path_factory):
+def simulated_table(space, path):
     """Latencies proportional to MAdds (at least 1 us), with a calibration."""
-    space = MobileNetV3Space()
     ops = {
         key: Entry(latency_ms=max(op.madds / 1e7, 1e-3), verdict=Verdict.IMPORTED)
         for key, op in space.distinct_ops().items()
     }
     table = LatencyTable(
-        space=SpaceRef(name="mbv3", width_mult=1.0, resolution_px=224), device=INFO, protocol={},
+        space=SpaceRef.of(space), device=INFO, protocol={},
         ops=ops, created="2026-01-01T00:00:00+00:00", tool="test",
         calibration=Calibration(
             intercept_ms=0.0, factors={"all": 1.0}, n_networks=20, residual_mape_pct=1.0,
             relative_quantiles={0.95: 0.02},
         ),
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("tables") / "simulated.json"
     table.save(path)
     return path
+
+
+@pytest.fixture(scope="package")
+def latency_table(tmp_path_factory):
+    return simulated_table(MobileNetV3Space(), tmp_path_factory.mktemp("tables") / "simulated.json")
 
 
 @pytest.fixture(scope="package")

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from predictors.accuracy.fitted import embedded_accuracy
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable
-from tests.pnag.cli.conftest import app
+from tests.pnag.cli.conftest import app, simulated_table
 from tests.pnag.landscapes import grid_space
 
 pytestmark = pytest.mark.usefixtures("quick_settings")
@@ -21,6 +22,20 @@ def test_the_run_needs_nothing_outside_itself(run, latency_table, call):
     assert (run / "latency_table.json").read_bytes() == latency_table.read_bytes()
     (result,) = call("generate", "--run", run, "--budget", "30ms", "--json")["results"]
     assert result["latency_ms"] <= 30 and result["feasible"]
+
+
+def test_a_table_of_the_papers_width_needs_no_accuracies(call, tmp_path):
+    space = MobileNetV3Space("mbv3", 1.2, 192)
+    table = simulated_table(space, tmp_path / "wide.json")
+    document = call(
+        "train", "--latency-table", table, "--evaluations", 40, "--budgets", 2, "--out",
+        tmp_path / "run", "--json", "--quiet",
+    )  # fmt: skip
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["inputs"]["accuracy.safetensors"]["source"] == "embedded"
+    best = document["frontier"][-1]
+    expected = embedded_accuracy(space).top1(space.parse(best["arch"])[None])[0]
+    assert best["top1"] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -98,11 +98,67 @@ def test_a_step_up_hardly_ever_costs_accuracy(embedded: FittedAccuracy) -> None:
         assert change.min() > -0.0015
 
 
+@pytest.fixture(scope="module")
+def wide() -> dict[int, FittedAccuracy]:
+    """By resolution in px, the models of the paper's width."""
+    resolutions_px = (160, 176, 192, 208, 224)
+    return {px: embedded_accuracy(MobileNetV3Space("mbv3", 1.2, px)) for px in resolutions_px}
+
+
+@pytest.mark.parametrize(
+    ("text", "published_pct"),
+    [
+        # PNAG-mobile-80, PNAG-cpu-35 and PNAG-gpu-190 as their authors publish them
+        (
+            "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:"
+            "3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0",
+            78.3,
+        ),
+        (
+            "2,3,3,3,3:5,3,0,0,5,5,7,0,5,7,7,0,5,5,7,0,7,5,7,0:"
+            "3,4,0,0,4,6,3,0,6,4,6,0,6,6,6,0,6,6,6,0",
+            79.4,
+        ),
+        (
+            "3,4,4,4,4:3,3,5,0,7,3,5,7,7,7,5,3,7,5,7,5,7,3,7,3:"
+            "4,4,6,0,6,4,6,6,6,6,6,6,6,6,6,6,6,6,6,6",
+            80.4,
+        ),
+    ],
+)
+def test_accuracies_of_the_papers_networks(
+    wide: dict[int, FittedAccuracy], text: str, published_pct: float
+) -> None:
+    predicted = wide[224].top1(wide[224].space.parse(text)[None])[0]
+    assert 100 * predicted == pytest.approx(published_pct, abs=0.4)
+
+
+def test_the_wide_models_say_how_far_each_published_network_was_off(
+    wide: dict[int, FittedAccuracy],
+) -> None:
+    for model in wide.values():
+        assert len(model.networks) == 17
+        errors = np.array([n.held_out_pct - n.top1_pct for n in model.networks])
+        assert model.held_out.mae_points == pytest.approx(np.abs(errors).mean(), abs=1e-3)
+        assert np.abs(errors).max() < 0.5
+        # each is shifted by the mean of the others, so the errors of all cancel
+        assert errors.mean() == pytest.approx(0, abs=1e-3)
+    assert "no network is published" not in wide[224].provenance.source
+    assert "no network is published at 160 px" in wide[160].provenance.source
+
+
+def test_a_larger_image_hardly_ever_costs_accuracy(wide: dict[int, FittedAccuracy]) -> None:
+    tokens = SPACE.sample(2000, np.random.default_rng(4))
+    gain = np.diff(np.stack([model.top1(tokens) for model in wide.values()]), axis=0)
+    assert gain.min() > -0.0015
+    assert gain.mean(axis=1).min() > 0.002
+
+
 @pytest.mark.parametrize(
     "space",
     [
-        MobileNetV3Space("mbv3", 1.2, 224),
         MobileNetV3Space("mbv3", 1.0, 192),
+        MobileNetV3Space("mbv3", 1.2, 180),
         MobileNetV3Space("mbv3-cifar", 1.0, 32),
     ],
 )
@@ -110,6 +166,15 @@ def test_other_spaces_have_no_embedded_model(space: MobileNetV3Space) -> None:
     with pytest.raises(InvalidInputError, match="--accuracy-table or --accuracy-model") as caught:
         embedded_accuracy(space)
     assert caught.value.exit_code == 2
+
+
+def test_saved_models_keep_the_networks_that_calibrate_them(
+    tmp_path: Path, wide: dict[int, FittedAccuracy]
+) -> None:
+    save_accuracy_model(tmp_path / "m.safetensors", wide[192])
+    loaded = load_accuracy_model(tmp_path / "m.safetensors", wide[192].space)
+    assert isinstance(loaded, FittedAccuracy)
+    assert loaded.networks == wide[192].networks
 
 
 def test_saved_models_predict_the_same(tmp_path: Path, embedded: FittedAccuracy) -> None:
@@ -165,7 +230,7 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, embedded: FittedAccuracy) -> None:
     """An interrupted training knows its inputs again by their hashes."""
-    shipped = files("predictors").joinpath("data", EMBEDDED).read_bytes()
+    shipped = files("predictors").joinpath("data", EMBEDDED[0]).read_bytes()
     for _ in range(5):
         save_accuracy_model(tmp_path / "model.safetensors", embedded)
         assert (tmp_path / "model.safetensors").read_bytes() == shipped
