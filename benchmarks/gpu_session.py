@@ -97,14 +97,14 @@ def steps(arguments: argparse.Namespace) -> Iterator[Step]:
         yield Step(table.stem, 120, (*command, "--out", str(table)))
     for batch_size in BATCH_SIZES:
         table, held_out = (results / f"{name}{batch_size}.json" for name in ("batch", "held_out"))
-        networks = (str(table), "--networks", str(arguments.held_out), "--out", str(held_out))
-        command = (PYTHON, "-m", "benchmarks.held_out", *networks, *quick)
+        unseen = (str(table), "--networks", str(arguments.held_out), "--out", str(held_out))
+        command = (PYTHON, "-m", "benchmarks.held_out", *unseen, *quick)
         yield Step(held_out.stem, 60, command, needs=table)
     models = sorted((results / "models").glob("*.onnx"))
     if models:
         given = [word for path in models for word in ("--model", str(path))]
-        command = (*PNAG, "profile", "--device", device, *given, *quick)
-        yield Step("models", 60, (*command, "--out", str(results / "measured_models.json")))
+        out = ("--out", str(results / "measured_models.json"))
+        yield Step("models", 60, (*PNAG, "profile", "--device", device, *given, *quick, *out))
     for batch_size in BATCH_SIZES:
         yield from searching(arguments, batch_size)
 
