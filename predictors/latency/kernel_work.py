@@ -65,6 +65,8 @@ def work(kernel: Kernel) -> Work:
         kind = f"blocked {name}" if blocked else name
         if kernel.attribute("ceil_mode", 0):  # which has a loop of its own
             kind += ", rounded up"
+        if kernel.attribute("opset", 0):
+            kind += f", opset {kernel.attribute('opset', 0)}"
         amounts = {"read": kernel.input_elements, "written": kernel.output_elements}
         amounts["rows"] = sum(prod(shape[:-1]) for shape in kernel.outputs)
         window = kernel.attribute("kernel_shape", ())

@@ -17,21 +17,28 @@ from profiler.graph.graph import Graph, Node, Tensor, Weights
 from profiler.graph.layers import Function, Interpolation, Operation, Statistic
 
 OPSET = 17
+LATEST_OPSET = 20  # up to which nothing that is written here means anything else, but reductions
 IR_VERSION = 8
 
 
-def export_onnx(graph: Graph, weights: Weights) -> bytes:
+def export_onnx(graph: Graph, weights: Weights, *, opset: int = OPSET) -> bytes:
     """The file of a graph, BatchNorm folded where a convolution comes before it.
 
     Inputs bear the graph's names; its output is ``output``, several are ``output0``,
     ``output1``, ...
+
+    Raises:
+        InvalidInputError: a layer that ONNX has not, or not in this form in this opset.
     """
-    serialised: bytes = build_model(graph, weights).SerializeToString()
+    serialised: bytes = build_model(graph, weights, opset=opset).SerializeToString()
     return serialised
 
 
-def build_model(graph: Graph, weights: Weights) -> ModelProto:
+def build_model(graph: Graph, weights: Weights, *, opset: int = OPSET) -> ModelProto:
     """The ModelProto that `export_onnx` serialises."""
+    reduces = any(isinstance(node.layer, layers.Reduce) for node in graph.nodes)
+    if not OPSET <= opset <= (OPSET if reduces else LATEST_OPSET):
+        raise InvalidInputError(f"this graph cannot be written in opset {opset}")
     folded = fold(graph)
     writer = _Writer(folded, fold_weights(graph, weights))
     for node in folded.nodes:
@@ -43,9 +50,11 @@ def build_model(graph: Graph, weights: Weights) -> ModelProto:
         [_value_info(writer.name(tensor), tensor) for tensor in folded.outputs],
         writer.initializers,
     )
-    opset = helper.make_opsetid("", OPSET)
     model: ModelProto = helper.make_model(
-        proto, producer_name="pnag", opset_imports=[opset], ir_version=IR_VERSION
+        proto,
+        producer_name="pnag",
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=IR_VERSION,
     )
     return model
 

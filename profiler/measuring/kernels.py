@@ -21,7 +21,7 @@ from profiler.devices.base import Device, ModelWorkload
 from profiler.devices.registry import backend_of, open_for_models
 from profiler.errors import InvalidInputError
 from profiler.graph.graph import Graph
-from profiler.graph.to_onnx import export_onnx
+from profiler.graph.to_onnx import LATEST_OPSET, OPSET, export_onnx
 from profiler.graph.to_tflite import export_tflite
 from profiler.graph.weights import random_weights
 from profiler.measuring.campaign import AnyWorkload, Campaign, ProfileRequest, profile_on
@@ -137,11 +137,18 @@ class KernelCampaign(Campaign):
 
 
 def written_model(graph: Graph, name: str, path: Path) -> RunnableModel:
-    """A graph as a model file; its name seeds the weights and the inputs."""
+    """A graph as a model file; its name seeds the weights and the inputs.
+
+    About each other ONNX file is in a later opset, in which the runtime runs some ops
+    (AveragePool) by other kernels.
+    """
     seed, model_format = zlib.crc32(name.encode()), ModelFormat(path.suffix)
     weights = random_weights(graph, np.random.default_rng(seed))
     onnx = model_format is ModelFormat.ONNX
-    content = (export_onnx if onnx else export_tflite)(graph, weights)
+    if onnx:
+        content = export_onnx(graph, weights, opset=(OPSET, LATEST_OPSET)[seed % 2])
+    else:
+        content = export_tflite(graph, weights)
     path.write_bytes(content)
     if onnx:  # which the runtime would say, too, and take as long as for loading
         inputs = tuple(ModelInput(one.name, one.dtype, one.shape) for one in graph.inputs)

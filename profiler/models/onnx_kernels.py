@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SILENT = frozenset({"auto_pad", "storage_order", "momentum", "training_mode"})
 _SILENT |= {"allowzero", "epsilon", "transA", "alpha", "beta", "channels_last"}
 _STANDARD = "ai.onnx"
+_REWRITTEN = {"AveragePool": 19}  # from this opset on the runtime has another kernel for it
 
 
 def onnx_kernels(model: bytes | Path, values: Values) -> tuple[Kernel, ...]:
@@ -81,15 +82,19 @@ def _profiled(
         of_runs, plain_s = profiled_runs(
             model, values, threads=threads, runs=runs, plain=plain, optimised=optimised
         )
-        graph = onnx.load(str(optimised), load_external_data=False).graph
-    nodes = {node.name: node for node in graph.node}
-    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    kernels = {event["name"]: _kernel(event, nodes, constants) for event in of_runs[-1]}
+        proto = onnx.load(str(optimised), load_external_data=False)
+    (opset,) = (one.version for one in proto.opset_import if one.domain in ("", _STANDARD))
+    nodes = {node.name: node for node in proto.graph.node}
+    constants = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    kernels = {event["name"]: _kernel(event, nodes, constants, opset) for event in of_runs[-1]}
     return of_runs, plain_s, kernels
 
 
 def _kernel(
-    event: Mapping[str, Any], nodes: Mapping[str, NodeProto], constants: Mapping[str, Shape]
+    event: Mapping[str, Any],
+    nodes: Mapping[str, NodeProto],
+    constants: Mapping[str, Shape],
+    opset: int,
 ) -> Kernel:
     """Functions are taken apart after the graph was written: their nodes have an event only."""
     arguments = event["args"]
@@ -104,7 +109,11 @@ def _kernel(
         elif left and left[0] == constants[name]:  # else packed, which the profile leaves out
             left.popleft()
     weights = tuple(constants[name] for name in node.input if name in constants)
-    return Kernel(_kind(node), tuple(inputs), weights, outputs, _settings(node))
+    settings = _settings(node)
+    since = _REWRITTEN.get(node.op_type)
+    if since is not None and not node.domain and opset >= since:
+        settings = tuple(sorted((*settings, ("opset", since))))
+    return Kernel(_kind(node), tuple(inputs), weights, outputs, settings)
 
 
 def _shapes(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Shape, ...]:

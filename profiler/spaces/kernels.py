@@ -213,6 +213,8 @@ def _pool(net: Net, rng: np.random.Generator) -> Tensor:
     x = net.input(channels, side)
     if rng.integers(2):
         x = net.convolution(x, channels, groups=channels)
+    if side <= 16 and rng.integers(2):  # all of a small image, written as a window
+        return net.add(layers.Pool(Statistic.MEAN, (side,) * 2, (1, 1), (0,) * 4, (1, 1)), x)
     kernel, stride = ((3, 2), (2, 2), (3, 1))[rng.integers(3)]
     return net.pool(x, Statistic.MAX if rng.integers(2) else Statistic.MEAN, kernel, stride)
 
@@ -226,6 +228,14 @@ def _pointwise_function(net: Net, rng: np.random.Generator) -> Tensor:
     x = net.input(_channels(rng), _side(rng, 112))
     kinds = (*GATES, Function.RELU, Function.RELU6)
     return net.activated(x, kinds[rng.integers(len(kinds))])
+
+
+def _written_out(net: Net, rng: np.random.Generator) -> Tensor:
+    """Hard-swish as some exporters write it: x · clip(x + 3, 0, 6) / 6."""
+    x = net.input(_channels(rng), _side(rng, 112))
+    three, six = (net.add(layers.Constant((), number)) for number in (3.0, 6.0))
+    gate = net.add(layers.Clip(0.0, 6.0), net.sum(x, three))
+    return net.add(layers.Elementwise(Operation.DIVIDE), net.product(x, gate), six)
 
 
 def _normalised(net: Net, rng: np.random.Generator) -> Tensor:
@@ -304,9 +314,10 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "flat": (3, _flat),
     "first": (2, _first),
     "strided_pointwise": (2, _strided_pointwise),
-    "pool": (4, _pool),
+    "pool": (6, _pool),
     "global_pool": (1, _global_pool),
-    "function": (4, _pointwise_function),
+    "function": (6, _pointwise_function),
+    "written_out": (2, _written_out),
     "normalised": (2, _normalised),
     "binary": (2, _binary),
     "scaled": (2, _scaled),

@@ -106,6 +106,17 @@ def test_a_function_that_is_taken_apart_late_is_what_runs():
     assert kernels[1].inputs == ((1, 8, 6, 6),) * 2
 
 
+@pytest.mark.parametrize(("opset", "told"), [(17, 0), (20, 19)])
+def test_an_op_that_the_runtime_has_rewritten_is_another_kernel(opset, told):
+    net = GraphBuilder()
+    x = net.input("input", (1, 6, 8, 8))
+    mean = layers.Pool(layers.Statistic.MEAN, (3, 3), (1, 1), (1,) * 4, (1, 1))
+    graph = net.graph(net.add("pool", mean, x))
+    values = {"input": np.zeros((1, 6, 8, 8), np.float32)}
+    (kernel,) = onnx_kernels(export_onnx(graph, {}, opset=opset), values)
+    assert kernel.attribute("opset", 0) == told
+
+
 def test_a_tflite_file_tells_its_ops(tmp_path):
     graph = residual()
     path = tmp_path / "net.tflite"
