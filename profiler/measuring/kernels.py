@@ -1,4 +1,4 @@
-"""Single kernels and whole networks of many families, measured by the same sweep as any op.
+"""Single kernels, chains of them and whole networks of many families, measured by the same sweep as any op.
 
 Each is a little model file of its own. What the runtime made of it is asked afterwards, since a
 layer alone is seldom a kernel alone: layouts change at its edges, activations are fused.
@@ -31,6 +31,7 @@ from profiler.measuring.sweep import Role
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel, read_model_file, runnable
 from profiler.models.inputs import ModelInput
 from profiler.models.kernels import kernel_shares
+from profiler.spaces.chains import chains
 from profiler.spaces.families import family_networks
 from profiler.spaces.kernels import KernelSpace, single_kernels
 from profiler.system.processor import vector_instructions
@@ -128,6 +129,7 @@ class KernelCampaign(Campaign):
         count = space.n_networks if request.n_networks is None else request.n_networks
         drawn = [
             *((Role.OP, *one) for one in islice(single_kernels(seed, batch), space.n_kernels)),
+            *((Role.NETWORK, *one) for one in islice(chains(seed, batch), space.n_chains)),
             *((Role.NETWORK, *one) for one in islice(family_networks(seed, batch), count)),
         ]
         for number, (role, name, graph) in enumerate(drawn):

@@ -24,8 +24,9 @@ MAX_MADDS = 800e6  # per image: longer kernels are rare, and add no other shape
 MAX_ELEMENTS = 3.3e6  # of any tensor
 MAX_WEIGHTS = 16e6
 
-KERNELS_PER_MINUTE = 45
-NETWORKS_PER_MINUTE = 12
+KERNELS_PER_MINUTE = 24
+CHAINS_PER_MINUTE = 11
+NETWORKS_PER_MINUTE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class KernelSpace:
     @property
     def n_kernels(self) -> int:
         return max(1, round(KERNELS_PER_MINUTE * self.minutes))
+
+    @property
+    def n_chains(self) -> int:
+        return max(1, round(CHAINS_PER_MINUTE * self.minutes))
 
     @property
     def n_networks(self) -> int:
@@ -126,6 +131,12 @@ class Net:
         turned = self.add(layers.Transpose((0, 2, 1, 3, 4)), apart)
         return self.add(layers.Reshape(x.shape), turned)
 
+    def hard_swish_written_out(self, x: Tensor) -> Tensor:
+        """x · clip(x + 3, 0, 6) / 6, as some exporters write it."""
+        three, six = (self.add(layers.Constant((), number)) for number in (3.0, 6.0))
+        gate = self.add(layers.Clip(0.0, 6.0), self.sum(x, three))
+        return self.add(layers.Elementwise(Operation.DIVIDE), self.product(x, gate), six)
+
     def graph(self, *outputs: Tensor) -> Graph:
         return self._builder.graph(*outputs)
 
@@ -198,12 +209,15 @@ def _depthwise(net: Net, rng: np.random.Generator) -> Tensor:
 
 
 def _grouped(net: Net, rng: np.random.Generator) -> Tensor:
-    groups = int(rng.choice([2, 4, 8, 16, 32]))
-    width = int(rng.choice([4, 6, 8, 10, 12, 16, 20, 32, 64]))
+    """Of as many channels out as in, or more, or fewer."""
+    groups = int(rng.choice([2, 3, 4, 4, 8, 16, 32]))
+    width, out = (int(rng.choice([2, 4, 6, 8, 10, 12, 16, 20, 32, 64])) for _ in range(2))
     kernel, stride = int(rng.choice([1, 3, 3])), int(rng.choice([1, 1, 2]))
-    x = net.input(groups * width, _side(rng, 64))
+    if rng.integers(2):
+        out = width
+    x = net.input(groups * width, _side(rng, 112))
     return net.convolution(
-        x, groups * width, kernel, stride, groups=groups, activation=_activation(rng)
+        x, groups * out, kernel, stride, groups=groups, activation=_activation(rng)
     )
 
 
@@ -231,11 +245,7 @@ def _pointwise_function(net: Net, rng: np.random.Generator) -> Tensor:
 
 
 def _written_out(net: Net, rng: np.random.Generator) -> Tensor:
-    """Hard-swish as some exporters write it: x · clip(x + 3, 0, 6) / 6."""
-    x = net.input(_channels(rng), _side(rng, 112))
-    three, six = (net.add(layers.Constant((), number)) for number in (3.0, 6.0))
-    gate = net.add(layers.Clip(0.0, 6.0), net.sum(x, three))
-    return net.add(layers.Elementwise(Operation.DIVIDE), net.product(x, gate), six)
+    return net.hard_swish_written_out(net.input(_channels(rng), _side(rng, 112)))
 
 
 def _normalised(net: Net, rng: np.random.Generator) -> Tensor:
