@@ -2,14 +2,15 @@
 
     pip install -e .[benchmark]
     pnag profile --device cpu --space kernels --minutes 10 --out kernels.json
-    python -m benchmarks.kernel_prediction kernels.json --json figures.json
+    python -m benchmarks.kernel_prediction kernels.json --models networks --measured networks.json
 
 Networks of pytorchcv with random weights, exported to ONNX, timed in turns on one core by the
-thread's own time (10th percentile). A dozen of the table's own networks take turns with them: what
-the machine is faster or slower than when the table was made is taken out by their median. Each is
-predicted by a fit that has seen no network of its kind of block. Beside it two baselines from the
-same table: one factor on multiply-adds, and the sum of the kernels as they were measured alone.
-Where the error is, by kind of kernel, follows from ONNX Runtime's own profile of each network.
+thread's own time (10th percentile), a dozen at a time. Some of the table's own networks take turns
+with each dozen: what the machine is faster or slower than when the table was made is taken out by
+their median. What was measured is kept, with ONNX Runtime's own profile of each network, and gone on
+with. Each network is predicted by a fit that has seen no network of its kind of block. Beside it two
+baselines from the same table: one factor on multiply-adds, and the sum of the kernels as they were
+measured alone. Where the error is, by kind of kernel, follows from the profiles.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -59,7 +61,10 @@ LEFT_OUT = {
     "shufflenet": ("shuffle",), "nasnet": ("cells",), "sqnxt": ("factored",),
 }  # fmt: skip
 COSTLIEST = 3
-BRIDGE = 12  # networks of the table
+TOGETHER = 12  # networks that take turns
+BRIDGE = 6  # networks of the table that take turns with them
+
+Measured = dict[str, dict[str, Any]]
 
 
 def left_out(name: str) -> tuple[str, ...]:
@@ -109,6 +114,42 @@ def bridge(table: LatencyTable, folder: Path) -> tuple[list[RunnableModel], list
         models.append(written_model(graph, name, folder / f"{name}.onnx"))
         latencies_ms.append(known[name])
     return models, latencies_ms
+
+
+def measure(
+    table: LatencyTable, names: Sequence[str], models: Path, path: Path, minutes: float
+) -> Measured:
+    """Latency on the table's level, and what ran, of each network; kept in `path`.
+
+    Args:
+        models: folder of the networks' files; those that are missing are exported.
+        minutes: of timing, for each dozen.
+    """
+    measured: Measured = json.loads(path.read_text()) if path.exists() else {}
+    todo = [name for name in names if name not in measured]
+    with TemporaryDirectory() as folder:
+        of_table, table_ms = bridge(table, Path(folder))
+        for first in range(0, len(todo), TOGETHER):
+            some = todo[first : first + TOGETHER]
+            files = [exported(name, models) for name in some]
+            timed = in_fresh_process(timed_ms, [*files, *of_table], minutes)
+            level = float(np.median(np.array(table_ms) / timed[len(files) :]))
+            print(f"{len(of_table)} networks of the table took {1 / level:.3f} times as long")
+            for name, model, ms in zip(some, files, timed, strict=False):
+                ran = in_fresh_process(partial(kernel_shares, threads=1), model)
+                measured[name] = {
+                    "latency_ms": level * ms,
+                    "kernels": [(kernel.key, share) for kernel, share in ran],
+                }
+            path.write_text(json.dumps(measured), encoding="utf-8")
+    return measured
+
+
+def exported(name: str, folder: Path) -> RunnableModel:
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        in_fresh_process(export, name, path)
+    return runnable(read_model_file(path), shapes={}, arrays={})
 
 
 def by_kind(
@@ -183,31 +224,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path)
     parser.add_argument("--networks", nargs="+", default=(*NETWORKS, *MORE))
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=1.5, help="of timing a dozen networks")
+    parser.add_argument("--models", type=Path, required=True, help="folder of exported networks")
+    parser.add_argument("--measured", type=Path, required=True, help="what was measured so far")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     table = load_table(arguments.table, partial=True)
-    with TemporaryDirectory() as folder:
-        models = []
-        for name in arguments.networks:
-            path = Path(folder) / f"{name}.onnx"
-            in_fresh_process(export, name, path)
-            models.append(runnable(read_model_file(path), shapes={}, arrays={}))
-        of_table, table_ms = bridge(table, Path(folder))
-        timed = in_fresh_process(timed_ms, [*models, *of_table], arguments.minutes)
-        level = float(np.median(np.array(table_ms) / timed[len(models) :]))
-        print(f"{len(of_table)} networks of the table took {1 / level:.3f} times as long as then")
-        measured = [level * ms for ms in timed[: len(models)]]
-        judge, rows = Judge(table), []
-        for name, model, latency_ms in zip(arguments.networks, models, measured, strict=True):
-            row = judge.row(name, kernel_shares(model, threads=1), latency_ms)
-            rows.append(row)
-            worst = ", ".join(f"{k} {100 * v:+.1f}" for k, v in row["error_by_kind"].items())
-            print(
-                f"{name:24} {latency_ms:9.3f} ms, predicted {row['predicted_ms']:9.3f} ms, "
-                f"{100 * (row['predicted_ms'] / latency_ms - 1):+6.1f} %  ({worst})",
-                flush=True,
-            )
+    arguments.models.mkdir(parents=True, exist_ok=True)
+    measured = measure(
+        table, arguments.networks, arguments.models, arguments.measured, arguments.minutes
+    )
+    judge, rows = Judge(table), []
+    for name in arguments.networks:
+        found = measured[name]
+        ran = [(parse_kernel(key), share) for key, share in found["kernels"]]
+        row = judge.row(name, ran, found["latency_ms"])
+        rows.append(row)
+        worst = ", ".join(f"{k} {100 * v:+.1f}" for k, v in row["error_by_kind"].items())
+        print(
+            f"{name:24} {row['measured_ms']:9.3f} ms, predicted {row['predicted_ms']:9.3f} ms, "
+            f"{100 * (row['predicted_ms'] / row['measured_ms'] - 1):+6.1f} %  ({worst})",
+            flush=True,
+        )
     figures = {
         which: summary(rows, f"{which}_ms")
         for which in ("predicted", "all_families", "by_madds", "alone")
@@ -215,7 +253,7 @@ def main() -> None:
     for which, found in figures.items():
         print(which, ", ".join(f"{name} {value:.1f}" for name, value in found.items()))
     if arguments.json:
-        document = {"level": level, "figures": figures, "networks": rows}
+        document = {"figures": figures, "networks": rows}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

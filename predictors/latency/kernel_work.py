@@ -1,9 +1,10 @@
 """The work of a kernel: amounts that each cost time in proportion, and what sets kernels of a kind
 apart.
 
-Vector units compute whole blocks of channels and of pixels of a row; what is left over runs in a
-slower loop. Where a runtime keeps channels in blocks (ONNX Runtime's ``nchwc`` ops), a set of four
-blocks shares the loads of its inputs. Which costs what is fitted, not assumed.
+Vector units compute whole blocks of channels and stretches of a row; what is left over waits for
+its own results. Where a runtime keeps channels in blocks (ONNX Runtime's ``nchwc`` ops), a set of
+four blocks shares the loads of its inputs, and results are added up a few input channels at a time,
+so that they go to and from the cache that holds them. Which costs what is fitted, not assumed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from profiler.models.kernel import Kernel, Value
 BLOCK = 16  # channels of a vector, at most
 SET = 4  # blocks of output channels computed together
 ROW = 6  # pixels of a row computed together
+SLOTS = 8  # multiply-adds of vectors under way at once: two units of four cycles each
+L1_ELEMENTS, L2_ELEMENTS = 8_000, 350_000  # of float32, of usual caches
 
 # ops that do the same under several names
 _SAME = {
@@ -72,7 +75,8 @@ def work(kernel: Kernel) -> Work:
         window = kernel.attribute("kernel_shape", ())
         if isinstance(window, tuple) and window:
             amounts["window"] = kernel.output_elements * prod(map(int, window))
-    amounts = {"calls": 1.0, **amounts}
+    elements = kernel.input_elements + kernel.output_elements
+    amounts = {"calls": 1.0, **amounts, "far": max(0, elements - L2_ELEMENTS)}
     return Work(kind, amounts, _shape(kernel))
 
 
@@ -102,41 +106,87 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
         amounts["expensive" if passes > 1 else "activated"] = kernel.output_elements
     if len(kernel.inputs) > 1:
         amounts["added"] = kernel.output_elements
-    if not blocked or depthwise:
-        amounts |= _rows(kernel, per_pixel=output[0] * out * taps * weights[1])
-        if not blocked:
-            amounts["unrolled"] = kernel.input_elements * taps / prod(strides or (1,))
-            amounts["groups"] = groups
-        return f"blocked {kind}" if blocked else kind, amounts
+    if not blocked:
+        amounts |= _product(kernel, taps=taps, groups=groups)
+        return kind, amounts
+    row = _row(kernel, as_one=kind.endswith("pointwise") and not strided)
+    if depthwise:
+        steps = output[0] * -(-out // BLOCK) * row.n_rows * taps
+        amounts |= {"vectors": steps * row.slots(1), "single": steps * row.single * SLOTS}
+        return f"blocked {kind}", amounts
     blocks = max(1, -(-out // groups // BLOCK))
+    step = 1 if kind == "first" else 8 * BLOCK if taps == 1 else BLOCK
+    depth = -(-weights[1] // step)
+    steps = output[0] * groups * row.n_rows * taps * weights[1]
+    amounts |= {"vectors": 0.0, "single": 0.0}
     whole, rest = divmod(blocks, SET)
-    per_block = output[0] * taps * weights[1] * groups * BLOCK
-    as_one_row = kind == "pointwise" and not strided
-    for name, count in (("set", whole * SET), ("rest", rest)):
-        parts = _rows(kernel, per_pixel=per_block * count, as_one_row=as_one_row)
-        amounts |= {f"{part}_{name}": amount for part, amount in parts.items()}
+    for size, count in ((SET, whole), (rest, 1)):
+        if size and count:
+            amounts["vectors"] += steps * count * row.slots(size)
+            amounts["single"] += steps * count * row.single * max(size, SLOTS)
     sets = whole + (rest > 0)
-    depth = max(1, weights[1] // (8 * BLOCK if kind == "pointwise" else BLOCK))
-    amounts["read"] *= sets
-    amounts["accumulated"] = kernel.output_elements * depth
-    amounts["loops"] = prod(output[2:-1]) * sets * depth * groups
+    pixels = prod(output[2:])
+    level = _level(BLOCK * min(blocks, SET) * pixels)
+    amounts[f"accumulated in {level}"] = kernel.output_elements * (depth - 1)
+    again = _level(kernel.inputs[0][1] // groups * prod(kernel.inputs[0][2:]))
+    amounts[f"read again from {again}"] = kernel.input_elements * (sets - 1)
+    amounts["loops"] = row.n_rows * sets * depth * groups
     return f"blocked {kind}", amounts
 
 
-def _rows(kernel: Kernel, *, per_pixel: float, as_one_row: bool = False) -> dict[str, float]:
-    """Multiply-adds of whole stretches of a row, and of its other pixels, those at its padding
-    among them."""
+def _level(elements: int) -> str:
+    """The cache that holds so many."""
+    return "L1" if elements <= L1_ELEMENTS else "L2" if elements <= L2_ELEMENTS else "L3"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How the pixels of a row are computed: whole stretches, then three, then two, then singles,
+    to which those at the padding belong."""
+
+    n_rows: int
+    inner: int
+    edge: int
+
+    @property
+    def single(self) -> int:
+        return self.edge + (self.inner % ROW % 3 == 1)
+
+    def slots(self, blocks: int) -> int:
+        """Multiply-adds of vectors that the stretches take the time of: few of them wait for each
+        other."""
+        rest = self.inner % ROW
+        count = self.inner // ROW * max(ROW * blocks, SLOTS)
+        count += max(3 * blocks, SLOTS) if rest >= 3 else 0
+        return count + (max(2 * blocks, SLOTS) if rest % 3 == 2 else 0)
+
+
+def _row(kernel: Kernel, *, as_one: bool) -> _Row:
     *heights, width = kernel.outputs[0][2:]
     rows = prod(heights)
-    if as_one_row:
+    if as_one:
         rows, width = 1, rows * width
     pads = _integers(kernel.attribute("pads", ()))
     stride = _integers(kernel.attribute("strides", ()))
     edge = 0
     if len(pads) == 4:
         edge = min(width, sum(-(-pad // (stride[-1] if stride else 1)) for pad in pads[1::2]))
-    whole = (width - edge) // ROW * ROW
-    return {"whole": per_pixel * rows * whole, "single": per_pixel * rows * (width - whole)}
+    return _Row(rows, width - edge, edge)
+
+
+def _product(kernel: Kernel, *, taps: int, groups: int) -> dict[str, float]:
+    """Windows laid out as a matrix, and a product of matrices for each group."""
+    output, depth = kernel.outputs[0], kernel.weights[0][1] * taps
+    rows, pixels = output[1] // groups, prod(output[2:])
+    tiles, rest = divmod(rows, 12)
+    slots = tiles * 24 + (max(2 * rest, SLOTS) if rest else 0)
+    steps = output[0] * groups * depth
+    return {
+        "vectors": steps * slots * -(-pixels // 32),
+        "unrolled": steps * pixels,
+        "panels": steps * pixels * (tiles + (rest > 0)),
+        "groups": groups,
+    }
 
 
 def _arithmetic(kernel: Kernel) -> tuple[str, dict[str, float]]:

@@ -23,7 +23,8 @@ from predictors.latency.kernel_work import Work, work
 from predictors.latency.regression import MIN_FOREST_OPS, Forest, grow_forest
 from profiler.errors import InvalidInputError
 from profiler.models.kernel import Kernel, parse_kernel
-from profiler.tables.table import Calibration, LatencyTable, Verdict
+from profiler.spaces import chains
+from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, Verdict
 
 RELATIVE_NOISE, NOISE_MS = 0.03, 0.001  # of one kernel's time
 MOVED = "(moved elements)"  # the law of a kind that was never measured
@@ -61,6 +62,10 @@ class KindModel:
 
     def law_ms(self, one: Work) -> float:
         return sum(self.costs.get(name, 0.0) * amount for name, amount in one.amounts.items())
+
+    def spread(self, one: Work) -> float:
+        """Of the forest's trees: a standard deviation of log latency; 0 without a forest."""
+        return 0.0 if self.forest is None else float(self.forest.spread(np.array([one.shape]))[0])
 
     def measured(self, one: Work) -> bool:
         if self.low is None or self.high is None:
@@ -166,7 +171,7 @@ def calibrated_kernels(table: LatencyTable) -> LatencyTable:
     networks = [n for n in table.networks if n.verdict is not Verdict.THROTTLED]
     if len(networks) < MIN_NETWORKS:
         return table
-    families = sorted({family_of(network.arch) for network in networks})
+    families = sorted({family_of(network.arch) for network in networks} - {chains.FAMILY})
     errors = []
     for fold in range(FOLDS):
         left_out = families[fold::FOLDS]
@@ -212,8 +217,7 @@ def fit_kernels(table: LatencyTable, *, without: Collection[str] = ()) -> Kernel
             f"{len(networks)} networks are too few to predict from; {MIN_NETWORKS} are needed "
             "(more --minutes)"
         )
-    within = [o for n in networks for o in _observed(table, n.arch, n.latency_ms, alone=False)]
-    model = KernelModel(fit_kinds([*kernels_alone(table), *within]))
+    model = KernelModel(fit_kinds([*kernels_alone(table), *_within(table, networks)]))
     works = [[work_of(key) for key, _ in table.kernels[n.arch]] for n in networks]
     each = model.kernels_ms([one for of_one in works for one in of_one])
     sums = np.array([part.sum() for part in np.split(each, np.cumsum([*map(len, works)])[:-1])])
@@ -226,6 +230,15 @@ def kernels_alone(table: LatencyTable) -> list[Observation]:
     """What was measured of single kernels."""
     ops = table.ops.items()
     return [o for name, e in ops for o in _observed(table, name, e.latency_ms, alone=True)]
+
+
+def observations(table: LatencyTable) -> list[Observation]:
+    """All that was measured of kernels, alone and within networks."""
+    return [*kernels_alone(table), *_within(table, table.networks)]
+
+
+def _within(table: LatencyTable, networks: Iterable[NetworkEntry]) -> list[Observation]:
+    return [o for n in networks for o in _observed(table, n.arch, n.latency_ms, alone=False)]
 
 
 def _observed(

@@ -35,7 +35,8 @@ SeedOption = Annotated[
 def shared_options(command: Callable[..., R]) -> Callable[..., R]:
     """A command with --json and --quiet, which make its `terminal`, and --seed if it takes `seed`.
 
-    `seed` is only for commands in which something is random.
+    `seed` is only for commands in which something is random. What else a command takes by keyword
+    only is no option of it.
     """
     signature = inspect.signature(command, eval_str=True)
     shared: dict[str, tuple[Any, Any]] = {
@@ -44,7 +45,7 @@ def shared_options(command: Callable[..., R]) -> Callable[..., R]:
     }
     if "seed" in signature.parameters:
         shared["seed"] = (SeedOption, 0)
-    own = [p for name, p in signature.parameters.items() if name not in ("terminal", "seed")]
+    own = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
     parameters = own + [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
         for name, (option, default) in shared.items()

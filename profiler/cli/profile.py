@@ -25,7 +25,7 @@ from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from profiler.measuring.campaign import ProfileRequest
+    from profiler.measuring.campaign import Doubts, ProfileRequest
     from profiler.spaces.kernels import KernelSpace
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
@@ -78,12 +78,21 @@ ResumeOption = Annotated[
 MAX_NETWORKS = 10_000
 
 
-def register(app: typer.Typer, calibrate: Callable[[Path], object] | None = None) -> None:
-    """Add the commands; `calibrate` finishes each table that was measured."""
+def register(
+    app: typer.Typer,
+    calibrate: Callable[[Path], object] | None = None,
+    doubts: Doubts | None = None,
+) -> None:
+    """Add the commands.
+
+    Args:
+        calibrate: finishes each table that was measured.
+        doubts: says which kernels are to be measured more.
+    """
 
     @functools.wraps(profile)
     def command(*args: Any, **options: Any) -> None:
-        tables, failure = profile(*args, **options)
+        tables, failure = profile(*args, doubts=doubts, **options)
         if calibrate is not None:
             for table in tables:
                 calibrate(table)
@@ -117,6 +126,7 @@ def profile(
     *,
     terminal: Terminal,
     seed: int,
+    doubts: Callable[..., Sequence[float]] | None = None,
 ) -> tuple[Sequence[Path], Exception | None]:
     """Measure a space into a latency table, every op and some whole networks; or model files."""
     from profiler.measuring.several_devices import profile_devices
@@ -150,7 +160,7 @@ def profile(
     settings = Settings(counts[0], batch_size, precision)
     requests = space_requests(
         device, chosen, out, settings, device_options, quick,
-        n_networks=networks, seed=seed, resume=resume, fleet=fleet,
+        n_networks=networks, seed=seed, resume=resume, fleet=fleet, doubts=doubts,
     )  # fmt: skip
     profiled = profile_devices(requests, terminal)
     if profiled.tables:

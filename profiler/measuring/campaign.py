@@ -25,6 +25,8 @@ from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import SILENT, Terminal
 
 AnyWorkload = Workload | ModelWorkload
+# of kernels: how unsure a regression on the table is of each model of so many kernels
+Doubts = Callable[[LatencyTable, Sequence[Sequence[str]]], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ProfileRequest:
     precision: str = "float32"
     seed: int = 0
     resume: bool = True
+    doubts: Doubts | None = None  # None: all kernels are drawn alike
     fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
 

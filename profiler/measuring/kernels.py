@@ -24,13 +24,13 @@ from profiler.graph.graph import Graph
 from profiler.graph.to_onnx import LATEST_OPSET, OPSET, export_onnx
 from profiler.graph.to_tflite import export_tflite
 from profiler.graph.weights import random_weights
-from profiler.measuring.campaign import AnyWorkload, Campaign, ProfileRequest, profile_on
+from profiler.measuring.campaign import AnyWorkload, Campaign, Doubts, ProfileRequest, profile_on
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import MeasuringProtocol
-from profiler.measuring.sweep import Role
+from profiler.measuring.sweep import Role, make_task
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel, read_model_file, runnable
 from profiler.models.inputs import ModelInput
-from profiler.models.kernels import kernel_shares
+from profiler.models.kernels import kernel_shares, kernels_of
 from profiler.spaces.chains import chains
 from profiler.spaces.families import family_networks
 from profiler.spaces.kernels import KernelSpace, single_kernels
@@ -40,6 +40,7 @@ from profiler.terminal import SILENT, Terminal
 
 OP_CAP_S, NETWORK_CAP_S = 0.4, 1.2  # of samples: the rest of the minutes is loading and profiling
 MIN_BLOCKS = 20
+DRAWN_PER_DOUBTED = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,37 +106,76 @@ class KernelCampaign(Campaign):
     ) -> None:  # fmt: skip
         super().__init__(request, device, journal, terminal)
         self._folder, self._format = folder, model_format
+        self._space = cast(KernelSpace, request.space)
+        self._singles = single_kernels(request.seed, request.batch_size)
         self._written: dict[str, KernelWorkload] = {}
+        self._ran: dict[str, tuple[tuple[str, float | None], ...]] = {}
 
     def run(self) -> LatencyTable:
-        table = super().run()
+        table = self._with_kernels(super().run())
+        doubts = self._request.doubts
+        if doubts is None:
+            return table
+        self._write_doubted(doubts, table)
+        return self._with_kernels(super().run())
+
+    def _with_kernels(self, table: LatencyTable) -> LatencyTable:
+        """The table with what ran in each model, and where."""
         measured = [*table.ops, *(network.arch for network in table.networks)]
-        kernels = {}
-        with self._terminal.progress("what ran in each", len(measured)) as progress:
-            for name in measured:
+        new = [name for name in measured if name not in self._ran]
+        with self._terminal.progress("what ran in each", len(new)) as progress:
+            for name in new:
                 ran = kernel_shares(self._written[name].model, threads=self._request.threads)
-                kernels[name] = tuple((kernel.key, share) for kernel, share in ran)
+                self._ran[name] = tuple((kernel.key, share) for kernel, share in ran)
                 progress.advance()
         return table.model_copy(
             update={
-                "kernels": kernels,
+                "kernels": {name: self._ran[name] for name in measured},
                 "protocol": table.protocol | {"vector_instructions": vector_instructions()},
             }
         )
 
+    def _write_doubted(self, doubts: Doubts, table: LatencyTable) -> None:
+        """Further kernels: of every few that are drawn, the one that is doubted most, or that was
+        measured before an interruption."""
+        drawn = list(islice(self._singles, DRAWN_PER_DOUBTED * self._space.n_doubted))
+        path, done = self._folder / f"asked{self._format}", self._journal.outcomes()
+        kernels, measured = [], []
+        for name, graph in drawn:
+            workload = self._workload(Role.OP, name, graph, path)
+            task = make_task(workload, workload.role, self._device.info, self._protocol)
+            kernels.append([kernel.key for kernel in kernels_of(workload.model)])
+            measured.append(task.key in done)
+        rank = list(zip(measured, doubts(table, kernels), strict=True))
+        for first in range(0, len(drawn), DRAWN_PER_DOUBTED):
+            best = max(range(first, first + DRAWN_PER_DOUBTED), key=rank.__getitem__)
+            self._write(Role.OP, *drawn[best])
+
     def _workloads(self) -> list[tuple[AnyWorkload, Role]]:
-        request = self._request
-        space, seed, batch = cast(KernelSpace, request.space), request.seed, request.batch_size
+        if not self._written:
+            self._write_first()
+        return [(workload, workload.role) for workload in self._written.values()]
+
+    def _write_first(self) -> None:
+        request, space = self._request, self._space
+        seed, batch = request.seed, request.batch_size
         count = space.n_networks if request.n_networks is None else request.n_networks
+        n_drawn = space.n_kernels - (space.n_doubted if request.doubts else 0)
         drawn = [
-            *((Role.OP, *one) for one in islice(single_kernels(seed, batch), space.n_kernels)),
+            *((Role.OP, *one) for one in islice(self._singles, n_drawn)),
             *((Role.NETWORK, *one) for one in islice(chains(seed, batch), space.n_chains)),
             *((Role.NETWORK, *one) for one in islice(family_networks(seed, batch), count)),
         ]
-        for number, (role, name, graph) in enumerate(drawn):
-            model = written_model(graph, name, self._folder / f"{number}{self._format}")
-            self._written[name] = KernelWorkload(model, request.threads, 0, name, role)
-        return [(workload, workload.role) for workload in self._written.values()]
+        for one in drawn:
+            self._write(*one)
+
+    def _write(self, role: Role, name: str, graph: Graph) -> None:
+        path = self._folder / f"{len(self._written)}{self._format}"
+        self._written[name] = self._workload(role, name, graph, path)
+
+    def _workload(self, role: Role, name: str, graph: Graph, path: Path) -> KernelWorkload:
+        model = written_model(graph, name, path)
+        return KernelWorkload(model, self._request.threads, 0, name, role)
 
 
 def written_model(graph: Graph, name: str, path: Path) -> RunnableModel:

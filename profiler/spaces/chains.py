@@ -17,6 +17,7 @@ from profiler.graph.graph import Graph, Tensor
 from profiler.graph.layers import Activation, BatchNorm, Function, GlobalPool, Statistic
 from profiler.spaces.kernels import ACTIVATIONS, GATES, Net
 
+FAMILY = "chain"  # as networks are named by theirs
 LENGTH = 24  # links
 MAX_MADDS = 500e6  # per image
 MAX_PARAMS = 8e6
@@ -31,7 +32,7 @@ def chains(seed: int, batch_size: int = 1) -> Iterator[tuple[str, Graph]]:
     """Endless chains, named by number; the first n of a seed are the same for every n."""
     number = 0
     while True:
-        yield f"chain {number}", _chain(seed, number, batch_size)
+        yield f"{FAMILY} {number}", _chain(seed, number, batch_size)
         number += 1
 
 
@@ -93,9 +94,7 @@ def _flat(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
     return net.convolution(x, out, kernel, activation=_activation(rng))
 
 
-def _depthwise(
-    net: Net, x: Tensor, rng: np.random.Generator, stride: int = 1
-) -> Tensor:
+def _depthwise(net: Net, x: Tensor, rng: np.random.Generator, stride: int = 1) -> Tensor:
     kernel, channels = int(rng.choice([3, 3, 5, 7])), x.shape[1]
     return net.convolution(
         x, channels, kernel, stride, groups=channels, activation=_activation(rng)

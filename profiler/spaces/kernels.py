@@ -25,6 +25,7 @@ MAX_ELEMENTS = 3.3e6  # of any tensor
 MAX_WEIGHTS = 16e6
 
 KERNELS_PER_MINUTE = 24
+DOUBTED_SHARE = 1 / 3  # of the kernels: measured where a regression is unsure
 CHAINS_PER_MINUTE = 11
 NETWORKS_PER_MINUTE = 7
 
@@ -50,6 +51,11 @@ class KernelSpace:
     @property
     def n_kernels(self) -> int:
         return max(1, round(KERNELS_PER_MINUTE * self.minutes))
+
+    @property
+    def n_doubted(self) -> int:
+        """Of the kernels, those that wait for what a regression says of the others."""
+        return round(DOUBTED_SHARE * self.n_kernels)
 
     @property
     def n_chains(self) -> int:
