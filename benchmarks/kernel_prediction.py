@@ -7,8 +7,10 @@
 Networks of pytorchcv with random weights, exported to ONNX, timed in turns on one core by the
 thread's own time (10th percentile), a dozen at a time. Some of the table's own networks take turns
 with each dozen: what the machine is faster or slower than when the table was made is taken out by
-their median. What was measured is kept, with ONNX Runtime's own profile of each network, and gone on
-with. Each network is predicted by a fit that has seen no network of its kind of block. Beside it two
+their median. What was measured, ONNX Runtime's own profile of each network with it, is kept and
+gone on with.
+
+Each network is predicted by a fit that has seen no network of its kind of block. Beside it two
 baselines from the same table: one factor on multiply-adds, and the sum of the kernels as they were
 measured alone. Where the error is, by kind of kernel, follows from the profiles.
 """

@@ -20,6 +20,8 @@ BLOCK = 16  # channels of a vector, at most
 SET = 4  # blocks of output channels computed together
 ROW = 6  # pixels of a row computed together
 SLOTS = 8  # multiply-adds of vectors under way at once: two units of four cycles each
+TILE = 12  # rows of a matrix computed together
+POINTWISE_DEPTH = 128  # input channels added up at once
 L1_ELEMENTS, L2_ELEMENTS = 8_000, 350_000  # of float32, of usual caches
 
 # ops that do the same under several names
@@ -82,8 +84,8 @@ def work(kernel: Kernel) -> Work:
 
 def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float]]:
     weights, output = kernel.weights[0], kernel.outputs[0]
-    channels, out = kernel.inputs[0][1], output[1]
-    taps, groups = prod(weights[2:]), max(1, channels // weights[1])
+    channels, taps = kernel.inputs[0][1], prod(weights[2:])
+    groups = max(1, channels // weights[1])
     strides = _integers(kernel.attribute("strides", ()))
     strided = max(strides, default=1) > 1
     depthwise = weights[1] == 1 and groups > 1
@@ -107,31 +109,54 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
     if len(kernel.inputs) > 1:
         amounts["added"] = kernel.output_elements
     if not blocked:
-        amounts |= _product(kernel, taps=taps, groups=groups)
-        return kind, amounts
-    row = _row(kernel, as_one=kind.endswith("pointwise") and not strided)
-    if depthwise:
-        steps = output[0] * -(-out // BLOCK) * row.n_rows * taps
-        amounts |= {"vectors": steps * row.slots(1), "single": steps * row.single * SLOTS}
-        return f"blocked {kind}", amounts
-    blocks = max(1, -(-out // groups // BLOCK))
-    step = 1 if kind == "first" else 8 * BLOCK if taps == 1 else BLOCK
-    depth = -(-weights[1] // step)
-    steps = output[0] * groups * row.n_rows * taps * weights[1]
-    amounts |= {"vectors": 0.0, "single": 0.0}
+        amounts |= _product(kernel, taps, groups)
+    elif depthwise:
+        amounts |= _channelwise(kernel, taps)
+    else:
+        amounts |= _blocks(kernel, taps, groups, as_one=taps == 1 and not strided)
+    return f"blocked {kind}" if blocked else kind, amounts
+
+
+def _product(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
+    """Windows laid out as a matrix, and a product of matrices for each group."""
+    output, depth = kernel.outputs[0], kernel.weights[0][1] * taps
+    rows, pixels = output[1] // groups, prod(output[2:])
+    tiles, rest = divmod(rows, TILE)
+    steps = output[0] * groups * depth
+    return {
+        "madds": kernel.output_elements * depth,
+        "vectors": steps * -(-pixels // (2 * BLOCK)) * (2 * tiles * TILE + _slots(2 * rest)),
+        "unrolled": steps * pixels,
+        "panels": steps * pixels * (tiles + (rest > 0)),
+        "groups": groups,
+    }
+
+
+def _channelwise(kernel: Kernel, taps: int) -> dict[str, float]:
+    """Each channel by itself, in blocks of them."""
+    output, row = kernel.outputs[0], _row(kernel)
+    steps = output[0] * -(-output[1] // BLOCK) * row.n_rows * taps
+    return {"vectors": steps * row.slots(1), "single": steps * row.single * SLOTS}
+
+
+def _blocks(kernel: Kernel, taps: int, groups: int, *, as_one: bool) -> dict[str, float]:
+    """Sets of blocks of output channels, results added up over steps of input channels."""
+    output, depth, row = kernel.outputs[0], kernel.weights[0][1], _row(kernel, as_one=as_one)
+    blocks = max(1, -(-output[1] // groups // BLOCK))
     whole, rest = divmod(blocks, SET)
-    for size, count in ((SET, whole), (rest, 1)):
-        if size and count:
-            amounts["vectors"] += steps * count * row.slots(size)
-            amounts["single"] += steps * count * row.single * max(size, SLOTS)
     sets = whole + (rest > 0)
-    pixels = prod(output[2:])
-    level = _level(BLOCK * min(blocks, SET) * pixels)
-    amounts[f"accumulated in {level}"] = kernel.output_elements * (depth - 1)
-    again = _level(kernel.inputs[0][1] // groups * prod(kernel.inputs[0][2:]))
-    amounts[f"read again from {again}"] = kernel.input_elements * (sets - 1)
-    amounts["loops"] = row.n_rows * sets * depth * groups
-    return f"blocked {kind}", amounts
+    steps = output[0] * groups * row.n_rows * taps * depth
+    at_once = 1 if depth < BLOCK else POINTWISE_DEPTH if taps == 1 else BLOCK
+    added_up = -(-depth // at_once)
+    results = _level(BLOCK * min(blocks, SET) * prod(output[2:]))
+    image = _level(depth * prod(kernel.inputs[0][2:]))
+    return {
+        "vectors": steps * (whole * row.slots(SET) + row.slots(rest)),
+        "single": steps * row.single * (whole * SLOTS + _slots(rest)),
+        f"added up in {results}": kernel.output_elements * (added_up - 1),
+        f"read again from {image}": kernel.input_elements * (sets - 1),
+        "loops": row.n_rows * sets * added_up * groups,
+    }
 
 
 def _level(elements: int) -> str:
@@ -153,15 +178,19 @@ class _Row:
         return self.edge + (self.inner % ROW % 3 == 1)
 
     def slots(self, blocks: int) -> int:
-        """Multiply-adds of vectors that the stretches take the time of: few of them wait for each
-        other."""
+        """Of the stretches, for so many blocks of channels."""
         rest = self.inner % ROW
-        count = self.inner // ROW * max(ROW * blocks, SLOTS)
-        count += max(3 * blocks, SLOTS) if rest >= 3 else 0
-        return count + (max(2 * blocks, SLOTS) if rest % 3 == 2 else 0)
+        count = self.inner // ROW * _slots(ROW * blocks)
+        count += _slots(3 * blocks) if rest >= 3 else 0
+        return count + (_slots(2 * blocks) if rest % 3 == 2 else 0)
 
 
-def _row(kernel: Kernel, *, as_one: bool) -> _Row:
+def _slots(vectors: int) -> int:
+    """Multiply-adds of vectors that so many independent ones take the time of."""
+    return max(vectors, SLOTS) if vectors else 0
+
+
+def _row(kernel: Kernel, *, as_one: bool = False) -> _Row:
     *heights, width = kernel.outputs[0][2:]
     rows = prod(heights)
     if as_one:
@@ -172,21 +201,6 @@ def _row(kernel: Kernel, *, as_one: bool) -> _Row:
     if len(pads) == 4:
         edge = min(width, sum(-(-pad // (stride[-1] if stride else 1)) for pad in pads[1::2]))
     return _Row(rows, width - edge, edge)
-
-
-def _product(kernel: Kernel, *, taps: int, groups: int) -> dict[str, float]:
-    """Windows laid out as a matrix, and a product of matrices for each group."""
-    output, depth = kernel.outputs[0], kernel.weights[0][1] * taps
-    rows, pixels = output[1] // groups, prod(output[2:])
-    tiles, rest = divmod(rows, 12)
-    slots = tiles * 24 + (max(2 * rest, SLOTS) if rest else 0)
-    steps = output[0] * groups * depth
-    return {
-        "vectors": steps * slots * -(-pixels // 32),
-        "unrolled": steps * pixels,
-        "panels": steps * pixels * (tiles + (rest > 0)),
-        "groups": groups,
-    }
 
 
 def _arithmetic(kernel: Kernel) -> tuple[str, dict[str, float]]:

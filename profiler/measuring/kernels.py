@@ -1,4 +1,4 @@
-"""Single kernels, chains of them and whole networks of many families, measured by the same sweep as any op.
+"""Single kernels, chains of them and whole networks, measured by the same sweep as any op.
 
 Each is a little model file of its own. What the runtime made of it is asked afterwards, since a
 layer alone is seldom a kernel alone: layouts change at its edges, activations are fused.

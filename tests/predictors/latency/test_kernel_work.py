@@ -62,13 +62,13 @@ def test_results_are_added_up_in_the_cache_that_holds_a_set_of_them():
         return {
             name: amount
             for name, amount in work(kernel).amounts.items()
-            if name.startswith("accumulated")
+            if name.startswith("added up")
         }
 
     small, large = convolution(160, 64, 7), convolution(160, 64, 112)
-    assert levels(small) == {"accumulated in L1": 64 * 7**2 * 9}  # 10 blocks of 16 channels
-    assert levels(large) == {"accumulated in L3": 64 * 112**2 * 9}
-    assert levels(convolution(300, 64, 28, 1)) == {"accumulated in L2": 64 * 28**2 * 2}
+    assert levels(small) == {"added up in L1": 64 * 7**2 * 9}  # 10 blocks of 16 channels
+    assert levels(large) == {"added up in L3": 64 * 112**2 * 9}
+    assert levels(convolution(300, 64, 28, 1)) == {"added up in L2": 64 * 28**2 * 2}
 
 
 def test_what_no_cache_near_holds_is_far():
