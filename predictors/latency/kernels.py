@@ -11,7 +11,7 @@ networks, and the interval comes from families that the fit had not seen.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
+from predictors.latency.kernel_law import LawFit, Observation
 from predictors.latency.kernel_work import Work, work
 from predictors.latency.regression import MIN_FOREST_OPS, Forest, grow_forest
 from profiler.errors import InvalidInputError
@@ -26,23 +27,12 @@ from profiler.models.kernel import Kernel, parse_kernel
 from profiler.spaces import chains
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, Verdict
 
-RELATIVE_NOISE, NOISE_MS = 0.03, 0.001  # of one kernel's time
 MOVED = "(moved elements)"  # the law of a kind that was never measured
 FOLDS = 5  # of families, for the interval
 MIN_NETWORKS = 10
-MIN_LEVELLED, LEVELLINGS = 5, 8
 N_TREES, MIN_LEAF, SEED = 60, 2, 0
 RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
 SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What some kernels took together: one, or all of a model where the runtime tells no more."""
-
-    works: tuple[Work, ...]
-    latency_ms: float
-    alone: bool  # measured as a single kernel, in warm caches
 
 
 @dataclass(frozen=True)
@@ -268,9 +258,9 @@ def _line(sums: Floats, latency_ms: Floats) -> tuple[float, float]:
 
 def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
     """Kinds one by one where kernels were observed one by one, else all together."""
-    moved = KindModel(_fit_costs([_as_moved(one) for one in observations])[MOVED])
+    moved = KindModel(LawFit([_as_moved(one) for one in observations]).costs[MOVED])
     if any(len(one.works) > 1 for one in observations):
-        costs = _fit_costs(_on_one_level(observations))
+        costs = LawFit(observations).costs
         fitted = {kind: KindModel(of_kind) for kind, of_kind in costs.items()}
     else:
         groups: dict[str, list[Observation]] = {}
@@ -290,45 +280,17 @@ def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
 
 def _fit_kind(kind: str, observations: Sequence[Observation]) -> KindModel:
     """A law, and a forest of what it leaves."""
-    levelled = _on_one_level(observations)
-    model = KindModel(_fit_costs(levelled)[kind])
-    works = [one.works[0] for one in levelled]
-    latency_ms = np.array([one.latency_ms for one in levelled])
+    fit = LawFit(observations)
+    model = KindModel(fit.costs[kind])
+    works = [one.works[0] for one in observations]
     law_ms = np.array([model.law_ms(one) for one in works])
-    resolved = (latency_ms > RESOLVED_MS) & (law_ms > 0)
+    resolved = (fit.latency_ms > RESOLVED_MS) & (law_ms > 0)
     if resolved.sum() < MIN_FOREST_OPS:
         return model
     shapes = np.array([one.shape for one in works])[resolved]
-    deviation = np.log(latency_ms[resolved] / law_ms[resolved])
+    deviation = np.log(fit.latency_ms[resolved] / law_ms[resolved])
     return replace(
         model, forest=grow_forest(shapes, deviation, SEED, n_trees=N_TREES, min_leaf=MIN_LEAF)
-    )
-
-
-def _on_one_level(observations: Sequence[Observation]) -> Sequence[Observation]:
-    """Kernels alone times the one factor that puts them where those in networks are."""
-    alone = np.array([one.alone for one in observations])
-    if min(alone.sum(), (~alone).sum()) < MIN_LEVELLED:
-        return observations
-    latency_ms = np.array([one.latency_ms for one in observations])
-    levelled, factor = list(observations), 1.0
-    for _ in range(LEVELLINGS):
-        costs = _fit_costs(levelled)
-        law_ms = np.array([_law_ms(costs, one) for one in observations])
-        ratio = latency_ms / np.maximum(law_ms, NOISE_MS)
-        factor = float(np.median(ratio[~alone]) / np.median(ratio[alone]))
-        levelled = [
-            replace(one, latency_ms=factor * one.latency_ms) if one.alone else one
-            for one in observations
-        ]
-    return levelled
-
-
-def _law_ms(costs: Mapping[str, Mapping[str, float]], observation: Observation) -> float:
-    return sum(
-        costs[one.kind][name] * amount
-        for one in observation.works
-        for name, amount in one.amounts.items()
     )
 
 
@@ -340,30 +302,3 @@ def _as_moved(observation: Observation) -> Observation:
         amounts = {name: one.amounts.get(name, 0.0) for name in names}
         works.append(Work(MOVED, amounts, one.shape))
     return replace(observation, works=tuple(works))
-
-
-def _fit_costs(observations: Sequence[Observation]) -> dict[str, dict[str, float]]:
-    """Non-negative costs of least error, in units of the noise of each observation."""
-    from scipy.optimize import nnls
-
-    columns: dict[tuple[str, str], int] = {}
-    totals = []
-    for observation in observations:
-        total: dict[tuple[str, str], float] = {}
-        for one in observation.works:
-            for name, amount in one.amounts.items():
-                total[one.kind, name] = total.get((one.kind, name), 0.0) + amount
-        totals.append(total)
-        for column in total:
-            columns.setdefault(column, len(columns))
-    design = np.zeros((len(totals), len(columns)))
-    for row, total in enumerate(totals):
-        design[row, [columns[column] for column in total]] = list(total.values())
-    latency_ms = np.array([observation.latency_ms for observation in observations])
-    noise_ms = RELATIVE_NOISE * latency_ms + NOISE_MS
-    scale = np.maximum(design.max(axis=0), 1e-12)
-    solution, _ = nnls(design / scale / noise_ms[:, None], latency_ms / noise_ms)
-    kinds: dict[str, dict[str, float]] = {}
-    for (kind, name), at in columns.items():
-        kinds.setdefault(kind, {})[name] = float(solution[at] / scale[at])
-    return kinds
