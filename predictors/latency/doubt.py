@@ -25,8 +25,9 @@ def doubts(table: LatencyTable, models: Sequence[Sequence[str]]) -> list[float]:
 
     def doubt(one: Work) -> float:
         model = kinds.get(one.kind)
-        known = model is not None and model.forest is not None
-        return (model.spread(one) if known else UNKNOWN) * weights.get(one.kind, 0.0)
+        if model is None or model.forest is None:
+            return UNKNOWN * weights.get(one.kind, 0.0)
+        return model.spread(one) * weights.get(one.kind, 0.0)
 
     return [sum(doubt(work_of(key)) for key in keys) for keys in models]
 

@@ -62,10 +62,11 @@ class LawFit:
         bound = np.log(MAX_LEVEL)
         if self._excess(-bound) <= 0 or self._excess(bound) >= 0:
             return self._latency_ms
-        return self._levelled(brentq(self._excess, -bound, bound, xtol=LEVEL_TOLERANCE))
+        return self._levelled(float(brentq(self._excess, -bound, bound, xtol=LEVEL_TOLERANCE)))
 
     def _levelled(self, log_factor: float) -> Floats:
-        return np.where(self._alone, np.exp(log_factor), 1.0) * self._latency_ms
+        factor = np.where(self._alone, np.exp(log_factor), 1.0)
+        return np.asarray(factor * self._latency_ms, np.float64)
 
     def _excess(self, log_factor: float) -> float:
         """By how much, in logarithms, kernels in networks lie above kernels alone."""
