@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from profiler.printable import printable
 from profiler.system.atomic import replacing
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ def networks_plot(
     axes = figure.subplots()
     axes.scatter(latency_ms, 100 * top1, s=16)
     for name, x, y in zip(names, latency_ms, 100 * top1, strict=True):
-        text = name.replace("$", r"\$")  # no mathematics
-        axes.annotate(text, (x, y), (3, 3), textcoords="offset points", fontsize=6)
-    axes.set(xlabel="latency (ms)", ylabel="top-1 (%)", title=title.replace("$", r"\$"))
+        axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=6)
+    axes.set(xlabel="latency (ms)", ylabel="top-1 (%)", title=title)
     axes.grid(alpha=0.3)
     save_figure(figure, paths)
 
@@ -147,7 +147,11 @@ def noise_plot(paths: Sequence[Path], traces: Sequence[NoiseTrace]) -> None:
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a figure in the format of each path's suffix."""
     from matplotlib import rc_context
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):  # names of others: no mathematics, nothing XML refuses
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
     for path in paths:
         # without a date and with a fixed salt of names, the same data gives the same file
         with replacing(path) as temporary, rc_context({"svg.hashsalt": "pnag"}):

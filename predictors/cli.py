@@ -105,7 +105,7 @@ def predict(
     batch_size = table.device.batch_size
     networks = [
         *_architectures(space, written, batch_size),
-        *_model_files(model or (), batch_size, resolution),
+        *_model_files(model or (), batch_size, resolution, table.device.precision),
     ]
     results, lines = [], []
     for kind, name, ops in networks:
@@ -162,13 +162,15 @@ def _architectures(
 
 
 def _model_files(
-    paths: Iterable[Path], batch_size: int, resolution_px: int | None
+    paths: Iterable[Path], batch_size: int, resolution_px: int | None, precision: str
 ) -> Iterator[tuple[str, str, list[OpConfig]]]:
     """The same of files; what was asked for must be what they fix."""
     from profiler.spaces.mobilenetv3_reader import read_onnx_ops
 
     for path in paths:
-        ops = read_onnx_ops(path, batch_size=batch_size, resolution_px=resolution_px)
+        ops = read_onnx_ops(
+            path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
+        )
         yield "model", str(path), ops
 
 

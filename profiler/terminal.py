@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from profiler.printable import printable
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 class Progress(Protocol):
@@ -46,16 +48,16 @@ class Terminal:
     def note(self, text: str) -> None:
         """One line on stderr for the person who watches."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def result(self, document: dict[str, Any], render: Any = None) -> None:
         """The command's result: `document` as JSON, or `render` (text or a Rich renderable)."""
         if self.json_output:
             print(json.dumps(document, allow_nan=False), flush=True)
         elif isinstance(render, str):
-            print(render, flush=True)  # not through Rich, which would wrap long lines
+            print(printable(render), flush=True)  # not through Rich, which would wrap long lines
         elif render is not None:
-            self._console(stderr=False).print(render)
+            self._console(stderr=False).print(Printable(render))
 
     @contextmanager
     def progress(self, what: str, total: float) -> Iterator[Progress]:
@@ -69,24 +71,35 @@ class Terminal:
         from rich import progress as rich_progress
 
         columns = (
-            rich_progress.TextColumn("{task.description}"),
+            rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
             rich_progress.TaskProgressColumn(),
             rich_progress.TimeElapsedColumn(),
             rich_progress.TextColumn("left"),
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}"),
+            rich_progress.TextColumn("{task.fields[note]}", markup=False),
         )
         with rich_progress.Progress(*columns, console=self._console(stderr=True)) as bars:
-            yield BarProgress(bars, bars.add_task(what, total=total, note=""))
+            yield BarProgress(bars, bars.add_task(printable(what), total=total, note=""))
 
     def _console(self, *, stderr: bool) -> Console:
         from rich.console import Console
 
-        return Console(stderr=stderr, highlight=False)
+        return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 SILENT = Terminal(quiet=True)
+
+
+@dataclass(frozen=True)
+class Printable:
+    """A Rich renderable whose texts are `printable`; its styles stay."""
+
+    renderable: Any
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 class BarProgress:
@@ -94,7 +107,7 @@ class BarProgress:
         self._bars, self._task = bars, task
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None:
-        self._bars.update(self._task, advance=steps, note=note)
+        self._bars.update(self._task, advance=steps, note=printable(note))
 
     def skip(self, steps: float) -> None:
         self._bars.reset(self._task, completed=steps)

@@ -11,6 +11,7 @@ import typer
 
 from pnag.cli.help_examples import add_examples
 from profiler.errors import PnagError
+from profiler.printable import printable
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -92,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"pnag: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"pnag: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code
 
 

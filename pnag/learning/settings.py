@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pnag.learning.rewards import reward_named
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 
 STRATEGIES = ("joint", "independent")
 RANGES = {  # least and most
@@ -15,6 +16,20 @@ RANGES = {  # least and most
     "rounds": (1, 10_000),
     "samples_per_budget": (1, 10_000),
     "seed": (0, 2**32 - 1),
+    "refine_steps": (0, 100_000),
+    "evaluator_hidden": (1, 4096),
+    "evaluator_steps": (0, 1_000_000),
+    "evaluator_full_steps": (0, 1_000_000),
+    "evaluator_batch": (2, 1_000_000),
+    "evaluator_rate": (0.0, 10.0),
+    "generator_hidden": (1, 4096),
+    "generator_steps": (0, 1_000_000),
+    "generator_rate": (0.0, 10.0),
+    "budgets_per_step": (1, 10_000),
+    "policy_gradient": (0.0, 1e6),
+    "entropy": (0.0, 1e6),
+    "imitation": (0.0, 1e6),
+    "n_elites": (1, 10_000),
 }
 
 
@@ -81,7 +96,7 @@ class TrainSettings:
         for name, (least, most) in RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise InvalidInputError(
-                    f"{name} must be from {least} to {most}, not {getattr(self, name)}"
+                    f"{name} must be from {least} to {most}, not {shown(getattr(self, name))}"
                 )
         needed = self.rounds * self.n_learners
         if self.n_evaluations < needed:
@@ -101,5 +116,15 @@ class TrainSettings:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> TrainSettings:
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in document.items() if name in known})
+        """What `to_json` wrote; what it does not know is left out.
+
+        Raises:
+            InvalidInputError: a value of another type, or out of range.
+        """
+        given = {}
+        for name, default in cls().to_json().items():
+            value = given[name] = document.get(name, default)
+            is_whole_for_real = type(default) is float and type(value) is int
+            if type(value) is not type(default) and not is_whole_for_real:
+                raise InvalidInputError(f"{name} is {shown(value)}, not as {shown(default)}")
+        return cls(**given)

@@ -15,6 +15,7 @@ from pnag.learning.train import Learner, new_learners
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
+from profiler.spaces.base import DEAD
 from profiler.system.tensor_files import described, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"  # everything in one file, so that it is never half new
@@ -44,16 +45,23 @@ def drop_checkpoint(folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path, problem: Problem, settings: TrainSettings) -> list[Learner]:
-    """Learners as after their last complete round; new ones if none is complete."""
+    """Learners as after their last complete round; new ones if none is complete.
+
+    Raises:
+        InvalidInputError: malformed, or of other settings.
+    """
     learners = new_learners(problem, settings)
     path = folder / CHECKPOINT
     if not path.exists():
         return learners
     tensors, metadata = read_tensors(path)
-    _restore(learners, tensors, path)
-    for learner, progress in zip(learners, json.loads(metadata[PROGRESS]), strict=True):
-        learner.rounds_done = progress["rounds_done"]
-        learner.rng.bit_generator.state = progress["rng"]
+    _restore(learners, tensors, path, problem)
+    try:
+        for learner, progress in zip(learners, json.loads(metadata[PROGRESS]), strict=True):
+            learner.rounds_done = range(settings.rounds + 1).index(progress["rounds_done"])
+            learner.rng.bit_generator.state = progress["rng"]
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise InvalidInputError(f"{path} is damaged: its {PROGRESS}: {error}") from None
     return learners
 
 
@@ -70,7 +78,7 @@ def load_finished(folder: Path, problem: Problem, settings: TrainSettings) -> li
         if not path.exists():
             raise InvalidInputError(f"{path} is missing; is the run finished?")
         tensors |= read_tensors(path)[0]
-    _restore(learners, tensors, folder)
+    _restore(learners, tensors, folder, problem)
     for learner in learners:
         learner.rounds_done = settings.rounds
     return learners
@@ -93,7 +101,9 @@ def _tensors(learners: Sequence[Learner], part: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _restore(learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path) -> None:
+def _restore(
+    learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path, problem: Problem
+) -> None:
     try:
         for index, learner in enumerate(learners):
             for part in ("evaluator", "generator"):
@@ -107,6 +117,19 @@ def _restore(learners: Sequence[Learner], tensors: dict[str, Tensor], path: Path
             arrays = [tensors[f"{index}.archive.{n}"] for n in ("tokens", "top1", "cost_ms")]
             learner.forget_policy()
             learner.archive = Archive(*(np.array(array.numpy()) for array in arrays))
-    except (KeyError, RuntimeError) as error:
+            _check_archive(learner.archive, problem)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InvalidInputError(f"{path} does not fit the run's settings: {first}") from None
+
+
+def _check_archive(archive: Archive, problem: Problem) -> None:
+    """Raise ValueError for what no search of this problem leaves."""
+    tokens, n = archive.tokens, len(archive)
+    n_choices = [len(position.choices) for position in problem.space.positions]
+    if tokens.shape != (n, len(n_choices)) or tokens.dtype != np.int8:
+        raise ValueError(f"tokens of shape {tokens.shape} and type {tokens.dtype}")
+    if not ((tokens >= DEAD) & (tokens < n_choices)).all():
+        raise ValueError("tokens that are no choices of the space")
+    if not archive.top1.shape == archive.cost_ms.shape == (n,):
+        raise ValueError(f"{n} architectures of {archive.top1.shape} accuracies")

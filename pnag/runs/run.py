@@ -34,7 +34,7 @@ from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
-from profiler.system.user_files import check_schema, read_json
+from profiler.system.user_files import check_schema, read_json, read_text
 from profiler.terminal import SILENT, Terminal
 
 SCHEMA = "pnag.run/1"
@@ -168,8 +168,9 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
     settings = _settings(folder, config)
     if problem is None:
         inputs = inputs_of_run(folder)
+        hashes = _hashes(config, folder)
         for file in inputs.files:
-            if config["inputs"].get(file.name, {}).get("sha256") != file.to_json()["sha256"]:
+            if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
         problem = inputs.problem
     run = Run(problem, settings, load_finished(folder, problem, settings), folder)
@@ -194,9 +195,13 @@ class _MetricsLog:
         self._lines: list[str] = []
         if self._path and self._path.exists():
             done = [learner.rounds_done for learner in learners]
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                if entry["round"] <= done[entry["learner"]]:
+            for line in read_text(self._path).splitlines():
+                try:
+                    entry = json.loads(line)
+                    is_kept = entry["round"] <= done[entry["learner"]]
+                except (ValueError, LookupError, TypeError, RecursionError) as error:
+                    raise InvalidInputError(f"{self._path} is damaged: {error}") from None
+                if is_kept:
                     self._lines.append(line)
 
     def add(self, metrics: dict[str, float]) -> None:
@@ -219,11 +224,8 @@ def _begin(
         config = read_config(folder)
         if not resume:
             raise InvalidInputError(f"{folder} holds a run already; --resume or another --out")
-        hashes = [
-            {name: entry["sha256"] for name, entry in entries.items()}
-            for entries in (config["inputs"], described)
-        ]
-        if config["settings"] != settings.to_json() or hashes[0] != hashes[1]:
+        same_inputs = _hashes(config, folder) == _hashes({"inputs": described}, folder)
+        if _settings(folder, config) != settings or not same_inputs:
             raise InvalidInputError(f"{folder} was begun with other settings or inputs")
         return
     if not isinstance(inputs, Problem):
@@ -292,10 +294,21 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _settings(folder: Path, config: dict[str, Any]) -> TrainSettings:
+    path, settings = folder / "config.json", config.get("settings")
+    if not isinstance(settings, dict):
+        raise InvalidInputError(f"{path} has no valid settings")
     try:
-        return TrainSettings.from_json(config["settings"])
+        return TrainSettings.from_json(settings)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} has no valid settings: {error}") from None
+
+
+def _hashes(config: dict[str, Any], folder: Path) -> dict[str, str]:
+    """SHA-256 of each input by its name in the folder."""
+    try:
+        return {str(name): entry["sha256"] for name, entry in config["inputs"].items()}
     except (KeyError, TypeError, AttributeError):
-        raise InvalidInputError(f"{folder / 'config.json'} has no valid settings") from None
+        raise InvalidInputError(f"{folder / 'config.json'} does not say its inputs") from None
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:

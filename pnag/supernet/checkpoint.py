@@ -21,7 +21,13 @@ from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space, open_space
-from profiler.system.tensor_files import described, read_metadata, read_tensors, write_tensors
+from profiler.system.tensor_files import (
+    described,
+    read_metadata,
+    read_tensors,
+    refuse_infinite,
+    write_tensors,
+)
 
 SCHEMA: Final = "pnag.supernet/1"
 COMPRESSED_FROM: Final = "compressed_from_sha256"
@@ -90,7 +96,7 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         dict(facts.get("settings", {}))
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise InvalidInputError(f"{path} holds malformed facts: {error}") from None
     return facts
 
@@ -180,7 +186,11 @@ def refuse_untrained(path: Path, archs: Sequence[Architecture]) -> None:
 
 
 def read_torch_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a PyTorch checkpoint, bare or under `state_dict`."""
+    """The state dict of a PyTorch checkpoint, bare or under `state_dict`.
+
+    Raises:
+        InvalidInputError: unreadable, not a state dict, or numbers that are not finite.
+    """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what is not a plain state dict
@@ -189,6 +199,7 @@ def read_torch_state(path: Path) -> dict[str, Tensor]:
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InvalidInputError(f"{path} holds no state dict")
+    refuse_infinite(state, path)
     return dict(state)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -212,23 +212,28 @@ def _read(path: Path, resolution_px: int) -> Dataset:
 
 def _read_jpeg_npz(path: Path) -> Dataset:
     """`{split}_bytes`, `{split}_off`, `{split}_y`: image i is the JPEG bytes[off[i]:off[i+1]]."""
-    from PIL import Image
-
-    splits = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for split in ("train", "test"):
-                data = arrays[f"{split}_bytes"].tobytes()
-                offsets, labels = arrays[f"{split}_off"], arrays[f"{split}_y"].astype(np.int64)
-                images = np.stack(
-                    [
-                        np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB"))
-                        for start, end in pairwise(offsets)
-                    ]
-                )
-                pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-                splits[split] = ArraySplit(pixels, torch.from_numpy(labels))
-    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            splits = {split: _jpeg_split(arrays, split) for split in ("train", "test")}
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # numpy, zipfile and Pillow each raise many kinds
         raise InvalidInputError(f"{path} is not a .npz of JPEG images: {error}") from None
     n_classes = 1 + int(max(split.labels.max() for split in splits.values()))
     return Dataset(path.stem, splits["train"], splits["test"], n_classes)
+
+
+def _jpeg_split(arrays: Mapping[str, NDArray[Any]], split: str) -> ArraySplit:
+    """Raises whatever arrays that do not fit lead to."""
+    from PIL import Image
+
+    data, offsets = arrays[f"{split}_bytes"].tobytes(), arrays[f"{split}_off"]
+    labels = arrays[f"{split}_y"]
+    if not labels.size or labels.dtype.kind not in "iu":
+        raise ValueError(f"{split}_y holds {labels.size} labels of type {labels.dtype}")
+    images = [
+        np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB"))
+        for start, end in pairwise(offsets.tolist())
+    ]
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return ArraySplit(pixels, torch.from_numpy(labels.astype(np.int64)))

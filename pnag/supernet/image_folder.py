@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from profiler.errors import InvalidInputError
@@ -84,7 +84,7 @@ class FolderSplit:
                 side = (self.resolution_px, self.resolution_px)
                 crop = box(image.size)
                 scaled = image.convert("RGB").resize(side, Image.Resampling.BILINEAR, crop)
-        except (OSError, UnidentifiedImageError) as error:
+        except Exception as error:  # of a damaged file, Pillow raises whatever its decoders do
             raise InvalidInputError(f"cannot read image {path}: {error}") from None
         pixels = np.asarray(scaled)
         return pixels[:, ::-1] if flip else pixels

@@ -15,6 +15,9 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.tables.table import LatencyTable
 
+# of a network's latency, that ops far smaller than all measured ones may have
+MAX_SMALL_SHARE = 0.01
+
 
 class Source(StrEnum):
     """Where the latency of one op is from."""
@@ -81,6 +84,9 @@ class LatencyPredictor:
     def predict(self, ops: Sequence[OpConfig], *, confidence: float = 0.95) -> Prediction:
         """Latency of a network of `ops` in sequence.
 
+        Ops far smaller than those measured are let through where they hardly matter: the law of
+        work still gives their order of magnitude.
+
         Raises:
             InvalidInputError: ops that neither the table nor the regression knows; all named.
         """
@@ -94,6 +100,7 @@ class LatencyPredictor:
             more = f" (and {len(refused) - 1} more ops)" if refused[1:] else ""
             raise InvalidInputError(f"{refused[0]}{more}")
         latency_ms = self._cost([part.op for part in parts])
+        self._check_small(parts, latency_ms)
         half = self.half_width(confidence)
         if half is None or not all(part.source is Source.TABLE for part in parts):
             return Prediction(latency_ms, None, tuple(parts))
@@ -104,7 +111,19 @@ class LatencyPredictor:
             try:
                 self._known[op] = OpPrediction(op, self._measured(op), Source.TABLE)
             except InvalidInputError:
-                threads = self.table.device.threads
-                latency_ms = float(self.regression.predict_ms([op], threads)[0])
-                self._known[op] = OpPrediction(op, latency_ms, Source.REGRESSION)
+                (latency_ms,) = self.regression.predict_ms([op], self._threads, however_small=True)
+                self._known[op] = OpPrediction(op, float(latency_ms), Source.REGRESSION)
         return self._known[op]
+
+    @property
+    def _threads(self) -> int:
+        return self.table.device.threads
+
+    def _check_small(self, parts: Sequence[OpPrediction], latency_ms: float) -> None:
+        """Refuse a network of which more than a little lies below what was measured."""
+        estimated = [part for part in parts if part.source is Source.REGRESSION]
+        reasons = {part.op: self.regression.refusal(part.op, self._threads) for part in estimated}
+        small = [part for part in estimated if reasons[part.op]]
+        if sum(part.latency_ms for part in small) > MAX_SMALL_SHARE * latency_ms:
+            op = small[0].op
+            raise InvalidInputError(f"cannot predict {op.key}: {reasons[op]}")

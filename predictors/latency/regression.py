@@ -95,15 +95,18 @@ class OpRegression:
     law: WorkLaw
     kinds: dict[OpKind, KindModel]
 
-    def predict_ms(self, ops: Sequence[OpConfig], threads: int = 1) -> Floats:
+    def predict_ms(
+        self, ops: Sequence[OpConfig], threads: int = 1, *, however_small: bool = False
+    ) -> Floats:
         """[n] latencies in ms.
 
         Raises:
             InvalidInputError: an op is of a kind, kernel, stride, batch size or thread count
-                outside what was measured, or far larger or smaller.
+                outside what was measured, or far larger or smaller, unless it may be
+                `however_small`.
         """
         for op in ops:
-            reason = self.refusal(op, threads)
+            reason = self.refusal(op, threads, however_small=however_small)
             if reason:
                 raise InvalidInputError(f"cannot predict {op.key}: {reason}")
         per_op = np.full(len(ops), float(threads))
@@ -115,16 +118,17 @@ class OpRegression:
                 deviation[rows] = model.forest.predict(shape[rows])
         return np.asarray(self.law.predict_ms(ops, per_op) * np.exp(deviation), np.float64)
 
-    def refusal(self, op: OpConfig, threads: int = 1) -> str | None:
+    def refusal(self, op: OpConfig, threads: int = 1, *, however_small: bool = False) -> str | None:
         """Why `op` cannot be predicted; None if it can."""
         model = self.kinds.get(op.kind)
         if model is None:
             return f"no {op.kind} was measured"
         asked = _range_features(op, threads)
         slack = np.array([1, 1, 1, 1, MAX_EXTRAPOLATION, MAX_EXTRAPOLATION])
-        for name, value, low, high in zip(
-            RANGES, asked, model.low / slack, model.high * slack, strict=True
-        ):
+        lowest = model.low / slack
+        if however_small:
+            lowest[slack > 1] = 0.0
+        for name, value, low, high in zip(RANGES, asked, lowest, model.high * slack, strict=True):
             if not low <= value <= high:
                 return f"{name} {value:g} is outside {low:g} to {high:g} of the measured {op.kind}"
         return None

@@ -6,7 +6,7 @@ A node that is not understood is named in the error, never guessed or left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,13 +17,16 @@ from profiler.errors import InvalidInputError
 from profiler.graph.graph import Graph, Origin, Weights, listed
 from profiler.graph.layers import Shape
 from profiler.graph.onnx_nodes import READERS, Operator
-from profiler.graph.onnx_tensors import Array, OnnxTensors, attributes_of, is_standard, origin_of
+from profiler.graph.onnx_tensors import OnnxTensors, attributes_of, is_standard, origin_of
+from profiler.graph.onnx_values import evaluated, is_computable, stored_values, weight_inputs
 from profiler.system.user_files import read_bytes
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 OLDEST_OPSET = 7  # broadcasting as numpy does
+# what a file that is damaged inside leads to
+DAMAGE = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, MemoryError)
 
 
 class WeightedGraph(NamedTuple):
@@ -37,38 +40,51 @@ def read_onnx(
     batch_size: int = 1,
     resolution_px: int | None = None,
     shapes: Mapping[str, Shape] = {},
+    needs_weights: bool = True,
 ) -> WeightedGraph:
     """The graph of an ONNX file; data that lie beside it are read, too.
 
     Where the file leaves axes open, `shapes` gives the shapes of its inputs by name; otherwise
-    the first is `batch_size`, and an image's height and width are `resolution_px`.
+    the first is `batch_size`, and an image's height and width are `resolution_px`. Unless it
+    `needs_weights`, those that the file declares without values are NaN.
 
     Raises:
-        InvalidInputError: not an ONNX model, inputs of open shape, or a node that is not
-            understood; each is named.
+        InvalidInputError: not an ONNX model, inputs of open shape, weights that are missing, or
+            a node that is not understood; each is named.
     """
+    model = _read_model(path)
+    try:
+        return graph_of(
+            model,
+            batch_size=batch_size,
+            resolution_px=resolution_px,
+            shapes=shapes,
+            needs_weights=needs_weights,
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    except DAMAGE as error:
+        raise InvalidInputError(f"{path} is not a sound ONNX model: {error}") from None
+
+
+def _read_model(path: Path) -> ModelProto:
+    """The file with the data beside it."""
     import onnx
     from google.protobuf.message import DecodeError
 
+    content = read_bytes(path)
     try:
         # from bytes: by path, onnx takes a name's suffix for the format
-        model = onnx.load_model_from_string(read_bytes(path))
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (DecodeError, onnx.checker.ValidationError):
+        model = onnx.load_model_from_string(content)
+    except DecodeError:
         raise InvalidInputError(f"{path} is not an ONNX model") from None
     try:
-        return graph_of(model, batch_size=batch_size, resolution_px=resolution_px, shapes=shapes)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from None
-    except (
-        TypeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-    ) as error:  # of a file that is damaged inside
-        raise InvalidInputError(f"{path} is not a sound ONNX model: {error}") from None
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except OSError as error:
+        raise InvalidInputError(f"cannot read weights of {path}: {error.strerror}") from None
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise InvalidInputError(f"cannot read weights of {path}: {error}") from None
+    return model
 
 
 def graph_of(
@@ -77,11 +93,15 @@ def graph_of(
     batch_size: int = 1,
     resolution_px: int | None = None,
     shapes: Mapping[str, Shape] = {},
+    needs_weights: bool = True,
 ) -> WeightedGraph:
     """The graph of a model, as `read_onnx`."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
-    constants = {tensor.name for tensor in model.graph.initializer}
+    model = _without_functions(model)
+    constants = stored_values(model.graph, needs_weights=needs_weights)
+    if not needs_weights:
+        constants |= weight_inputs(model.graph)
     inputs = [value for value in model.graph.input if value.name not in constants]
     outputs = [value.name for value in model.graph.output]
     if not inputs or not outputs:
@@ -89,9 +109,9 @@ def graph_of(
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET:
         raise InvalidInputError(f"opset {opset}; {OLDEST_OPSET} and later are understood")
+    _check_made_once(model.graph, {*constants, *(value.name for value in inputs)})
     tensors = OnnxTensors(opset)
-    for initializer in model.graph.initializer:
-        tensors.constants[initializer.name] = numpy_helper.to_array(initializer)
+    tensors.constants.update(constants)
     for value in inputs:
         shape = shapes.get(value.name) or _input_shape(value, batch_size, resolution_px)
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
@@ -100,17 +120,36 @@ def graph_of(
     return WeightedGraph(tensors.graph(outputs), tensors.weights)
 
 
+def _without_functions(model: ModelProto) -> ModelProto:
+    """With the file's own functions in the place of their calls."""
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(model) if model.functions else model
+    except Exception as error:  # onnx raises unrelated classes of its own
+        raise InvalidInputError(f"its functions are not understood: {error}") from None
+
+
 def _input_shape(value: ValueInfoProto, batch_size: int, resolution_px: int | None) -> Shape:
     # some writers put -1 where an axis is open
     dims = [max(0, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
     known = [batch_size, 0, *[resolution_px or 0] * 2] if len(dims) == 4 else [batch_size]
     dims = [dim or instead for dim, instead in zip_longest(dims, known[: len(dims)], fillvalue=0)]
     if not dims or not all(dims):
-        expected = "; expected a batch of images of fixed size, or --resolution"
-        raise InvalidInputError(
-            f"input {value.name!r} has open axes: shape {dims}{expected if len(dims) == 4 else ''}"
-        )
+        is_image = len(dims) == 4 and dims[1] > 0
+        expected = "; expected a batch of images of fixed size, or --resolution" if is_image else ""
+        raise InvalidInputError(f"input {value.name!r} has open axes: shape {dims}{expected}")
     return tuple(dims)
+
+
+def _check_made_once(graph: GraphProto, given: set[str]) -> None:
+    """Refuse a node whose output is there already: its own input, say."""
+    made = set(given)
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in made:
+                raise InvalidInputError(f"{origin_of(node)} makes {name!r}, which there is already")
+            made.add(name)
 
 
 def _needed_for(outputs: Iterable[str], nodes: Sequence[NodeProto]) -> list[NodeProto]:
@@ -137,10 +176,10 @@ def _read_nodes(nodes: Iterable[NodeProto], tensors: OnnxTensors) -> None:
             shape, window = tensors.made[node.input[0]].shape, attributes_of(node)
             kept = shape[window.get("start", 0) : window.get("end")]
             tensors.constants[node.output[0]] = np.array(kept, np.int64)
-        elif _is_computable(node, tensors):
-            tensors.constants.update(zip(node.output, _evaluated(node, tensors), strict=True))
+        elif is_computable(node, tensors):
+            tensors.constants.update(zip(node.output, evaluated(node, tensors), strict=True))
         elif known is not None:
-            known(Operator(tensors, node))
+            _read_node(known, node, tensors)
         else:
             unknown.append(origin_of(node))
             lost.update(node.output)
@@ -148,28 +187,8 @@ def _read_nodes(nodes: Iterable[NodeProto], tensors: OnnxTensors) -> None:
         raise InvalidInputError(f"ops that are not known: {listed(unknown)}")
 
 
-def _is_computable(node: NodeProto, tensors: OnnxTensors) -> bool:
-    """Whether it depends on constants only: not on chance, nor on what lies outside it."""
-    has_subgraph = any(attribute.HasField("g") for attribute in node.attribute)
-    if has_subgraph or not is_standard(node):
-        return False
-    if node.op_type.startswith(("Random", "Bernoulli")):
-        return False
-    return all(name in tensors.constants for name in node.input if name)
-
-
-def _evaluated(node: NodeProto, tensors: OnnxTensors) -> Sequence[Array]:
-    """Outputs of a node of constants, by ONNX's reference implementation."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    names = [name for name in dict.fromkeys(node.input) if name]
-    graph = helper.make_graph(
-        [node],
-        "constants",
-        [helper.make_tensor_value_info(name, 0, None) for name in names],
-        [helper.make_tensor_value_info(name, 0, None) for name in node.output],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", tensors.opset)])
-    values = {name: tensors.constants[name] for name in names}
-    return list(ReferenceEvaluator(model).run(None, values))
+def _read_node(reader: Callable[[Operator], None], node: NodeProto, tensors: OnnxTensors) -> None:
+    try:
+        reader(Operator(tensors, node))
+    except DAMAGE as error:
+        raise InvalidInputError(f"{origin_of(node)} is damaged: {error}") from None

@@ -215,9 +215,16 @@ class GraphBuilder:
         return self.add_all(name, layer, *inputs)[0]
 
     def add_all(
-        self, name: str, layer: Layer, *inputs: Tensor, read_from: Origin | None = None
+        self,
+        name: str,
+        layer: Layer,
+        *inputs: Tensor,
+        read_from: Origin | None = None,
+        dtype: str = "float32",
     ) -> tuple[Tensor, ...]:
         """All outputs of a new node; the first bears its name.
+
+        They are of the first input's type; `dtype` is for a layer without inputs.
 
         Raises:
             InvalidInputError: inputs that the layer cannot take.
@@ -226,7 +233,7 @@ class GraphBuilder:
             shapes = layer.output_shapes(*(tensor.shape for tensor in inputs))
         except InvalidInputError as error:
             raise InvalidInputError(f"{read_from or name}: {error}") from None
-        dtype = inputs[0].dtype if inputs else "float32"
+        dtype = inputs[0].dtype if inputs else dtype
         outputs = tuple(
             Tensor(f"{name}.{index}" if index else name, shape, dtype)
             for index, shape in enumerate(shapes)

@@ -76,6 +76,9 @@ class Operator:
 
     def make(self, layer: Layer, *inputs: Tensor, **weights: Array) -> None:
         """The layer that makes the node's outputs; by default of its first input."""
+        for key, values in weights.items():
+            fits = values.dtype.name == self.x().dtype
+            self.require(fits, f"a {key} of {values.dtype.name} for a tensor of {self.x().dtype}")
         name = self._node.output[0]
         outputs = self._tensors.add(self._node, name, layer, *(inputs or (self.x(),)))
         for output, tensor in zip(self._node.output, outputs, strict=False):
@@ -116,13 +119,12 @@ def _(op: Operator) -> None:
 def _(op: Operator) -> None:
     weight = op.constant(1)
     kernel = weight.shape[2:]
-    op.require("output_shape" not in op.attributes, "an output of stated shape")
-    op.require(op.get("auto_pad", b"NOTSET") == b"NOTSET", "automatic padding")
-    strides, padding, dilations = _window(op, kernel)
+    output_padding = tuple(op.get("output_padding", [0] * len(kernel)))
+    strides, padding, dilations = _window(op, kernel, output_padding)
     groups = op.get("group", 1)
     layer = layers.TransposedConvolution(
-        weight.shape[1] * groups, kernel, strides, padding, dilations,
-        tuple(op.get("output_padding", [0] * len(kernel))), groups, op.has(2),
+        weight.shape[1] * groups, kernel, strides, padding, dilations, output_padding, groups,
+        op.has(2),
     )  # fmt: skip
     op.make(layer, op.x(), weight=weight, **({"bias": op.constant(2)} if op.has(2) else {}))
 
@@ -130,12 +132,12 @@ def _(op: Operator) -> None:
 @reads("Gemm")
 def _(op: Operator) -> None:
     weight = op.constant(1) if op.get("transB", 0) else op.constant(1).T
-    weight = weight * np.float32(op.get("alpha", 1.0))
+    weight = weight * weight.dtype.type(op.get("alpha", 1.0))
     op.require(not op.get("transA", 0), "a transposed first input")
     op.require(op.shape()[1:] == weight.shape[1:], f"{op.shape()} times {weight.shape[::-1]}")
     bias = {}
     if op.has(2):
-        shift = op.constant(2) * np.float32(op.get("beta", 1.0))
+        shift = op.constant(2) * weight.dtype.type(op.get("beta", 1.0))
         op.require(shift.size in (1, len(weight)), f"a bias of shape {shift.shape}")
         bias["bias"] = np.broadcast_to(shift.reshape(-1), (len(weight),))
     op.make(layers.Linear(len(weight), op.has(2)), op.x(), weight=weight, **bias)
@@ -489,21 +491,42 @@ def _axis(op: Operator, default: int) -> int:
     return axis % len(op.shape())
 
 
-def _window(op: Operator, kernel: Sequence[int]) -> tuple[Shape, Shape, Shape]:
-    """Strides, padding and dilations of a layer that slides a window."""
+def _window(
+    op: Operator, kernel: Sequence[int], output_padding: Sequence[int] | None = None
+) -> tuple[Shape, Shape, Shape]:
+    """Strides, padding and dilations of a layer that slides a window.
+
+    `output_padding` is given of one that is transposed, whose output is the larger side.
+    """
     rank = len(kernel)
     op.require(0 < rank == len(op.shape()) - 2, f"a window of {rank} axes in {op.shape()}")
     strides = tuple(op.get("strides", [1] * rank))
     dilations = tuple(op.get("dilations", [1] * rank))
-    padding = tuple(op.get("pads", [0] * 2 * rank))
-    auto_pad = op.get("auto_pad", b"NOTSET")
-    if auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
+    for name, sizes in (("strides", strides), ("dilations", dilations), ("kernel", kernel)):
+        op.require(len(sizes) == rank and min(sizes) > 0, f"{name} {list(sizes)}")
+    auto_pad = op.get("auto_pad", b"NOTSET").decode("utf-8", "replace")
+    stated = op.get("output_shape", None)
+    if stated is None and auto_pad in ("NOTSET", "VALID"):
+        padding = tuple(op.get("pads", [0] * 2 * rank)) if auto_pad == "NOTSET" else (0,) * 2 * rank
+        op.require(len(padding) == 2 * rank and min(padding) >= 0, f"pads {list(padding)}")
+        return strides, padding, dilations
+    known = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+    op.require(auto_pad in known, f"automatic padding {auto_pad!r}")
+    sizes = op.shape()[2:]
+    reaches = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    if output_padding is None:
         totals = [
-            max(0, (-(-size // stride) - 1) * stride + dilation * (k - 1) + 1 - size)
-            for size, stride, dilation, k in zip(
-                op.shape()[2:], strides, dilations, kernel, strict=True
+            max(0, (-(-size // stride) - 1) * stride + reach - size)
+            for size, stride, reach in zip(sizes, strides, reaches, strict=True)
+        ]
+    else:
+        wanted = stated or [size * stride for size, stride in zip(sizes, strides, strict=True)]
+        totals = [
+            (size - 1) * stride + reach + more - grown
+            for size, stride, reach, more, grown in zip(
+                sizes, strides, reaches, output_padding, wanted[-rank:], strict=True
             )
         ]
-        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        padding = (*small, *large) if auto_pad == b"SAME_UPPER" else (*large, *small)
-    return strides, padding, dilations
+        op.require(min(totals) >= 0, f"an output of {wanted[-rank:]} px, beyond its windows")
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    return strides, (*small, *large) if auto_pad == "SAME_UPPER" else (*large, *small), dilations

@@ -39,7 +39,7 @@ class OnnxTensors:
             values = self.constants[name]
             number = float(values.reshape(())) if values.size == 1 else None
             (self.made[name],) = self._builder.add_all(
-                path_of(name), Constant(values.shape, number)
+                path_of(name), Constant(values.shape, number), dtype=values.dtype.name
             )
             if number is None:
                 self.set_weights(name, {"value": values})

@@ -7,10 +7,13 @@ rebuilt from here.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from profiler.errors import InvalidInputError
 from profiler.flags import Flag
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
+from profiler.printable import shown
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.context_manager import Closing
 
@@ -158,6 +162,7 @@ class Journal(Closing):
     """
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
+        self._path = path
         if path is not None:
             refuse_unwritable(path)
         if path is not None and fresh:
@@ -236,43 +241,43 @@ class Journal(Closing):
 
     def references_ms(self, epoch: str) -> dict[str, float]:
         """Reference latency of each canary in an epoch; empty before its first sweep ended."""
-        return dict(
-            self._db.execute("SELECT canary, reference_ms FROM reference WHERE epoch = ?", (epoch,))
-        )
+        query = "SELECT canary, reference_ms FROM reference WHERE epoch = ?"
+        with self._read():
+            return {name: _time(ms) for name, ms in self._db.execute(query, (epoch,))}
 
     def canary_series(self, sweep: int, canary: str) -> tuple[Floats, Floats]:
         """Times in s and samples in ms of a canary in one sweep, [n] each."""
-        rows = self._db.execute(
-            "SELECT started_s, canary_ms FROM block WHERE launch = ? AND canary = ? ORDER BY id",
-            (sweep, canary),
-        ).fetchall()
-        times_s, samples_ms = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+        query = "SELECT started_s, canary_ms FROM block WHERE launch = ? AND canary = ? ORDER BY id"
+        with self._read():
+            rows = self._db.execute(query, (sweep, canary)).fetchall()
+            times_s, samples_ms = np.array(rows, dtype=np.float64).reshape(-1, 2).T
         return times_s, samples_ms
 
     def sweeps(self, epoch: str) -> list[int]:
-        rows = self._db.execute("SELECT id FROM launch WHERE epoch = ? ORDER BY id", (epoch,))
-        return [row[0] for row in rows]
+        query = "SELECT id FROM launch WHERE epoch = ? ORDER BY id"
+        with self._read():
+            return [row[0] for row in self._db.execute(query, (epoch,))]
 
     def sweeps_of(self, key: str, epoch: str) -> list[int]:
         """Those that measured a configuration in an epoch."""
-        rows = self._db.execute(
+        query = (
             "SELECT DISTINCT launch FROM block JOIN launch ON launch.id = block.launch"
-            " WHERE key = ? AND epoch = ? ORDER BY launch",
-            (key, epoch),
+            " WHERE key = ? AND epoch = ? ORDER BY launch"
         )
-        return [row[0] for row in rows]
+        with self._read():
+            return [row[0] for row in self._db.execute(query, (key, epoch))]
 
     def report(self, sweep: int) -> SweepReport:
         """Where a sweep's time went; one that was killed lasted until its last block."""
-        n_blocks, spent_s, end_s = self._db.execute(
+        of_blocks = (
             "SELECT COUNT(*), TOTAL(spent_s), COALESCE(MAX(started_s + spent_s), 0) FROM block"
-            " WHERE launch = ?",
-            (sweep,),
-        ).fetchone()
-        row = self._db.execute(
-            "SELECT wall_s, warm_up_s, waited_s, steady FROM times WHERE launch = ?", (sweep,)
-        ).fetchone()
-        times = SweepTimes(*row) if row else SweepTimes()
+            " WHERE launch = ?"
+        )
+        beside = "SELECT wall_s, warm_up_s, waited_s, steady FROM times WHERE launch = ?"
+        with self._read():
+            n_blocks, spent_s, end_s = self._db.execute(of_blocks, (sweep,)).fetchone()
+            row = self._db.execute(beside, (sweep,)).fetchone()
+            times = SweepTimes(*map(_time, row)) if row else SweepTimes()
         return SweepReport(
             wall_s=max(times.wall_s, end_s),
             measuring_s=times.warm_up_s + spent_s,
@@ -283,36 +288,70 @@ class Journal(Closing):
 
     def blocks(self, key: str, *, epoch: str | None = None) -> list[Block]:
         """Blocks of a configuration in order of measurement, of one epoch or of all."""
-        rows = self._db.execute(
+        query = (
             "SELECT block.name, started_s, spent_s, runs, samples_ms, canary, canary_ms, flags,"
             " launch, epoch FROM block JOIN launch ON launch.id = block.launch"
-            " WHERE key = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY block.id",
-            (key, epoch),
+            " WHERE key = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY block.id"
         )
-        return [
-            Block(
-                name, started_s, spent_s, runs, tuple(json.loads(samples)),
-                canary, canary_ms, tuple(json.loads(flags)), sweep, of_epoch,
-            )
-            for name, started_s, spent_s, runs, samples, canary, canary_ms, flags, sweep, of_epoch
-            in rows
-        ]  # fmt: skip
+        with self._read():
+            return [_block(*row) for row in self._db.execute(query, (key, epoch))]
 
     def outcomes(self) -> dict[str, Outcome]:
         """What is done or failed, by key."""
-        rows = self._db.execute(
+        query = (
             "SELECT key, launch, outcome.name, decision, message, epoch FROM outcome"
             " JOIN launch ON launch.id = outcome.launch"
         )
-        return {
-            key: Outcome(sweep, name, Decision(decision), message, epoch)
-            for key, sweep, name, decision, message, epoch in rows
-        }
+        with self._read():
+            return {
+                key: Outcome(sweep, name, Decision(decision), message, epoch)
+                for key, sweep, name, decision, message, epoch in self._db.execute(query)
+            }
 
     def epochs(self) -> list[str]:
         """Epochs in the order they began."""
-        rows = self._db.execute("SELECT epoch FROM launch GROUP BY epoch ORDER BY MIN(id)")
-        return [row[0] for row in rows]
+        query = "SELECT epoch FROM launch GROUP BY epoch ORDER BY MIN(id)"
+        with self._read():
+            return [row[0] for row in self._db.execute(query)]
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """Raise InvalidInputError where the file holds other than what was written."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            raise InvalidInputError(f"cannot read {self._path}: {error}") from None
 
     def close(self) -> None:
         self._db.close()
+
+
+def _block(
+    name: str, started_s: Any, spent_s: Any, runs: int, samples: str, canary: str, canary_ms: Any,
+    flags: str, sweep: int, epoch: str,
+) -> Block:  # fmt: skip
+    """A row of blocks.
+
+    Raises:
+        ValueError, TypeError: values that no measurement gives.
+    """
+    samples_ms, flagged = json.loads(samples), json.loads(flags)
+    if not isinstance(samples_ms, list) or not all(_time(sample) > 0 for sample in samples_ms):
+        raise ValueError(f"samples {shown(samples_ms)}")
+    if not isinstance(flagged, list) or not all(isinstance(flag, str) for flag in flagged):
+        raise ValueError(f"flags {shown(flagged)}")
+    return Block(
+        name, _time(started_s), _time(spent_s), runs, tuple(samples_ms), canary,
+        None if canary_ms is None else _time(canary_ms), tuple(flagged), sweep, epoch,
+    )  # fmt: skip
+
+
+def _time(value: Any) -> Any:
+    """A time as it was stored.
+
+    Raises:
+        ValueError: not a finite number of at least 0.
+    """
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"{shown(value)} for a time")
+    return value

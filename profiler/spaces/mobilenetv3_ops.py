@@ -21,6 +21,7 @@ from profiler.graph.layers import (
     Statistic,
     square_convolution,
 )
+from profiler.printable import shown
 
 
 class OpKind(StrEnum):
@@ -208,12 +209,13 @@ def _activated(builder: GraphBuilder, op: OpConfig, name: str, x: Tensor) -> Ten
             return builder.add(name, layers.Activation(Function.HARD_SWISH), x)
 
 
+SIZE = r"[1-9]\d{0,8}"  # in keys: never 0, nor of more digits than fit any layer
 _KEY = re.compile(
     r"(?P<kind>Conv|Conv_1|Conv_2|AvgPool2D|Logits|expanded_conv)"
-    r"-input:(?P<h>\d+)x(?P<w>\d+)x(?P<cin>\d+)"
-    r"-output:(?:(?P<oh>\d+)x(?P<ow>\d+)x)?(?P<cout>\d+)"
-    r"(?:-expand:(?P<mid>\d+)-kernel:(?P<k>\d+)-stride:(?P<s>\d+)"
-    r"-idskip:[01]-se:(?P<se>[01])-hs:(?P<hs>[01]))?"
+    r"-input:(?P<h>#)x(?P<w>#)x(?P<cin>#)"
+    r"-output:(?:(?P<oh>#)x(?P<ow>#)x)?(?P<cout>#)"
+    r"(?:-expand:(?P<mid>#)-kernel:(?P<k>#)-stride:(?P<s>#)"
+    r"-idskip:[01]-se:(?P<se>[01])-hs:(?P<hs>[01]))?".replace("#", SIZE)
 )
 
 
@@ -225,7 +227,7 @@ def parse_key(key: str, *, batch_size: int = 1) -> OpConfig:
     """
     match = _KEY.fullmatch(key)
     if match is None or (match["kind"] == "expanded_conv") != (match["mid"] is not None):
-        raise InvalidInputError(f"not an op key: {key!r}")
+        raise InvalidInputError(f"not an op key: {shown(key)}")
     kind = OpKind(match["kind"])
     stride, kernel, mid = int(match["s"] or 1), int(match["k"] or 1), int(match["mid"] or 0)
     activation = OpActivation.HARD_SWISH
@@ -240,5 +242,7 @@ def parse_key(key: str, *, batch_size: int = 1) -> OpConfig:
         mid, kernel, stride, match["se"] == "1", activation, batch_size,
     )  # fmt: skip
     if op.key != key:
-        raise InvalidInputError(f"op key contradicts itself: {key!r}; its parts give {op.key!r}")
+        raise InvalidInputError(
+            f"op key contradicts itself: {shown(key)}; its parts give {op.key!r}"
+        )
     return op

@@ -35,30 +35,40 @@ ACTIVATIONS: dict[Layer, OpActivation] = {
     layers.Activation(Function.HARD_SWISH): OpActivation.HARD_SWISH,
 }
 HARD_SIGMOID = layers.Activation(Function.HARD_SIGMOID)
+RUN_AS_FLOAT32 = ("float32", "tf32")  # precisions that take a float32 network as it is
 ADD, MULTIPLY = Elementwise(Operation.ADD), Elementwise(Operation.MULTIPLY)
 
 
 def read_onnx_ops(
-    path: Path, *, batch_size: int = 1, resolution_px: int | None = None
+    path: Path,
+    *,
+    batch_size: int = 1,
+    resolution_px: int | None = None,
+    precision: str = "float32",
 ) -> list[OpConfig]:
-    """The ops of an ONNX file, in order.
+    """The ops of an ONNX file, in order; its weights may be missing.
 
     `batch_size` and `resolution_px` apply where the file leaves them open.
 
     Raises:
-        InvalidInputError: not an ONNX model, an image of other size than `resolution_px`, or a
-            node that is not part of a known op; the node is named.
+        InvalidInputError: not an ONNX model, an image of other size than `resolution_px`, tensors
+            of other type than `precision`, or a node that is not part of a known op; the node is
+            named.
     """
-    graph = read_onnx(path, batch_size=batch_size, resolution_px=resolution_px).graph
+    graph = read_onnx(
+        path, batch_size=batch_size, resolution_px=resolution_px, needs_weights=False
+    ).graph
     try:
-        return split_graph(graph, resolution_px=resolution_px)
+        return split_graph(graph, resolution_px=resolution_px, precision=precision)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
 
 
-def split_graph(graph: Graph, *, resolution_px: int | None = None) -> list[OpConfig]:
+def split_graph(
+    graph: Graph, *, resolution_px: int | None = None, precision: str = "float32"
+) -> list[OpConfig]:
     """The ops of a graph, as `read_onnx_ops`."""
-    _check_ends(graph, resolution_px)
+    _check_ends(graph, resolution_px, precision)
     unknown = [node.origin for node in graph.nodes if not _is_known(node.layer)]
     if unknown:
         raise InvalidInputError(
@@ -74,7 +84,7 @@ def split_graph(graph: Graph, *, resolution_px: int | None = None) -> list[OpCon
     return ops
 
 
-def _check_ends(graph: Graph, resolution_px: int | None) -> None:
+def _check_ends(graph: Graph, resolution_px: int | None, precision: str) -> None:
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InvalidInputError(
             f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
@@ -86,8 +96,8 @@ def _check_ends(graph: Graph, resolution_px: int | None) -> None:
             f"the input has shape {list(image.shape)}; expected a batch of images "
             "(channels, height, width)"
         )
-    if image.dtype != "float32":
-        raise InvalidInputError(f"the input is of {image.dtype}; tables are of float32 networks")
+    if image.dtype != ("float32" if precision in RUN_AS_FLOAT32 else precision):
+        raise InvalidInputError(f"the file is of {image.dtype}, the table of {precision} networks")
     if resolution_px is not None and image.shape[2:] != (resolution_px, resolution_px):
         height, width = image.shape[2:]
         raise InvalidInputError(

@@ -74,16 +74,38 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Arrays by name, and the metadata.
 
     Raises:
-        InvalidInputError: unreadable, truncated, or not a safetensors file.
+        InvalidInputError: unreadable, truncated, not a safetensors file, or numbers that are
+            not finite.
     """
     with _opened(path, "numpy") as file:
-        return _contents(file), file.metadata() or {}
+        arrays = _contents(file)
+        for name, array in arrays.items():
+            _check_finite(array.dtype.kind != "f" or bool(np.isfinite(array).all()), name, path)
+        return arrays, file.metadata() or {}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """As `read_arrays`."""
     with _opened(path, "pt") as file:
-        return _contents(file), file.metadata() or {}
+        tensors = _contents(file)
+        refuse_infinite(tensors, path)
+        return tensors, file.metadata() or {}
+
+
+def refuse_infinite(tensors: Tensors, path: Path) -> None:
+    """What a training that diverged leaves behind computes nothing, in silence.
+
+    Raises:
+        InvalidInputError: a tensor with NaN or infinite numbers.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            _check_finite(bool(tensor.isfinite().all()), name, path)
+
+
+def _check_finite(is_finite: bool, name: str, path: Path) -> None:
+    if not is_finite:
+        raise InvalidInputError(f"{path}: tensor {name} holds numbers that are not finite")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -24,6 +24,10 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(
     r"([-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
 )
+# what PyYAML raises of a value that does not fit its tag, beside errors of its own
+UNFIT = (AttributeError, LookupError, TypeError, OverflowError)
+MAX_DIGITS = 300  # of a whole number that a float can hold
+MAX_YAML_NODES = 1_000_000  # with every alias written out
 
 Model = TypeVar("Model", bound="pydantic.BaseModel")
 
@@ -84,6 +88,7 @@ def parse_json(text: str, source: Path, *, allow_nan: bool = True) -> Any:
             text,
             parse_constant=None if allow_nan else _refuse_constant,
             object_pairs_hook=_unique_keys,
+            parse_int=_integer,
         )
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{source} is not JSON (truncated?): {error}") from None
@@ -126,8 +131,10 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path).expandtabs()
     try:
         return yaml.load(text, _loader())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, *UNFIT) as error:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if isinstance(error, UNFIT):
+            problem = f"a value does not fit its tag ({problem})"
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise InvalidInputError(f"{path} is not YAML: {problem}{where}") from None
@@ -160,6 +167,12 @@ def validated(model: type[Model], document: Any, source: Path) -> Model:
         raise InvalidInputError(f"{source}: {where}: {first['msg']}") from None
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
@@ -178,7 +191,15 @@ def _loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a second value of a key, where YAML would silently take the last."""
+        """Refuses a second value of a key, where YAML would silently take the last, and aliases
+        that stand for more than any file holds.
+        """
+
+        def get_single_node(self) -> yaml.Node | None:
+            node = super().get_single_node()
+            if node is not None and _n_written_out(node, {}) > MAX_YAML_NODES:
+                raise yaml.YAMLError("its aliases stand for endless data")
+            return node
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -197,3 +218,15 @@ def _loader() -> type[yaml.SafeLoader]:
     for tag, pattern in zip(numbers, (_INTEGER, _FLOAT), strict=True):
         Loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
     return Loader
+
+
+def _n_written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Nodes of a document once each alias is replaced by what it stands for."""
+    if id(node) not in known:
+        known[id(node)] = MAX_YAML_NODES + 1  # if it is asked for meanwhile, it holds itself
+        parts = node.value if isinstance(node.value, list) else []
+        children = [
+            child for part in parts for child in (part if isinstance(part, tuple) else (part,))
+        ]
+        known[id(node)] = 1 + sum(_n_written_out(child, known) for child in children)
+    return known[id(node)]

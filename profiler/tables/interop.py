@@ -22,8 +22,9 @@ import yaml
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import parse_key
+from profiler.spaces.mobilenetv3_ops import SIZE, parse_key
 from profiler.system.user_files import read_yaml
 from profiler.tables.table import (
     Entry,
@@ -141,14 +142,14 @@ def _entry(where: str, fields: Any, spread_field: str) -> Entry:
         raise InvalidInputError(f"{where}: expected mean, {spread_field} and count")
     unknown = sorted(map(str, fields.keys() - {"mean", "count", spread_field}))
     if unknown:
-        raise InvalidInputError(f"{where}: unknown field {unknown[0]!r}; it would be lost")
+        raise InvalidInputError(f"{where}: unknown field {shown(unknown[0])}; it would be lost")
     for name, value in fields.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < MAX_NUMBER or (name == "mean" and value == 0):
-            raise InvalidInputError(f"{where}: {name} is {value!r}, not a latency statistic")
+            raise InvalidInputError(f"{where}: {name} is {shown(value)}, not a latency statistic")
     count = fields.get("count", 0)
     if not isinstance(count, int):
-        raise InvalidInputError(f"{where}: count is {count!r}, not a whole number")
+        raise InvalidInputError(f"{where}: count is {shown(count)}, not a whole number")
     spread = fields.get(spread_field)
     variance = float(spread) if spread is not None and spread_field == "var" else None
     std = math.sqrt(variance) if variance is not None else spread
@@ -163,9 +164,11 @@ def _entry(where: str, fields: Any, spread_field: str) -> Entry:
 
 
 _PROXYLESS_KEY = re.compile(
-    r"(?P<kind>Conv|Conv_1|Logits|expanded_conv)-input:(?P<h>\d+)x(?P<w>\d+)x(?P<cin>\d+)"
-    r"-output:(?:(?P<oh>\d+)x(?P<ow>\d+)x)?(?P<cout>\d+)"
-    r"(?:-expand:(?P<ratio>\d+)-kernel:(?P<k>\d+)-stride:(?P<s>\d+)-idskip:(?P<skip>[01]))?"
+    r"(?P<kind>Conv|Conv_1|Logits|expanded_conv)-input:(?P<h>#)x(?P<w>#)x(?P<cin>#)"
+    r"-output:(?:(?P<oh>#)x(?P<ow>#)x)?(?P<cout>#)"
+    r"(?:-expand:(?P<ratio>#)-kernel:(?P<k>#)-stride:(?P<s>#)-idskip:(?P<skip>[01]))?".replace(
+        "#", SIZE
+    )
 )
 
 
@@ -173,7 +176,7 @@ def _check_proxyless_key(key: str) -> None:
     """Refuse a key that is not ProxylessNAS's, or whose sizes contradict its stride."""
     match = _PROXYLESS_KEY.fullmatch(key)
     if match is None or (match["kind"] == "expanded_conv") != (match["ratio"] is not None):
-        raise InvalidInputError(f"not a ProxylessNAS op key: {key!r}")
+        raise InvalidInputError(f"not a ProxylessNAS op key: {shown(key)}")
     if match["oh"] is None:
         consistent = match["kind"] == "Logits"
     else:
@@ -183,7 +186,7 @@ def _check_proxyless_key(key: str) -> None:
             for size, out in (("h", "oh"), ("w", "ow"))
         )
     if not consistent:
-        raise InvalidInputError(f"op key contradicts itself: {key!r}")
+        raise InvalidInputError(f"op key contradicts itself: {shown(key)}")
 
 
 def _named(path: Path, check: Callable[[str], object], key: str) -> None:
@@ -195,7 +198,7 @@ def _named(path: Path, check: Callable[[str], object], key: str) -> None:
 
 def _image_px(ops: dict[str, Entry]) -> int:
     """The image size, from the key of the first convolution."""
-    sizes = {int(m[1]) for key in ops if (m := re.match(r"Conv-input:(\d+)x\1x3-", key))}
+    sizes = {int(m[1]) for key in ops if (m := re.match(rf"Conv-input:({SIZE})x\1x3-", key))}
     if len(sizes) != 1:
         raise InvalidInputError(
             f"the table has {len(sizes)} square first convolutions; say --resolution"

@@ -3,6 +3,8 @@ import json
 
 from rich import progress as rich_progress
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from profiler.terminal import BarProgress, Terminal
 
@@ -57,3 +59,38 @@ def test_a_bar_shows_what_an_earlier_run_did_but_takes_its_rate_from_this_one(mo
         progress.advance(1)
     assert bars.tasks[0].completed == 82
     assert bars.tasks[0].time_remaining == 18
+
+
+def test_names_of_others_command_no_terminal(capsys):
+    table = Table()
+    table.add_column("op")
+    table.add_row("[red]\x1b[2J[/nothing] :smile:")
+    terminal = Terminal()
+    terminal.note("\x1b]0;title\x07")
+    terminal.result({}, "\x1b[31m$x$")
+    terminal.result({}, table)
+    with terminal.progress("job\x1b", 1) as progress:
+        progress.advance(note="\x9b")
+    captured = capsys.readouterr()
+    assert "[red]\\x1b[2J[/nothing] :smile:" in captured.out
+    assert "\\x1b[31m$x$" in captured.out
+    for text in captured:
+        assert not {"\x1b", "\x07", "\x9b"} & set(text)
+
+
+def test_a_bar_shows_names_as_they_are():
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.fields[note]}", markup=False), console=console
+    ) as bars:
+        BarProgress(bars, bars.add_task("", total=1, note="")).advance(note="[b]\x1b[2J")
+    assert "[b]\\x1b[2J" in stream.getvalue()
+
+
+def test_styles_of_our_own_stay(monkeypatch):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system="standard")
+    monkeypatch.setattr(Terminal, "_console", lambda self, *, stderr: console)
+    Terminal().result({}, Text("stable", "green"))
+    assert stream.getvalue() == "\x1b[32mstable\x1b[0m\n"

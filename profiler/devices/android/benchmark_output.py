@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from profiler.errors import MeasurementError
+from profiler.printable import shown
 
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
 _LOG_PREFIX = re.compile(r"(?:INFO|WARN|WARNING|ERROR|FATAL): ")
 _PHASE = re.compile(
-    rf"Running benchmark for at least ([0-9]+) iterations and at least {_NUMBER} seconds.*"
+    rf"Running benchmark for at least ([0-9]{1, 18}) iterations and at least {_NUMBER} seconds.*"
 )
 _STATS = re.compile(
     rf"(?:(?:count|first|curr|min|max|avg|std|p5|median|p95)={_NUMBER}(?: |$))+", re.ASCII
@@ -155,7 +156,7 @@ def _unreadable(line: str) -> MeasurementError:
     """A decimal comma and foreign digits are a locale's; the rest is a mixed or cut line."""
     localized = re.search(r"[0-9],[0-9]|[^\x00-\x7f]", line)
     reason = "localized_number" if localized else "garbled_output"
-    return _failure(f"printed an unreadable line {line!r}", reason)
+    return _failure(f"printed an unreadable line {shown(line)}", reason)
 
 
 def _refuse(line: str) -> None:

@@ -15,7 +15,7 @@ from profiler.errors import MeasurementError
 
 _SECTION = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?"
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
 _COLUMNS = {  # header name -> how its cells look
     "node type": r"(?P<node_type>.+?)",
     "start": _NUMBER,
@@ -25,7 +25,7 @@ _COLUMNS = {  # header name -> how its cells look
     "%": rf"(?P<pct>{_NUMBER})%",
     "cdf%": rf"(?P<cdf_pct>{_NUMBER})%",
     "mem KB": _NUMBER,
-    "times called": r"(?P<times_called>[0-9]+)",
+    "times called": r"(?P<times_called>[0-9]{1,18})",
     "name": r"(?P<name>.*)",
 }
 _NEEDED = {"node type", "avg_ms", "%", "cdf%", "times called", "name"}
@@ -109,7 +109,7 @@ def _read_rows(pattern: re.Pattern[str], rows: list[str]) -> tuple[tuple[NodeTim
 def _check_complete(lines: list[str], nodes: tuple[NodeTiming, ...], cdf_pct: float) -> None:
     """The counts and shares that the tool prints after the tables must be those of the rows."""
     observed = [
-        int(m[1]) for line in lines if (m := re.fullmatch(r"([0-9]+) nodes observed", line))
+        int(m[1]) for line in lines if (m := re.fullmatch(r"([0-9]{1,18}) nodes observed", line))
     ]
     totals_us = [
         float(m[1] or m[2])

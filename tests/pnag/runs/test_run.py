@@ -1,9 +1,11 @@
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.measures import best_within
 from pnag.generate import Limits
@@ -17,11 +19,16 @@ from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import TokenPosition
 from profiler.spaces.tabular import TabularSpace
+from profiler.system.tensor_files import read_tensors, write_tensors
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
 QUICK = TrainSettings(
     n_evaluations=1200, n_budgets=5, rounds=3, evaluator_steps=60, evaluator_full_steps=4,
     generator_steps=25, evaluator_hidden=64, generator_hidden=32,
+)  # fmt: skip
+TINY = TrainSettings(
+    n_evaluations=20, n_budgets=2, rounds=2, evaluator_steps=2, evaluator_full_steps=1,
+    generator_steps=1, evaluator_hidden=4, generator_hidden=4,
 )  # fmt: skip
 
 
@@ -231,6 +238,106 @@ def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_ru
         )
         with pytest.raises(InvalidInputError, match="settings"):
             load_run(tmp_path, mobilenet_run.problem)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("evaluator_hidden", 10**9),  # of weights that fill the memory
+        ("generator_hidden", 10**9),
+        ("evaluator_hidden", 0),
+        ("evaluator_hidden", "9"),
+        ("evaluator_batch", 10**12),
+        ("n_elites", -1),
+        ("entropy", float("nan")),
+        ("evaluator_rate", "fast"),
+        ("rounds", 2.5),
+        ("rounds", True),
+        ("active", 1),
+        ("n_budgets", 10**400),
+        ("reward", ["pareto"]),
+        ("strategy", "none"),
+    ],
+)
+def test_settings_that_no_training_had_are_refused_at_once(tmp_path, setting, value):
+    settings = TrainSettings().to_json() | {setting: value}
+    config = {"schema": "pnag.run/1", "finished": "now", "settings": settings, "inputs": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInputError, match=r"config\.json") as refused:
+        load_run(tmp_path, tiny_problem([0.5, 0.6]))
+    assert len(str(refused.value)) < 400
+
+
+@pytest.fixture(scope="module")
+def cut_run(tmp_path_factory):
+    """A run of two rounds that ended after the first."""
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    patch = pytest.MonkeyPatch()
+
+    def interrupted(*args, **kwargs):
+        if args[1].rounds_done:
+            raise KeyboardInterrupt
+        yield from run_round(*args, **kwargs)
+
+    patch.setattr("pnag.runs.run.run_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(tiny_problem([0.5, 0.6, 0.7]), TINY, folder)
+    patch.undo()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"schema": "pnag.run/1", "settings": {}}'),
+        ("config.json", '{"schema": "pnag.run/1", "settings": SETTINGS, "inputs": [1]}'),
+        ("config.json", '{"schema": "pnag.run/1", "settings": SETTINGS, "inputs": {"a": 1}}'),
+        ("config.json", "[" * 10**5),
+        ("metrics.jsonl", "{\n"),
+        ("metrics.jsonl", "[1]\n"),
+        ("metrics.jsonl", '{"round": "a", "learner": 0}\n'),
+        ("metrics.jsonl", '{"round": 1, "learner": 99}\n'),
+        ("metrics.jsonl", '{"round": ' + "9" * 5000 + "}\n"),
+        ("checkpoint.safetensors", "cut"),
+    ],
+)
+def test_a_damaged_run_is_not_resumed(tmp_path, cut_run, name, content):
+    folder = tmp_path / "run"
+    shutil.copytree(cut_run, folder)
+    (folder / name).write_text(content.replace("SETTINGS", json.dumps(TINY.to_json())))
+    with pytest.raises(InvalidInputError, match="run"):
+        train_run(tiny_problem([0.5, 0.6, 0.7]), TINY, folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("progress", "changed"),
+    [
+        ("none", {}),
+        ("[", {}),
+        ("[]", {}),
+        ('[{"rounds_done": 1}]', {}),
+        ('[{"rounds_done": 99, "rng": {}}]', {}),
+        ('[{"rounds_done": 1, "rng": {"bit_generator": "PCG64"}}]', {}),
+        (None, {"0.archive.tokens": torch.zeros(3, 7, dtype=torch.int8)}),
+        (None, {"0.archive.tokens": torch.full((3, 1), 100, dtype=torch.int8)}),
+        (None, {"0.archive.tokens": torch.zeros(3, 1)}),
+        (None, {"0.archive.top1": torch.zeros(1)}),
+        (None, {"0.archive.cost_ms": torch.full((3,), float("nan"))}),
+        (None, {"0.evaluator.extra": torch.zeros(1)}),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(tmp_path, cut_run, progress, changed):
+    folder = tmp_path / "run"
+    shutil.copytree(cut_run, folder)
+    path = folder / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    metadata = (
+        metadata if progress is None else {} if progress == "none" else {"progress": progress}
+    )
+    write_tensors(path, tensors | changed, metadata)
+    with pytest.raises(InvalidInputError, match=r"run") as refused:
+        train_run(tiny_problem([0.5, 0.6, 0.7]), TINY, folder, resume=True)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_budget_beyond_the_dearest_architecture_is_no_limit(mobilenet_run):

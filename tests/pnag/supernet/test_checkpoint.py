@@ -13,6 +13,7 @@ from pnag.supernet.checkpoint import (
     read_facts,
     read_supernet_file,
 )
+from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import open_space
 
@@ -59,3 +60,19 @@ def test_files_of_others_are_refused(tmp_path, read):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(InvalidInputError, match="cannot read"):
         read(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_that_are_no_numbers_are_refused_not_evaluated(tmp_path, value, suffix):
+    space = open_space("mbv3-cifar")
+    state = ElasticMobileNetV3(space).state_dict()
+    state["first_conv.conv.weight"].view(-1)[7] = value
+    path = tmp_path / f"supernet.{suffix}"
+    if suffix == "pth":
+        torch.save(state, path)
+    else:
+        weights = {f"weights/{name}": tensor for name, tensor in state.items()}
+        SupernetFile(weights, space.facts).save(path)
+    with pytest.raises(InvalidInputError, match=r"first_conv\.conv\.weight .* not finite"):
+        load_supernet(path, space)

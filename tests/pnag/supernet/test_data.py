@@ -3,6 +3,7 @@
 import io
 import pickle
 import pickletools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from pnag.supernet.cifar import read_cifar_python
 from pnag.supernet.data import ArraySplit, fingerprint, hold_out, normalise, open_dataset
-from pnag.supernet.image_folder import random_box
+from pnag.supernet.image_folder import FolderSplit, random_box
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from tests.pnag.supernet.supernet_data import (
@@ -227,6 +228,72 @@ def test_a_damaged_npz_is_one_line(tmp_path, content):
     if content == b"array":
         with path.open("wb") as file:
             np.save(file, np.arange(3))
+    with pytest.raises(InvalidInputError, match=r"is not a \.npz of JPEG images"):
+        open_dataset(path, SPACE)
+
+
+def png_header(side_px: int) -> bytes:
+    """A picture that claims a size and holds nothing."""
+    return encoded(np.zeros((3, 1, 1), np.uint8), "PNG").replace(
+        (1).to_bytes(4) * 2, side_px.to_bytes(4) * 2, 1
+    )
+
+
+PICTURES = {
+    "cut.png": encoded(np.zeros((3, 32, 32), np.uint8), "PNG")[:-30],
+    "claims.png": png_header(100_000),
+    "header.bmp": b"BM" + bytes(20),
+    "size.ppm": b"P6\n24 2../../etc/pas2wd\n255\n" + bytes(90),
+    "screen.gif": b"GIF87a\xff\xff\xff\xff\xf0\x00\x00" + bytes(60),
+    "text.jpg": b"not a picture",
+    "empty.webp": b"",
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_damaged_picture_is_one_line(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(PICTURES[name])
+    split = FolderSplit((path,), torch.tensor([0]), 32, n_threads=1)
+    with pytest.raises(InvalidInputError, match=f"cannot read image {re.escape(str(path))}"):
+        split.plain(np.array([0]))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+def test_a_damaged_picture_in_an_npz_is_one_line(tmp_path, picture):
+    path = tmp_path / "x.npz"
+    damaged(path, test_bytes=np.frombuffer(picture, np.uint8), test_off=[0, len(picture)])
+    with pytest.raises(InvalidInputError, match=r"is not a \.npz of JPEG images") as refused:
+        open_dataset(path, SPACE)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train_y": np.zeros(0, np.int64)},
+        {"train_y": np.full(12, np.nan)},
+        {"train_y": np.array(["a"] * 12)},
+        {"train_off": np.zeros(0)},
+        {"train_off": np.array([[0, 1], [1, 2]])},
+        {"train_off": np.array([-5.5, 1e300])},
+    ],
+)
+def test_arrays_that_are_no_images_are_one_line(tmp_path, changed):
+    damaged(tmp_path / "x.npz", **changed)
+    with pytest.raises(InvalidInputError, match=r"is not a \.npz of JPEG images"):
+        open_dataset(tmp_path / "x.npz", SPACE)
+
+
+def test_a_zip_file_that_numpy_cannot_open_is_one_line(tmp_path):
+    path = tmp_path / "x.npz"
+    write_jpeg_npz(path, n_train=10, n_test=10)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 10] = 99  # the way of compression
+    path.write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"is not a \.npz of JPEG images"):
         open_dataset(path, SPACE)
 

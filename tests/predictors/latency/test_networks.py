@@ -67,3 +67,24 @@ def test_no_interval_beyond_what_the_networks_support(table):
     bare = LatencyPredictor(table.model_copy(update={"networks": ()})).predict(ops)
     assert bare.interval_ms is None
     assert bare.latency_ms == pytest.approx(sum(table.ops[op.key].latency_ms for op in ops))
+
+
+def test_a_small_classifier_is_predicted_where_it_hardly_matters(table):
+    """All but the last layer of a network fine-tuned on ten classes was measured."""
+    space = table.search_space
+    ops = space.ops(space.decode(space.sample(1, np.random.default_rng(0))[0]))
+    whole = LatencyPredictor(table).predict(ops)
+    ops[-1] = replace(ops[-1], out_channels=10)
+    prediction = LatencyPredictor(table).predict(ops)
+    assert prediction.sources == {"table": len(ops) - 1, "regression": 1}
+    assert prediction.interval_ms is None
+    last = prediction.ops[-1].latency_ms
+    assert 0 < last < 0.01 * prediction.latency_ms
+    saved = whole.ops[-1].latency_ms - last
+    assert prediction.latency_ms == pytest.approx(whole.latency_ms - saved, rel=0.1)
+
+
+def test_a_network_of_small_ops_alone_is_refused(table):
+    ops = [replace(table.search_space.ops(table.search_space.extremes()[0])[-1], out_channels=10)]
+    with pytest.raises(InvalidInputError, match="multiply-adds 12800 is outside"):
+        LatencyPredictor(table).predict(ops)

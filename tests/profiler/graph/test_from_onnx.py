@@ -145,6 +145,38 @@ def test_every_operator_in_its_forms(one, opset, initializers):
     check(model_of([one], opset=opset, **initializers))
 
 
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"])
+@pytest.mark.parametrize(
+    ("op_type", "settings"),
+    [
+        ("Conv", {"strides": [2, 3]}),
+        ("ConvTranspose", {"strides": [2, 3]}),
+        ("ConvTranspose", {"strides": [2, 1], "dilations": [1, 2]}),
+        ("ConvTranspose", {"strides": [2, 2], "output_padding": [1, 0]}),
+        ("ConvTranspose", {"strides": [2, 2], "output_shape": [12, 15]}),
+        ("MaxPool", {"kernel_shape": [3, 2], "strides": [2, 2]}),
+        ("AveragePool", {"kernel_shape": [3, 4], "strides": [2, 1]}),
+        ("AveragePool", {"kernel_shape": [3, 4], "count_include_pad": 1}),
+    ],
+)
+def test_automatic_padding_is_what_the_runtime_takes_it_for(auto_pad, op_type, settings):
+    """The same node with the padding that was read computes the same."""
+    names, weights = (
+        ([], {}) if "kernel_shape" in settings else (["w"], {"w": constant((4, 4, 3, 4))})
+    )
+    automatic = model_of([node(op_type, *names, auto_pad=auto_pad, **settings)], **weights)
+    (read,) = graph_of(automatic).graph.nodes
+    settings = {name: value for name, value in settings.items() if name != "output_shape"}
+    stated = model_of([node(op_type, *names, pads=read.layer.padding, **settings)], **weights)
+    x = constant(IMAGE)
+    expected, found = (
+        onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+        for model in (automatic, stated)
+    )
+    assert read.output.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_splits_of_all_opsets():
     forms: list[tuple[int, dict[str, Any], list[str], dict[str, Any]]] = [
         (11, {"split": [1, 3]}, ["x"], {}),
@@ -188,12 +220,64 @@ def constant_node(name, **value):
          helper.make_node("Identity", ["joined"], ["s"])],
         [constant_node("f", value_floats=[2.0, 32.0, 6.0]),
          helper.make_node("Cast", ["f"], ["s"], to=TensorProto.INT64)],
+        [constant_node("last", value_int=6),
+         constant_node("front", value_ints=[0]),
+         helper.make_node("Unsqueeze", ["last", "front"], ["tail"]),
+         helper.make_node("Shape", ["x"], ["most"], end=2),
+         helper.make_node("Concat", ["most", "tail"], ["wanted"], axis=0),
+         constant_node("eights", value_ints=[1, 8, 1]),
+         helper.make_node("Mul", ["wanted", "eights"], ["s"])],
     ],
-    ids=["tensor", "integers", "from the shape", "cast"],
+    ids=["tensor", "integers", "from the shape", "cast", "one integer"],
 )  # fmt: skip
 def test_constants_however_they_are_written(before):
     graph = check(model_of([*before, node("Reshape", "s")]))
     assert [n.layer.shape for n in graph.nodes] == [(2, 32, 6)]
+
+
+def sparse(values, places, shape, name="c"):
+    return helper.make_sparse_tensor(
+        numpy_helper.from_array(values, name), numpy_helper.from_array(places), shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"value_float": 2.5}, 2.5),
+        ({"value_floats": [2.5]}, [2.5]),
+        ({"value": helper.make_tensor("t", FLOAT, [2], [1.5, 2])}, [1.5, 2]),
+        ({"value": helper.make_tensor("t", FLOAT, [1], b"\0\0\x20\x40", raw=True)}, [2.5]),
+        ({"sparse_value": sparse(np.float32([2.5]), integers(1), [2])}, [0, 2.5]),
+    ],
+)
+def test_constant_nodes_in_every_form(value, expected):
+    scaled = helper.make_node("Mul", ["x", "c"], ["y"])
+    graph, weights = graph_of(model_of([constant_node("c", **value), scaled], (1, 2)))
+    made = graph.nodes[0]
+    assert made.layer.shape == np.shape(expected)
+    found = weights["c.value"] if made.layer.number is None else made.layer.number
+    np.testing.assert_array_equal(np.reshape(found, np.shape(expected)), expected)
+
+
+def test_sparse_initializers_by_place_and_by_coordinates():
+    for places in (integers(1, 3), np.array([[0, 1], [1, 0]])):
+        model = model_of([node("MatMul", "c")], (1, 2))
+        stored = sparse(np.float32([5, 7]), places if places.ndim > 1 else integers(1, 2), [2, 2])
+        model.graph.sparse_initializer.append(stored)
+        weight = graph_of(model).weights["y.weight"]
+        np.testing.assert_array_equal(weight, np.float32([[0, 5], [7, 0]]).T)
+
+
+def test_functions_of_the_file_are_read_where_they_are_called():
+    function = helper.make_function(
+        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    model = model_of([helper.make_node("Twice", ["x"], ["y"], domain="own")])
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    assert [n.layer.operation.value for n in check(model).nodes] == ["add"]
 
 
 def test_weights_behind_other_nodes_and_among_the_inputs():
@@ -321,17 +405,156 @@ def test_forms_of_known_operators_that_are_not_understood(one, initializers, rea
         graph_of(model_of([one], opset=20, **initializers))
 
 
-def test_a_stride_of_0_is_of_a_damaged_file(tmp_path):
-    model = model_of([node("Conv", "w", strides=[0, 1])], w=constant((3, 4, 1, 1)))
-    path = tmp_path / "net.onnx"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(InvalidInputError, match="not a sound ONNX model"):
-        read_onnx(path)
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([("Relu", ["x"], ["a"]), ("Identity", ["a"], ["a"]), ("Relu", ["a"], ["y"])],
+         "Identity 'a' makes 'a', which there is already"),
+        ([("Identity", ["a"], ["a"]), ("Relu", ["a"], ["y"])], "a tensor that nothing makes"),
+        ([("Identity", ["a"], ["b"]), ("Identity", ["b"], ["a"]), ("Relu", ["a"], ["y"])],
+         "Identity 'b' reads a tensor that nothing makes"),
+        ([("Identity", ["w"], ["w"]), ("Mul", ["x", "w"], ["y"])], "Identity 'w' makes 'w'"),
+        ([("Relu", ["x"], ["x"]), ("Relu", ["x"], ["y"])], "Relu 'x' makes 'x'"),
+        ([("Relu", ["x"], ["y"]), ("Exp", ["x"], ["y"])], "Exp 'y' makes 'y'"),
+    ],
+)  # fmt: skip
+def test_nodes_that_feed_themselves_end_in_an_error(nodes, reason):
+    model = model_of([helper.make_node(*one) for one in nodes], w=constant(8))
+    with pytest.raises(InvalidInputError, match=reason):
+        graph_of(model)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (node("Conv", "w", strides=[0, 1]), r"Conv 'conv': strides \[0, 1\]"),
+        (node("Conv", "w", strides=[1]), r"Conv 'conv': strides \[1\]"),
+        (node("Conv", "w", dilations=[1, -1]), r"Conv 'conv': dilations \[1, -1\]"),
+        (node("Conv", "w", pads=[1]), r"Conv 'conv': pads \[1\]"),
+        (node("Conv", "w", group=0), "Conv 'conv': 4 channels"),
+        (node("Conv", "w", auto_pad=7), "Conv 'conv' is damaged"),
+        (node("Conv", "w", auto_pad="SAME"), "Conv 'conv': automatic padding 'SAME'"),
+        (node("MaxPool", kernel_shape=[0, 2]), "MaxPool 'maxpool': kernel"),
+        (node("MaxPool"), "MaxPool 'maxpool' is damaged: 'kernel_shape'"),
+        (node("Conv"), "Conv 'conv': its input 1 is not a constant"),
+        (node("Conv", "half"), "Conv 'conv': a weight of float16 for a tensor of float32"),
+        (node("Reshape", "zero"), "Reshape 'reshape'"),
+        (node("Concat", axis=2**62), ""),
+        (node("Clip", "w"), "Clip 'clip' is damaged"),
+        (node("DepthToSpace", blocksize=0), "DepthToSpace 'depthtospace' is damaged"),
+    ],
+    ids=str,
+)
+def test_a_damaged_node_is_named(one, reason):
+    model = model_of(
+        [one],
+        w=constant((3, 4, 1, 1)),
+        half=constant((3, 4, 1, 1)).astype(np.float16),
+        zero=integers(0, -1, 0, 0, 0),
+    )
+    if not reason:
+        graph_of(model)  # an axis is taken modulo the rank
+        return
+    with pytest.raises(InvalidInputError, match=f"^{reason}"):
+        graph_of(model)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "values"),
+    [
+        ("ConstantOfShape", [integers(2**40, 2**20)]),
+        ("Expand", [integers(1), integers(2**60)]),
+        ("Tile", [integers(1, 2), integers(2**60)]),
+        ("Range", [np.float32(0), np.float32(1e30), np.float32(1)]),
+        ("Range", [np.float32(0), np.float32(1), np.float32(0)]),
+        ("Div", [integers(1), integers(0)]),
+        ("Reshape", [integers(1, 2), integers(7)]),
+    ],
+)
+def test_constants_that_cannot_be_computed_are_named(op_type, values):
+    names = [f"c{index}" for index in range(len(values))]
+    nodes = [
+        helper.make_node(op_type, names, ["c"], name="many"),
+        helper.make_node("Cast", ["c"], ["f"], to=FLOAT),
+        node("Add", "f"),
+    ]
+    if op_type == "Div":  # numpy divides whole numbers by 0, with a warning
+        graph_of(model_of(nodes, **dict(zip(names, values, strict=True))))
+        return
+    with pytest.raises(InvalidInputError, match=f"^{op_type} 'many'"):
+        graph_of(model_of(nodes, **dict(zip(names, values, strict=True))))
+
+
+def without_values(model, as_inputs):
+    """As exporters write a network's form alone."""
+    for tensor in model.graph.initializer:
+        if as_inputs:
+            model.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+        tensor.ClearField("raw_data")
+    if as_inputs:
+        del model.graph.initializer[:]
+    return model
+
+
+@pytest.mark.parametrize("as_inputs", [True, False])
+def test_a_form_without_weights_is_read_where_they_are_not_needed(as_inputs):
+    nodes = [
+        helper.make_node("Identity", ["b"], ["c"]),
+        helper.make_node("Conv", ["x", "w", "c"], ["h"], name="conv"),
+        helper.make_node("Relu", ["h"], ["y"]),
+    ]
+    model = model_of(nodes, w=constant((3, 4, 1, 1)), b=constant(3))
+    expected = graph_of(model).graph
+    model = without_values(model, as_inputs)
+    assert graph_of(model, needs_weights=False).graph == expected
+    reason = "Conv 'conv': its input 1" if as_inputs else "tensor 'w' has no data"
+    with pytest.raises(InvalidInputError, match=reason):
+        graph_of(model)
+
+
+def test_numbers_that_decide_a_form_are_never_made_up():
+    model = model_of([node("Reshape", "s")], s=integers(2, 192))
+    model.graph.initializer[0].ClearField("raw_data")
+    with pytest.raises(InvalidInputError, match="tensor 's' has no data"):
+        graph_of(model, needs_weights=False)
 
 
 def test_old_files_are_refused_by_their_opset():
     with pytest.raises(InvalidInputError, match="opset 6; 7 and later"):
         graph_of(model_of([node("Relu")], opset=6))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "reason"),
+    [
+        ("location", "../../etc/hostname", "outside the directory"),
+        ("location", "/etc/hostname", "an absolute path"),
+        ("location", "", "should not be empty"),
+        ("offset", "-1", "non-negative"),
+        ("offset", "9" * 5000, "digits"),
+        ("length", "many", "invalid literal"),
+    ],
+)
+@pytest.mark.parametrize("of_node", [True, False])
+def test_data_elsewhere_are_refused_in_their_own_words(tmp_path, entry, value, reason, of_node):
+    tensor = numpy_helper.from_array(constant(8), "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    places = {"location": "w.data", "offset": "0", "length": "32"} | {entry: value}
+    (tmp_path / "w.data").write_bytes(bytes(32))
+    for key, text in places.items():
+        tensor.external_data.add(key=key, value=text)
+    add = node("Add", "w")
+    model = model_of([constant_node("w", value=tensor), add] if of_node else [add])
+    if not of_node:
+        model.graph.initializer.append(tensor)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInputError, match=f"cannot read weights of .*{reason}") as refused:
+        read_onnx(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_files(tmp_path):
@@ -342,8 +565,11 @@ def test_files(tmp_path):
     np.testing.assert_array_equal(
         read.weights["y.weight"], numpy_helper.to_array(model.graph.initializer[0], str(tmp_path))
     )
+    (tmp_path / "net.data").write_bytes(b"cut off")
+    with pytest.raises(InvalidInputError, match=r"weights of .*net\.onnx: .*exceeds available"):
+        read_onnx(path)
     (tmp_path / "net.data").unlink()
-    with pytest.raises(InvalidInputError, match=r"net\.onnx"):
+    with pytest.raises(InvalidInputError, match=r"weights of .*net\.onnx: .*w\).*net\.data"):
         read_onnx(path)
     path.write_bytes(b"\xff\x00 not a model")
     with pytest.raises(InvalidInputError, match="is not an ONNX model"):

@@ -148,3 +148,75 @@ def test_another_version_is_refused(tmp_path):
     connection.close()
     with pytest.raises(InvalidInputError, match="version 99"):
         Journal(path)
+
+
+def read_all(path):
+    with Journal(path) as journal:
+        for epoch in journal.epochs():
+            journal.references_ms(epoch)
+            journal.sweeps_of("key", epoch)
+            for sweep in journal.sweeps(epoch):
+                journal.report(sweep)
+                journal.canary_series(sweep, "resident")
+        for key in journal.outcomes():
+            journal.blocks(key)
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        sweep = journal.begin_sweep(INFO, {}, "now")
+        for _ in range(100):
+            journal.add_block("key", replace(BLOCK, sweep=sweep))
+        journal.add_outcome("key", Outcome(sweep, "op", Decision.CONVERGED))
+        journal.set_reference_ms(epoch_of(INFO), "resident", 0.5)
+        journal.set_times(sweep, SweepTimes(1.0))
+    read_all(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop table block", "drop table launch", "drop table outcome", "drop table reference",
+        "alter table block rename column samples_ms to y",
+        "update block set samples_ms = 'x'", "update block set samples_ms = '5'",
+        "update block set samples_ms = '[5'", "update block set samples_ms = x'ff'",
+        "update block set samples_ms = '[\"1\", 1, 1]'", "update block set samples_ms = '[NaN]'",
+        "update block set samples_ms = '[1e999, 1]'", "update block set samples_ms = '[-1, 1]'",
+        "update block set samples_ms = '[0]'", "update block set samples_ms = '[null]'",
+        "update block set canary_ms = 'abc'", "update block set canary_ms = -1",
+        "update block set flags = 'x'", "update block set flags = '5'",
+        "update block set flags = '[5]'", "update block set spent_s = 'abc'",
+        "update block set started_s = 'abc'", "update block set started_s = 1e999",
+        "update block set name = cast(x'ff41' as text)",
+        "update reference set reference_ms = 'abc'", "update reference set reference_ms = -1",
+        "update outcome set decision = 'perhaps'", "update times set wall_s = 'abc'",
+    ],
+)  # fmt: skip
+def test_a_row_that_no_measurement_gives_is_one_line(written, change):
+    connection = sqlite3.connect(written)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    with pytest.raises(InvalidInputError) as refused:
+        read_all(written)
+    assert str(written) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_damaged_bytes_are_one_line(written):
+    content = written.read_bytes()
+    rng = np.random.default_rng(0)
+    n_refused = 0
+    for _ in range(40):
+        bytes_ = np.frombuffer(content, np.uint8).copy()
+        at = rng.integers(100, len(bytes_))  # behind the file's own header
+        bytes_[at : at + 64] = rng.integers(0, 256, len(bytes_[at : at + 64]))
+        written.write_bytes(bytes_.tobytes())
+        try:
+            read_all(written)
+        except InvalidInputError:
+            n_refused += 1
+    assert n_refused > 5

@@ -278,7 +278,7 @@ def test_a_model_that_is_damaged_inside_is_refused(tmp_path):
     bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
     bias.raw_data = bias.raw_data[:-4]
     (tmp_path / "damaged.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(InvalidInputError, match="not a sound ONNX model"):
+    with pytest.raises(InvalidInputError, match=f"tensor '{bias.name}' is damaged"):
         read_onnx_ops(tmp_path / "damaged.onnx")
 
 
@@ -399,8 +399,35 @@ def test_networks_of_other_precision_are_refused(dtype):
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor).astype(dtype)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    with pytest.raises(InvalidInputError, match=f"of {dtype}; tables are of float32 networks"):
+    with pytest.raises(InvalidInputError, match=f"of {dtype}, the table of float32 networks"):
         split_model(model)
+    graph = graph_of(model).graph
+    assert split_graph(graph, precision=dtype) == network_ops()
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_networks_of_full_precision_are_not_those_of_a_table_of_less(precision):
+    model = written(network_ops())
+    with pytest.raises(InvalidInputError, match=f"of float32, the table of {precision} networks"):
+        split_graph(graph_of(model).graph, precision=precision)
+    assert split_graph(graph_of(model).graph, precision="tf32") == network_ops()
+
+
+def test_a_network_without_weights_is_predicted_like_one_with(tmp_path):
+    model = written(network_ops())
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1:
+            tensor.ClearField("raw_data")
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert read_onnx_ops(path) == network_ops()
+
+
+def test_what_torch_exports_without_parameters_is_read():
+    ops = network_ops()
+    model = torch_export(randomise_(Network(ops), seed=0), ops, export_params=False)
+    graph = graph_of(model, needs_weights=False).graph
+    assert split_graph(graph) == ops
 
 
 @pytest.mark.parametrize("size", [{"dim_param": "pixels"}, {"dim_value": -1}])

@@ -118,3 +118,13 @@ def test_a_file_of_tensors_is_told_from_a_pytorch_checkpoint(path: Path, tmp_pat
     assert not is_tensor_file(tmp_path / "x.pth")
     with pytest.raises(InvalidInputError, match="cannot read"):
         is_tensor_file(tmp_path / "none")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, value, dtype):
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, {"fine": np.ones(2), "lost": np.array([1, value], dtype)}, {})
+    for read in (read_arrays, read_tensors):
+        with pytest.raises(InvalidInputError, match="tensor lost holds numbers that are not"):
+            read(path)

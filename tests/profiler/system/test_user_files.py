@@ -1,7 +1,9 @@
 """What is said of files that users give."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pydantic
 import pytest
 
@@ -113,11 +115,40 @@ def test_what_json_lacks_is_refused_where_it_matters(path: Path, text: str) -> N
         ("a: 1\na: 2\n", "key 'a' is given twice (line 1)"),
         ("a: {b: 1\n", "expected ',' or '}'"),
         ("!!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+        ("a: !!timestamp x2.0\n", "a value does not fit its tag"),
+        ("a: !!int ''\n", "a value does not fit its tag"),
+        ("a: !!bool 7\n", "a value does not fit its tag"),
+        ("a: &a [*a]\n", "its aliases stand for endless data"),
+        ("a: &a {b: *a}\n", "its aliases stand for endless data"),
+        ("[" * 5000, ""),
     ],
 )
 def test_yaml_is_data_with_each_key_once(path: Path, text: str, message: str) -> None:
     path.write_text(text)
     assert refusal(read_yaml, path).startswith(f"{path} is not YAML: {message}")
+
+
+def test_aliases_may_stand_for_a_megabyte_but_not_for_endless_data(path: Path) -> None:
+    layers = "abcdefghi"
+    for depth, is_read in ((3, True), (9, False)):
+        lines = ["a: &a [x,x,x,x,x,x,x,x,x,x]"]
+        lines += [
+            f"{name}: &{name} [{','.join(['*' + before] * 10)}]"
+            for before, name in pairwise(layers[:depth])
+        ]
+        path.write_text("\n".join(lines))
+        if is_read:
+            assert np.shape(read_yaml(path)["c"]) == (10, 10, 10)
+        else:
+            assert "its aliases stand for endless data" in refusal(read_yaml, path)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-" + "9" * 400, "[" * 10**5, '{"a":' * 10**5])
+def test_numbers_and_nesting_without_end_are_one_line(path: Path, text: str) -> None:
+    path.write_text(text)
+    line = refusal(read_json, path)
+    assert line.startswith(f"{path} is not JSON")
+    assert len(line) < 300
 
 
 def test_a_schema_is_asked_for() -> None:

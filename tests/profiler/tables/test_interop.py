@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -163,6 +164,15 @@ def test_what_is_wrong_with_a_table_is_said(file, change, message):
         (f"{KEY}: {{mean: 2001-13-45}}\n", "is not YAML"),
         (f"{KEY}: {{mean: {'9' * 400}}}\n", "not a latency statistic"),
         (f"{KEY}: {{mean: {'9' * 5000}}}\n", "is not YAML"),
+        (f"{KEY}: {{mean: 0x{'f' * 5000}}}\n", "mean is a number of 20000 bits"),
+        (f"{KEY}: {{mean: [{'x, ' * 10**4}]}}\n", "mean is ..x', 'x'.*, not a latency statistic"),
+        (f"Logits-input:1x1x{'9' * 5000}-output:9: {{mean: 1.0}}\n", "not an op key: 'Logits-"),
+        ("Conv_1-input:7x0x960-output:7x0x960: {mean: 1.0}\n", "not an op key"),
+        (
+            "expanded_conv-input:8x8x8-output:8x8x8-expand:8-kernel:3-stride:0-idskip:1-se:0-hs:0:"
+            " {mean: 1.0}\n",
+            "not an op key",
+        ),
     ],
 )
 def test_files_that_are_no_tables_are_refused(file, text, message):
@@ -188,3 +198,18 @@ def test_a_measured_table_exports_its_estimate_as_mean(file):
     )
     measured = table.model_copy(update={"ops": table.ops | {KEY: entry}})
     assert yaml.safe_load(export_table(measured, OFA))[KEY] == {"mean": 0.5}
+
+
+def test_a_stride_of_0_is_no_key_of_proxylessnas(file):
+    key = PROXYLESS_KEYS[3].replace("stride:2", "stride:0")
+    with pytest.raises(InvalidInputError, match="not a ProxylessNAS op key"):
+        import_table(file(f"{key}: {{mean: 1.0}}\n"), PROXYLESS)
+
+
+def test_values_that_explode_when_they_are_written_out_are_refused_at_once(file):
+    """0.6 kB of aliases in aliases stand for 10 ** 9 values."""
+    names = "abcdefghi"
+    lists = ["&a [x,x,x,x,x,x,x,x,x,x]"]
+    lists += [f"&{n} [{','.join(['*' + b] * 10)}]" for b, n in pairwise(names)]
+    with pytest.raises(InvalidInputError, match="its aliases stand for endless data"):
+        import_table(file(f"{KEY}:\n  mean: [{', '.join(lists)}]\n"), OFA)
