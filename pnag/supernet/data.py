@@ -215,8 +215,6 @@ def _read_jpeg_npz(path: Path) -> Dataset:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             splits = {split: _jpeg_split(arrays, split) for split in ("train", "test")}
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # numpy, zipfile and Pillow each raise many kinds
         raise InvalidInputError(f"{path} is not a .npz of JPEG images: {error}") from None
     n_classes = 1 + int(max(split.labels.max() for split in splits.values()))

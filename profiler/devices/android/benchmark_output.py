@@ -19,7 +19,7 @@ from profiler.printable import shown
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
 _LOG_PREFIX = re.compile(r"(?:INFO|WARN|WARNING|ERROR|FATAL): ")
 _PHASE = re.compile(
-    rf"Running benchmark for at least ([0-9]{1, 18}) iterations and at least {_NUMBER} seconds.*"
+    rf"Running benchmark for at least ([0-9]{{1,18}}) iterations and at least {_NUMBER} seconds.*"
 )
 _STATS = re.compile(
     rf"(?:(?:count|first|curr|min|max|avg|std|p5|median|p95)={_NUMBER}(?: |$))+", re.ASCII

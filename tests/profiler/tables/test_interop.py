@@ -164,9 +164,9 @@ def test_what_is_wrong_with_a_table_is_said(file, change, message):
         (f"{KEY}: {{mean: 2001-13-45}}\n", "is not YAML"),
         (f"{KEY}: {{mean: {'9' * 400}}}\n", "not a latency statistic"),
         (f"{KEY}: {{mean: {'9' * 5000}}}\n", "is not YAML"),
-        (f"{KEY}: {{mean: 0x{'f' * 5000}}}\n", "mean is a number of 20000 bits"),
+        (f"{KEY}: {{mean: !!int 0x{'f' * 5000}}}\n", "mean is a number of 20000 bits"),
         (f"{KEY}: {{mean: [{'x, ' * 10**4}]}}\n", "mean is ..x', 'x'.*, not a latency statistic"),
-        (f"Logits-input:1x1x{'9' * 5000}-output:9: {{mean: 1.0}}\n", "not an op key: 'Logits-"),
+        (f"? Logits-input:1x1x{'9' * 5000}-output:9\n: {{mean: 1.0}}\n", "not an op key: 'Logits-"),
         ("Conv_1-input:7x0x960-output:7x0x960: {mean: 1.0}\n", "not an op key"),
         (
             "expanded_conv-input:8x8x8-output:8x8x8-expand:8-kernel:3-stride:0-idskip:1-se:0-hs:0:"
