@@ -103,9 +103,9 @@ def _n_asked_for(node: NodeProto, values: Sequence[Array]) -> float:
     """Elements of the output, where a node makes many of few."""
     match node.op_type, values:
         case "ConstantOfShape", [shape]:
-            return math.prod(shape.ravel().tolist())
+            return float(math.prod(map(float, shape.ravel())))
         case "Expand" | "Tile", [data, sizes]:
-            return math.prod(sizes.ravel().tolist()) * data.size
+            return float(math.prod(map(float, sizes.ravel())) * data.size)
         case "Range", [start, limit, delta]:
             return float(limit - start) / float(delta) if delta else math.inf
         case _:

@@ -37,7 +37,7 @@ def test_a_number_that_python_does_not_write_out_is_shown_by_its_size():
 
 
 def test_a_value_is_short_however_large_it_is():
-    many = "x" * 10**6
+    many: object = "x" * 10**6
     for _ in range(9):  # 10 ** 9 references to one text
         many = [many] * 10
     for value in (many, "x" * 10**6, [[[[[[[[1]]]]]]]], dict.fromkeys(range(1000), "y" * 1000)):
