@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
-from profiler.system.user_files import read_json
+from profiler.system.user_files import read_json, validated
+from profiler.tables.table import IntervalMs
 
 if TYPE_CHECKING:
     from pnag.generate import GeneratedArchitecture
@@ -167,43 +170,61 @@ class MeasuredNetwork:
     budget_ms: float | None = None
 
 
+class _Measured(BaseModel):
+    """What is read of a measured row; the rest of it is free."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    arch: str = Field(min_length=1)
+    measured_ms: float | None = Field(default=None, gt=0)
+    measured_ci95_ms: IntervalMs | None = None
+    verdict: str = "unknown"
+    budget_ms: float | None = Field(default=None, gt=0)
+
+
+class _Row(_Measured):
+    candidates: tuple[_Measured, ...] = ()
+
+
+class _Verification(BaseModel):
+    device: dict[str, Any] | None = None
+
+
+class _Document(BaseModel):
+    """The output of `generate --verify-on`, or a demo's `report.json`."""
+
+    results: tuple[_Row, ...] = ()
+    rows: tuple[_Row, ...] = ()
+    device: dict[str, Any] | None = None
+    verification: _Verification | None = None
+
+
 def read_measured(path: Path, device: DeviceInfo) -> list[MeasuredNetwork]:
     """Read measured networks; those of other settings of the same model are refused as well.
 
     Raises:
-        InvalidInputError: unreadable, nothing measured, or measured on another device.
+        InvalidInputError: unreadable, nothing measured, measured on another device, or numbers
+            that no measurement gives.
     """
-    document = read_json(path)
-    try:
-        rows = document["rows"] if "rows" in document else document["results"]
-        found = [network for row in rows for network in _networks(row)]
-        recorded = document.get("device") or document.get("verification", {}).get("device")
-    except (ValueError, TypeError, KeyError, AttributeError):
+    found = read_json(path)
+    if not (isinstance(found, dict) and found.keys() & {"rows", "results"}):
         raise InvalidInputError(
             f"{path} is no output of pnag generate --verify-on ... --json, nor a demo's report.json"
-        ) from None
-    if not found:
+        )
+    document = validated(_Document, found, path)
+    rows = document.rows or document.results
+    entries = [entry for row in rows for entry in (row, *row.candidates)]
+    networks = [_network(one, one.measured_ms) for one in entries if one.measured_ms is not None]
+    if not networks:
         raise InvalidInputError(f"{path} holds nothing measured (pnag generate --verify-on)")
-    if recorded is not None:
+    recorded = document.device or (document.verification and document.verification.device)
+    if recorded:
         _check_device(path, recorded, device)
-    return list({(network.arch, network.budget_ms): network for network in found}.values())
+    return list({(network.arch, network.budget_ms): network for network in networks}.values())
 
 
-def _networks(row: Mapping[str, Any]) -> list[MeasuredNetwork]:
-    """The network of one budget, and those that it was picked from."""
-    measured = [_network(row)] if row.get("measured_ms") is not None else []
-    return measured + [_network(candidate) for candidate in row.get("candidates", ())]
-
-
-def _network(row: Mapping[str, Any]) -> MeasuredNetwork:
-    interval, budget_ms = row.get("measured_ci95_ms"), row.get("budget_ms")
-    return MeasuredNetwork(
-        arch=str(row["arch"]),
-        latency_ms=float(row["measured_ms"]),
-        ci95_ms=(float(interval[0]), float(interval[1])) if interval else None,
-        verdict=str(row.get("verdict", "unknown")),
-        budget_ms=None if budget_ms is None else float(budget_ms),
-    )
+def _network(row: _Measured, measured_ms: float) -> MeasuredNetwork:
+    return MeasuredNetwork(row.arch, measured_ms, row.measured_ci95_ms, row.verdict, row.budget_ms)
 
 
 def _check_device(path: Path, recorded: Mapping[str, Any], device: DeviceInfo) -> None:

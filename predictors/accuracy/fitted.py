@@ -20,7 +20,7 @@ from predictors.accuracy.once_for_all import load_ofa_accuracy
 from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.base import AccuracyModel, Floats
 from profiler.errors import InvalidInputError
-from profiler.spaces.base import Tokens
+from profiler.spaces.base import DEAD, Tokens
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import (
@@ -200,6 +200,10 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
     rows_top1 = arrays.get("rows_top1", np.empty(0))
     if rows.shape != (len(rows_top1), len(encoding.n_choices)) or rows_top1.ndim != 1:
         raise ValueError(f"{rows_top1.shape} accuracies for {rows.shape} architectures")
+    if not ((rows_top1 >= 0) & (rows_top1 <= 1)).all():  # NaN is neither
+        raise ValueError("accuracies of its rows that are no fractions")
+    if not ((rows >= DEAD) & (rows < encoding.n_choices)).all():
+        raise ValueError("rows with choices that its space does not have")
     return FittedAccuracy(
         space,
         QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),

@@ -31,11 +31,11 @@ from predictors.latency.launches import design, launch_terms
 from predictors.latency.work_law import fit_work_law
 from profiler.devices.registry import backend_named
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.tables.op_factors import COMMON, op_groups
 from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
 
 MIN_NETWORKS = 3
-COMMON = "all"
 # Prior standard deviations as fractions of latency: of the common factor around 1, of the
 # intercept and the share of the law around 0 and, before scaling, of each level of groups.
 COMMON_WIDTH = 0.2
@@ -47,35 +47,6 @@ NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
 CLEAR_GAIN = 1.0  # standard errors by which launches must lower the leave-one-out error
 
 OpLatency = Callable[[OpConfig], float]
-
-
-def op_groups(op: OpConfig) -> dict[str, str]:
-    """Groups of an op by level. Only blocks have any: the rest is the same in all networks.
-
-    Feature maps halve from stage to stage; the bounds 7, 14, 28 and 56 px tell the stages
-    apart at every resolution from 128 to 224 px.
-
-    >>> from profiler.spaces.mobilenetv3 import MobileNetV3Space
-    >>> groups = op_groups(MobileNetV3Space(resolution_px=192).block_op(1, 4, 5))
-    >>> groups["size"], groups["stride"], groups["kernel"], groups["expand"]
-    ('out<=56px', 'out<=56px stride=1', 'kernel=5', 'out<=56px expand=4')
-    """
-    if op.kind is not OpKind.MBCONV:
-        return {}
-    size = f"out<={7 * 2 ** max(0, math.ceil(math.log2(op.out_height_px / 7)))}px"
-    return {
-        "size": size,
-        "stride": f"{size} stride={op.stride}",
-        "kernel": f"kernel={op.kernel}",
-        "expand": f"{size} expand={op.mid_channels / op.in_channels:.3g}",
-        "op": op.key,
-    }
-
-
-def op_factor(calibration: Calibration, op: OpConfig) -> float:
-    """The factor on the latency of `op`; a group that was not fitted adds nothing."""
-    factors = calibration.factors
-    return factors[COMMON] + sum(factors.get(group, 0.0) for group in op_groups(op).values())
 
 
 def usable_networks(table: LatencyTable) -> list[NetworkEntry]:

@@ -9,13 +9,13 @@ from predictors.latency.calibration import (
     MIN_NETWORKS,
     OpLatency,
     fit_calibration,
-    op_factor,
     usable_networks,
 )
 from predictors.latency.kernels import calibrated_kernels
 from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3_ops import OpConfig, parse_key
+from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Calibration, LatencyTable, load_table
 
 

@@ -152,7 +152,7 @@ def check_schema(document: Any, schema: str, source: Path) -> None:
 
 
 def validated(model: type[Model], document: Any, source: Path) -> Model:
-    """The document as a pydantic model.
+    """The document as a pydantic model; true and "1.5" are no numbers.
 
     Raises:
         InvalidInputError: the first field that is wrong.
@@ -160,11 +160,14 @@ def validated(model: type[Model], document: Any, source: Path) -> Model:
     import pydantic
 
     try:
-        return model.model_validate(document)
+        # as JSON: only there a strict tuple may be a list, and an enumeration a string
+        return model.model_validate_json(json.dumps(document), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInputError(f"{source}: {where}: {first['msg']}") from None
+    except RecursionError as error:
+        raise InvalidInputError(f"{source}: {error}") from None
 
 
 def _integer(digits: str) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import BACKBONES
 from profiler.spaces.mobilenetv3_ops import parse_key
-from profiler.tables.table import Entry, LatencyTable, Verdict
+from profiler.tables.op_factors import op_factor
+from profiler.tables.table import Calibration, Entry, LatencyTable, Verdict
 
 # a network outside these shares of its summed ops was measured on something else
 NETWORK_TO_SUM = (0.3, 3.0)
@@ -52,6 +53,8 @@ def check_table(table: LatencyTable) -> Findings:
         faults += [f"{name}: {fault}" for fault in _disordered(entry)]
     both = table.failures.keys() & table.ops.keys()
     faults += [f"both measured and failed: {key}" for key in sorted(both)]
+    if known and not faults and table.calibration:
+        faults += _wrong_factors(table, table.calibration)
     if known and not faults:
         faults += _implausible_networks(table)
     verdicts = Counter(entry.verdict for entry in table.ops.values())
@@ -71,6 +74,17 @@ def _wrong_keys(table: LatencyTable) -> list[str]:
     for key in table.ops:
         try:
             parse_key(key)
+        except InvalidInputError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _wrong_factors(table: LatencyTable, calibration: Calibration) -> list[str]:
+    """Ops that the calibration would make take no time, or less."""
+    faults = []
+    for key in table.ops:
+        try:
+            op_factor(calibration, parse_key(key))
         except InvalidInputError as error:
             faults.append(str(error))
     return faults

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -43,8 +44,8 @@ class _Strict(BaseModel):
 
 class SpaceRef(_Strict):
     name: str
-    width_mult: float
-    resolution_px: int
+    width_mult: float = Field(gt=0)
+    resolution_px: int = Field(gt=0)
 
     @classmethod
     def of(cls, space: NetworkSpace) -> SpaceRef:
@@ -55,11 +56,20 @@ class SpaceRef(_Strict):
         return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"
 
 
+def _rising(interval: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= interval[0] <= interval[1]:
+        raise ValueError("an interval of latencies rises from 0 or more")
+    return interval
+
+
+IntervalMs = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
 class Entry(_Strict):
     """One measured op or network. Statistics that do not exist (imports) are None."""
 
     latency_ms: float = Field(gt=0)
-    ci95_ms: tuple[float, float] | None = None
+    ci95_ms: IntervalMs | None = None
     min_ms: float | None = Field(default=None, gt=0)
     p10_ms: float | None = Field(default=None, gt=0)
     median_ms: float | None = Field(default=None, gt=0)
@@ -79,9 +89,9 @@ class NetworkEntry(Entry):
 class NoiseFloor(_Strict):
     """A/A spread: relative differences of configurations measured twice, unannounced."""
 
-    n_repeats: int
-    median_pct: float
-    p95_pct: float
+    n_repeats: int = Field(ge=0)
+    median_pct: float = Field(ge=0)
+    p95_pct: float = Field(ge=0)
     publishable: bool
 
 
@@ -99,7 +109,7 @@ class Calibration(_Strict):
     """c(α) = max(work(α), launch(α)), or work(α) alone where `launch` is None.
 
     work(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g]; groups are those
-    of predictors/latency/calibration.py: "all", sizes, kernels, single op keys.
+    of profiler/tables/op_factors.py: "all", sizes, kernels, single op keys.
     """
 
     intercept_ms: float
@@ -107,7 +117,9 @@ class Calibration(_Strict):
     n_networks: int = Field(ge=3)
     residual_mape_pct: float = Field(ge=0)  # leave-one-out
     # coverage -> half-width of the conformal interval as a fraction of c(α)
-    relative_quantiles: dict[float, float] = {}
+    relative_quantiles: dict[
+        Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(ge=0)]
+    ] = {}
     launch: Launches | None = None  # where the host's launches bound some networks
 
     @model_serializer(mode="wrap")
@@ -123,7 +135,17 @@ class Calibration(_Strict):
     def _has_common(cls, factors: dict[str, float]) -> dict[str, float]:
         if "all" not in factors:
             raise ValueError('the factor "all" is missing')
+        if factors["all"] <= 0:
+            raise ValueError('the factor "all" must be above 0')
         return factors
+
+    @field_validator("relative_quantiles")
+    @classmethod
+    def _widen(cls, quantiles: dict[float, float]) -> dict[float, float]:
+        widths = [quantiles[coverage] for coverage in sorted(quantiles)]
+        if widths != sorted(widths):
+            raise ValueError("an interval that covers more must not be narrower")
+        return quantiles
 
 
 class LatencyTable(_Strict):

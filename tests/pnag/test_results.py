@@ -92,11 +92,37 @@ def test_what_is_printed_is_read_back(verification, tmp_path):
         read_measured(path, replace(DEVICE, threads=2))
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "0", "-1", "true", '"1.5"', "9" * 400])
+def test_what_no_measurement_gives_is_refused(value, tmp_path):
+    path = tmp_path / "m.json"
+    for name in ("measured_ms", "budget_ms"):
+        row = {"arch": "a", "measured_ms": 1.0} | {name: "VALUE"}
+        for rows in ([row], [{"arch": "b", "candidates": [row]}]):
+            path.write_text(json.dumps({"rows": rows}).replace('"VALUE"', value))
+            with pytest.raises(InvalidInputError, match=rf"m\.json: rows\.0\..*{name}: "):
+                read_measured(path, DEVICE)
+
+
+@pytest.mark.parametrize(
+    "interval", [[1.0], [2.0, 1.0], [-1.0, 1.0], [1.0, 2.0, 3.0], 1.0, ["1", "2"]]
+)
+def test_an_interval_has_two_rising_ends(interval, tmp_path):
+    path = tmp_path / "m.json"
+    row = {"arch": "a", "measured_ms": 1.0, "measured_ci95_ms": interval}
+    path.write_text(json.dumps({"rows": [row]}))
+    with pytest.raises(InvalidInputError, match=r"rows\.0\.measured_ci95_ms"):
+        read_measured(path, DEVICE)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[1]", "no output of pnag generate"),
-        ('{"results": [{"measured_ms": 1}]}', "no output of pnag generate"),
+        ('{"results": [{"measured_ms": 1}]}', r"results\.0\.arch: Field required"),
+        ('{"results": 1}', "results: Input should be a valid"),
+        ('{"rows": [], "device": "x"}', "device: Input should be"),
+        ('{"rows": [], "verification": "x"}', "verification: Input should be"),
+        ('{"rows": ' + "[" * 900 + "]" * 900 + "}", r"rows\.0: Input should be|recursion"),
         ('{"results": [{"arch": "a", "measured_ms": null}]}', "holds nothing measured"),
     ],
 )

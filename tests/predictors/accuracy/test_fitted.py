@@ -222,6 +222,18 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
     save_accuracy_model(path, short)
     with pytest.raises(InvalidInputError, match=r"malformed: .*\(2, 44\) architectures"):
         load_accuracy_model(path, SPACE)
+    for wrong in (7.0, -0.1, np.nan):
+        rows = replace(
+            embedded, rows=SPACE.sample(1, np.random.default_rng(0)), rows_top1=np.array([wrong])
+        )
+        save_accuracy_model(path, rows)
+        with pytest.raises(InvalidInputError, match="no fractions"):
+            load_accuracy_model(path, SPACE)
+    for token in (-2, 3):
+        rows = replace(embedded, rows=np.full((1, 45), token, np.int8), rows_top1=np.ones(1))
+        save_accuracy_model(path, rows)
+        with pytest.raises(InvalidInputError, match="choices that its space does not have"):
+            load_accuracy_model(path, SPACE)
     header = json.dumps({"__metadata__": {}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(InvalidInputError, match="schema None"):

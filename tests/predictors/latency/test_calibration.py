@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from predictors.latency.calibration import fit_calibration, op_factor
+from predictors.latency.calibration import fit_calibration
 from predictors.latency.lookup import calibrated, cost_from_table, network_cost, table_latency
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpKind
+from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Verdict
 from tests.predictors.synthetic import law_ms, make_table, measured, whole_ms
 

@@ -7,6 +7,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.checks import check_table, compare_tables
 from profiler.tables.table import (
+    Calibration,
     Entry,
     LatencyTable,
     NetworkEntry,
@@ -89,6 +90,17 @@ def test_networks_that_do_not_fit_their_ops_are_faults(table):
     unreadable = NetworkEntry(arch="1:2", latency_ms=1.0, verdict=Verdict.STABLE)
     (fault,) = check_table(table.model_copy(update={"networks": (unreadable,)})).faults
     assert "malformed architecture" in fault
+
+
+def test_factors_that_make_an_op_take_less_than_nothing_are_faults(table):
+    op = SPACE.block_op(1, 4, 5)
+    sound = Calibration(
+        intercept_ms=0.0, factors={"all": 1.0, op.key: -0.2}, n_networks=3, residual_mape_pct=1.0
+    )
+    wrong = sound.model_copy(update={"factors": {"all": 1.0, "kernel=5": -0.9, op.key: -0.2}})
+    assert check_table(table.model_copy(update={"calibration": sound})).faults == ()
+    (fault,) = check_table(table.model_copy(update={"calibration": wrong})).faults
+    assert fault == f"the calibration's factor of {op.key} is -0.1, not above 0"
 
 
 def test_unsteady_numbers_are_warnings(table):

@@ -82,6 +82,52 @@ def test_damaged_tables_are_refused(table, tmp_path, how):
         load_table(path)
 
 
+CALIBRATION = {
+    "intercept_ms": 0.0, "factors": {"all": 1.0, "kernel=3": -0.1}, "n_networks": 3,
+    "residual_mape_pct": 1.0, "relative_quantiles": {"0.5": 0.01, "0.75": 0.02},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        *((("ops", "latency_ms"), value) for value in (True, "1.5", -1.0, 10**400)),
+        *((("ops", "ci95_ms"), value) for value in ([2.0, 1.0], [-1.0, 2.0], [1.0], ["1", "2"])),
+        *((("ops", "n_samples"), value) for value in (1.5, True, -1)),
+        (("space", "resolution_px"), "224"),
+        (("space", "width_mult"), 0),
+        (("device", "threads"), True),
+        (("calibration", "factors"), {"all": -1.0}),
+        (("calibration", "factors"), {"all": 0.0}),
+        (("calibration", "relative_quantiles"), {"0.5": -0.01}),
+        (("calibration", "relative_quantiles"), {"0.5": 0.02, "0.9": 0.01}),
+        (("calibration", "relative_quantiles"), {"1": 0.02}),
+        (("calibration", "residual_mape_pct"), -1),
+    ],
+)
+def test_what_is_no_such_number_is_refused_by_its_place(table, tmp_path, where, value):
+    path = tmp_path / "t.json"
+    table.save(path)
+    document = json.loads(path.read_text()) | {"calibration": dict(CALIBRATION)}
+    path.write_text(json.dumps(document))
+    load_table(path)
+    part, name = where
+    place = next(iter(document["ops"].values())) if part == "ops" else document[part]
+    place[name] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidInputError, match=rf"t\.json: {part}\..*{name}"):
+        load_table(path)
+
+
+def test_a_key_given_twice_is_refused(table, tmp_path):
+    path = tmp_path / "t.json"
+    table.save(path)
+    key = next(iter(table.ops))
+    path.write_text(path.read_text().replace('"ops": {', f'"ops": {{"{key}": 1,'))
+    with pytest.raises(InvalidInputError, match="is given twice"):
+        load_table(path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_truncated_table_is_refused(table, tmp_path, share):
     path = tmp_path / "t.json"
