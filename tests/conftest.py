@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import tempfile
+import uuid
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from pnag.cli.app import run
 from profiler.devices.cuda.device import discover
 from profiler.errors import DeviceUnavailableError
+from profiler.system.lock import TEST_NAMESPACE
 
 pytest.register_assert_rewrite("profiler.testing", "predictors.testing", "pnag.testing")
 
@@ -34,9 +34,8 @@ def why_no_gpu() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    locks = tempfile.mkdtemp(prefix="pnag-locks-")  # of this worker: no other one may be in its way
-    os.environ["XDG_RUNTIME_DIR"] = locks
-    config.add_cleanup(lambda: shutil.rmtree(locks, ignore_errors=True))
+    # of this worker and its children: no other one may be in its way
+    os.environ[TEST_NAMESPACE] = uuid.uuid4().hex
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # children would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

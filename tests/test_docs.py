@@ -312,7 +312,7 @@ def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsy
     folder = tmp_path / "reader"
     shutil.copytree(workspace, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # other tests measure beside this one
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))  # other tests measure beside this one
     names: dict[str, Any] = {}
     for _, script in blocks(ROOT / "docs/api.md", {"python"}):
         exec(script, names)  # noqa: S102 - the page's own lines, which share their names

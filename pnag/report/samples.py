@@ -42,7 +42,7 @@ def read_traces(path: Path, device: DeviceInfo) -> dict[str, list[Trace]]:
     if not path.is_file():
         raise InvalidInputError(f"{path} does not exist")
     traces: dict[str, list[Trace]] = defaultdict(list)
-    with Journal(path) as journal:
+    with Journal(path, read_only=True) as journal:
         references = {epoch: journal.references_ms(epoch) for epoch in journal.epochs()}
         if epoch_of(device) not in references:
             raise InvalidInputError(f"{path} is not the journal of the run's table")

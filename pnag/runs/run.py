@@ -7,6 +7,7 @@ import io
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,6 +35,7 @@ from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
+from profiler.system.lock import device_lock
 from profiler.system.user_files import check_schema, read_json, read_text
 from profiler.terminal import SILENT, Terminal
 
@@ -118,10 +120,19 @@ def train_run(
     like a run that was never interrupted. A finished run is returned as it is.
 
     Raises:
+        DeviceUnavailableError: another process trains in `folder`.
         InvalidInputError: `folder` holds a run of other settings or inputs, or all
             architectures have the same latency.
     """
     settings = settings or TrainSettings()
+    with device_lock(f"run {folder.resolve()}") if folder else nullcontext():
+        return _train(inputs, settings, folder, resume=resume, terminal=terminal)
+
+
+def _train(
+    inputs: Inputs | Problem, settings: TrainSettings, folder: Path | None, *, resume: bool,
+    terminal: Terminal,
+) -> Run:  # fmt: skip
     problem = inputs if isinstance(inputs, Problem) else inputs.problem
     low_ms, high_ms = problem.reachable_ms
     if not low_ms < high_ms:

@@ -75,6 +75,8 @@ CREATE TABLE IF NOT EXISTS times (    -- where a sweep's time went beside its bl
 );
 """
 
+_TABLES = {"launch", "reference", "block", "outcome"}
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -149,6 +151,14 @@ def journal_path(table: Path) -> Path:
     return table.with_name(f"{table.name.removesuffix('.json')}.journal.sqlite")
 
 
+def _read_only(path: Path) -> str:
+    """SQLite's address of a file to read. Without a log nothing is pending, and nothing needs to be
+    made beside the file, which may lie where nothing can be.
+    """
+    pending = path.with_name(f"{path.name}-wal").exists()
+    return f"{path.resolve().as_uri()}?{'mode=ro' if pending else 'immutable=1'}"
+
+
 def epoch_of(info: DeviceInfo) -> str:
     """What must stay the same for raw results to be comparable."""
     return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
@@ -157,20 +167,31 @@ def epoch_of(info: DeviceInfo) -> str:
 class Journal(Closing):
     """Append-only record of a sweep; in memory only, with no path.
 
+    A reader changes nothing, neither in the file nor beside it.
+
     Raises:
         InvalidInputError: the file is not a journal of this version, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path | None, *, fresh: bool = False, read_only: bool = False) -> None:
         self._path = path
-        if path is not None:
+        if path is not None and not read_only:
             refuse_unwritable(path)
         if path is not None and fresh:
+            place = path.resolve()
             for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+                place.with_name(place.name + suffix).unlink(missing_ok=True)
+        address = ":memory:" if path is None else str(path)
+        if read_only and path is not None:
+            address = _read_only(path)
         try:
-            version = self._prepare()
+            self._db = sqlite3.connect(address, isolation_level=None, uri=read_only)
+        except sqlite3.OperationalError as error:
+            raise InvalidInputError(f"cannot open {path}: {error}") from None
+        try:
+            self._check(path, new_allowed=not read_only)
+            if not read_only:
+                self._prepare()
         except sqlite3.OperationalError as error:  # locked, or a disk that fails: not --fresh
             self.close()
             raise InvalidInputError(f"cannot open {path}: {error}") from None
@@ -179,26 +200,35 @@ class Journal(Closing):
             raise InvalidInputError(
                 f"{path} is not a journal ({error}); begin anew with --fresh"
             ) from None
-        if version != JOURNAL_VERSION:
+        except InvalidInputError:
             self.close()
+            raise
+
+    def _check(self, path: Path | None, *, new_allowed: bool) -> None:
+        """Refuse what is no journal before anything is written to it."""
+        rows = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = {name for (name,) in rows}
+        if not tables and new_allowed:
+            return
+        if not tables >= _TABLES:
+            raise InvalidInputError(f"{path} is not a journal: it is a database of something else")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version != JOURNAL_VERSION:
             raise InvalidInputError(
                 f"{path} is a journal of version {version}, this tool reads {JOURNAL_VERSION}; "
                 "begin anew with --fresh"
             )
 
-    def _prepare(self) -> int:
-        """Set up the connection and a new file; the version of its schema."""
+    def _prepare(self) -> None:
+        """Set up the connection, and a new file."""
         # WAL survives a killed process; NORMAL may lose the last rows only with the power
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0:
+        if int(self._db.execute("PRAGMA user_version").fetchone()[0]) == 0:
             self._db.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;"
             )
-        if version in (0, JOURNAL_VERSION):
-            self._db.executescript(_LATER)
-        return version or JOURNAL_VERSION
+        self._db.executescript(_LATER)
 
     def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
         """Record that a sweep starts; its number."""

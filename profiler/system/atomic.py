@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
@@ -13,21 +14,27 @@ from profiler.errors import InvalidInputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; it becomes `path` if the block succeeds.
+    """A temporary path beside `path`, which it becomes if the block succeeds.
+
+    A link stays one: the file it points to is replaced. Mode and owner of a file stay as they were.
 
     Raises:
         InvalidInputError: `path` cannot be written.
     """
     refuse_unwritable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    place = path.resolve()
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".pnag-")  # as long as any name
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _take_mode(temporary, place)
+        try:
+            temporary.replace(place)
+        except OSError as error:  # a mount point, for example
+            raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -35,16 +42,25 @@ def replacing(path: Path) -> Iterator[Path]:
 def refuse_unwritable(path: Path) -> None:
     """Make the folder of `path`, and raise InvalidInputError unless a file can be written there.
 
-    Called before long work, so that its result has a place.
+    Only a new name or a regular file can be: no device, pipe or socket is ever replaced, nor what
+    this process writes to itself. Called before long work, so that its result has a place.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        place = path.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent):
             pass
+        status = place.stat()
+    except FileNotFoundError:
+        return
+    except RuntimeError:  # what resolve() says of a link to itself
+        raise InvalidInputError(f"cannot write {path}: it is a link to itself") from None
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
-    if path.is_dir():
+    if stat.S_ISDIR(status.st_mode):
         raise InvalidInputError(f"cannot write {path}: it is a directory")
+    if not stat.S_ISREG(status.st_mode) or _is_own_output(status):
+        raise InvalidInputError(f"cannot write {path}: it is not a file that can be replaced")
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -55,6 +71,26 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _is_own_output(status: os.stat_result) -> bool:
+    """Whether it is the file that stdout or stderr go to: /dev/stdout leads there, too."""
+    for stream in (1, 2):
+        with suppress(OSError):  # closed
+            if os.path.samestat(status, os.fstat(stream)):
+                return True
+    return False
+
+
+def _take_mode(temporary: Path, place: Path) -> None:
+    try:
+        old = place.stat()
+    except FileNotFoundError:
+        temporary.chmod(0o666 & ~_umask())
+        return
+    with suppress(PermissionError):  # only root gives files away
+        os.chown(temporary, old.st_uid, old.st_gid)
+    temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
 def _umask() -> int:

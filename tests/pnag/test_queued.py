@@ -73,7 +73,7 @@ def run_folder(tmp_path_factory):
     """An eager GPU of half its networks bound by launches: profiled, calibrated, trained on."""
     folder = tmp_path_factory.mktemp("queued")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        patch.setenv("PNAG_TEST_LOCKS", str(folder))
         patch.setattr(
             cuda,
             "CudaDevice",

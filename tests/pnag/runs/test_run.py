@@ -16,9 +16,10 @@ from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
 from predictors.cost import madds_cost, params_cost
 from predictors.tabular import TabularAccuracy, TabularCost
-from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import TokenPosition
 from profiler.spaces.tabular import TabularSpace
+from profiler.system.lock import device_lock
 from profiler.system.tensor_files import read_tensors, write_tensors
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
@@ -74,6 +75,17 @@ def test_a_loaded_run_generates_the_same(mobilenet_run):
     assert [m.arch for m in loaded.generate(budgets)] == [
         m.arch for m in mobilenet_run.generate(budgets)
     ]
+
+
+def test_two_trainings_do_not_write_one_run(tmp_path):
+    """Under whatever name the folder is given; the one that came second wrote nothing."""
+    (tmp_path / "link").symlink_to("run")
+    problem = tabular_problem(n_positions=3, n_choices=3)
+    with device_lock(f"run {tmp_path / 'run'}"):
+        for folder in (tmp_path / "run", tmp_path / "link", tmp_path / "x" / ".." / "run"):
+            with pytest.raises(DeviceUnavailableError, match=r"is at work on run .*run; wait"):
+                train_run(problem, QUICK, folder)
+    assert not (tmp_path / "run").exists()
 
 
 def test_confidence_keeps_the_interval_within_the_budget(mobilenet_run):

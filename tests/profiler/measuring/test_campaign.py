@@ -367,7 +367,7 @@ def test_two_processes_do_not_write_one_table(tmp_path):
     out = tmp_path / "t.json"
     with (
         device_lock(f"table {out}"),
-        pytest.raises(DeviceUnavailableError, match=r"is measuring on table .*t\.json"),
+        pytest.raises(DeviceUnavailableError, match=r"is at work on table .*t\.json"),
     ):
         profile_device(request(out), SILENT)
     assert not journal_path(out).exists()

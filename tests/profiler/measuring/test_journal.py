@@ -220,3 +220,78 @@ def test_damaged_bytes_are_one_line(written):
         except InvalidInputError:
             n_refused += 1
     assert n_refused > 5
+
+
+# --- Readers change nothing ---------------------------------------------------------------
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(params=["empty", "foreign", "foreign with our version", "foreign in WAL"])
+def foreign(request, tmp_path):
+    """Databases that are no journals; the last is open elsewhere."""
+    path = tmp_path / "foreign.sqlite"
+    path.touch()
+    other = sqlite3.connect(path, isolation_level=None)
+    if "WAL" in request.param:
+        other.execute("PRAGMA journal_mode = WAL")
+    if request.param != "empty":
+        other.execute("CREATE TABLE block (id INTEGER)")
+    if "version" in request.param:
+        other.execute("PRAGMA user_version = 1")
+    if "WAL" not in request.param:
+        other.close()
+    yield path
+    other.close()
+
+
+def test_a_reader_leaves_a_foreign_database_as_it_is(foreign):
+    before = snapshot(foreign.parent)
+    with pytest.raises(InvalidInputError, match="is not a journal: it is a database of something"):
+        Journal(foreign, read_only=True)
+    after = snapshot(foreign.parent)
+    assert after.keys() == before.keys()
+    assert {n: d for n, d in after.items() if not n.endswith("-shm")} == {
+        n: d for n, d in before.items() if not n.endswith("-shm")
+    }  # who reads a WAL marks its place in the shared index
+
+
+def test_a_sweep_does_not_write_to_a_foreign_database(tmp_path):
+    path = tmp_path / "t.journal.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE accounts (id INTEGER)")
+    other.close()
+    before = snapshot(tmp_path)
+    with pytest.raises(InvalidInputError, match="it is a database of something else"):
+        Journal(path)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["j.sqlite", "a b?mode=rwc#%41.sqlite"])
+def test_a_reader_sees_what_was_written_and_writes_nothing(tmp_path, name):
+    path = tmp_path / name
+    with Journal(path) as journal:
+        sweep = journal.begin_sweep(INFO, {}, "now")
+        journal.add_block("key", replace(BLOCK, sweep=sweep))
+        with Journal(path, read_only=True) as reader:  # while the sweep goes on
+            assert len(reader.blocks("key")) == 1
+    before = snapshot(tmp_path)
+    path.chmod(0o444)
+    with Journal(path, read_only=True) as reader:
+        assert len(reader.blocks("key")) == 1
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.begin_sweep(INFO, {}, "later")
+    assert snapshot(tmp_path) == before
+
+
+def test_fresh_begins_anew_through_a_link(tmp_path):
+    store = tmp_path / "store.sqlite"
+    Journal(store).close()
+    (tmp_path / "j.sqlite").symlink_to(store)
+    with Journal(store) as journal:
+        journal.begin_sweep(INFO, {}, "now")
+    with Journal(tmp_path / "j.sqlite", fresh=True) as journal:
+        assert journal.epochs() == []
+    assert (tmp_path / "j.sqlite").is_symlink() and store.is_file()

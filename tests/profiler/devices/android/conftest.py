@@ -48,7 +48,7 @@ def make_phone(
 ) -> Iterator[Callable[[], Adbd]]:
     """Attach test phones; afterwards no process, file or changed setting may be left on them."""
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where locks lie
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))  # where locks lie
     phones: list[Adbd] = []
 
     def attach() -> Adbd:

@@ -112,14 +112,14 @@ def test_a_device_of_the_fleet_is_locked_where_it_is(
     """On its own computer nothing else may measure on it, and here its processor is no matter."""
     import ray
 
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))
     first_start = SimpleNamespace(was_current_actor_reconstructed=False)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: first_start)
     host = DeviceHost("cpu", {})
     with device_lock(HOST_CPU):
         refused = host.describe()
     assert isinstance(refused, Failure)
-    assert "is measuring on host cpu" in refused.message
+    assert "is at work on host cpu" in refused.message
     described = host.describe()
     assert not isinstance(described, Failure)
     with pytest.raises(DeviceUnavailableError, match="host cpu"), device_lock(HOST_CPU):
@@ -159,7 +159,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first_start = SimpleNamespace(was_current_actor_reconstructed=False)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: first_start)
     monkeypatch.setattr(fleet, "connect", lambda address: local)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))
 
 
 @pytest.mark.usefixtures("in_process")
@@ -197,7 +197,7 @@ def test_every_prepare_is_a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_process_of_this_computer_at_a_time() -> None:
     with (
         FleetDevice("auto", "fake"),
-        pytest.raises(DeviceUnavailableError, match="is measuring on fleet auto fake"),
+        pytest.raises(DeviceUnavailableError, match="is at work on fleet auto fake"),
     ):
         FleetDevice("auto", "fake")
     with FleetDevice("auto", "fake"):

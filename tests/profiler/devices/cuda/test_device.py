@@ -32,7 +32,7 @@ OP = op_workload()
 
 @pytest.fixture(autouse=True)
 def own_locks(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))
 
 
 class TestGraph(DeviceConformance):

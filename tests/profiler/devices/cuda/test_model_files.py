@@ -17,7 +17,7 @@ from tests.profiler.models.onnx_files import convolution
 @pytest.fixture
 def device(monkeypatch, tmp_path):
     """A simulated GPU, whose models run on the CPU."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))
     monkeypatch.setattr(
         runtime.onnx_runtime(), "get_available_providers", lambda: [runtime.CUDA, runtime.CPU]
     )

@@ -42,7 +42,7 @@ OP = op_workload()
 
 @pytest.fixture(autouse=True)
 def own_locks(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))
 
 
 # --- one configuration, opened and closed ---------------------------------------------
@@ -326,7 +326,7 @@ def test_gpus_are_listed_with_what_disturbs_them(monkeypatch):
     with simulated():
         (status,) = discover()
     assert not status.measurable
-    assert "is measuring on gpu GPU-simulated" in status.reason
+    assert "is at work on gpu GPU-simulated" in status.reason
 
 
 def test_a_gpu_that_cannot_be_asked_does_not_hide_the_others(monkeypatch):

@@ -72,7 +72,7 @@ def test_the_cores_are_locked_for_every_runtime_until_the_device_is_closed():
     for first, second in ((CpuDevice, TFLiteDevice), (TFLiteDevice, CpuDevice)):
         with (
             first(),
-            pytest.raises(DeviceUnavailableError, match="is measuring on host cpu"),
+            pytest.raises(DeviceUnavailableError, match="is at work on host cpu"),
         ):
             second()
         second().close()

@@ -129,7 +129,7 @@ def test_closing_twice_is_harmless(device):
 
 
 def test_this_machine_is_listed_with_its_runtime(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # nobody else holds this lock
+    monkeypatch.setenv("PNAG_TEST_LOCKS", str(tmp_path))  # nobody else holds this lock
     (status,) = discover()
     assert (status.spec, status.measurable) == ("tflite", True)
     assert status.runtime == f"LiteRT {version('ai-edge-litert')}"
