@@ -71,7 +71,15 @@ class GeneratedArchitecture:
     generation_ms: float
 
 
-@one_thread()
+@dataclass(frozen=True)
+class UnmetBudget:
+    """A budget that nothing fits; `reachable_ms` is what the latency alone allows."""
+
+    budget_ms: float
+    reachable_ms: tuple[float, float]
+    reason: str
+
+
 def generate(
     problem: Problem,
     learners: Sequence[Learner],
@@ -92,6 +100,46 @@ def generate(
         InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
         InvalidInputError: no interval for `confidence`, or limits that the space lacks.
     """
+    return refuse_unmet(
+        generate_each(
+            problem, learners, budgets_ms, n_samples=n_samples, n_shortlisted=n_shortlisted,
+            confidence=confidence, limits=limits, seed=seed,
+        )
+    )  # fmt: skip
+
+
+def refuse_unmet(
+    made: Sequence[GeneratedArchitecture | UnmetBudget],
+) -> list[GeneratedArchitecture]:
+    """All of them.
+
+    Raises:
+        InfeasibleBudgetError: there is a budget that nothing fits.
+    """
+    unmet = [one for one in made if isinstance(one, UnmetBudget)]
+    if unmet:
+        others = f"; {len(unmet) - 1} other budgets neither" if len(unmet) > 1 else ""
+        raise InfeasibleBudgetError(unmet[0].reason + others)
+    return [one for one in made if isinstance(one, GeneratedArchitecture)]
+
+
+@one_thread()
+def generate_each(
+    problem: Problem,
+    learners: Sequence[Learner],
+    budgets_ms: Sequence[float],
+    *,
+    n_samples: int = DEFAULT_SAMPLES,
+    n_shortlisted: int = DEFAULT_SHORTLIST,
+    confidence: float | None = None,
+    limits: Limits = NO_LIMITS,
+    seed: int = 0,
+) -> list[GeneratedArchitecture | UnmetBudget]:
+    """`generate` where a budget that nothing fits leaves the others as they are.
+
+    Raises:
+        InvalidInputError: no interval for `confidence`, or limits that the space lacks.
+    """
     margin = 0.0 if confidence is None else problem.cost.relative_interval(confidence)
     limited = limits.costs(problem)
     constraints = problem.constraints_with([cost for cost, _ in limited])
@@ -100,13 +148,18 @@ def generate(
     budgets = np.asarray(budgets_ms, dtype=np.float64)
     rng = np.random.default_rng(seed)
     tokens = np.empty((len(budgets), len(problem.space.positions)), np.int8)
+    met = np.zeros(len(budgets), np.bool_)
     owner = np.array([_nearest(learners, budget) for budget in budgets])
     for index, learner in enumerate(learners):
         mine = np.flatnonzero(owner == index)
         if len(mine):
-            tokens[mine] = request.best(learner, budgets[mine], rng)
+            tokens[mine], met[mine] = request.best(learner, budgets[mine], rng)
     elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, len(budgets))
-    return described(problem, budgets, tokens, margin, elapsed_ms)
+    made = iter(described(problem, budgets[met], tokens[met], margin, elapsed_ms))
+    return [
+        next(made) if fits else request.unmet(budget)
+        for budget, fits in zip(budgets.tolist(), met, strict=True)
+    ]
 
 
 def _nearest(learners: Sequence[Learner], budget_ms: float) -> int:
@@ -127,23 +180,27 @@ class _Request:
     n_samples: int
     n_shortlisted: int
 
-    def best(self, learner: Learner, budgets: Floats, rng: np.random.Generator) -> Tokens:
-        """[n, L] the best sample for each of [n] budgets."""
+    def best(
+        self, learner: Learner, budgets: Floats, rng: np.random.Generator
+    ) -> tuple[Tokens, Bools]:
+        """The best sample for each of [n] budgets, [n, L], and for which of them there is one."""
         best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
+        met = np.zeros(len(budgets), np.bool_)
         missing = np.arange(len(budgets))
         # a budget beyond the dearest architecture is no limit; training saw none
         aims = np.minimum(budgets / (1 + self.margin), self.problem.reachable_ms[1])
         for _ in range(MAX_ATTEMPTS):
-            self._check_reachable(budgets[missing], aims[missing])
+            missing = missing[self._reachable(aims[missing])]
+            if not len(missing):
+                break
             drawn = self._draw(learner, aims[missing], rng)
             chosen, found, overshoot = self._choose(learner, drawn, budgets[missing])
             best[missing[found]] = chosen[found]
+            met[missing[found]] = True
             # Only rounding or a cost that is not additive brings a sample beyond its budget.
             aims[missing] /= np.maximum(overshoot, 1.0) * (1 + ROUNDING)
             missing = missing[~found]
-            if not len(missing):
-                return best
-        raise self._infeasible(float(budgets[missing[0]]))
+        return best, met
 
     def _draw(self, learner: Learner, aims: Floats, rng: np.random.Generator) -> Tokens:
         repeated = np.repeat(aims, self.n_samples)
@@ -184,16 +241,17 @@ class _Request:
         rows = np.arange(len(budgets))
         return candidates[rows, winner], np.isfinite(top1[rows, winner]), overshoot.min(axis=1)
 
-    def _check_reachable(self, budgets: Floats, aims: Floats) -> None:
+    def _reachable(self, aims: Floats) -> Bools:
+        """[n] whether anything can be drawn within [n] budgets and the other bounds."""
         bounds = self._bounds(aims) * (1 + ROUNDING)
         root = np.zeros(len(aims), np.int64)
-        possible = self.constraints.open_choices(root, bounds).any(axis=-1)
-        if not possible.all():
-            raise self._infeasible(float(budgets[possible.argmin()]))
+        return np.asarray(self.constraints.open_choices(root, bounds).any(axis=-1))
 
-    def _infeasible(self, budget_ms: float) -> InfeasibleBudgetError:
+    def unmet(self, budget_ms: float) -> UnmetBudget:
+        """Why nothing fits a budget."""
         low, high = self.problem.reachable_ms
         low, high = low * (1 + self.margin), high * (1 + self.margin)
+        reason = f"no architecture fits {budget_ms:.6g} ms; {low:.6g} to {high:.6g} ms is reachable"
         if self.limited:
             ranges = ", ".join(
                 f"{bottom:.4g} to {top:.4g} {cost.unit}"
@@ -201,13 +259,11 @@ class _Request:
                     self.limited, self.constraints.reachable[-len(self.limited) :], strict=True
                 )
             )
-            return InfeasibleBudgetError(
+            reason = (
                 f"nothing fits {budget_ms:.6g} ms and the other bounds together; alone, "
                 f"{low:.6g} to {high:.6g} ms and {ranges} are reachable"
             )
-        return InfeasibleBudgetError(
-            f"no architecture fits {budget_ms:.6g} ms; {low:.6g} to {high:.6g} ms is reachable"
-        )
+        return UnmetBudget(budget_ms, (low, high), reason)
 
 
 def described(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pnag.generate import GeneratedArchitecture, UnmetBudget
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
 from profiler.system.user_files import read_json, validated
 from profiler.tables.table import IntervalMs
 
 if TYPE_CHECKING:
-    from pnag.generate import GeneratedArchitecture
     from pnag.verify import Verification, VerifiedArchitecture
     from profiler.devices.base import DeviceInfo
     from profiler.spaces.base import SearchSpace
@@ -26,15 +26,30 @@ if TYPE_CHECKING:
     from profiler.tables.table import Calibration, NetworkEntry
 
 
-def generated_results(made: Sequence[GeneratedArchitecture], space: SearchSpace) -> dict[str, Any]:
-    """`{"results": [...]}`, one row a budget."""
-    return {"results": [_row(one, space) for one in made]}
+def generated_results(
+    made: Sequence[GeneratedArchitecture | UnmetBudget], space: SearchSpace
+) -> dict[str, Any]:
+    """`{"results": [...]}`, one row a budget; that of one that nothing fits says what would."""
+    return {
+        "results": [
+            _unmet(one) if isinstance(one, UnmetBudget) else _row(one, space) for one in made
+        ]
+    }
 
 
-def verified_results(verification: Verification, space: SearchSpace) -> dict[str, Any]:
-    """The same with what was measured, and `"verification"`, what that did to the calibration."""
-    rows = [_row(one.picked, space) | _measured(one) for one in verification.rows]
-    return {"results": rows, "verification": _summary(verification)}
+def verified_results(
+    verification: Verification,
+    space: SearchSpace,
+    made: Sequence[GeneratedArchitecture | UnmetBudget] = (),
+) -> dict[str, Any]:
+    """The same with what was measured, and `"verification"`, what that did to the calibration.
+
+    Of `made`, for all that was asked, only what fits a budget was verified.
+    """
+    verified = [_row(one.picked, space) | _measured(one) for one in verification.rows]
+    rows = iter(verified)
+    asked = [_unmet(one) if isinstance(one, UnmetBudget) else next(rows) for one in made]
+    return {"results": asked or verified, "verification": _summary(verification)}
 
 
 def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
@@ -50,6 +65,15 @@ def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
             "generation_ms": made.generation_ms,
         }
     )
+
+
+def _unmet(budget: UnmetBudget) -> dict[str, Any]:
+    return {
+        "budget_ms": budget.budget_ms,
+        "feasible": False,
+        "reachable_ms": list(budget.reachable_ms),
+        "reason": budget.reason,
+    }
 
 
 def _measured(row: VerifiedArchitecture) -> dict[str, Any]:
@@ -92,6 +116,11 @@ def _summary(verification: Verification) -> dict[str, Any]:
 # --- As files and as text ----------------------------------------------------------------
 
 
+def met_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows that hold an architecture."""
+    return [row for row in document["results"] if "arch" in row]
+
+
 def export_results(
     document: Mapping[str, Any],
     space: NetworkSpace,
@@ -104,7 +133,7 @@ def export_results(
     from profiler.spaces.export import export_network, random_network
 
     n_named: Counter[str] = Counter()
-    for row in document["results"]:
+    for row in met_rows(document):
         tokens = space.parse(row["arch"])
         network = random_network(space, tokens, seed=seed)
         stem = f"{space.name}-{row['budget_ms']:g}ms"
@@ -117,7 +146,7 @@ def export_results(
 
 def results_text(document: Mapping[str, Any]) -> str:
     """A table of the rows; measured latencies, what changed, and files where there are any."""
-    rows, verification = document["results"], document.get("verification")
+    rows, verification = met_rows(document), document.get("verification")
     measured = verification is not None
     lines = ["budget ms  latency ms  " + "measured ms  " * measured + "top-1 %  architecture"]
     for row in rows:
@@ -128,6 +157,7 @@ def results_text(document: Mapping[str, Any]) -> str:
         )
     if verification is not None:
         lines += _changes(rows, verification)
+    lines += [row["reason"] for row in document["results"] if "reason" in row]
     lines += [file for row in rows for file in row.get("files", ())]
     return "\n".join(lines)
 

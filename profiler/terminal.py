@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 
+ANY_WIDTH = 100_000  # of a pipe or a file: nothing is folded or cut there
+
+
 class Progress(Protocol):
     """Advances one long job; the terminal shows the share done and the time left.
 
@@ -47,7 +50,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """One line on stderr for the person who watches."""
-        if not self.quiet:
+        if not self.quiet and sys.stderr is not None:  # print() would take stdout in its place
             print(printable(text), file=sys.stderr, flush=True)
 
     def result(self, document: dict[str, Any], render: Any = None) -> None:
@@ -85,7 +88,9 @@ class Terminal:
     def _console(self, *, stderr: bool) -> Console:
         from rich.console import Console
 
-        return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+        to_person = (sys.stderr if stderr else sys.stdout).isatty()
+        width = None if to_person else ANY_WIDTH
+        return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 SILENT = Terminal(quiet=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ import typer
 from pnag.cli.help_examples import add_examples
 from profiler.errors import PnagError
 from profiler.printable import printable
+from profiler.system.streams import open_streams
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -82,10 +82,6 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         kept = "; what was done is kept" if arguments[:1] and arguments[0] in RESUMED else ""
         return _fail(f"interrupted{kept}", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of our output went away; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if debug:
             raise
@@ -99,14 +95,22 @@ def _fail(message: str, code: int) -> int:
 
 def main() -> None:
     """Entry point `pnag`."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(_run_to_the_end(sys.argv[1:]))
 
 
 def profile_main() -> None:
     """Entry point `pnag-profile`, the same as `pnag profile`."""
-    sys.exit(run(["profile", *sys.argv[1:]]))
+    sys.exit(_run_to_the_end(["profile", *sys.argv[1:]]))
 
 
 def train_main() -> None:
     """Entry point `pnag-train`, the same as `pnag train`."""
-    sys.exit(run(["train", *sys.argv[1:]]))
+    sys.exit(_run_to_the_end(["train", *sys.argv[1:]]))
+
+
+def _run_to_the_end(arguments: Sequence[str]) -> int:
+    """`run`, whatever becomes of those who read stdout and stderr."""
+    open_streams()
+    code = run(arguments)
+    lost = getattr(sys.stdout, "lost", None)
+    return code or (_fail(f"cannot write the output: {lost.strerror}", 1) if lost else 0)

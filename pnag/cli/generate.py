@@ -37,7 +37,8 @@ VerifyOption = Annotated[
     typer.Option("--verify-on", help="Measure, recalibrate, pick again; a device, e.g. cpu."),
 ]
 CandidatesOption = Annotated[
-    int, typer.Option("--candidates", min=1, help="Measured per budget, for --verify-on.")
+    int | None,
+    typer.Option("--candidates", min=1, help="Measured per budget, for --verify-on (3)."),
 ]
 ExportOption = Annotated[
     str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
@@ -59,7 +60,7 @@ def generate(
     max_params: MaxParamsOption = None,
     max_madds: MaxMaddsOption = None,
     verify_on: VerifyOption = None,
-    candidates: CandidatesOption = 3,
+    candidates: CandidatesOption = None,
     device_options: DeviceOptions = NONE,
     export: ExportOption = None,
     out: OutOption = None,
@@ -68,7 +69,7 @@ def generate(
     seed: int,
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
-    from pnag.generate import Limits
+    from pnag.generate import GeneratedArchitecture, Limits, refuse_unmet
     from pnag.results import export_results, generated_results, results_text, verified_results
     from pnag.runs.run import load_run
     from pnag.search.budget import parse_budget_ms, parse_count
@@ -78,6 +79,8 @@ def generate(
 
     if (export is None) != (out is None):
         raise InvalidInputError("--export and --out belong together")
+    if candidates is not None and verify_on is None:
+        raise InvalidInputError("--candidates is for --verify-on")
     verifying = [backend_of(verify_on)] if verify_on else []
     device_options.refuse_others(verifying, "--verify-on {}")
     budgets_ms = [parse_budget_ms(text) for text in budget]
@@ -92,21 +95,23 @@ def generate(
     networks = with_networks(space, "to measure or to export") if verify_on or formats else None
     if out is not None:
         refuse_unwritable(out / "network")
-    if verify_on:
+    made = trained.generate_each(
+        budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
+    )
+    met = [one.budget_ms for one in made if isinstance(one, GeneratedArchitecture)]
+    if verify_on and met:
         from pnag.runs.inputs import LATENCY_FILE
         from pnag.verify import Request, generate_verified
         from profiler.tables.table import load_table
 
         options = device_options.of(*verifying)
-        request = Request(budgets_ms, candidates, samples, confidence, limits, seed, options)
+        request = Request(met, candidates or 3, samples, confidence, limits, seed, options)
         table = load_table(run / LATENCY_FILE)
         verification = generate_verified(trained, table, verify_on, request, terminal)
-        document = verified_results(verification, space)
+        document = verified_results(verification, space, made)
     else:
-        made = trained.generate(
-            budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
-        )
         document = generated_results(made, space)
     if out is not None and networks is not None:
         export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document))
+    refuse_unmet(made)  # after the others: a script reads the exit code

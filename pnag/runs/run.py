@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, generate
+from pnag.generate import (
+    DEFAULT_SAMPLES,
+    NO_LIMITS,
+    GeneratedArchitecture,
+    Limits,
+    UnmetBudget,
+    generate,
+    generate_each,
+)
 from pnag.learning.evaluator import kendall_tau
 from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
@@ -77,6 +85,16 @@ class Run:
         return generate(
             self.problem, self.learners, budgets_ms,
             confidence=confidence, limits=limits, seed=seed, **options,
+        )  # fmt: skip
+
+    def generate_each(
+        self, budgets_ms: Sequence[float], *, n_samples: int = DEFAULT_SAMPLES,
+        confidence: float | None = None, limits: Limits = NO_LIMITS, seed: int = 0,
+    ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
+        """The same, where a budget that nothing fits leaves the others as they are."""
+        return generate_each(
+            self.problem, self.learners, budgets_ms,
+            n_samples=n_samples, confidence=confidence, limits=limits, seed=seed,
         )  # fmt: skip
 
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:

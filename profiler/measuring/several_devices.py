@@ -19,6 +19,7 @@ from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.kernels import profile_kernels
 from profiler.spaces.kernels import KernelSpace
+from profiler.system.streams import open_streams
 from profiler.terminal import Terminal
 
 
@@ -68,7 +69,8 @@ def _profile(request: ProfileRequest, terminal: Terminal) -> Path:
 
 def _begin(request: ProfileRequest, terminal: Terminal, processes: ExitStack) -> Callable[[], Path]:
     """Measure in a process of its own; what is returned waits for it."""
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=open_streams)
     running = processes.enter_context(pool).submit(_profile, request, terminal)
 
     def result() -> Path:

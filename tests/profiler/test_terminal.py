@@ -1,6 +1,7 @@
 import io
 import json
 
+import pytest
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
@@ -94,3 +95,12 @@ def test_styles_of_our_own_stay(monkeypatch):
     monkeypatch.setattr(Terminal, "_console", lambda self, *, stderr: console)
     Terminal().result({}, Text("stable", "green"))
     assert stream.getvalue() == "\x1b[32mstable\x1b[0m\n"
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_nothing_is_folded_in_a_pipe(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    table = Table("op", "verdict")
+    table.add_row("x" * 150, "a long verdict of several words")
+    Terminal().result({}, table)
+    assert f"{'x' * 150} | a long verdict" in capsys.readouterr().out.replace("│", "|")

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from pnag.cli.app import run as pnag
+from pnag.runs.run import load_run
 from predictors.cost import madds_cost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -98,6 +100,7 @@ def test_networks_are_measured_where_asked(run, call):
         (["--budget", "30", "--confidence", "2"], InvalidInputError, "between 0 and 1"),
         (["--budget", "30", "--confidence", "0.99"], InvalidInputError, "no interval"),
         (["--budget", "30", "--export", "onnx"], InvalidInputError, "belong together"),
+        (["--budget", "30", "--candidates", "3"], InvalidInputError, "for --verify-on"),
         (["--budget", "30", "--benchmark-binary", "b"], InvalidInputError, "for --verify-on adb"),
         (["--budget", "30", "--verify-on", "adb:X"], InvalidInputError, "--benchmark-binary PATH"),
         (
@@ -112,3 +115,37 @@ def test_bad_input_is_one_clear_line(run, arguments, error, message, call):
     with pytest.raises(error, match=message) as caught:
         call("generate", "--run", run, *arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_an_infeasible_budget_leaves_the_others(run, capsys, tmp_path):
+    """Printed with what is reachable; the exit code is 3, and exports are of the others."""
+    budgets = [option for text in ("1ms", "30ms", "0.5", "40") for option in ("--budget", text)]
+    export = ["--export", "torch", "--out", str(tmp_path)]
+    assert pnag(["generate", "--run", str(run), *budgets, *export, "--json"]) == 3
+    out, err = capsys.readouterr()
+    rows = json.loads(out)["results"]
+    assert [(row["budget_ms"], row["feasible"]) for row in rows] == [
+        (1.0, False), (30.0, True), (0.5, False), (40.0, True),
+    ]  # fmt: skip
+    low, high = load_run(run).reachable_ms
+    assert rows[0].keys() == {"budget_ms", "feasible", "reachable_ms", "reason"}
+    assert rows[0]["reachable_ms"] == [low, high] and low > 1
+    assert err.startswith("pnag: no architecture fits 1 ms;") and "1 other budgets neither" in err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "mbv3-30ms.safetensors", "mbv3-40ms.safetensors",
+    }  # fmt: skip
+
+
+def test_text_says_which_budgets_were_not_met(run, capsys):
+    assert pnag(["generate", "--run", str(run), "--budget", "1ms", "--budget", "30"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[0] == "30.000"
+    assert lines[2].startswith("no architecture fits 1 ms; ")
+
+
+def test_what_fits_is_verified_and_the_rest_is_named(run, capsys):
+    budgets = ["--budget", "1ms", "--budget", "30"]
+    assert pnag(["generate", "--run", str(run), *budgets, "--verify-on", "fake", "--json"]) == 3
+    unmet, row = json.loads(capsys.readouterr().out)["results"]
+    assert unmet["feasible"] is False and "measured_ms" not in unmet
+    assert row["budget_ms"] == 30 and row["measured_ms"] > 0
