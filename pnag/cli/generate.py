@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pnag.generate import Limits
 
 RunOption = Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")]
 BudgetOption = Annotated[
@@ -69,10 +72,10 @@ def generate(
     seed: int,
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
-    from pnag.generate import GeneratedArchitecture, Limits, refuse_unmet
+    from pnag.generate import GeneratedArchitecture, refuse_unmet
     from pnag.results import export_results, generated_results, results_text, verified_results
     from pnag.runs.run import load_run
-    from pnag.search.budget import parse_budget_ms, parse_count
+    from pnag.search.budget import parse_budget_ms
     from predictors.intervals import check_confidence
     from profiler.spaces.export import parse_formats
     from profiler.spaces.networks import with_networks
@@ -86,10 +89,7 @@ def generate(
     budgets_ms = [parse_budget_ms(text) for text in budget]
     check_confidence(confidence)
     formats = parse_formats(export) if export else ()
-    limits = Limits(
-        max_madds=parse_count(max_madds, what="MAdds") if max_madds else None,
-        max_params=parse_count(max_params, what="parameters") if max_params else None,
-    )
+    limits = _limits(max_madds, max_params)
     trained = load_run(run)
     space = trained.problem.space
     networks = with_networks(space, "to measure or to export") if verify_on or formats else None
@@ -115,3 +115,13 @@ def generate(
         export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document))
     refuse_unmet(made)  # after the others: a script reads the exit code
+
+
+def _limits(max_madds: str | None, max_params: str | None) -> Limits:
+    from pnag.generate import Limits
+    from pnag.search.budget import parse_count
+
+    return Limits(
+        max_madds=parse_count(max_madds, what="MAdds") if max_madds else None,
+        max_params=parse_count(max_params, what="parameters") if max_params else None,
+    )

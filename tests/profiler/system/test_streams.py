@@ -51,7 +51,6 @@ def work(tmp_path):
         "2>&1 | head -1",
         "2>/dev/full",
         "2> >(exit)",
-        ">&- 2>&1",
     ],
 )
 def test_work_goes_on_whatever_becomes_of_its_readers(work, tmp_path, redirections):
