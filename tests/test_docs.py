@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from pnag.cli.app import run
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import load_run
-from pnag.serve import create_app
+from pnag.serve.app import create_app
 from predictors.latency.networks import LatencyPredictor
 from profiler.devices.registry import backends, open_device
 from profiler.spaces.export import export_network, random_network

@@ -32,7 +32,8 @@ def serve(
 ) -> None:
     """Answer budgets with architectures over HTTP, until Ctrl-C."""
     try:
-        from pnag import serve as service
+        from pnag.serve.server import listen
+        from pnag.serve.server import serve as answer
     except ImportError as error:
         raise InvalidInputError(
             f"pnag serve needs the package {error.name}: pip install 'pnag[serve]'"
@@ -40,7 +41,7 @@ def serve(
     from pnag.runs.run import load_run
 
     trained = load_run(run)
-    with service.listen(host, port) as listener:
+    with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         url = f"http://{address}:{listener.getsockname()[1]}"
         if not _is_loopback(host):
@@ -48,11 +49,11 @@ def serve(
         low, high = trained.reachable_ms
         document = {"url": url, "run": str(run), "reachable_ms": [low, high]}
         text = (
-            f"{run} at {url}, budgets from {low:.4g} ms; Ctrl-C stops\n"
-            f"  POST {url}/generate   GET {url}/health   GET {url}/openapi.json"
+            f"{run} at {url} (a page to try it), budgets from {low:.4g} ms; Ctrl-C stops\n"
+            f"  POST {url}/generate   GET {url}/health   {url}/metrics   {url}/openapi.json"
         )
         terminal.result(document, text)
-        service.serve(trained, listener, seed=seed)
+        answer(trained, listener, seed=seed, log=terminal.note)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,18 +1,25 @@
 """`pnag serve`: the same answers as `generate --json`, and nothing that breaks it."""
 
 import asyncio
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import schemathesis
+import uvicorn
+from playwright.sync_api import sync_playwright
 from schemathesis import engine
 from schemathesis.engine import events
 from starlette.testclient import TestClient
@@ -22,10 +29,13 @@ from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import tabular_inputs
 from pnag.runs.run import train_run
 from pnag.search.problem import Problem
-from pnag.serve import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app, listen
+from pnag.serve.app import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app
+from pnag.serve.server import config_of, listen
+from pnag.serve.work import WorkQueue
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
+from tests.pnag.report.test_page import ARGUMENTS, CHROMIUM
 
 SMALL = TrainSettings(
     n_evaluations=200, rounds=2, evaluator_steps=5, evaluator_full_steps=1, generator_steps=5,
@@ -133,8 +143,18 @@ def test_bounds_and_confidence_are_kept(client, trained):
     assert space.params(arch) <= 5e6 and space.madds(arch) <= 2.2e8
 
 
-def test_an_infeasible_budget_is_409_with_the_reachable_range(client, trained):
-    refused = client.post("/generate", json={"budgets_ms": [30, 0.5]})
+def test_an_infeasible_budget_leaves_the_others(client, trained):
+    answer = client.post("/generate", json={"budgets_ms": [0.5, 30]})
+    assert answer.status_code == 200
+    unmet, row = answer.json()["results"]
+    assert unmet.keys() == {"budget_ms", "feasible", "reachable_ms", "reason"}
+    assert (unmet["budget_ms"], unmet["feasible"]) == (0.5, False)
+    assert unmet["reachable_ms"] == list(trained.reachable_ms)
+    assert row["budget_ms"] == 30 and row["feasible"]
+
+
+def test_budgets_of_which_none_can_be_met_are_409_with_the_reachable_range(client, trained):
+    refused = client.post("/generate", json={"budgets_ms": [0.5, 0.6]})
     assert refused.status_code == 409
     assert refused.json()["reachable_ms"] == list(trained.reachable_ms)
     assert "no architecture fits 0.5 ms" in refused.json()["detail"]
@@ -200,6 +220,58 @@ def test_health_names_space_and_range(client, trained):
     assert document["reachable_ms"] == list(trained.reachable_ms)
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/openapi.json"])
+def test_head_is_get_without_its_body(client, path):
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    if path != "/metrics":  # counts both
+        assert head.headers["content-length"] == str(len(get.content))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/generate", 405)]
+)
+def test_all_errors_are_json(client, method, path, status):
+    refused = client.request(method, path)
+    assert refused.status_code == status and refused.json()["detail"]
+
+
+def test_what_fails_unforeseen_is_500_in_json(trained, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(trained), "generate_each", fail)
+    lines: list[str] = []
+    with TestClient(create_app(trained, log=lines.append)) as client:
+        failed = client.post("/generate", json={"budgets_ms": [30]})
+    assert failed.status_code == 500 and failed.json()["detail"]
+    assert "ZeroDivisionError" in caplog.text and " 500 " in lines[0]
+
+
+def test_every_request_is_a_line_and_is_counted(trained):
+    lines: list[str] = []
+    with TestClient(create_app(trained, log=lines.append)) as client:
+        client.post("/generate", json={"budgets_ms": [20, 30], "samples": 100})
+        client.head("/health")
+        client.get("/no%0Aline%1b[31m")
+        metrics = client.get("/metrics")
+    assert [line.split()[1:4] for line in lines] == [
+        ["POST", "'/generate'", "200"], ["HEAD", "'/health'", "200"],
+        ["GET", "'/no%0Aline%1b[31m'", "404"], ["GET", "'/metrics'", "200"],
+    ]  # fmt: skip
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = dict(
+        line.rsplit(" ", 1) for line in metrics.text.splitlines() if not line.startswith("#")
+    )
+    assert float(samples.pop("pnag_generation_seconds_total")) > 0
+    assert samples == {
+        'pnag_requests_total{path="/generate",status="200"}': "1",
+        'pnag_requests_total{path="/health",status="200"}': "1",
+        'pnag_requests_total{path="other",status="404"}': "1",
+        "pnag_abandoned_total": "0", "pnag_draws_total": "200", "pnag_draws_waiting": "0",
+    }  # fmt: skip
+
+
 def test_schemathesis_finds_nothing(trained):
     """Every phase of its engine: boundary values, then valid and invalid random requests."""
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(trained))
@@ -250,6 +322,158 @@ def test_the_command_serves_on_loopback_until_interrupted(tabular_run):
             errors = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+# --- Who holds it up ----------------------------------------------------------------------
+
+
+@contextmanager
+def served(app, **bounds):
+    """The application on a socket of its own; its address."""
+    server = uvicorn.Server(config_of(app, **bounds))
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+    assert not thread.is_alive()
+
+
+def asked(address, path, body=None):
+    """Status, headers and document of one request on a new connection."""
+    host, port = address
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    content = None if body is None else json.dumps(body)
+    method, headers = "GET" if body is None else "POST", {"Content-Type": "application/json"}
+    connection.request(method, path, content, headers)
+    answer = connection.getresponse()
+    with closing(connection):
+        return answer.status, answer.headers, json.loads(answer.read())
+
+
+HALVES = [
+    b"",
+    b"GET /health HT",
+    b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+]
+
+
+@pytest.mark.parametrize("half", HALVES, ids=["nothing", "half a header", "half a body"])
+def test_half_open_connections_shut_nobody_out(trained, half):
+    """Far more than are kept: the oldest go first, and whoever asks in whole is answered."""
+    app = create_app(trained)
+    with served(app, max_half_open=20) as address, ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(address)) for _ in range(140)]
+        for connection in slow:
+            with suppress(OSError):  # closed by now
+                connection.sendall(half)
+        assert asked(address, "/health")[0] == 200
+        assert asked(address, "/generate", {"budgets_ms": [30]})[0] == 200
+
+
+@pytest.mark.parametrize("half", HALVES, ids=["nothing", "half a header", "half a body"])
+def test_a_request_that_does_not_come_in_is_given_up(trained, half):
+    with (
+        served(create_app(trained), request_s=0.3) as address,
+        socket.create_connection(address, timeout=20) as connection,
+    ):
+        connection.sendall(half)
+        with suppress(ConnectionResetError):
+            assert connection.recv(100) == b""
+
+
+@pytest.fixture
+def held_run(trained, monkeypatch):
+    """A run whose generations wait until `go` is set; the budgets that were worked on."""
+    go, worked_on = threading.Event(), []
+    generate_each = type(trained).generate_each
+
+    def held(run, budgets_ms, **options):
+        worked_on.append(budgets_ms)
+        assert go.wait(20)
+        return generate_each(run, budgets_ms, **options)
+
+    monkeypatch.setattr(type(trained), "generate_each", held)
+    yield trained, go, worked_on
+    go.set()
+
+
+def until(true):
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_abandoned_requests_are_not_worked_on(held_run):
+    run, go, worked_on = held_run
+    queue = WorkQueue()
+    body = json.dumps({"budgets_ms": [20.0] * MAX_BUDGETS, "samples": MAX_SAMPLES}).encode()
+    head = f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
+    with served(create_app(run, queue=queue)) as address, ThreadPoolExecutor() as others:
+        first = others.submit(asked, address, "/generate", {"budgets_ms": [30.0]})
+        until(lambda: worked_on)
+        for _ in range(6):
+            with socket.create_connection(address) as connection:
+                connection.sendall(head.encode() + body)
+                until(lambda: queue.draws > MAX_BUDGETS * MAX_SAMPLES)
+            until(lambda: queue.draws < MAX_BUDGETS * MAX_SAMPLES)
+        assert asked(address, "/health")[0] == 200  # while one is at work
+        last = others.submit(asked, address, "/generate", {"budgets_ms": [40.0]})
+        go.set()
+        assert (first.result()[0], last.result()[0]) == (200, 200)
+    assert worked_on == [[30.0], [40.0]]
+    assert (queue.n_abandoned, queue.draws) == (6, 0)
+
+
+def test_too_much_work_is_refused_early(held_run):
+    run, go, worked_on = held_run
+    queue = WorkQueue(max_draws=3 * 128)
+    with served(create_app(run, queue=queue)) as address, ThreadPoolExecutor() as others:
+        accepted = [
+            others.submit(asked, address, "/generate", {"budgets_ms": [30.0]}) for _ in range(3)
+        ]
+        until(lambda: queue.draws == 3 * 128)
+        status, headers, document = asked(address, "/generate", {"budgets_ms": [40.0]})
+        assert status == 503 and int(headers["Retry-After"]) >= 1
+        assert document["detail"].startswith("too many requests are waiting; try again in")
+        go.set()
+        assert [one.result()[0] for one in accepted] == [200, 200, 200]
+    assert len(worked_on) == 3
+
+
+def test_a_turn_that_does_not_come_is_refused(held_run):
+    run, _, worked_on = held_run
+    queue = WorkQueue(patience_s=0.2)
+    with served(create_app(run, queue=queue)) as address:
+        for _ in range(2):
+            status, headers, document = asked(address, "/generate", {"budgets_ms": [30.0]})
+            assert status == 503 and headers["Retry-After"]
+            assert "its turn did not come within 0.2 s" in document["detail"]
+        held_run[1].set()
+    assert len(worked_on) == 1  # the second never began
+
+
+def test_the_page_asks_a_budget_and_shows_the_architecture(trained):
+    (expected,) = trained.generate([25.0])
+    with served(create_app(trained)) as (host, port), sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS).new_page()
+        requests = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"http://{host}:{port}/")
+        page.get_by_label("Latency budget").fill("25")
+        page.get_by_role("button").click()
+        page.get_by_text(expected.arch).wait_for()
+        assert f"{100 * expected.top1:.2f} %" in page.inner_text("#found")
+        page.get_by_label("Latency budget").fill("0.1")
+        page.get_by_role("button").click()
+        page.get_by_text("no architecture fits 0.1 ms").wait_for()
+        assert page.inner_text("#found") == ""
+    assert all(url.startswith(f"http://{host}:{port}/") for url in requests)
 
 
 def test_small_answers_are_sent_at_once():
