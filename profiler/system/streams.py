@@ -68,6 +68,6 @@ def open_streams() -> None:
             setattr(sys, name, LastingStream(number))
         elif old.fileno() == number:
             lasting = LastingStream(
-                number, encoding=old.encoding, line_buffering=old.line_buffering
+                number, encoding=old.encoding, line_buffering=bool(old.line_buffering)
             )
             setattr(sys, name, lasting)
