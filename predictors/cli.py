@@ -81,7 +81,7 @@ def predict(
     check_confidence(confidence)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
-    if width_mult is not None and not (arch or arch_file):
+    if width_mult is not None and model:
         raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
     table = load_table(latency_table[0], partial=True)
     if table.kernels:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from profiler.cli.options import shared_options
+from profiler.cli.options import STDOUT, shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -16,11 +17,12 @@ def register(parent: typer.Typer) -> None:
     parent.command(short_help="One HTML page of a run; figures for papers.")(report)
 
 
-@shared_options
+@functools.partial(shared_options, to_stdout=True)
 def report(
     run: Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML page to write, e.g. report.html.")
+        Path | None,
+        typer.Option("--out", help="HTML page, e.g. report.html; - is stdout."),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option("--figures", help="Directory for every figure as SVG and PNG.")
@@ -52,22 +54,27 @@ def report(
     if out is None and figures is None:
         raise InvalidInputError("give --out report.html, --figures DIR, or both")
     from pnag.report.contents import Sources, gather
+    from pnag.report.page import render_page
     from profiler.system.atomic import refuse_unwritable, write_text_atomic
 
     sources = Sources(measured or (), published or (), journal)
     for path in (out, figures and figures / "figure"):
-        if path is not None:
+        if path is not None and path != STDOUT:
             refuse_unwritable(path)
     contents = gather(run, sources, terminal, seed=seed)
     files: list[Path] = []
     if out is not None:
-        from pnag.report.page import render_page
-
-        write_text_atomic(out, render_page(contents))
-        files.append(out)
+        if out == STDOUT:
+            print(render_page(contents), end="", flush=True)
+        else:
+            write_text_atomic(out, render_page(contents))
+            files.append(out)
     if figures is not None:
         from pnag.report.figures import draw_figures
 
         files += draw_figures(contents, figures, seed=seed)
     names = [str(path) for path in files]
-    terminal.result({"files": names, "title": contents.title}, "\n".join(names))
+    if out == STDOUT:
+        terminal.note("\n".join(names) or contents.title)
+    else:
+        terminal.result({"files": names, "title": contents.title}, "\n".join(names))

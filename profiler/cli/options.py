@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from profiler.errors import InvalidInputError
+from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
 R = TypeVar("R")
@@ -32,10 +35,14 @@ SeedOption = Annotated[
 ]
 
 
-def shared_options(command: Callable[..., R]) -> Callable[..., R]:
+STDOUT = Path("-")  # as --out
+
+
+def shared_options(command: Callable[..., R], *, to_stdout: bool = False) -> Callable[..., R]:
     """A command with --json and --quiet, which make its `terminal`, and --seed if it takes `seed`.
 
-    `seed` is only for commands in which something is random. What else a command takes by keyword
+    `seed` is only for commands in which something is random; `to_stdout` for those that write one
+    text file, which `write_text` sends to stdout for --out -. What else a command takes by keyword
     only is no option of it.
     """
     signature = inspect.signature(command, eval_str=True)
@@ -53,9 +60,36 @@ def shared_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def with_terminal(*args: Any, json_output: bool, quiet: bool, **options: Any) -> R:
+        for name in (name for name in ("out", "figures") if options.get(name) == STDOUT):
+            if name != "out" or not to_stdout:
+                raise InvalidInputError(f"--{name} - is stdout, which takes one text file only")
+            if json_output:
+                raise InvalidInputError("--out - and --json both write to stdout; give one")
         return command(*args, terminal=Terminal(json_output, quiet), **options)
 
     # what inspect.signature, and so Typer, reads
     with_terminal.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_terminal.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_terminal
+
+
+def write_text(
+    out: Path, text: str, terminal: Terminal, document: dict[str, Any], said: str
+) -> None:
+    """The one file of a command, and what it says of it; to stdout the file alone."""
+    if out == STDOUT:
+        print(text, end="", flush=True)
+    else:
+        write_text_atomic(out, text)
+        terminal.result(document, said)
+
+
+def refuse_given(context: typer.Context, *parameters: str, why: str) -> None:
+    """No option is ignored: one that this command line names, and cannot honour, is refused.
+
+    Raises:
+        InvalidInputError: one of `parameters` was given, whatever its value.
+    """
+    for parameter in parameters:
+        if getattr(context.get_parameter_source(parameter), "name", "") == "COMMANDLINE":
+            raise InvalidInputError(f"--{parameter.replace('_', '-')} {why}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import shared_options
+from profiler.cli.options import refuse_given, shared_options, write_text
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -46,11 +47,12 @@ def show(
 
 
 @app.command("import")
-@shared_options
+@functools.partial(shared_options, to_stdout=True)
 def import_(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Table of another project.")],
     table_format: FormatOption,
-    out: Annotated[Path, typer.Option("--out", help="Latency table to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Latency table to write; - is stdout.")],
     space: Annotated[
         str | None, typer.Option("--space", help="Space of the ops; by default from the keys.")
     ] = None,
@@ -72,8 +74,13 @@ def import_(
     terminal: Terminal,
 ) -> None:
     """Read another project's table; its numbers are marked as imported."""
-    from profiler.tables.interop import TableOrigin, import_table
+    from profiler.tables.interop import TableFormat, TableOrigin, import_table
 
+    if table_format == TableFormat.PNAG_JSON:
+        refuse_given(
+            context, "device_model", "runtime", "threads", "batch_size",
+            why="is for tables of other projects: a pnag-json table says it itself",
+        )  # fmt: skip
     if threads < 1 or batch_size < 1:
         raise InvalidInputError("--threads and --batch-size must be at least 1")
     table = import_table(
@@ -84,24 +91,23 @@ def import_(
         resolution_px=resolution,
         provenance=TableOrigin(device_model, runtime, threads, batch_size),
     )
-    table.save(out)
     document = {"out": str(out), "space": table.space.model_dump(), "n_ops": len(table.ops)}
-    terminal.result(document, f"{out}: {len(table.ops)} ops of {table.space}, imported from {file}")
+    said = f"{out}: {len(table.ops)} ops of {table.space}, imported from {file}"
+    write_text(out, table.to_json(), terminal, document, said)
 
 
 @app.command()
-@shared_options
+@functools.partial(shared_options, to_stdout=True)
 def export(
     table: TableArgument,
     table_format: FormatOption = "ofa-yaml",
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; by default stdout.")
+        Path | None, typer.Option("--out", help="File to write; by default, and for -, stdout.")
     ] = None,
     *,
     terminal: Terminal,
 ) -> None:
     """Write a table in another project's format."""
-    from profiler.system.atomic import write_text_atomic
     from profiler.tables.interop import export_table
     from profiler.tables.table import load_table
 
@@ -109,8 +115,7 @@ def export(
     if out is None:
         terminal.result({"text": text}, text.rstrip("\n"))
     else:
-        write_text_atomic(out, text)
-        terminal.result({"out": str(out)}, str(out))
+        write_text(out, text, terminal, {"out": str(out)}, str(out))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from pnag.cli.supernet.options import (
     SpaceOption,
     WidthOption,
 )
-from profiler.cli.options import ResolutionOption, shared_options
+from profiler.cli.options import ResolutionOption, refuse_given, shared_options
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -38,6 +38,7 @@ PrecisionOption = Annotated[str, typer.Option("--precision", help="float32 or bf
 
 @shared_options
 def evaluate(
+    context: typer.Context,
     checkpoint: CheckpointOption,
     data: DataOption,
     out: OutOption,
@@ -66,6 +67,8 @@ def evaluate(
     from pnag.supernet.evaluate import EvaluationSettings
     from pnag.supernet.workers import open_workers
 
+    if arch:
+        refuse_given(context, "count", why="is for architectures drawn; --arch names them")
     refuse_unwritable(out)
     settings = EvaluationSettings(
         recalibration_images, test_images, batch_size, cast("Precision", precision), seed

@@ -15,7 +15,13 @@ from pnag.cli.supernet.options import (
     SpaceOption,
     WidthOption,
 )
-from profiler.cli.options import ArchOption, ExportOption, ResolutionOption, shared_options
+from profiler.cli.options import (
+    ArchOption,
+    ExportOption,
+    ResolutionOption,
+    refuse_given,
+    shared_options,
+)
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
@@ -38,6 +44,7 @@ RecipeOption = Annotated[
 
 @shared_options
 def extract(
+    context: typer.Context,
     checkpoint: CheckpointOption,
     arch: ArchOption,
     out: OutOption,
@@ -65,6 +72,9 @@ def extract(
 
     names = parse_formats(formats)
     _refuse_without_data(data, int8=int8, recipe=recipe, held_out=held_out)
+    if data is None or recipe is not None:
+        why = "is for BatchNorm's images: needs --data, and no --recipe, which says it"
+        refuse_given(context, "recalibration_images", "seed", why=why)
     supernet = open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
     refuse_untrained(checkpoint, [architecture])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pnag.cli.supernet.options import DataOption, DeviceOption, FreshOption
-from profiler.cli.options import ResolutionOption, WidthOption, shared_options
+from profiler.cli.options import ResolutionOption, WidthOption, refuse_given, shared_options
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -59,6 +59,7 @@ TensorboardOption = Annotated[bool, typer.Option("--tensorboard")]
 
 @shared_options
 def train(
+    context: typer.Context,
     data: DataOption,
     out: OutOption,
     space: SpaceOption = "mbv3-cifar",
@@ -99,6 +100,8 @@ def train(
     from pnag.supernet.workers import open_workers
     from profiler.spaces.mobilenetv3 import open_space
 
+    if arch is not None:
+        refuse_given(context, "method", "random_subnets", why="is for all subnets, not one --arch")
     chosen = open_space(space, width_mult, resolution)
     refuse_unwritable(out / "config.json")
     with open_workers(device) as workers, workers.alone(f"run {out.resolve()}"):
