@@ -288,7 +288,7 @@ class Campaign:
                 [entries[Role.REPEAT, name].latency_ms for name in both],
                 self._protocol,
             ),
-            created=now(),
+            created=self._journal.last_started(),
             tool=_tool(),
         )
 

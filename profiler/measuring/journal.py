@@ -238,6 +238,13 @@ class Journal(Closing):
         )
         return int(cursor.lastrowid or 0)
 
+    def last_started(self) -> str:
+        """When the last sweep began: a table is as old as what was measured for it."""
+        (started,) = self._db.execute(
+            "SELECT started FROM launch ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return str(started)
+
     def set_times(self, sweep: int, times: SweepTimes) -> None:
         """Record where a sweep's time went so far."""
         self._db.execute(
