@@ -74,6 +74,8 @@ def _of_document(path: Path, text: str) -> Iterator[WrittenArchitecture]:
         lists = [document[name] for name in LISTS if isinstance(document.get(name), list)]
         document = lists[0] if lists else [document]
     for number, item in enumerate(document, start=1):
+        if isinstance(item, dict) and COLUMN not in item and item.get("feasible") is False:
+            continue  # a budget that nothing fits
         arch: Any = item.get(COLUMN, item) if isinstance(item, dict) else item
         yield WrittenArchitecture(
             arch if isinstance(arch, str) else json.dumps(arch), f"{path} entry {number}"

@@ -35,6 +35,10 @@ ENTRIES = [{"arch": str(SMALL), "latency_ms": 1.0}, {"arch": LARGE.to_ofa()}]
         (json.dumps([str(SMALL), LARGE.to_ofa()], indent="\t"), ["entry 1", "entry 2"]),
         (json.dumps({"points": ENTRIES, "space": "mbv3"}, indent=1), ["entry 1", "entry 2"]),
         (json.dumps({"results": ENTRIES}), ["entry 1", "entry 2"]),
+        (
+            json.dumps({"results": [{"budget_ms": 1.0, "feasible": False}, *ENTRIES]}),
+            ["entry 2", "entry 3"],
+        ),
         (json.dumps({"frontier": ENTRIES}), ["entry 1", "entry 2"]),
         (json.dumps({"rows": ENTRIES}), ["entry 1", "entry 2"]),
         (f'arch,latency_ms,top1\n"{SMALL}",1,0.5\n\n"{LARGE}",2,0.6\n', ["line 2", "line 4"]),
