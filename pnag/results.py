@@ -149,7 +149,13 @@ def results_text(document: Mapping[str, Any]) -> str:
     rows, verification = met_rows(document), document.get("verification")
     measured = verification is not None
     lines = ["budget ms  latency ms  " + "measured ms  " * measured + "top-1 %  architecture"]
-    for row in rows:
+    for row in document["results"]:
+        if "arch" not in row:
+            low, high = row["reachable_ms"]
+            lines.append(
+                f"{row['budget_ms']:9.3f}  nothing fits; {low:.6g} to {high:.6g} ms is reachable"
+            )
+            continue
         lines.append(
             f"{row['budget_ms']:9.3f}  {row['latency_ms']:10.3f}  "
             + (f"{row['measured_ms']:11.3f}  " if measured else "")
@@ -157,7 +163,6 @@ def results_text(document: Mapping[str, Any]) -> str:
         )
     if verification is not None:
         lines += _changes(rows, verification)
-    lines += [row["reason"] for row in document["results"] if "reason" in row]
     lines += [file for row in rows for file in row.get("files", ())]
     return "\n".join(lines)
 

@@ -113,7 +113,7 @@ def generate(
         document = generated_results(made, space)
     if out is not None and networks is not None:
         export_results(document, networks, formats, out, seed=seed)
-    terminal.result(document, results_text(document))
+    terminal.result(document, results_text(document) if met else None)
     refuse_unmet(made)  # after the others: a script reads the exit code
 
 
