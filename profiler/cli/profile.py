@@ -135,15 +135,8 @@ def profile(
     device_options.refuse_others(used, "{} devices")
     counts = threads or [1]
     if model or shape or arrays:
-        of_spaces = (
-            space,
-            resolution,
-            networks,
-            fleet,
-            minutes,
-            width_mult != 1,
-            precision != "float32",
-        )
+        changed = width_mult != 1 or precision != "float32"
+        of_spaces = (space, resolution, networks, fleet, minutes, changed)
         request = model_request(
             device, model, shape, arrays, counts, any(of_spaces), quick, batch_size=batch_size,
             out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
