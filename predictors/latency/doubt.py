@@ -8,13 +8,13 @@ from predictors.latency.kernel_work import Work
 from predictors.latency.kernels import fit_kinds, observations, work_of
 from profiler.tables.table import LatencyTable
 
-UNKNOWN = 0.5  # log deviation of a kind that has no forest yet
+UNKNOWN = 0.5  # log deviation of a kind that was seldom met
 
 
 def doubts(table: LatencyTable, models: Sequence[Sequence[str]]) -> list[float]:
     """How unsure the regression of a table is of each model of kernels.
 
-    The relative spread of a kernel's forest, weighed by the share of the measured networks'
+    The relative spread of a kernel's residual, weighed by the share of the measured networks'
     latency that kernels of its kind take: a doubt of what networks hardly run matters little.
 
     Args:
@@ -25,7 +25,7 @@ def doubts(table: LatencyTable, models: Sequence[Sequence[str]]) -> list[float]:
 
     def doubt(one: Work) -> float:
         model = kinds.get(one.kind)
-        if model is None or model.forest is None:
+        if model is None or model.residual is None:
             return UNKNOWN * weights.get(one.kind, 0.0)
         return model.spread(one) * weights.get(one.kind, 0.0)
 

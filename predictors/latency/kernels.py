@@ -4,9 +4,9 @@
 
 The law of each kind of kernel is physical (kernel_work.py): non-negative costs of the work, fitted
 by relative error to what each kernel took within the measured networks and alone. What it leaves
-is learned by a forest where a kind was met often enough. A kernel alone finds its data in the
-caches: how much that gains is one factor by kind. Factor and intercept are fitted to whole
-networks, and the interval comes from families that the fit had not seen.
+is learned by a Gaussian process (residual.py) where a kind was met often enough. A kernel alone
+finds its data in the caches: how much that gains is one factor by kind. Factor and intercept are
+fitted to whole networks, and the interval comes from families that the fit had not seen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
 from predictors.latency.kernel_law import LawFit, Observation
 from predictors.latency.kernel_work import Work, work
-from predictors.latency.regression import MIN_FOREST_OPS, Forest, grow_forest
+from predictors.latency.residual import Residual, fit_residual
 from profiler.errors import InvalidInputError
 from profiler.models.kernel import Kernel, parse_kernel
 from profiler.spaces import chains
@@ -30,7 +30,8 @@ from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, Verdi
 MOVED = "(moved elements)"  # the law of a kind that was never measured
 FOLDS = 5  # of families, for the interval
 MIN_NETWORKS = 10
-N_TREES, MIN_LEAF, SEED = 60, 2, 0
+LEAST_SHARE = 0.75  # of the kernels' sum: what a short network takes at least
+MIN_RESIDUAL = 12  # observations of a kind
 RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
 SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
 
@@ -41,12 +42,12 @@ class KindModel:
 
     Attributes:
         costs: ms per amount of work, by name.
-        forest: log residuals by shape; None for kinds that were seldom met.
+        residual: of the law's logarithm, by shape; None for kinds that were seldom met.
         low, high: range of the shapes.
     """
 
     costs: dict[str, float]
-    forest: Forest | None = None
+    residual: Residual | None = None
     low: Floats | None = None
     high: Floats | None = None
 
@@ -54,8 +55,10 @@ class KindModel:
         return sum(self.costs.get(name, 0.0) * amount for name, amount in one.amounts.items())
 
     def spread(self, one: Work) -> float:
-        """Of the forest's trees: a standard deviation of log latency; 0 without a forest."""
-        return 0.0 if self.forest is None else float(self.forest.spread(np.array([one.shape]))[0])
+        """A standard deviation of the residual; 0 without one."""
+        if self.residual is None:
+            return 0.0
+        return float(self.residual.spread(np.array([one.shape]))[0])
 
     def measured(self, one: Work) -> bool:
         if self.low is None or self.high is None:
@@ -102,13 +105,18 @@ class KernelModel:
             of_kind.setdefault(one.kind, []).append(at)
         for kind, rows in of_kind.items():
             model = self._of(kind)
-            if model.forest is not None:
+            if model.residual is not None:
                 shapes = np.array([works[at].shape for at in rows])
-                latency_ms[rows] *= np.exp(model.forest.predict(shapes))
+                latency_ms[rows] *= np.exp(model.residual.predict(shapes))
         return latency_ms
 
     def network_ms(self, works: Sequence[Work]) -> float:
-        return self.intercept_ms + self.factor * float(self.kernels_ms(works).sum())
+        """Latency of kernels that run one after the other.
+
+        The intercept is negative where a short network finds in the caches what its last run left.
+        """
+        sums = self.kernels_ms(works).sum(keepdims=True)
+        return float(_on_line(self.intercept_ms, self.factor, sums)[0])
 
     def outside(self, works: Sequence[Work]) -> list[bool]:
         return [not self._of(one.kind).measured(one) for one in works]
@@ -248,12 +256,20 @@ def work_of(key: str) -> Work:
 
 
 def _line(sums: Floats, latency_ms: Floats) -> tuple[float, float]:
-    """Intercept and factor of least relative error, neither negative."""
-    from scipy.optimize import nnls
+    """Intercept and factor of least error of the logarithm."""
+    from scipy.optimize import least_squares
 
-    design = np.stack([np.ones_like(sums), sums], axis=1) / latency_ms[:, None]
-    (intercept, factor), _ = nnls(design, np.ones(len(sums)))
-    return float(intercept), float(factor)
+    def deviations(line: Floats) -> Floats:
+        return np.log(_on_line(line[0], line[1], sums) / latency_ms)
+
+    start = np.array([0.0, np.median(latency_ms / sums)])
+    scales = np.array([0.1 * np.median(latency_ms), start[1]])
+    found = least_squares(deviations, start, x_scale=scales, bounds=([-np.inf, 0], np.inf))
+    return float(found.x[0]), float(found.x[1])
+
+
+def _on_line(intercept_ms: float, factor: float, sums: Floats) -> Floats:
+    return np.maximum(intercept_ms, (LEAST_SHARE - 1) * factor * sums) + factor * sums
 
 
 def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
@@ -279,19 +295,17 @@ def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
 
 
 def _fit_kind(kind: str, observations: Sequence[Observation]) -> KindModel:
-    """A law, and a forest of what it leaves."""
+    """A law, and what it leaves."""
     fit = LawFit(observations)
     model = KindModel(fit.costs[kind])
     works = [one.works[0] for one in observations]
     law_ms = np.array([model.law_ms(one) for one in works])
     resolved = (fit.latency_ms > RESOLVED_MS) & (law_ms > 0)
-    if resolved.sum() < MIN_FOREST_OPS:
+    if resolved.sum() < MIN_RESIDUAL:
         return model
     shapes = np.array([one.shape for one in works])[resolved]
     deviation = np.log(fit.latency_ms[resolved] / law_ms[resolved])
-    return replace(
-        model, forest=grow_forest(shapes, deviation, SEED, n_trees=N_TREES, min_leaf=MIN_LEAF)
-    )
+    return replace(model, residual=fit_residual(shapes, deviation))
 
 
 def _as_moved(observation: Observation) -> Observation:

@@ -49,21 +49,13 @@ class Forest:
 
     def predict(self, rows: Floats) -> Floats:
         """[n] mean over trees of [n, features] rows."""
-        return np.asarray(self._of_trees(rows).mean(axis=0), np.float64)
-
-    def spread(self, rows: Floats) -> Floats:
-        """[n] standard deviation over trees of [n, features] rows."""
-        return np.asarray(self._of_trees(rows).std(axis=0), np.float64)
-
-    def _of_trees(self, rows: Floats) -> Floats:
-        """[trees, n]"""
         rows32 = rows.astype(np.float32)
-        node = np.repeat(self.roots[:, None], len(rows), axis=1)
+        node = np.repeat(self.roots[:, None], len(rows), axis=1)  # [trees, n]
         sample = np.arange(len(rows))
         while True:
             inner = self.left[node] >= 0
             if not inner.any():
-                return self.value[node]
+                return np.asarray(self.value[node].mean(axis=0), np.float64)
             goes_left = rows32[sample, self.feature[node]] <= self.threshold[node]
             child = np.where(goes_left, self.left[node], self.right[node])
             node = np.where(inner, child, node)
