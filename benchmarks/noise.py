@@ -30,6 +30,7 @@ from profiler.devices.base import Workload
 from profiler.devices.host.cpu import CpuDevice, CpuWorkload
 from profiler.measuring.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.measuring.protocol import FULL
+from profiler.measuring.sampling import Sampler
 from profiler.measuring.sweep import without_gc
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
@@ -85,7 +86,7 @@ def prepare(device: CpuDevice, n_ops: int, n_networks: int) -> dict[str, Target]
     for workload in workloads:
         kind = nearest_canary(workload)
         if kind not in canaries:
-            canaries[kind] = prepare_canary(device, kind, FULL.canaries)
+            canaries[kind] = prepare_canary(device, kind, FULL.canaries, Sampler(FULL.sampling))
         prepared = device.prepare(workload)
         once_ms = min(prepared.sample_ms(1) for _ in range(5))
         runs = max(1, int(np.ceil(device.min_sample_ms / once_ms)))

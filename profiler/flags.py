@@ -23,7 +23,9 @@ class Flag(StrEnum):
     THROTTLED = "throttled"  # of a block with its reason; of an entry alone: some blocks were
 
     CONTENDED = "contended"  # many outliers
-    MULTIMODAL = "multimodal"  # with both modes
+    MULTIMODAL = "multimodal"  # with the modes
+    SCATTERED = "scattered"  # the samples do not lie together where the estimate is
+    COARSE = "coarse"  # few different values: of a clock that does not resolve them, or of none
     NONSTATIONARY = "nonstationary"  # the level changed
     SESSION_SHIFT = "session_shift"  # networks of its table moved since the table was measured
 

@@ -13,8 +13,9 @@ import numpy as np
 from profiler.devices.base import Device, ModelWorkload, Workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.journal import Journal, SweepReport, epoch_of, journal_path
+from profiler.measuring.journal import Journal, Outcome, SweepReport, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
+from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.kernels import KernelSpace
@@ -141,6 +142,8 @@ def _file_name(text: str) -> str:
 class Campaign:
     """All sweeps of one request on one open device, and the table made of them."""
 
+    goes_on_unconverged = True  # when the same is asked for again
+
     def __init__(
         self, request: ProfileRequest, device: Device, journal: Journal, terminal: Terminal
     ) -> None:
@@ -155,13 +158,34 @@ class Campaign:
         tasks = self._tasks()
         for blocker in self._device.blockers():
             self._terminal.note(f"unsteady now: {blocker} (pnag devices says what to do)")
-        pending = self._bridge(tasks)
+        self._bridge(tasks)
+        pending = self._pending(tasks)
         if pending:
             skipped = len(tasks) - len(pending)
             if skipped:
                 self._terminal.note(f"going on: {skipped} of {len(tasks)} configurations are done")
             self._sweep(pending)
         return self._table(tasks)
+
+    def _pending(self, tasks: Sequence[Task]) -> list[Task]:
+        """What is not measured yet or has failed; once nothing is left unmeasured, what did not
+        converge, too, which then goes on for as long again."""
+        outcomes = self._journal.outcomes()
+        failed = {key for key, outcome in outcomes.items() if outcome.failed}
+        left = {task.key for task in tasks if not self._carried(task, outcomes.get(task.key))}
+        if not left - failed and self.goes_on_unconverged:
+            of_space = {task.key for task in tasks}
+            capped = {key for key in of_space if outcomes[key].decision is Decision.CAPPED}
+            if capped:
+                self._terminal.note(f"going on with {len(capped)} that did not converge")
+            left |= capped
+        return [task for task in tasks if task.key in left]
+
+    def _carried(self, task: Task, outcome: Outcome | None) -> bool:
+        """Whether there is a result of this epoch or a bridged one, with samples to make it of."""
+        if outcome is None or outcome.failed or outcome.epoch not in self._bridges:
+            return False
+        return bool(self._journal.blocks(task.key, epoch=outcome.epoch))
 
     def _tasks(self) -> list[Task]:
         info, seed = self._device.info, self._request.seed
@@ -200,8 +224,8 @@ class Campaign:
             sweep.run(tasks)
         self._levels.fix_references(self._epoch)
 
-    def _bridge(self, tasks: Sequence[Task]) -> list[Task]:
-        """Tasks still to measure, after linking results of an earlier epoch to this one.
+    def _bridge(self, tasks: Sequence[Task]) -> None:
+        """Link results of an earlier epoch to this one.
 
         A few configurations done in the last epoch are measured again. If their ratios agree,
         its results are carried over, scaled by the ratio; otherwise everything is measured
@@ -211,7 +235,9 @@ class Campaign:
         done = {
             task.key: outcomes[task.key]
             for task in tasks
-            if task.key in outcomes and not outcomes[task.key].failed
+            if task.key in outcomes
+            and not outcomes[task.key].failed
+            and self._journal.blocks(task.key, epoch=outcomes[task.key].epoch)
         }
         earlier = {outcome.epoch for outcome in done.values()} - {self._epoch}
         rule = self._protocol.epochs
@@ -235,14 +261,6 @@ class Campaign:
                 self._bridges[epoch] = float(np.median(ratios))
             else:
                 self._terminal.note("the earlier results do not carry over; measuring all again")
-        outcomes = self._journal.outcomes()
-        return [
-            task
-            for task in tasks
-            if task.key not in outcomes
-            or outcomes[task.key].failed
-            or outcomes[task.key].epoch not in self._bridges
-        ]
 
     def _entry(self, task: Task, epoch: str) -> Entry:
         decision = self._journal.outcomes()[task.key].decision

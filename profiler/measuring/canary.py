@@ -17,6 +17,7 @@ from itertools import cycle
 import numpy as np
 
 from profiler.devices.base import Device, ModelWorkload, PreparedWorkload, Workload
+from profiler.measuring.sampling import Sampler
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
@@ -70,6 +71,7 @@ class PreparedCanary:
     copies: Sequence[PreparedWorkload]
     runs: int
     rule: CanaryRule
+    sampler: Sampler
     reference_ms: float = 0.0
     off_since_s: float | None = None  # when it was first found far above its reference
     recent_ms: deque[float] = field(init=False)
@@ -81,8 +83,8 @@ class PreparedCanary:
     def sample_ms(self) -> float:
         prepared = next(self._turns)
         if self.runs > 1:  # short: brings its weights back into the caches first
-            prepared.sample_ms(1)
-        value = prepared.sample_ms(self.runs)
+            self.sampler.sample_ms(prepared, 1)
+        value = self.sampler.sample_ms(prepared, self.runs)
         self.recent_ms.append(value)
         return value
 
@@ -101,8 +103,11 @@ class PreparedCanary:
             prepared.close()
 
 
-def prepare_canary(device: Device, canary: Canary, rule: CanaryRule) -> PreparedCanary:
+def prepare_canary(
+    device: Device, canary: Canary, rule: CanaryRule, sampler: Sampler
+) -> PreparedCanary:
     """Load a canary and choose how many of its runs make a sample."""
-    prepared = [device.prepare(canary_workload(canary)) for _ in range(rule.copies)]
-    once_ms = min(one.sample_ms(1) for one in prepared for _ in range(rule.warm_runs))
-    return PreparedCanary(prepared, max(1, round(rule.sample_ms / max(once_ms, 1e-6))), rule)
+    workload = canary_workload(canary)
+    prepared = [sampler.load(lambda: device.prepare(workload)) for _ in range(rule.copies)]
+    once_ms = min(sampler.sample_ms(one, 1) for one in prepared for _ in range(rule.warm_runs))
+    return PreparedCanary(prepared, max(1, round(rule.sample_ms / once_ms)), rule, sampler)

@@ -20,7 +20,7 @@ import numpy as np
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.flags import Flag
-from profiler.measuring.stats import Floats
+from profiler.measuring.stats import Floats, are_latencies
 from profiler.measuring.stopping import Decision
 from profiler.printable import shown
 from profiler.system.atomic import refuse_unwritable
@@ -288,7 +288,8 @@ class Journal(Closing):
         with self._read():
             rows = self._db.execute(query, (sweep, canary)).fetchall()
             times_s, samples_ms = np.array(rows, dtype=np.float64).reshape(-1, 2).T
-        return times_s, samples_ms
+        sound = are_latencies(samples_ms)
+        return times_s[sound], samples_ms[sound]
 
     def sweeps(self, epoch: str) -> list[int]:
         query = "SELECT id FROM launch WHERE epoch = ? ORDER BY id"
@@ -324,14 +325,18 @@ class Journal(Closing):
         )
 
     def blocks(self, key: str, *, epoch: str | None = None) -> list[Block]:
-        """Blocks of a configuration in order of measurement, of one epoch or of all."""
+        """Blocks of a configuration in order of measurement, of one epoch or of all.
+
+        Without those of older versions that hold a sample that is no latency.
+        """
         query = (
             "SELECT block.name, started_s, spent_s, runs, samples_ms, canary, canary_ms, flags,"
             " launch, epoch FROM block JOIN launch ON launch.id = block.launch"
             " WHERE key = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY block.id"
         )
         with self._read():
-            return [_block(*row) for row in self._db.execute(query, (key, epoch))]
+            blocks = [_block(*row) for row in self._db.execute(query, (key, epoch))]
+            return [one for one in blocks if are_latencies(np.array(one.samples_ms, float)).all()]
 
     def outcomes(self) -> dict[str, Outcome]:
         """What is done or failed, by key."""
@@ -373,13 +378,13 @@ def _block(
         ValueError, TypeError: values that no measurement gives.
     """
     samples_ms, flagged = json.loads(samples), json.loads(flags)
-    if not isinstance(samples_ms, list) or not all(_time(sample) > 0 for sample in samples_ms):
+    if not isinstance(samples_ms, list) or not all(isinstance(ms, (int, float)) for ms in samples_ms):
         raise ValueError(f"samples {shown(samples_ms)}")
     if not isinstance(flagged, list) or not all(isinstance(flag, str) for flag in flagged):
         raise ValueError(f"flags {shown(flagged)}")
     return Block(
         name, _time(started_s), _time(spent_s), runs, tuple(samples_ms), canary,
-        None if canary_ms is None else _time(canary_ms), tuple(flagged), sweep, epoch,
+        canary_ms, tuple(flagged), sweep, epoch,
     )  # fmt: skip
 
 

@@ -100,6 +100,8 @@ class KernelCampaign(Campaign):
         model_format: that the device runs.
     """
 
+    goes_on_unconverged = False  # each has the little time that the minutes leave it
+
     def __init__(
         self, request: ProfileRequest, device: Device, journal: Journal, terminal: Terminal,
         *, folder: Path, model_format: ModelFormat,

@@ -199,8 +199,7 @@ class ModelSweep:
             MeasurementError: a model cannot be measured; names it.
         """
         starts = [self._cold_start(copies[0]) for copies in self._copies]
-        pending = [task for copies in self._copies for task in map(self._task, copies)]
-        pending = [task for task in pending if self._outcome(task) is None]
+        pending = self._pending()
         if pending:
             self._sweep(pending)
         results = tuple(map(self._result, self._copies, starts))
@@ -208,14 +207,26 @@ class ModelSweep:
         comparisons = tuple(self._compared(results[0], *other) for other in others)
         return ModelReport(results, comparisons)
 
+    def _pending(self) -> list[Task]:
+        """What is not measured yet; once all is, what did not converge."""
+        tasks = [task for copies in self._copies for task in map(self._task, copies)]
+        outcomes = {task.key: self._outcome(task) for task in tasks}
+        capped = [
+            task
+            for task in tasks
+            if (one := outcomes[task.key]) and one.decision is Decision.CAPPED
+        ]
+        return [task for task in tasks if outcomes[task.key] is None] or capped
+
     def _task(self, workload: ModelWorkload) -> Task:
         return make_task(workload, Role.NETWORK, self._device.info, self._protocol)
 
     def _outcome(self, task: Task) -> Outcome | None:
         """Of this boot and runtime; an earlier one's is on another scale."""
         outcome = self._journal.outcomes().get(task.key)
-        done = outcome is not None and not outcome.failed and outcome.epoch == self._epoch
-        return outcome if done else None
+        if outcome is None or outcome.failed or outcome.epoch != self._epoch:
+            return None
+        return outcome if self._journal.blocks(task.key, epoch=self._epoch) else None
 
     def _cold_start(self, workload: ModelWorkload) -> ColdStart:
         try:

@@ -15,20 +15,9 @@ from profiler.devices.backend import Backend
 from profiler.devices.base import ModelWorkload, Workload
 from profiler.errors import InvalidInputError
 from profiler.measuring.canary import CanaryRule
+from profiler.measuring.sampling import Sampling
 from profiler.measuring.stopping import Estimator, StoppingRule, WarmUp
 from profiler.measuring.waiting import QuiescenceGate, Throttling
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """A sample is a batch of runs at least as long as the device's clock resolves."""
-
-    op_samples_per_block: int
-    network_samples_per_block: int
-    max_tries: int  # while a sample fails transiently
-
-    def samples_per_block(self, *, is_network: bool) -> int:
-        return self.network_samples_per_block if is_network else self.op_samples_per_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +43,30 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """Two modes are reported if this far apart (relative), this large and this distinct."""
+    """Modes are reported if this far apart (relative), this large and this distinct."""
 
     separation: float
-    min_share: float
+    min_share: float  # of a mode
+    min_slow_share: float  # of one that is slower than another: disturbances make small ones
     ashman_d: float
+    max_parts: int  # that the samples are cut into, to be joined where they are not distinct
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A low quantile is a latency only where the samples lie together around it."""
+
+    below: float  # quantiles around the estimator's
+    above: float
+    max_width: float  # between them, relative
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Ties tell the step of a clock; a large one hides how the samples scatter."""
+
+    max_step: float  # relative
+    min_distinct: float  # share of the samples; nothing repeats on a fine clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,8 @@ class MeasuringProtocol:
     gpu: GpuLimits
     outliers: Outliers
     modes: Modes
+    floor: Floor
+    resolution: Resolution
     stationarity: Stationarity
     repeats: HiddenRepeats
     epochs: Epochs
@@ -175,7 +185,13 @@ FULL = MeasuringProtocol(
     name="full",
     default_networks=30,
     flagged_share=0.10,
-    sampling=Sampling(op_samples_per_block=3, network_samples_per_block=2, max_tries=3),
+    sampling=Sampling(
+        op_samples_per_block=3,
+        network_samples_per_block=2,
+        max_tries=3,
+        deadline_s=300.0,
+        max_batch_ratio=0.75,
+    ),
     canaries=CanaryRule(
         copies=4, warm_runs=3, sample_ms=1.0, window=16, level_quantile=0.25, min_samples=20
     ),
@@ -206,7 +222,9 @@ FULL = MeasuringProtocol(
     gpu=GPU_LIMITS,
     outliers=Outliers(iqr_multiple=3.0, contended_share=0.10),
     # halves of one normal sample reach a D of 2.7, of one uniform sample 3.5, by chance 4.1
-    modes=Modes(separation=0.05, min_share=0.20, ashman_d=5.0),
+    modes=Modes(separation=0.05, min_share=0.10, min_slow_share=0.20, ashman_d=5.0, max_parts=8),
+    floor=Floor(below=0.05, above=0.15, max_width=0.20),
+    resolution=Resolution(max_step=0.005, min_distinct=0.80),
     stationarity=Stationarity(p_value=0.001, min_step=0.02),
     repeats=HiddenRepeats(share=0.05, min_count=5, publishable_p95_pct=5.0),
     epochs=Epochs(bridge_configs=3, max_spread=0.05),
@@ -236,8 +254,11 @@ QUICK = replace(
 PHONE = replace(
     FULL,
     name="phone",
-    sampling=replace(FULL.sampling, op_samples_per_block=1, network_samples_per_block=1),
+    sampling=replace(
+        FULL.sampling, op_samples_per_block=1, network_samples_per_block=1, deadline_s=1800.0
+    ),
     estimator=Estimator(quantile=0.5),
+    floor=Floor(below=0.25, above=0.25, max_width=0.30),
     warm_up=replace(FULL.warm_up, min_runs=1),
     stopping=replace(FULL.stopping, min_blocks=10, check_every=5),
 )

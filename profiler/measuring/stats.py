@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,33 +29,67 @@ def bootstrap_quantile_ci(
         sweeps: samples of each sweep, [n_blocks, samples_per_block] each.
         confidence: coverage in (0, 1).
     """
-    if len(sweeps) == 1:
-        blocks = sweeps[0]
-        drawn = blocks[rng.integers(len(blocks), size=(resamples, len(blocks)))]
-        estimates = _quantile_of_rows(drawn.reshape(resamples, -1), quantile)
-    else:
-        estimates = np.empty(resamples)
-        for row, chosen in enumerate(rng.integers(len(sweeps), size=(resamples, len(sweeps)))):
-            parts = [_redraw(sweeps[index], rng) for index in chosen]
-            estimates[row] = np.quantile(np.concatenate(parts), quantile)
+    drawn = _draw_blocks([len(blocks) for blocks in sweeps], resamples, rng)
+    samples = np.concatenate([np.ravel(blocks) for blocks in sweeps])
+    widths = np.repeat([blocks.shape[1] for blocks in sweeps], [len(blocks) for blocks in sweeps])
+    block_of = np.repeat(np.arange(len(widths)), widths)
+    estimates = _quantile_of_drawn(samples, block_of, drawn, drawn @ widths, quantile)
     tail = (1 - confidence) / 2
     low, high = np.quantile(estimates, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _redraw(blocks: Floats, rng: np.random.Generator) -> Floats:
-    return blocks[rng.integers(len(blocks), size=len(blocks))].ravel()
+def _draw_blocks(
+    lengths: Sequence[int], resamples: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """How often each resample holds each block, [resamples, n_blocks]: as many sweeps as there
+    are, drawn with replacement, then as many blocks as each has, from those of that sweep."""
+    n_blocks, starts = sum(lengths), np.cumsum([0, *lengths[:-1]])
+    if len(lengths) == 1:
+        blocks = rng.integers(n_blocks, size=(resamples, n_blocks))
+        blocks += n_blocks * np.arange(resamples)[:, None]
+    else:
+        chosen = rng.integers(len(lengths), size=(resamples, len(lengths)))
+        bounds = np.take(lengths, chosen)
+        first = np.take(starts, chosen) + n_blocks * np.arange(resamples)[:, None]
+        each = bounds.ravel()
+        blocks = rng.integers(np.repeat(each, each)) + np.repeat(first.ravel(), each)
+    counts = np.bincount(blocks.ravel(), minlength=resamples * n_blocks)
+    return counts.reshape(resamples, n_blocks)
 
 
-def _quantile_of_rows(rows: Floats, quantile: float) -> Floats:
-    """`np.quantile(rows, quantile, axis=1)` by partition: a bootstrap spends its time here."""
-    position = quantile * (rows.shape[1] - 1)
-    below = int(position)
-    above = min(below + 1, rows.shape[1] - 1)
-    parted = np.partition(rows, (below, above), axis=1)
-    estimates: Floats = parted[:, below] + (position - below) * (
-        parted[:, above] - parted[:, below]
+def _quantile_of_drawn(
+    samples: Floats,
+    block_of: NDArray[np.int64],
+    drawn: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    quantile: float,
+) -> Floats:
+    """`np.quantile` of each resample, without building it: of the sorted samples, each counted
+    as often as its block was drawn, the ones at the two ranks that the quantile lies between.
+
+    Only as many of the lowest samples are looked at as reach those ranks: a low quantile needs few.
+
+    Args:
+        samples: [n].
+        block_of: the block of each, [n].
+        drawn: how often each block was drawn, [resamples, n_blocks].
+        sizes: samples in each resample, [resamples].
+    """
+    order = np.argsort(samples, kind="stable")
+    position = quantile * (sizes - 1)
+    below = position.astype(np.int64)
+    above = np.minimum(below + 1, sizes - 1)
+    n_lowest = len(order) if quantile > 0.5 else min(len(order), int(2 * quantile * len(order)) + 8)
+    while True:
+        reached = np.cumsum(drawn[:, block_of[order[:n_lowest]]], axis=1)
+        if n_lowest == len(order) or (reached[:, -1] > above).all():
+            break
+        n_lowest = min(2 * n_lowest, len(order))
+    low, high = (
+        samples[order[np.argmax(reached > rank[:, None], axis=1)]] for rank in (below, above)
     )
+    estimates: Floats = low + (position - below) * (high - low)
     return estimates
 
 
@@ -70,33 +105,125 @@ def tag_outliers(values: Floats, iqr_multiple: float) -> NDArray[np.bool_]:
     return mask
 
 
-def two_modes(
-    values: Floats, *, separation: float, min_share: float, ashman_d: float
-) -> tuple[float, float] | None:
-    """Medians of two modes, or None if the values have one.
+def are_latencies(values: Floats) -> NDArray[np.bool_]:
+    """Mask of what can be a latency: finite and above 0.
 
-    The split minimises the variance within both parts (Otsu 1979). Two modes are claimed
-    if the medians differ by `separation` (relative), each part holds `min_share` of the
-    values, and Ashman's D = √2·|μ1 - μ2| / √(σ1² + σ2²) exceeds `ashman_d` (Ashman, Bird &
-    Zepf 1994).
+    >>> are_latencies(np.array([1.5, 0.0, -1.0, np.nan, np.inf])).tolist()
+    [True, False, False, False, False]
     """
-    n = len(values)
+    mask: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
+    return mask
+
+
+def modes_of(
+    values: Floats,
+    *,
+    separation: float,
+    min_share: float,
+    min_slow_share: float,
+    ashman_d: float,
+    max_parts: int,
+) -> tuple[float, ...]:
+    """Medians of the modes, the fastest first; empty if the values have one mode.
+
+    Of two neighbouring modes the faster holds at least `min_share` of the values, the slower
+    `min_slow_share`; they differ by `separation` (relative), and they are distinct:
+
+    - two parts, cut so that the scatter within both is least, by Ashman's
+      D = √2·|μ1 - μ2| / √(σ1² + σ2²) above `ashman_d` (Ashman, Bird & Zepf 1994);
+    - more, from cutting again and joining neighbours that are not distinct, by D with the larger
+      of σ1 and σ2 for both: with many cuts a narrow part beside a wide one is found by chance.
+    """  # fmt: skip
+    x, n = np.sort(values), len(values)
     if n < 4:
-        return None
-    x = np.sort(values)
+        return ()
+    several = _joined(_cut(x, max_parts), ashman_d, separation)
+    for parts, spread in ((several, np.maximum), (_cut(x, 2), _root_mean_square)):
+        if any(
+            len(low) >= min_share * n
+            and len(high) >= min_slow_share * n
+            and _ashman_d(low, high, spread) > ashman_d
+            and _separation(low, high) >= separation
+            for low, high in pairwise(parts)
+        ):
+            return tuple(float(np.median(part)) for part in parts if len(part) >= min_share * n)
+    return ()
+
+
+def _cut(x: Floats, n_parts: int) -> list[Floats]:
+    """Sorted values in parts: of the widest scatter is cut first, where least of it is left."""
+    parts = [x]
+    while len(parts) < n_parts:
+        scatter = [len(part) * part.var() for part in parts]
+        at = int(np.argmax(scatter))
+        if not scatter[at]:
+            break
+        cut = _otsu(parts[at])
+        parts[at : at + 1] = [parts[at][:cut], parts[at][cut:]]
+    return parts
+
+
+def _otsu(x: Floats) -> int:
+    """Where to cut sorted values for the least sum of squares within both parts (Otsu 1979)."""
+    n, centred = len(x), x - x.mean()
     left = np.arange(1, n)
-    sums, squares = np.cumsum(x), np.cumsum(x**2)
+    sums, squares = np.cumsum(centred), np.cumsum(centred**2)
     within = (squares[:-1] - sums[:-1] ** 2 / left) + (
         squares[-1] - squares[:-1] - (sums[-1] - sums[:-1]) ** 2 / (n - left)
     )
-    split = int(np.argmin(within)) + 1
-    low, high = x[:split], x[split:]
-    if min(len(low), len(high)) < min_share * n:
-        return None
-    m_low, m_high = float(np.median(low)), float(np.median(high))
-    spread = float(np.sqrt(low.var() + high.var()))
-    distinct = np.sqrt(2) * (high.mean() - low.mean()) > ashman_d * spread
-    return (m_low, m_high) if distinct and m_high - m_low >= separation * m_low else None
+    return int(np.argmin(within)) + 1
+
+
+def _joined(parts: list[Floats], ashman_d: float, separation: float) -> list[Floats]:
+    """Neighbours put together, the least distinct first, until all are distinct and apart."""
+    for measure, least in (
+        (lambda low, high: _ashman_d(low, high, np.maximum), ashman_d), (_separation, separation)
+    ):  # fmt: skip
+        while len(parts) > 1:
+            found = [measure(*pair) for pair in pairwise(parts)]
+            at = int(np.argmin(found))
+            if found[at] > least:
+                break
+            parts = [*parts[:at], np.concatenate(parts[at : at + 2]), *parts[at + 2 :]]
+    return parts
+
+
+def _ashman_d(low: Floats, high: Floats, spread: Callable[[float, float], float]) -> float:
+    sigma = float(spread(low.std(), high.std()))
+    return float(high.mean() - low.mean()) / sigma if sigma else np.inf
+
+
+def _root_mean_square(one: float, other: float) -> float:
+    return float(np.hypot(one, other) / np.sqrt(2))
+
+
+def _separation(low: Floats, high: Floats) -> float:
+    """Of the medians, relative to the lower one."""
+    return float(np.median(high) / np.median(low)) - 1
+
+
+def spread_around(values: Floats, quantile: float, *, below: float, above: float) -> float:
+    """Distance of the quantiles `below` and `above` a quantile, relative to it.
+
+    >>> round(spread_around(np.linspace(1, 3, 101), 0.1, below=0.05, above=0.15), 3)
+    0.333
+    """
+    low, here, high = np.quantile(values, [quantile - below, quantile, quantile + above])
+    return float((high - low) / here)
+
+
+def is_coarse(values: Floats, *, max_step: float, min_distinct: float) -> bool:
+    """Whether ties say that the values come in steps larger than `max_step` (relative), or are
+    all the same.
+
+    >>> is_coarse(np.array([4.0, 5.0, 5.0, 6.0, 5.0, 4.0]), max_step=0.005, min_distinct=0.8)
+    True
+    """
+    distinct = np.unique(np.round(values / np.median(values), 9))  # what arithmetic leaves aside
+    if len(distinct) == 1:
+        return len(values) > 1
+    ties = len(distinct) < min_distinct * len(values)
+    return bool(ties and np.diff(distinct).min() > max_step)
 
 
 def change_point(values: Floats, *, p_value: float) -> int | None:

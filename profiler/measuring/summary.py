@@ -15,14 +15,17 @@ from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.stats import (
     Floats,
     change_point,
+    is_coarse,
+    modes_of,
     relative_difference_pct,
+    spread_around,
     tag_outliers,
-    two_modes,
 )
 from profiler.measuring.stopping import Decision
 from profiler.tables.table import Entry, NoiseFloor, Verdict
 
 SEED = 0
+UNSOUND = (Flag.MULTIMODAL, Flag.NONSTATIONARY, Flag.SCATTERED, Flag.COARSE)
 
 
 @dataclass
@@ -92,7 +95,7 @@ def summarise(
         [factors[block.sweep, block.name] * np.array(block.samples_ms) for block in kept]
     )
     low, high = protocol.stopping.interval(sweeps, protocol.estimator, 0.95, seed=SEED)
-    raw = np.concatenate([block.samples_ms for block in kept])
+    raw = _raw(kept)
     flags = _flags(kept, normal, protocol)
     if len(clean) < len(blocks):
         flags.append(Flag.THROTTLED)
@@ -120,6 +123,11 @@ def _series(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
     return series
 
 
+def _raw(blocks: Sequence[Block]) -> Floats:
+    """Samples in ms as they were read."""
+    return np.concatenate([block.samples_ms for block in blocks])
+
+
 def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol) -> list[str]:
     """What a reader of this number should know."""
     counts = Counter(flag for block in blocks for flag in block.flags)
@@ -128,9 +136,17 @@ def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol)
     if outliers.mean() > protocol.outliers.contended_share:
         flags.append(Flag.CONTENDED)
     # a few samples far off would take one of the two parts for themselves
-    modes = two_modes(normal[~outliers], **asdict(protocol.modes))
-    if modes is not None:
-        flags.append(Flag.MULTIMODAL.about(f"{modes[0]:.4g},{modes[1]:.4g}ms"))
+    modes = modes_of(normal[~outliers], **asdict(protocol.modes))
+    if modes:
+        flags.append(Flag.MULTIMODAL.about(f"{','.join(f'{ms:.4g}' for ms in modes)}ms"))
+    floor, quantile = protocol.floor, protocol.estimator.quantile
+    if spread_around(normal, quantile, below=floor.below, above=floor.above) > floor.max_width:
+        flags.append(Flag.SCATTERED)
+    if any(
+        is_coarse(_raw(of_one), **asdict(protocol.resolution))
+        for of_one in _series(blocks).values()
+    ):
+        flags.append(Flag.COARSE)
     per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)
     step = change_point(per_block, p_value=protocol.stationarity.p_value)
     if step is not None:
@@ -149,7 +165,7 @@ def _verdict(flags: Sequence[str], decision: Decision, *, throttled: bool) -> Ve
         return Verdict.CONTENDED
     if decision is Decision.CAPPED:
         return Verdict.UNCONVERGED
-    if Flag.MULTIMODAL.among(flags) or Flag.NONSTATIONARY.among(flags):
+    if any(flag.among(flags) for flag in UNSOUND):
         return Verdict.NOISY
     return Verdict.STABLE
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from profiler.devices.base import (
     PreparedWorkload,
     Workload,
 )
-from profiler.errors import MeasurementError
+from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
     Canary,
@@ -37,12 +36,11 @@ from profiler.measuring.canary import (
 )
 from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
 from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.sampling import Sampler
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.measuring.waiting import CoolDown, GateKeeper
 from profiler.terminal import Progress, SilentProgress
-
-T = TypeVar("T")
 
 
 class Role(StrEnum):
@@ -82,6 +80,7 @@ class _Active:
     task: Task
     prepared: PreparedWorkload
     runs: int
+    single_ms: float  # the fastest single run
     canary: Canary
     samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by sweep
     spent_s: float = 0.0
@@ -116,7 +115,9 @@ class Sweep:
         self._now = device.now
         self._keeper = GateKeeper(protocol.gate, device.sleep)
         self._cool_down = CoolDown(protocol.throttling, device.info.spec, device.sleep)
+        self._sampler = Sampler(protocol.sampling)
         self._canaries: dict[Canary, PreparedCanary] = {}
+        self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
         self._start_s = self._now()
         self._warm_up_s, self._steady = 0.0, True
 
@@ -135,7 +136,8 @@ class Sweep:
         try:
             with without_gc():
                 if self._device.uses_canary and tasks:
-                    self._warm_up()
+                    with self._reference_needed():
+                        self._warm_up()
                 for group in self._groups(tasks):
                     self._run_group(group)
         finally:
@@ -156,7 +158,9 @@ class Sweep:
     def _warm_up(self) -> None:
         rule = self._protocol.warm_up
         for kind in Canary:
-            self._canaries[kind] = prepare_canary(self._device, kind, self._protocol.canaries)
+            self._canaries[kind] = prepare_canary(
+                self._device, kind, self._protocol.canaries, self._sampler
+            )
         start_s = self._now()
         for canary in self._canaries.values():
             samples = [canary.sample_ms() for _ in range(rule.window * rule.windows)]
@@ -205,18 +209,21 @@ class Sweep:
     def _prepare(self, task: Task) -> _Active | None:
         prepared: PreparedWorkload | None = None
         try:
-            prepared = self._retried(lambda: self._load(task.workload))
-            first = partial(self._retried, partial(prepared.sample_ms, 1))
-            runs = [first() for _ in range(self._protocol.warm_up.min_runs)]
+            prepared = self._sampler.load(lambda: self._load(task.workload))
+            single_ms = min(
+                self._sampler.sample_ms(prepared, 1) for _ in range(self._protocol.warm_up.min_runs)
+            )
         except MeasurementError as error:
             if prepared is not None:
                 prepared.close()
             self._fail(task, error)
             return None
-        count = max(1, int(np.ceil(self._device.min_sample_ms / max(min(runs), 1e-6))))
-        one = _Active(task, prepared, count, nearest_canary(task.workload))
+        count = max(1, int(np.ceil(self._device.min_sample_ms / max(single_ms, 1e-6))))
+        one = _Active(task, prepared, count, single_ms, nearest_canary(task.workload))
         for block in self._journal.blocks(task.key, epoch=self._epoch):
             one.count(block)  # of a sweep that was cut off
+        if task.key in self._journal.outcomes():  # it had its time, and is asked for again
+            one.spent_s = 0.0
         return one
 
     def _load(self, workload: Workload | ModelWorkload) -> PreparedWorkload:
@@ -228,22 +235,22 @@ class Sweep:
         """One block: the canary, an untimed run, the samples."""
         canary = self._canaries.get(one.canary)
         if canary is not None:
-            self._keeper.wait(canary, self._now)
+            with self._reference_needed():
+                self._keeper.wait(canary, self._now)
         start_s = self._now()
         workload = one.task.workload
         n_samples = self._protocol.sampling.samples_per_block(is_network=workload.is_network)
-        canary_ms = None
+        with self._reference_needed():
+            canary_ms = canary.sample_ms() if canary else None
         try:
-            if canary is not None:
-                canary_ms = canary.sample_ms()
-                one.prepared.sample_ms(1)  # untimed: the canary evicted it from the caches
+            if canary is not None:  # an untimed run: the canary evicted it from the caches
+                alone_ms = self._sampler.sample_ms(one.prepared, 1)
+                one.single_ms = min(one.single_ms, alone_ms)
             samples = tuple(
-                self._retried(lambda: one.prepared.sample_ms(one.runs)) for _ in range(n_samples)
+                self._sampler.sample_ms(one.prepared, one.runs) for _ in range(n_samples)
             )
         except MeasurementError as error:
-            one.prepared.close()
-            one.failed = True
-            self._fail(one.task, error)
+            self._give_up(one, error)
             return
         block = Block(
             name=workload.key,
@@ -261,6 +268,21 @@ class Sweep:
         self._cool_down.after(block.flags)
         if one.n_blocks <= self._protocol.stopping.min_blocks:
             self._progress.advance(1 / self._protocol.stopping.min_blocks)
+
+    @contextmanager
+    def _reference_needed(self) -> Iterator[None]:
+        """Without its reference op no configuration can be measured.
+
+        Raises:
+            DeviceUnavailableError: it failed for good.
+        """
+        try:
+            yield
+        except MeasurementError as error:
+            raise DeviceUnavailableError(
+                f"the reference op of {self._device.info.spec} failed ({error.reason}: {error}); "
+                "see to the device, then go on with --resume"
+            ) from error
 
     def _flags(self, state: DeviceState) -> tuple[str, ...]:
         flags = list(state.warnings)
@@ -289,6 +311,14 @@ class Sweep:
         )
         if decision is None:
             return False
+        batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
+        if self._protocol.sampling.returns_totals(one.single_ms, batch_ms, one.runs):
+            message = (
+                f"a run takes {batch_ms / one.single_ms:.1f} times as long in a batch of "
+                f"{one.runs} as alone: the device returns totals instead of means"
+            )
+            self._give_up(one, MeasurementError(message, reason="not_a_mean"))
+            return True
         outcome = Outcome(self._number, one.task.workload.key, decision)
         self._journal.add_outcome(one.task.key, outcome)
         one.prepared.close()
@@ -300,20 +330,21 @@ class Sweep:
         sweeps = {sweep: np.array(samples) for sweep, samples in one.samples_ms.items()}
         if len(sweeps) == 1 or one.canary not in self._canaries:
             return list(sweeps.values())
-        return [
-            samples / self._protocol.estimator(self._journal.canary_series(sweep, one.canary)[1])
-            for sweep, samples in sweeps.items()
-        ]
+        return [samples / self._level_ms(sweep, one.canary) for sweep, samples in sweeps.items()]
 
-    def _retried(self, action: Callable[[], T]) -> T:
-        """The action's result, tried again while its failure is transient."""
-        for _ in range(self._protocol.sampling.max_tries - 1):
-            try:
-                return action()
-            except MeasurementError as error:
-                if not error.transient:
-                    raise
-        return action()
+    def _level_ms(self, sweep: int, canary: Canary) -> float:
+        """Of a canary in this sweep so far, or in one that has ended."""
+        if (sweep, canary) in self._levels_ms:
+            return self._levels_ms[sweep, canary]
+        level = self._protocol.estimator(self._journal.canary_series(sweep, canary)[1])
+        if sweep != self._number:
+            self._levels_ms[sweep, canary] = level
+        return level
+
+    def _give_up(self, one: _Active, error: MeasurementError) -> None:
+        one.prepared.close()
+        one.failed = True
+        self._fail(one.task, error)
 
     def _fail(self, task: Task, error: MeasurementError) -> None:
         message = f"{error.reason}: {error}"

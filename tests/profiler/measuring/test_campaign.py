@@ -87,6 +87,68 @@ def test_a_second_run_has_nothing_to_measure(tmp_path):
     assert latencies(second) == latencies(first)
 
 
+@pytest.mark.parametrize("spoilt", ["0.0", "NaN", "-1.0"])
+def test_a_journal_with_samples_that_are_no_latencies_is_measured_again_there_only(
+    tmp_path, spoilt
+):
+    """Older versions committed what a device returned."""
+    out, key = tmp_path / "t.json", next(iter(SPACE.distinct_ops()))
+    first = campaign(out, FakeDevice(0))
+    samples = f"[{spoilt}, 1.0, 1.0]"
+    with sqlite3.connect(journal_path(out)) as journal:
+        journal.execute("UPDATE block SET samples_ms = ? WHERE name = ?", (samples, key))
+        journal.execute("UPDATE block SET canary_ms = 0 WHERE id % 50 = 0")
+        journal.execute("UPDATE block SET canary_ms = 9e999 WHERE id % 50 = 1")
+    journal.close()
+    second = campaign(out, FakeDevice(0))
+    assert second.ops.keys() == first.ops.keys()
+    assert latencies(second) == pytest.approx(latencies(first), rel=0.02)
+    assert keys_measured(out, sweep=2) <= 2  # it, and its hidden repeat if it has one
+
+
+def test_one_sample_that_is_no_latency_is_left_out_with_its_block(tmp_path):
+    out = tmp_path / "t.json"
+    first = campaign(out, FakeDevice(0))
+    with sqlite3.connect(journal_path(out)) as journal:
+        journal.execute("UPDATE block SET samples_ms = '[0.0, 1.0, 1.0]' WHERE id = 500")
+    journal.close()
+    assert latencies(campaign(out, FakeDevice(0))) == pytest.approx(latencies(first), rel=0.01)
+
+
+def test_a_second_run_goes_on_with_what_did_not_converge_only(tmp_path, capsys):
+    out, key = tmp_path / "t.json", next(iter(SPACE.distinct_ops()))
+    draw = FakeDevice.draw_ms
+
+    class Unsteady(FakeDevice):
+        rng = np.random.default_rng(0)
+
+        def draw_ms(self, workload, runs):
+            value = draw(self, workload, runs)
+            return value * np.exp(self.rng.normal(0, 0.6)) if workload.key == key else value
+
+    first = campaign(out, Unsteady(0), n_networks=0)
+    unconverged = [k for k, e in first.ops.items() if e.verdict is Verdict.UNCONVERGED]
+    assert unconverged == [key]
+    again = campaign(out, FakeDevice(0), Terminal(), n_networks=0)
+    assert "going on with 1 that did not converge" in capsys.readouterr().err
+    assert keys_measured(out, sweep=2) == 1
+    assert again.ops[key].n_samples > 1.3 * first.ops[key].n_samples  # as long again, if need be
+    others = first.ops.keys() - {key}
+    assert all(again.ops[other] == first.ops[other] for other in others)
+
+
+def test_what_was_cut_off_is_finished_before_what_did_not_converge(tmp_path):
+    out = tmp_path / "t.json"
+    never = replace(FAST, stopping=replace(FAST.stopping, op_half_width=0.0, op_cap_s=0.1))
+    with pytest.raises(KeyboardInterrupt):
+        campaign(out, interrupting(FakeDevice(0), 6000), protocol=never, n_networks=0)
+    with Journal(journal_path(out)) as journal:
+        done = len(journal.outcomes())
+    assert 0 < done < 101
+    campaign(out, FakeDevice(0), protocol=never, n_networks=0)
+    assert keys_measured(out, sweep=2) == 101 - done
+
+
 RECORD = ("wall_s", "measuring_share", "waited_s", "steady_state", "references_ms")
 
 

@@ -12,10 +12,12 @@ from profiler.measuring.canary import (
     prepare_canary,
 )
 from profiler.measuring.protocol import FULL
+from profiler.measuring.sampling import Sampler
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 RULE = replace(FULL.canaries, window=4)
+SAMPLER = Sampler(FULL.sampling)
 
 
 @dataclass
@@ -49,23 +51,24 @@ def test_ops_go_with_the_resident_and_networks_with_the_streaming_canary():
 
 def test_copies_take_turns():
     copies = [Scripted([1.0]), Scripted([2.0])]
-    canary = PreparedCanary(copies, runs=1, rule=RULE)
+    canary = PreparedCanary(copies, runs=1, rule=RULE, sampler=SAMPLER)
     assert [canary.sample_ms() for _ in range(4)] == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_a_short_canary_is_warmed_and_batched():
     device = FakeDevice(scenario=Scenario(noise=0))
-    canary = prepare_canary(device, Canary.RESIDENT, replace(RULE, copies=2, sample_ms=10.0))
+    rule = replace(RULE, copies=2, sample_ms=10.0)
+    canary = prepare_canary(device, Canary.RESIDENT, rule, SAMPLER)
     once_ms = device.latency_ms(canary_workload(Canary.RESIDENT))
     assert canary.runs == round(10.0 / once_ms)
     assert canary.sample_ms() == pytest.approx(once_ms)
     model = Scripted([1.0])
-    PreparedCanary([model], runs=7, rule=RULE).sample_ms()
+    PreparedCanary([model], runs=7, rule=RULE, sampler=SAMPLER).sample_ms()
     assert model.calls == [1, 7]
 
 
 def test_excess_needs_a_full_window():
-    canary = PreparedCanary([Scripted([2.0])], 1, RULE, reference_ms=1.0)
+    canary = PreparedCanary([Scripted([2.0])], 1, RULE, SAMPLER, reference_ms=1.0)
     canary.sample_ms()
     assert canary.excess == 0
     for _ in range(3):

@@ -6,13 +6,13 @@ from profiler.errors import DeviceUnavailableError
 from profiler.measuring.canary import PreparedCanary
 from profiler.measuring.protocol import FULL
 from profiler.measuring.waiting import CoolDown, GateKeeper, Throttling
-from tests.profiler.measuring.test_canary import RULE, Scripted
+from tests.profiler.measuring.test_canary import RULE, SAMPLER, Scripted
 
 GATE = replace(FULL.gate, tolerance=0.1, wait_s=5, max_wait_s=15, refuse_above=0.25)
 
 
 def disturbed(*times_ms):
-    canary = PreparedCanary([Scripted(list(times_ms))], 1, RULE, reference_ms=1.0)
+    canary = PreparedCanary([Scripted(list(times_ms))], 1, RULE, SAMPLER, reference_ms=1.0)
     for _ in range(RULE.window):
         canary.sample_ms()
     return canary

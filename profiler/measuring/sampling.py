@@ -1,0 +1,111 @@
+"""Raw samples from a device: tried again, bounded in time, and checked before anybody uses them."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TypeVar
+
+from profiler.devices.base import PreparedWorkload
+from profiler.errors import MeasurementError
+
+T = TypeVar("T")
+
+AGAIN_S = 1.0  # a device that swallows the interruption is interrupted again
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A sample is a batch of runs at least as long as the device's clock resolves."""
+
+    op_samples_per_block: int
+    network_samples_per_block: int
+    max_tries: int  # while loading or a sample fails transiently
+    deadline_s: float  # of loading, and of each sample: a device that hangs is a failure
+    max_batch_ratio: float  # of a batch's mean to a single run, as a share of the batch's size
+
+    def samples_per_block(self, *, is_network: bool) -> int:
+        return self.network_samples_per_block if is_network else self.op_samples_per_block
+
+    def returns_totals(self, single_ms: float, batch_ms: float, runs: int) -> bool:
+        """Whether a batch takes so much longer than a single run that it cannot be a mean."""
+        return runs > 1 and batch_ms > single_ms * max(1.0, self.max_batch_ratio * runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Asks a device for what the rule allows.
+
+    All methods raise MeasurementError: it failed for good, or more often than is tried, or did
+    not answer in time (`deadline`).
+    """
+
+    rule: Sampling
+
+    def load(self, action: Callable[[], T]) -> T:
+        """What loading a workload gives."""
+        return self._tried("loading", action)
+
+    def sample_ms(self, prepared: PreparedWorkload, runs: int) -> float:
+        """One sample, a finite number above 0; anything else is a failure (`bad_sample`)."""
+        return checked_ms(self._tried("a sample", lambda: prepared.sample_ms(runs)))
+
+    def _tried(self, what: str, action: Callable[[], T]) -> T:
+        for _ in range(self.rule.max_tries - 1):
+            try:
+                with deadline(self.rule.deadline_s, what):
+                    return action()
+            except MeasurementError as error:
+                if not error.transient:
+                    raise
+        with deadline(self.rule.deadline_s, what):
+            return action()
+
+
+def checked_ms(sample: object) -> float:
+    """A sample as a float; numpy's scalars are numbers too.
+
+    >>> checked_ms(2)
+    2.0
+
+    Raises:
+        MeasurementError: it is no latency (`bad_sample`).
+    """
+    try:
+        value = float(sample)  # type: ignore[arg-type]  # whatever a device returned
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if isinstance(sample, str | bytes | bool) or not 0 < value < math.inf:
+        raise MeasurementError(f"the device returned {sample!r} ms", reason="bad_sample")
+    return value
+
+
+@contextmanager
+def deadline(seconds: float, what: str) -> Iterator[None]:
+    """End what hangs in Python or in a system call.
+
+    By the timer signal, which only a main thread can take: elsewhere there is no deadline.
+
+    Raises:
+        MeasurementError: it took longer (`deadline`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise MeasurementError(f"{what} took longer than {seconds:g} s", reason="deadline")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # somebody else's, such as a test's
