@@ -12,6 +12,10 @@ class PnagError(Exception):
     exit_code = 1
 
 
+class DemandError(PnagError):
+    """What was made or read is sound, but not what the command line demands of it."""
+
+
 class InvalidInputError(PnagError):
     """The user's input (an option, a file, an architecture) is wrong."""
 

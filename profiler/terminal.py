@@ -21,12 +21,17 @@ ANY_WIDTH = 100_000  # of a pipe or a file: nothing is folded or cut there
 class Progress(Protocol):
     """Advances one long job; the terminal shows the share done and the time left.
 
-    `skip` is for what an earlier run has done: part of the share, but of no rate.
+    `skip` is for what an earlier run has done: part of the share, but of no rate. `expect` is for
+    a job that turns out longer or shorter: its steps in all. `say` is one line beside it.
     """
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None: ...
 
     def skip(self, steps: float) -> None: ...
+
+    def expect(self, total: float) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
 
 class SilentProgress:
@@ -34,6 +39,12 @@ class SilentProgress:
         return None
 
     def skip(self, steps: float) -> None:
+        return None
+
+    def expect(self, total: float) -> None:
+        return None
+
+    def say(self, text: str) -> None:
         return None
 
 
@@ -117,6 +128,12 @@ class BarProgress:
     def skip(self, steps: float) -> None:
         self._bars.reset(self._task, completed=steps)
 
+    def expect(self, total: float) -> None:
+        self._bars.update(self._task, total=total)
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(printable(text), markup=False, soft_wrap=True)
+
 
 class LineProgress:
     """Without a terminal (CI, a log file): a line every tenth of the way, with the time left."""
@@ -136,6 +153,13 @@ class LineProgress:
         self._skipped += steps
         self._done += steps
         self._shown = self._tenth()
+
+    def expect(self, total: float) -> None:
+        self._total = total
+        self._shown = min(self._shown, self._tenth())  # it may be less far than it was
+
+    def say(self, text: str) -> None:
+        self._terminal.note(text)
 
     def _tenth(self) -> int:
         return int(10 * self._done / self._total) if self._total else 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from profiler.system.streams import open_streams
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-RESUMED = ("profile", "train", "demo", "supernet")  # the others begin again
+RESUMED = {"profile": (), "train": ("--resume",), "demo": (), "supernet": ()}  # by these options
 
 # Each registers its commands; none imports anything heavy before a command runs.
 COMMAND_MODULES = (
@@ -68,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = build_app()(list(arguments), standalone_mode=False, prog_name="pnag")
         sys.stdout.flush()
+        if result == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+            return _interrupted(arguments)
         return result if isinstance(result, int) else 0
     except PnagError as error:
         if debug:
@@ -80,12 +83,21 @@ def run(arguments: Sequence[str]) -> int:
             return EXIT_USAGE
         return _fail(message, EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        kept = "; what was done is kept" if arguments[:1] and arguments[0] in RESUMED else ""
-        return _fail(f"interrupted{kept}", EXIT_INTERRUPTED)
+        return _interrupted(arguments)
     except Exception as error:
         if debug:
             raise
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    """Say what is kept, and the command that goes on."""
+    options = RESUMED.get(arguments[0]) if arguments else None
+    if options is None:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    same = [argument for argument in arguments if argument != "--fresh"]
+    again = shlex.join(["pnag", *same, *(option for option in options if option not in same)])
+    return _fail(f"interrupted; what was done is kept, and goes on with: {again}", EXIT_INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> int:

@@ -126,16 +126,23 @@ def gather(
     space = run.problem.space
     published = [entry for f in sources.published for entry in read_published(f, space)]
     here, elsewhere = _placed(run, published, table)
+    with terminal.progress("Report", total=3) as progress:
+        choices = tuple(_choices(run, measured, n_budgets, seed))
+        progress.advance(note="searching by baselines")
+        baselines = _baselines(run, seed)
+        progress.advance(note="predicting what was measured")
+        checks = tuple(_checks(run, table, measured))
+        progress.advance()
     return Contents(
         run=run,
         config=config,
         table=table,
-        choices=tuple(_choices(run, measured, n_budgets, seed)),
+        choices=choices,
         sampled=_sampled(run, seed),
-        baselines=_baselines(run, seed),
+        baselines=baselines,
         published=here,
         elsewhere=elsewhere,
-        checks=tuple(_checks(run, table, measured)),
+        checks=checks,
         traces=_traces(table, config, sources.journal, terminal),
     )
 

@@ -173,7 +173,9 @@ def _train(
                 n_new = due - len(learner.archive)
                 for metrics in run_round(problem, learner, settings, n_new):
                     log.add(metrics)
-                    progress.advance(1, note=f"round {learner.rounds_done + 1}")
+                    progress.advance(
+                        1, note=f"round {learner.rounds_done + 1} of {settings.rounds}"
+                    )
                 log.end_round(index, learner)
                 if folder is not None:
                     save_checkpoint(folder, learners)

@@ -67,12 +67,13 @@ def model_request(
     )  # fmt: skip
 
 
-def measure_files(request: ModelRequest, terminal: Terminal) -> None:
-    """Measure, and say what came out."""
+def measure_files(request: ModelRequest, terminal: Terminal) -> list[str]:
+    """Measure, and say what came out; the verdicts."""
     from profiler.measuring.model_files import measure_models
 
     report = measure_models(request, terminal)
     terminal.result(report.as_dict(), render(report))
+    return [result.verdict for result in report.results]
 
 
 def render(report: ModelReport) -> str:

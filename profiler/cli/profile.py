@@ -21,7 +21,7 @@ from profiler.cli.model_files import (
 from profiler.cli.options import ResolutionOption, WidthOption, shared_options
 from profiler.devices.backend import Backend, Settings
 from profiler.devices.registry import backend_of, backends, options_of
-from profiler.errors import InvalidInputError
+from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="The same protocol wi
 ResumeOption = Annotated[
     bool, typer.Option("--resume/--fresh", help="Go on with the journal, or begin anew.")
 ]
+RequireStableOption = Annotated[
+    bool, typer.Option("--require-stable", help="Exit code 1 unless every number is stable.")
+]
 
 MAX_NETWORKS = 10_000
 
@@ -123,6 +126,7 @@ def profile(
     minutes: MinutesOption = None,
     quick: QuickOption = False,
     resume: ResumeOption = True,
+    require_stable: RequireStableOption = False,
     *,
     terminal: Terminal,
     seed: int,
@@ -141,8 +145,8 @@ def profile(
             device, model, shape, arrays, counts, any(of_spaces), quick, batch_size=batch_size,
             out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
         )  # fmt: skip
-        measure_files(request, terminal)
-        return (), None
+        verdicts = measure_files(request, terminal)
+        return (), _unstable("", verdicts) if require_stable else None
     if out is not None and len(device) > 1:
         raise InvalidInputError("--out names one table; leave it out with several devices")
     if networks is not None and not 0 <= networks <= MAX_NETWORKS:
@@ -158,7 +162,33 @@ def profile(
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))
-    return profiled.tables, profiled.failure
+    failure = profiled.failure
+    if require_stable and failure is None:
+        failure = _unstable_table(profiled.tables)
+    return profiled.tables, failure
+
+
+def _unstable_table(paths: Sequence[Path]) -> DemandError | None:
+    """Of the first table with a number that is not stable, or without one."""
+    from profiler.tables.table import load_table
+
+    for path in paths:
+        table = load_table(path, partial=True)
+        verdicts = [entry.verdict.value for entry in (*table.ops.values(), *table.networks)]
+        unstable = _unstable(f"{path}: ", [*verdicts, *["failed"] * len(table.failures)])
+        if unstable is not None:
+            return unstable
+    return None
+
+
+def _unstable(where: str, verdicts: Sequence[str]) -> DemandError | None:
+    from collections import Counter
+
+    counted = Counter(verdict for verdict in verdicts if verdict != "stable")
+    if not counted:
+        return None
+    listed = ", ".join(f"{n} {verdict}" for verdict, n in counted.most_common())
+    return DemandError(f"{where}{counted.total()} of {len(verdicts)} are not stable ({listed})")
 
 
 def _space(
@@ -250,7 +280,20 @@ def describe_tables(paths: Sequence[Path]) -> tuple[dict[str, object], str]:
             )
         if table.failures:
             lines.append(f"  {len(table.failures)} failed, e.g. {next(iter(table.failures))}")
+        lines += _advice(verdicts, failed=bool(table.failures))
     return {"tables": tables}, "\n".join(lines)
+
+
+def _advice(verdicts: Mapping[str, int], *, failed: bool) -> list[str]:
+    """What to do about verdicts other than stable; pnag table show says which ops have them."""
+    lines = []
+    if verdicts.get("unconverged") or failed:
+        lines.append("  the same command again goes on with what is unconverged or failed")
+    if verdicts.keys() - {"stable", "unconverged"}:
+        lines.append(
+            "  pnag devices says what disturbs the machine; --fresh measures all of it again"
+        )
+    return lines
 
 
 @shared_options

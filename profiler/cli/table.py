@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from profiler.cli.options import refuse_given, shared_options, write_text
-from profiler.errors import InvalidInputError
+from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -123,6 +123,10 @@ def export(
 def diff(
     a: Annotated[Path, typer.Argument(help="Latency table.")],
     b: Annotated[Path, typer.Argument(help="Latency table to compare with it.")],
+    fail_above: Annotated[
+        str | None,
+        typer.Option("--fail-above", help="Exit code 1 if any op differs by more, e.g. 5%."),
+    ] = None,
     *,
     terminal: Terminal,
 ) -> None:
@@ -130,14 +134,47 @@ def diff(
     from profiler.tables.checks import compare_tables
     from profiler.tables.table import load_table
 
+    limit_pct = None if fail_above is None else _percentage(fail_above)
     document = compare_tables(load_table(a, partial=True), load_table(b, partial=True))
     terminal.result(document, _difference_text(document))
+    if limit_pct is not None:
+        _refuse_difference(document, limit_pct)
+
+
+def _percentage(text: str) -> float:
+    """A share as a person writes it, 5%.
+
+    Raises:
+        InvalidInputError: without the sign it might be a fraction.
+    """
+    try:
+        value = float(text.removesuffix("%")) if text.endswith("%") else -1.0
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InvalidInputError(f"--fail-above takes a percentage, e.g. 5%, not {text!r}")
+    return value
+
+
+def _refuse_difference(document: dict[str, Any], limit_pct: float) -> None:
+    """Raise DemandError if ops are missing in one table, or one differs by more."""
+    missing = [*document["only_in_a"], *document["only_in_b"]]
+    if missing or not document["n_common"]:
+        which = f", first {missing[0]}" if missing else ""
+        raise DemandError(f"{len(missing)} ops are in one table only{which}")
+    key, ratio = next(iter(document["furthest"].items()))  # the largest, whichever way
+    difference_pct = 100 * (max(ratio, 1 / ratio) - 1)
+    if difference_pct > limit_pct:
+        raise DemandError(f"{key} differs by {difference_pct:.2f} %, more than {limit_pct:g} %")
 
 
 @app.command()
 @shared_options
 def validate(
     table: TableArgument,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if there are warnings.")
+    ] = False,
     *,
     terminal: Terminal,
 ) -> None:
@@ -155,6 +192,8 @@ def validate(
     terminal.result(document, "\n".join(lines))
     if found.faults:
         raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
+    if strict and found.warnings:
+        raise DemandError(f"{table} has {len(found.warnings)} warnings, first {found.warnings[0]}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ Warm-up, interleaving, stopping and statistics are one loop outside (profiler/me
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -224,7 +224,13 @@ class ModelDevice(Device, Protocol):
 
 
 class DeviceBase(Closing):
-    """For devices in real time, whose workloads lie in this computer's memory."""
+    """For devices in real time, whose workloads lie in this computer's memory.
+
+    Attributes:
+        say: tells who watches why nothing happens; the sweep sets it.
+    """
+
+    say: Callable[[str], None] = staticmethod(lambda text: None)
 
     def now(self) -> float:
         return time.monotonic()

@@ -89,11 +89,7 @@ def profile_on(
                 )
             table.save(request.out)  # before the device is closed, which may fail
         except KeyboardInterrupt:
-            done = sum(not outcome.failed for outcome in journal.outcomes().values())
-            terminal.note(
-                f"what was measured is kept ({done} configurations are done); "
-                "the same command with --resume goes on from there"
-            )
+            terminal.note(journal.extent())
             raise
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")

@@ -350,6 +350,19 @@ class Journal(Closing):
                 for key, sweep, name, decision, message, epoch in self._db.execute(query)
             }
 
+    def extent(self) -> str:
+        """How much it holds, in words.
+
+        >>> with Journal(None) as journal:
+        ...     journal.extent()
+        'kept: 0 blocks of 0 configurations, 0 of them done'
+        """
+        n_blocks, n_keys = self._db.execute(
+            "SELECT COUNT(*), COUNT(DISTINCT key) FROM block"
+        ).fetchone()
+        done = sum(not outcome.failed for outcome in self.outcomes().values())
+        return f"kept: {n_blocks:,} blocks of {n_keys} configurations, {done} of them done"
+
     def epochs(self) -> list[str]:
         """Epochs in the order they began."""
         query = "SELECT epoch FROM launch GROUP BY epoch ORDER BY MIN(id)"
@@ -378,7 +391,9 @@ def _block(
         ValueError, TypeError: values that no measurement gives.
     """
     samples_ms, flagged = json.loads(samples), json.loads(flags)
-    if not isinstance(samples_ms, list) or not all(isinstance(ms, (int, float)) for ms in samples_ms):
+    if not isinstance(samples_ms, list) or not all(
+        isinstance(ms, (int, float)) for ms in samples_ms
+    ):
         raise ValueError(f"samples {shown(samples_ms)}")
     if not isinstance(flagged, list) or not all(isinstance(flag, str) for flag in flagged):
         raise ValueError(f"flags {shown(flagged)}")

@@ -72,27 +72,46 @@ class StoppingRule:
     op_cap_s: float
     network_cap_s: float
 
-    def decide(
-        self,
-        sweeps: Sequence[Floats],
-        spent_s: float,
-        estimator: Estimator,
-        *,
-        is_network: bool,
-        seed: int,
-    ) -> Decision | None:
-        """Decide on the samples of each sweep, [n_blocks, samples_per_block] each.
+    def is_due(self, n_blocks: int) -> bool:
+        """Whether it is time for a look at the samples."""
+        return n_blocks >= self.min_blocks and n_blocks % self.check_every == 0
 
-        None while measuring goes on.
+    def width(
+        self, sweeps: Sequence[Floats], estimator: Estimator, *, is_network: bool, seed: int
+    ) -> float:
+        """Half-width of the interval over the one that is asked for.
+
+        Args:
+            sweeps: samples of each sweep, [n_blocks, samples_per_block] each.
         """
-        n_blocks = sum(map(len, sweeps))
-        if n_blocks >= self.min_blocks and n_blocks % self.check_every == 0:
-            low, high = self.interval(sweeps, estimator, self.confidence, seed=seed)
-            target = self.network_half_width if is_network else self.op_half_width
-            if (high - low) / (high + low) <= target:
-                return Decision.CONVERGED
-        cap_s = self.network_cap_s if is_network else self.op_cap_s
-        return Decision.CAPPED if spent_s >= cap_s else None
+        low, high = self.interval(sweeps, estimator, self.confidence, seed=seed)
+        target = self.network_half_width if is_network else self.op_half_width
+        return (high - low) / (high + low) / target if target else np.inf
+
+    def decide(self, width: float | None, spent_s: float, *, is_network: bool) -> Decision | None:
+        """None while measuring goes on.
+
+        Args:
+            width: what a look at the samples gave; None without one.
+        """
+        if width is not None and width <= 1:
+            return Decision.CONVERGED
+        return Decision.CAPPED if spent_s >= self.cap_s(is_network=is_network) else None
+
+    def cap_s(self, *, is_network: bool) -> float:
+        return self.network_cap_s if is_network else self.op_cap_s
+
+    def blocks_to_come(
+        self, width: float, n_blocks: int, spent_s: float, *, is_network: bool
+    ) -> int:
+        """How many more a configuration will need, as the width falls with the root of their
+        number; no more than the cap leaves time for at its pace so far."""
+        if width <= 1:
+            return 0
+        needed = n_blocks * (width**2 - 1)
+        left = n_blocks * (self.cap_s(is_network=is_network) / spent_s - 1) if spent_s else needed
+        whole_looks = np.ceil(min(needed, left) / self.check_every) * self.check_every
+        return int(max(whole_looks, 1))
 
     def interval(
         self, sweeps: Sequence[Floats], estimator: Estimator, confidence: float, *, seed: int

@@ -19,6 +19,7 @@ import numpy as np
 
 from profiler.devices.base import (
     Device,
+    DeviceBase,
     DeviceInfo,
     DeviceState,
     ModelDevice,
@@ -35,6 +36,7 @@ from profiler.measuring.canary import (
     prepare_canary,
 )
 from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
+from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.sampling import Sampler
 from profiler.measuring.stats import Floats
@@ -114,10 +116,14 @@ class Sweep:
         self._rng = np.random.default_rng(seed)
         self._now = device.now
         self._keeper = GateKeeper(protocol.gate, device.sleep)
-        self._cool_down = CoolDown(protocol.throttling, device.info.spec, device.sleep)
+        self._cool_down = CoolDown(
+            protocol.throttling, device.info.spec, device.sleep, self._progress.say
+        )
         self._sampler = Sampler(protocol.sampling)
         self._canaries: dict[Canary, PreparedCanary] = {}
+        self._canary_ms: dict[Canary, list[float]] = {canary: [] for canary in Canary}
         self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
+        self._outlook = Outlook(self._progress, protocol.stopping.min_blocks)
         self._start_s = self._now()
         self._warm_up_s, self._steady = 0.0, True
 
@@ -133,6 +139,9 @@ class Sweep:
             DeviceUnavailableError: the device is gone or not quiescent; what was measured
                 is in the journal.
         """
+        self._outlook.begin(task.key for task in tasks)
+        if isinstance(self._device, DeviceBase):
+            self._device.say = self._progress.say
         try:
             with without_gc():
                 if self._device.uses_canary and tasks:
@@ -200,11 +209,16 @@ class Sweep:
                     active.append(ready)
             while active:
                 for index in self._rng.permutation(len(active)):
-                    self._measure(active[index])
+                    self._measure(active[index], self._note(active))
                 active = [one for one in active if not self._finished(one)]
         finally:
             for one in active:
                 one.prepared.close()
+
+    def _note(self, active: Sequence[_Active]) -> str:
+        """Said once all have what is asked for at least."""
+        finishing = all(one.n_blocks >= self._outlook.at_least for one in active)
+        return f"finishing: {len(active)} unconverged" if finishing else ""
 
     def _prepare(self, task: Task) -> _Active | None:
         prepared: PreparedWorkload | None = None
@@ -224,6 +238,7 @@ class Sweep:
             one.count(block)  # of a sweep that was cut off
         if task.key in self._journal.outcomes():  # it had its time, and is asked for again
             one.spent_s = 0.0
+        self._outlook.expect(task.key, max(self._outlook.at_least - one.n_blocks, 1))
         return one
 
     def _load(self, workload: Workload | ModelWorkload) -> PreparedWorkload:
@@ -231,7 +246,7 @@ class Sweep:
             return cast(ModelDevice, self._device).prepare_model(workload)
         return self._device.prepare(workload)
 
-    def _measure(self, one: _Active) -> None:
+    def _measure(self, one: _Active, note: str) -> None:
         """One block: the canary, an untimed run, the samples."""
         canary = self._canaries.get(one.canary)
         if canary is not None:
@@ -264,10 +279,12 @@ class Sweep:
             sweep=self._number,
         )
         self._journal.add_block(one.task.key, block)
+        if canary_ms is not None:
+            self._canary_ms[one.canary].append(canary_ms)
         one.count(block)
         self._cool_down.after(block.flags)
-        if one.n_blocks <= self._protocol.stopping.min_blocks:
-            self._progress.advance(1 / self._protocol.stopping.min_blocks)
+        if not block.throttled:
+            self._outlook.block(one.task.key, note)
 
     @contextmanager
     def _reference_needed(self) -> Iterator[None]:
@@ -302,13 +319,16 @@ class Sweep:
     def _finished(self, one: _Active) -> bool:
         if one.failed:
             return True
-        decision = self._protocol.stopping.decide(
-            self._on_one_scale(one),
-            one.spent_s,
-            self._protocol.estimator,
-            is_network=one.task.workload.is_network,
-            seed=self._seed,
-        )
+        rule, is_network = self._protocol.stopping, one.task.workload.is_network
+        width = None
+        if rule.is_due(one.n_blocks):
+            width = rule.width(
+                self._on_one_scale(one), self._protocol.estimator, is_network=is_network,
+                seed=self._seed,
+            )  # fmt: skip
+            to_come = rule.blocks_to_come(width, one.n_blocks, one.spent_s, is_network=is_network)
+            self._outlook.expect(one.task.key, to_come)
+        decision = rule.decide(width, one.spent_s, is_network=is_network)
         if decision is None:
             return False
         batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
@@ -321,6 +341,7 @@ class Sweep:
             return True
         outcome = Outcome(self._number, one.task.workload.key, decision)
         self._journal.add_outcome(one.task.key, outcome)
+        self._outlook.expect(one.task.key, 0)
         one.prepared.close()
         return True
 
@@ -334,12 +355,12 @@ class Sweep:
 
     def _level_ms(self, sweep: int, canary: Canary) -> float:
         """Of a canary in this sweep so far, or in one that has ended."""
-        if (sweep, canary) in self._levels_ms:
-            return self._levels_ms[sweep, canary]
-        level = self._protocol.estimator(self._journal.canary_series(sweep, canary)[1])
-        if sweep != self._number:
-            self._levels_ms[sweep, canary] = level
-        return level
+        if sweep == self._number:
+            return self._protocol.estimator(np.array(self._canary_ms[canary]))
+        if (sweep, canary) not in self._levels_ms:
+            series_ms = self._journal.canary_series(sweep, canary)[1]
+            self._levels_ms[sweep, canary] = self._protocol.estimator(series_ms)
+        return self._levels_ms[sweep, canary]
 
     def _give_up(self, one: _Active, error: MeasurementError) -> None:
         one.prepared.close()
@@ -350,7 +371,7 @@ class Sweep:
         message = f"{error.reason}: {error}"
         outcome = Outcome(self._number, task.workload.key, Decision.FAILED, message)
         self._journal.add_outcome(task.key, outcome)
-        self._progress.advance()
+        self._outlook.expect(task.key, 0)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from profiler.errors import DeviceUnavailableError
 from profiler.flags import Flag
 from profiler.measuring.canary import PreparedCanary
 
+WORTH_SAYING_S = 1.0  # shorter pauses pass unnoticed
+
 
 @dataclass(frozen=True, slots=True)
 class QuiescenceGate:
@@ -80,6 +82,7 @@ class CoolDown:
     rule: Throttling
     spec: str
     sleep: Callable[[float], None]
+    say: Callable[[str], None] = lambda _: None
     waited_s: float = 0.0
     _without_success_s: float = 0.0
 
@@ -93,13 +96,15 @@ class CoolDown:
             self._without_success_s = 0.0
             return
         so_far_s, give_up_s = self._without_success_s, self.rule.give_up_s
+        reasons = ", ".join(Flag.THROTTLED.arguments(flags))
         if so_far_s >= give_up_s:
-            reasons = ", ".join(Flag.THROTTLED.arguments(flags))
             raise DeviceUnavailableError(
                 f"{self.spec} stayed throttled ({reasons}) for {so_far_s:.0f} s of waiting; "
                 "let it cool, then go on with --resume"
             )
         pause_s = min(max(self.rule.first_wait_s, so_far_s), give_up_s - so_far_s)
+        if pause_s >= WORTH_SAYING_S:
+            self.say(f"{self.spec} is throttled ({reasons}): it cools for {pause_s:.0f} s")
         self.sleep(pause_s)
         self.waited_s += pause_s
         self._without_success_s += pause_s

@@ -104,3 +104,29 @@ def test_nothing_is_folded_in_a_pipe(capsys, monkeypatch, columns):
     table.add_row("x" * 150, "a long verdict of several words")
     Terminal().result({}, table)
     assert f"{'x' * 150} | a long verdict" in capsys.readouterr().out.replace("│", "|")
+
+
+def test_a_job_that_turns_out_longer_says_so(capsys, monkeypatch):
+    clock = iter([0.0, *range(10, 1000, 10)])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with Terminal().progress("job", 10) as progress:
+        progress.advance(10)
+        progress.expect(40)
+        progress.say("it is hot")
+        progress.advance(10, note="finishing: 3 unconverged")
+    assert capsys.readouterr().err.splitlines() == [
+        "job: 100 % after 10 s, about 0 s left ",
+        "it is hot",
+        "job: 50 % after 20 s, about 20 s left finishing: 3 unconverged",
+    ]
+
+
+def test_a_bar_takes_lines_and_another_total():
+    out = io.StringIO()
+    bars = rich_progress.Progress(console=Console(file=out, width=40))
+    progress = BarProgress(bars, bars.add_task("job", total=10, note=""))
+    progress.advance(5)
+    progress.expect(50)
+    progress.say("[phone] is hot, and this line is longer than the terminal is wide")
+    assert bars.tasks[0].percentage == 10
+    assert "[phone] is hot, and this line is longer than the terminal is wide\n" in out.getvalue()

@@ -239,7 +239,7 @@ class AndroidDevice(DeviceBase):
 
     def _wait_until_quiescent(self) -> None:
         """The thermal gate; a screen that went off is lit again."""
-        deadline = time.monotonic() + self._timing.max_cool_down_s
+        deadline, said = time.monotonic() + self._timing.max_cool_down_s, ""
         while blockers := (phone := self._read_state()).blockers():
             if phone.awake is False:
                 self._session.keep_awake()
@@ -248,6 +248,10 @@ class AndroidDevice(DeviceBase):
                     f"{self._link.serial} does not come to rest: {'; '.join(blockers)}; go on "
                     "with --resume"
                 )
+            reasons = "; ".join(blockers)
+            if reasons != said:
+                said = reasons
+                self.say(f"waiting for {self._link.serial}: {reasons}")
             time.sleep(self._timing.cool_down_s)
 
     def _read_state(self) -> PhoneState:

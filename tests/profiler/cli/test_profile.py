@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from profiler.cli.profile import register
 from profiler.devices import discovery as status
 from profiler.devices.backend import DeviceStatus, Finding
-from profiler.errors import DeviceUnavailableError, InvalidInputError
+from profiler.devices.simulated.fake import FakeDevice
+from profiler.errors import DemandError, DeviceUnavailableError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 
@@ -52,6 +53,38 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         "fake-2_mbv3_w1.0_224_quick.json",
     ]
     assert result.stderr == ""
+
+
+def test_a_table_that_is_not_stable_is_written_and_fails_where_that_is_required(
+    tmp_path, monkeypatch
+):
+    keys = list(MobileNetV3Space().distinct_ops())
+    draw = FakeDevice.draw_ms
+
+    def unsteady(self, workload, runs):
+        value = draw(self, workload, runs)
+        return value * self._rng.choice([1, 2]) if workload.key in keys[:2] else value
+
+    command = [
+        "profile",
+        "--device",
+        "fake",
+        "--quick",
+        "--networks",
+        0,
+        "--out",
+        tmp_path / "t.json",
+    ]
+    assert invoke(*command, "--require-stable").exit_code == 0
+    monkeypatch.setattr(FakeDevice, "draw_ms", unsteady)
+    result = invoke(*command, "--fresh", "--require-stable")
+    assert isinstance(result.exception, DemandError)
+    assert result.exception.exit_code == 1
+    assert "t.json: 2 of 96 are not stable (2 noisy)" in str(result.exception)
+    assert "96 ops, 0 networks (94 stable, 2 noisy)" in result.stdout
+    assert "pnag devices says what disturbs" in result.stdout
+    assert load_table(tmp_path / "t.json").ops[keys[0]].verdict == "noisy"
+    assert invoke(*command).exit_code == 0  # nobody requires it
 
 
 def no_gpu():

@@ -7,7 +7,7 @@ import yaml
 
 from pnag.cli.app import run
 from predictors.latency.lookup import calibrated
-from profiler.tables.table import load_table
+from profiler.tables.table import Verdict, load_table
 from tests.predictors.synthetic import make_table
 
 
@@ -97,3 +97,65 @@ def test_the_schema_is_printed(pnag):
     document, _ = pnag("table", "schema")
     assert document["title"] == "pnag.latency-table/1"
     assert "schema" in document["required"]
+
+
+def changed(table, factors):
+    """The table with some ops slower, by the index of the op."""
+    ops = dict(table.ops)
+    for index, factor in factors.items():
+        key = list(ops)[index]
+        latency_ms = factor * ops[key].latency_ms
+        ops[key] = ops[key].model_copy(update={"latency_ms": latency_ms})
+    return table.model_copy(update={"ops": ops})
+
+
+@pytest.mark.parametrize(
+    ("factors", "limit", "code"),
+    [
+        ({}, "0%", 0),
+        ({3: 1.04}, "5%", 0),
+        ({3: 1.06}, "5%", 1),
+        ({3: 1 / 1.06}, "5%", 1),  # faster is different, too
+        ({0: 1.01, 3: 1.06, 7: 0.99}, "5.9%", 1),
+    ],
+)
+def test_a_difference_above_the_limit_fails(
+    table, table_file, tmp_path, capsys, factors, limit, code
+):
+    other = tmp_path / "other.json"
+    changed(table, factors).save(other)
+    assert run(["table", "diff", table_file, str(other), "--fail-above", limit]) == code
+    captured = capsys.readouterr()
+    assert "96 ops in both" in captured.out  # the comparison is shown all the same
+    if code:
+        key = list(table.ops)[3]
+        assert captured.err == f"pnag: {key} differs by 6.00 %, more than {limit[:-1]} %\n"
+
+
+def test_an_op_that_one_table_lacks_is_a_difference(table, table_file, tmp_path, capsys):
+    other, (first, *_) = tmp_path / "other.json", table.ops
+    ops = {key: entry for key, entry in table.ops.items() if key != first}
+    table.model_copy(update={"ops": ops}).save(other)
+    assert run(["table", "diff", table_file, str(other), "--fail-above", "5%"]) == 1
+    assert f"1 ops are in one table only, first {first}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["5", "0.05", "-5%", "nan%", "inf%", "five%", "%"])
+def test_a_limit_without_its_sign_might_be_a_fraction(table_file, limit, capsys):
+    arguments = ["table", "diff", table_file, table_file, f"--fail-above={limit}"]
+    assert run(arguments) == 2
+    assert "takes a percentage, e.g. 5%" in capsys.readouterr().err
+
+
+def test_strict_validation_fails_on_warnings(table, table_file, tmp_path, capsys):
+    assert run(["table", "validate", table_file, "--strict"]) == 0
+    noisy = tmp_path / "noisy.json"
+    key = next(iter(table.ops))
+    entry = table.ops[key].model_copy(update={"verdict": Verdict.NOISY})
+    table.model_copy(update={"ops": table.ops | {key: entry}}).save(noisy)
+    assert run(["table", "validate", str(noisy)]) == 0
+    capsys.readouterr()
+    assert run(["table", "validate", str(noisy), "--strict"]) == 1
+    assert capsys.readouterr().err == (
+        f"pnag: {noisy} has 1 warnings, first 1 of 96 ops are noisy\n"
+    )

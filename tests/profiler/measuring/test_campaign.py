@@ -374,6 +374,17 @@ def test_a_slower_machine_after_an_interruption_still_converges(tmp_path):
     assert all(entry.verdict is Verdict.STABLE for entry in table.ops.values())
 
 
+def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch, capsys):
+    opened = interrupting(FakeDevice(0), 3000)
+    monkeypatch.setattr("profiler.measuring.campaign.open_device", lambda *_, **__: opened)
+    with pytest.raises(KeyboardInterrupt):
+        profile_device(request(tmp_path / "t.json", n_networks=0), Terminal())
+    said = capsys.readouterr().err.splitlines()[-1]
+    n = n_blocks(tmp_path / "t.json")
+    assert n > 100
+    assert said == f"kept: {n:,} blocks of 101 configurations, 0 of them done"
+
+
 def test_a_failed_repeat_does_not_make_its_op_a_failure(tmp_path, monkeypatch):
     out = tmp_path / "t.json"
     prepare, seen = FakeDevice.prepare, set()

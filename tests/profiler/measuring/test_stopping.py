@@ -15,7 +15,10 @@ def steady(n_blocks, noise=0.001, seed=0):
 
 
 def decide(sweeps, spent_s=1.0, *, is_network=False, rule=RULE):
-    return rule.decide(sweeps, spent_s, ESTIMATOR, is_network=is_network, seed=0)
+    width = None
+    if rule.is_due(sum(map(len, sweeps))):
+        width = rule.width(sweeps, ESTIMATOR, is_network=is_network, seed=0)
+    return rule.decide(width, spent_s, is_network=is_network)
 
 
 def test_stops_when_the_interval_is_narrow():
@@ -33,6 +36,17 @@ def test_goes_on_while_the_interval_is_wide_and_gives_up_at_the_cap():
     assert decide(noisy, RULE.op_cap_s) is Decision.CAPPED
     assert decide(noisy, RULE.op_cap_s, is_network=True) is None
     assert decide(noisy, RULE.network_cap_s, is_network=True) is Decision.CAPPED
+
+
+def test_blocks_to_come_follow_the_root_of_their_number_up_to_the_cap():
+    def to_come(width, spent_s):
+        return RULE.blocks_to_come(width, 30, spent_s, is_network=False)
+
+    assert to_come(0.9, 1.0) == 0
+    assert to_come(2.0, 1.0) == 90  # four times 30 in all
+    assert to_come(1.5, 1.0) == 40  # 37.5, at the next look
+    assert to_come(100.0, RULE.op_cap_s / 2) == 30  # as much again as half of the time gave
+    assert to_come(100.0, RULE.op_cap_s) == 1
 
 
 def test_networks_are_measured_more_narrowly_than_ops():

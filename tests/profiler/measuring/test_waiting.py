@@ -73,6 +73,16 @@ def test_each_pause_doubles_what_was_waited_until_it_is_given_up():
         cool_down.after(HOT)
 
 
+def test_a_pause_that_lasts_is_said():
+    said: list[str] = []
+    rule = Throttling(first_wait_s=0.5, give_up_s=10)
+    cool_down = CoolDown(rule, "cuda:0", sleep=lambda _: None, say=said.append)
+    for _ in range(4):
+        cool_down.after(HOT)
+    hot = "cuda:0 is throttled (hw_slowdown, thermal): it cools for"
+    assert said == [f"{hot} 1 s", f"{hot} 2 s"]  # the first two were half a second
+
+
 def test_a_device_that_cooled_is_given_all_the_time_again():
     naps: list[float] = []
     cool_down = CoolDown(Throttling(first_wait_s=1, give_up_s=10), "cuda:0", sleep=naps.append)

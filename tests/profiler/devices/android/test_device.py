@@ -183,7 +183,9 @@ def test_blockers(adbd: Adbd, make_device: MakeDevice) -> None:
 
 
 def test_a_hot_phone_is_waited_for(adbd: Adbd, make_device: MakeDevice) -> None:
+    said: list[str] = []
     with make_device(adbd, timing=replace(FAST, cool_down_s=0.1)) as device:
+        device.say = said.append
         prepared = device.prepare(WORKLOAD)
         adbd.phone.set_thermal(3)
         before = len(adbd.received)
@@ -197,6 +199,8 @@ def test_a_hot_phone_is_waited_for(adbd: Adbd, make_device: MakeDevice) -> None:
         )
         prepared.close()
     assert len(looked) > 1 and max(looked) < min(started)  # nothing ran while it was hot
+    (line,) = said  # once, though it looked more than once
+    assert line.startswith("waiting for ") and "thermal status 3 (severe); let it cool" in line
 
 
 def test_a_phone_that_stays_hot(adbd: Adbd, make_device: MakeDevice) -> None:

@@ -1,0 +1,65 @@
+"""Progress is of the blocks that a sweep will really take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from profiler.measuring.journal import Journal
+from profiler.measuring.outlook import Outlook
+from profiler.measuring.sweep import Role, Sweep, make_task
+from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS, FakeDevice
+
+
+@dataclass
+class Recorded:
+    """What a progress was told: share done after each step, notes, lines."""
+
+    total: float = 0.0
+    done: float = 0.0
+    shares: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def advance(self, steps=1.0, *, note=""):
+        self.done += steps
+        self.shares.append(self.done / self.total)
+        self.notes.append(note)
+
+    def skip(self, steps):
+        raise AssertionError("blocks of earlier sweeps are no part of this one")
+
+    def expect(self, total):
+        self.total = total
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_what_is_expected_is_corrected():
+    progress = Recorded()
+    outlook = Outlook(progress, at_least=10)
+    outlook.begin("ab")
+    assert progress.total == 20
+    outlook.block("a")
+    outlook.expect("a", 29)  # it will need 30
+    assert progress.total == 40
+    outlook.expect("b", 0)  # it failed
+    assert (progress.total, progress.done) == (30, 1)
+    for _ in range(30):
+        outlook.block("a")  # one more than thought
+    assert (progress.total, progress.done) == (31, 31)
+
+
+def test_a_sweep_ends_at_the_whole_and_says_what_it_finishes():
+    target = replace(PROTOCOL.stopping, op_half_width=0.0008, op_cap_s=3.0)
+    device, progress, journal = FakeDevice(1), Recorded(), Journal(None)
+    protocol = replace(PROTOCOL, stopping=target)
+    tasks = [make_task(w, Role.OP, device.info, protocol) for w in WORKLOADS[:4]]
+    number = journal.begin_sweep(device.info, protocol.as_dict(), "now")
+    Sweep(device, protocol, journal, number, seed=0, progress=progress).run(tasks)
+    assert progress.done == progress.total == sum(len(journal.blocks(t.key)) for t in tasks)
+    at_least = 4 * target.min_blocks
+    assert set(progress.notes[: at_least - 1]) == {""}
+    assert progress.notes[-1] == "finishing: 1 unconverged"
+    assert max(progress.shares[:-1]) < 1 or progress.shares.index(1.0) >= at_least - 1
+    assert progress.shares[at_least + 4] < 0.9  # and not 100 % while half is to come
