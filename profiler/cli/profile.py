@@ -139,10 +139,10 @@ def profile(
     device_options.refuse_others(used, "{} devices")
     counts = threads or [1]
     if model or shape or arrays:
-        changed = width_mult != 1 or precision != "float32"
-        of_spaces = (space, resolution, networks, fleet, minutes, changed)
+        of_spaces = (space, resolution, networks, fleet, minutes)
+        with_space = any(of_spaces) or width_mult != 1 or precision != "float32"
         request = model_request(
-            device, model, shape, arrays, counts, any(of_spaces), quick, batch_size=batch_size,
+            device, model, shape, arrays, counts, with_space, quick, batch_size=batch_size,
             out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
         )  # fmt: skip
         verdicts = measure_files(request, terminal)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from profiler.devices.simulated.fake import FakeDevice
 from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.sweep import Role, Sweep, make_task
-from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS, FakeDevice
+from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS
 
 
 @dataclass

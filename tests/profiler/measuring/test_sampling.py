@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import FULL
 from profiler.measuring.sampling import Sampler, checked_ms, deadline
-from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS, FakeDevice, measured
+from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS, measured
 
 
 @pytest.mark.parametrize(
