@@ -15,6 +15,7 @@ from profiler.printable import printable
 from profiler.system.streams import open_streams
 
 EXIT_USAGE = 2
+LONGEST_MESSAGE = 2000  # characters
 EXIT_INTERRUPTED = 130
 RESUMED = {"profile": (), "train": ("--resume",), "demo": (), "supernet": ()}  # by these options
 
@@ -101,7 +102,10 @@ def _interrupted(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"pnag: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    line = printable(" ".join(message.split()))
+    if len(line) > LONGEST_MESSAGE:  # a file's own text, which may be of any length
+        line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
+    print(f"pnag: {line}", file=sys.stderr, flush=True)
     return code
 
 

@@ -77,6 +77,8 @@ def _of_document(path: Path, text: str) -> Iterator[WrittenArchitecture]:
         if isinstance(item, dict) and COLUMN not in item and item.get("feasible") is False:
             continue  # a budget that nothing fits
         arch: Any = item.get(COLUMN, item) if isinstance(item, dict) else item
-        yield WrittenArchitecture(
-            arch if isinstance(arch, str) else json.dumps(arch), f"{path} entry {number}"
-        )
+        where = f"{path} entry {number}"
+        try:
+            yield WrittenArchitecture(arch if isinstance(arch, str) else json.dumps(arch), where)
+        except (ValueError, TypeError) as error:  # literals of Python that JSON has no form for
+            raise InvalidInputError(f"{where}: {error}") from None
