@@ -194,8 +194,6 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         raise ValueError("its token positions are not those of its space")
     if weights.shape != (d, d) or not ceiling.shape == bias.shape == (1,):
         raise ValueError(f"weights {weights.shape} for {d} features")
-    if not all(np.isfinite(array).all() for array in (ceiling, bias, weights)):
-        raise ValueError("weights that are not finite")
     rows = arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8))
     rows_top1 = arrays.get("rows_top1", np.empty(0))
     if rows.shape != (len(rows_top1), len(encoding.n_choices)) or rows_top1.ndim != 1:

@@ -105,7 +105,9 @@ def refuse_infinite(tensors: Tensors, path: Path) -> None:
 
 def _check_finite(is_finite: bool, name: str, path: Path) -> None:
     if not is_finite:
-        raise InvalidInputError(f"{path}: tensor {name} holds numbers that are not finite")
+        raise InvalidInputError(
+            f"{path} is damaged: tensor {name} holds numbers that are not finite"
+        )
 
 
 def read_metadata(path: Path) -> dict[str, str]:

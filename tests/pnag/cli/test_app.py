@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pnag.cli.app import run
-from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError
+from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
 from tests.docs_commands import all_commands, option_names
 
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
@@ -63,6 +63,18 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
     monkeypatch.setattr("pnag.cli.app.build_app", raise_error)
     assert run(["space"]) == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_message_is_one_readable_line_whatever_a_file_puts_into_it(monkeypatch, capsys):
+    def raise_error() -> None:
+        raise InvalidInputError("a.json: \x1b[2J" + "9" * 10**6 + " is no latency")
+
+    monkeypatch.setattr("pnag.cli.app.build_app", raise_error)
+    assert run(["space"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("pnag: a.json: \\x1b[2J999")
+    assert line.endswith("999 is no latency\n")
+    assert len(line) < 2100
 
 
 def test_help_loads_nothing_heavy():

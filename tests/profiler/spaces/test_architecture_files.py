@@ -63,6 +63,8 @@ def test_one_dict_is_one_architecture(tmp_path: Path, text: str) -> None:
         ("[]", "holds no architectures"),
         ('{"results": []}', "holds no architectures"),
         ("[1, ", "is not JSON"),
+        (f"['a', 0x{'f' * 5000}]", "f entry 2: "),
+        ("[b'bytes']", "f entry 1: "),
         ('{"points": [\n', "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ('{"arch": 1, "arch": 2}', "key 'arch' is given twice"),
