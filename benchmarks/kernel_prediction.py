@@ -161,7 +161,7 @@ def by_kind(
     works = [work(kernel) for kernel, _ in ran]
     errors: dict[str, float] = {}
     for one, ms, (_, share) in zip(works, model.kernels_ms(works), ran, strict=True):
-        error = float(model.factor * ms / measured_ms - (share or 0.0))
+        error = float(model.line.factor * ms / measured_ms - (share or 0.0))
         errors[one.kind] = errors.get(one.kind, 0.0) + error
     return errors
 

@@ -1,12 +1,12 @@
 """Latency of any network from a table of kernels.
 
-    latency(network) = intercept + factor · Σ_kernels law(kernel) · exp(residual(kernel))
+    latency(network) = intercept + per_kernel · n + factor · Σ_n law(kernel) · exp(residual(kernel))
 
 The law of each kind of kernel is physical (kernel_work.py): non-negative costs of the work, fitted
 by relative error to what each kernel took within the measured networks and alone. What it leaves
 is learned by a Gaussian process (residual.py) where a kind was met often enough. A kernel alone
-finds its data in the caches: how much that gains is one factor by kind. Factor and intercept are
-fitted to whole networks, and the interval comes from families that the fit had not seen.
+finds its data in the caches: how much that gains is one factor by kind. The rest is fitted to whole
+networks, and the interval comes from families that the fit had not seen.
 """
 
 from __future__ import annotations
@@ -84,18 +84,37 @@ class KernelPrediction:
     unknown: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """From the sum of a network's kernels to its latency.
+
+    Attributes:
+        intercept_ms: negative where a short network finds in the caches what its last run left.
+        per_kernel_ms: negative where a profile shows each kernel dearer than it is.
+    """
+
+    intercept_ms: float = 0.0
+    factor: float = 1.0
+    per_kernel_ms: float = 0.0
+
+    def network_ms(self, sums_ms: Floats, counts: Floats) -> Floats:
+        """[n] from the sums of n networks, and how many kernels each has."""
+        scaled_ms = self.factor * sums_ms
+        added_ms = self.intercept_ms + self.per_kernel_ms * counts
+        return np.asarray(np.maximum(scaled_ms + added_ms, LEAST_SHARE * scaled_ms), np.float64)
+
+
 @dataclass(frozen=True)
 class KernelModel:
     """Latencies on the device of one table.
 
     Attributes:
         kinds: by kind; `MOVED` is for those that were never measured.
-        factor, intercept_ms: from the sum of kernels to a network.
+        line: from the sum of kernels to a network.
     """
 
     kinds: dict[str, KindModel]
-    factor: float = 1.0
-    intercept_ms: float = 0.0
+    line: Line = Line()
 
     def kernels_ms(self, works: Sequence[Work]) -> Floats:
         """[n] latencies within a network."""
@@ -111,12 +130,9 @@ class KernelModel:
         return latency_ms
 
     def network_ms(self, works: Sequence[Work]) -> float:
-        """Latency of kernels that run one after the other.
-
-        The intercept is negative where a short network finds in the caches what its last run left.
-        """
-        sums = self.kernels_ms(works).sum(keepdims=True)
-        return float(_on_line(self.intercept_ms, self.factor, sums)[0])
+        """Latency of kernels that run one after the other."""
+        sums_ms, counts = self.kernels_ms(works).sum(keepdims=True), np.array([len(works)])
+        return float(self.line.network_ms(sums_ms, counts)[0])
 
     def outside(self, works: Sequence[Work]) -> list[bool]:
         return [not self._of(one.kind).measured(one) for one in works]
@@ -184,8 +200,8 @@ def calibrated_kernels(table: LatencyTable) -> LatencyTable:
     return table.model_copy(
         update={
             "calibration": Calibration(
-                intercept_ms=model.intercept_ms,
-                factors={"all": model.factor},
+                intercept_ms=model.line.intercept_ms,
+                factors={"all": model.line.factor},
                 n_networks=len(networks),
                 residual_mape_pct=float(100 * relative.mean()),
                 relative_quantiles=conformal_quantiles(relative),
@@ -218,10 +234,10 @@ def fit_kernels(table: LatencyTable, *, without: Collection[str] = ()) -> Kernel
     model = KernelModel(fit_kinds([*kernels_alone(table), *_within(table, networks)]))
     works = [[work_of(key) for key, _ in table.kernels[n.arch]] for n in networks]
     each = model.kernels_ms([one for of_one in works for one in of_one])
-    sums = np.array([part.sum() for part in np.split(each, np.cumsum([*map(len, works)])[:-1])])
+    counts = np.array([*map(len, works)])
+    sums_ms = np.array([part.sum() for part in np.split(each, np.cumsum(counts)[:-1])])
     latency_ms = np.array([network.latency_ms for network in networks])
-    intercept, factor = _line(sums, latency_ms)
-    return replace(model, intercept_ms=intercept, factor=factor)
+    return replace(model, line=_line(sums_ms, counts, latency_ms))
 
 
 def kernels_alone(table: LatencyTable) -> list[Observation]:
@@ -255,21 +271,18 @@ def work_of(key: str) -> Work:
     return work(parse_kernel(key))
 
 
-def _line(sums: Floats, latency_ms: Floats) -> tuple[float, float]:
-    """Intercept and factor of least error of the logarithm."""
+def _line(sums_ms: Floats, counts: Floats, latency_ms: Floats) -> Line:
+    """Of least error of the logarithm."""
     from scipy.optimize import least_squares
 
     def deviations(line: Floats) -> Floats:
-        return np.log(_on_line(line[0], line[1], sums) / latency_ms)
+        return np.log(Line(*line).network_ms(sums_ms, counts) / latency_ms)
 
-    start = np.array([0.0, np.median(latency_ms / sums)])
-    scales = np.array([0.1 * np.median(latency_ms), start[1]])
-    found = least_squares(deviations, start, x_scale=scales, bounds=([-np.inf, 0], np.inf))
-    return float(found.x[0]), float(found.x[1])
-
-
-def _on_line(intercept_ms: float, factor: float, sums: Floats) -> Floats:
-    return np.maximum(intercept_ms, (LEAST_SHARE - 1) * factor * sums) + factor * sums
+    factor = float(np.median(latency_ms / sums_ms))
+    scales = [0.1 * np.median(latency_ms), factor, 0.1 * np.median(latency_ms / counts)]
+    bounds = ([-np.inf, 0, -np.inf], np.inf)
+    found = least_squares(deviations, [0.0, factor, 0.0], x_scale=scales, bounds=bounds)
+    return Line(*map(float, found.x))
 
 
 def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:

@@ -8,6 +8,7 @@ import pytest
 from predictors.latency.kernel_work import work
 from predictors.latency.kernels import (
     KernelPredictor,
+    Line,
     calibrated_kernels,
     family_of,
     fit_kernels,
@@ -56,6 +57,12 @@ def test_the_interval_covers_as_it_says():
     assert table.calibration is not None
     assert table.calibration.n_networks == 60
     assert 1.5 < table.calibration.residual_mape_pct < 4  # mean |error| of the noise: 2.4 %
+
+
+def test_a_line_adds_for_each_network_and_kernel_and_saves_a_quarter_at_most():
+    line = Line(intercept_ms=-0.2, factor=1.1, per_kernel_ms=-0.001)
+    found = line.network_ms(np.array([10.0, 0.5]), np.array([100, 50]))
+    assert found == pytest.approx([1.1 * 10 - 0.2 - 0.1, 0.75 * 1.1 * 0.5])
 
 
 def test_a_family_left_out_has_no_say():
