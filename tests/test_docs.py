@@ -65,7 +65,6 @@ FEWER = {
     "demo": "--device fake:1",
     "supernet train": "--epochs 1 --batch-size 4 --random-subnets 0 --validate-epochs 0",
     "supernet evaluate": "--count 2 --recalibration-images 4 --test-images 4",
-    "supernet extract": "--recalibration-images 4",
 }
 # Only parsed here.
 HARDWARE = ("adb", "cuda", "torch")  # devices that this machine may lack
