@@ -9,38 +9,16 @@ regression (Magnani & Boyd 2009), from several starts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
 from predictors.latency.launches import STARTS, weighted_nnls
+from predictors.latency.ridge import Ridge, Rows
 
-Rows = NDArray[np.intp]  # which networks
 ITERATIONS = 20
 MIN_LAUNCH_BOUND = 8  # twice as many as the launch law has costs
-
-
-class Networks(Protocol):
-    """Measured networks and the calibration of their table (predictors/latency/calibration.py)."""
-
-    @property
-    def latency_ms(self) -> Floats: ...
-
-    @property
-    def table_ms(self) -> Floats: ...
-
-    @property
-    def noise_ms(self) -> Floats: ...
-
-    def predict_ms(self, rows: Rows, targets: Rows) -> Floats:
-        """[m] work of `targets` by a calibration on `rows`."""
-        ...
-
-    def left_out_residuals_ms(self, rows: Rows) -> Floats:
-        """[m] of each of `rows` by a calibration on the others."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,13 +36,13 @@ class Ends:
     error: float
 
 
-def fit_ends(networks: Networks, launches: Floats, rows: Rows) -> Ends | None:
+def fit_ends(networks: Ridge, launches: Floats, rows: Rows) -> Ends | None:
     """Fit to the networks `rows`; None if no assignment has enough of them bound by launches.
 
     Args:
         launches: [n, kinds] amounts of launches of all networks, columns of mean 1.
     """
-    by_compute = np.argsort(np.argsort(networks.table_ms[rows] / networks.latency_ms[rows]))
+    by_compute = np.argsort(np.argsort(networks.expected_ms[rows] / networks.latency_ms[rows]))
     found = [
         _alternated(networks, launches, rows, by_compute < share * len(rows))
         for share in STARTS[1:]
@@ -72,7 +50,7 @@ def fit_ends(networks: Networks, launches: Floats, rows: Rows) -> Ends | None:
     return min((ends for ends in found if ends), key=lambda ends: ends.error, default=None)
 
 
-def left_out_ms(networks: Networks, launches: Floats) -> Floats | None:
+def left_out_ms(networks: Ridge, launches: Floats) -> Floats | None:
     """[n] each network predicted from the others, the assignment to the ends included.
 
     None if the others do not always have enough networks bound by launches.
@@ -90,7 +68,7 @@ def left_out_ms(networks: Networks, launches: Floats) -> Floats | None:
 
 
 def _alternated(
-    networks: Networks, launches: Floats, rows: Rows, launch_bound: NDArray[np.bool_]
+    networks: Ridge, launches: Floats, rows: Rows, launch_bound: NDArray[np.bool_]
 ) -> Ends | None:
     for _ in range(ITERATIONS):
         if launch_bound.sum() < MIN_LAUNCH_BOUND:
@@ -105,7 +83,7 @@ def _alternated(
     return Ends(compute_bound, costs, float(np.mean(np.abs(residuals_ms) / latency_ms)))
 
 
-def _launch_law(networks: Networks, launches: Floats, rows: Rows) -> tuple[Floats, Floats]:
+def _launch_law(networks: Ridge, launches: Floats, rows: Rows) -> tuple[Floats, Floats]:
     """Costs [kinds] by weighted non-negative least squares, and left-out residuals in ms [m]."""
     amounts, latency_ms = launches[rows], networks.latency_ms[rows]
     weight = 1 / networks.noise_ms[rows] ** 2
