@@ -82,7 +82,7 @@ class Backbone:
 
 
 BACKBONES = {
-    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(128, 225), 224),
+    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(96, 321), 224),
     "mbv3-cifar": Backbone(1, (1, 2, 2, 1, 2), 10, range(32, 33), 32),
 }
 

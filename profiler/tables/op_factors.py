@@ -15,7 +15,7 @@ def op_groups(op: OpConfig) -> dict[str, str]:
     """Groups of an op by level. Only blocks have any: the rest is the same in all networks.
 
     Feature maps halve from stage to stage; the bounds 7, 14, 28 and 56 px tell the stages
-    apart at every resolution from 128 to 224 px.
+    apart at every resolution from 128 to 320 px.
 
     >>> from profiler.spaces.mobilenetv3 import MobileNetV3Space
     >>> groups = op_groups(MobileNetV3Space(resolution_px=192).block_op(1, 4, 5))

@@ -148,7 +148,7 @@ def test_bad_input_is_one_line_and_exit_code_2(table, table_file, tmp_path, caps
         ([*arch, "--seed", "-1"], "--seed"),
         (["--model", str(tmp_path / "garbage.onnx")], "is not an ONNX model"),
         ([*arch, "--confidence", "1"], "confidence 1 is not between 0 and 1"),
-        ([*arch, "--resolution", "300"], "outside 128-224 px"),
+        ([*arch, "--resolution", "330"], "outside 96-320 px"),
         ([*model, "--resolution", "160"], "fixes an image of 224x224 px; 160 px was asked for"),
         ([*model, "--width-mult", "1.2"], "--width-mult is for --arch"),
         ([*arch, "--latency-table", str(tmp_path / "cut.json")], "is not JSON (truncated?)"),
