@@ -27,6 +27,7 @@ from predictors.latency.networks import LatencyPredictor
 from profiler.devices.registry import backends, open_device
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.tables.table import load_table
 from profiler.testing import DeviceConformance
 from tests.docs_commands import (
     PAGES,
@@ -120,6 +121,9 @@ def workspace(tmp_path_factory):
         )
         rows = [f"{a},{b},{50 + 3 * a + b},{1 + a + b / 2}" for a in range(5) for b in range(5)]
         Path("bench.csv").write_text("\n".join(["width,depth,top1_pct,latency_ms", *rows]) + "\n")
+        measured = load_table(Path("tables/mine.json")).networks[:6]
+        rows = [f'"{network.arch}",{1.5 * network.latency_ms}' for network in measured]
+        Path("mine.csv").write_text("\n".join(["arch,latency_ms", *rows]) + "\n")
         write_jpeg_npz(Path("cifar10.npz"), n_train=12, n_test=4)
     return folder
 

@@ -21,6 +21,8 @@ EXAMPLES = {
     "pnag space export": f"pnag space export --arch {ARCH} --export onnx,tflite --out nets",
     "pnag table show": "pnag table show tables/cpu.json",
     "pnag table import": "pnag table import --format ofa-yaml note10.yaml --out tables/note10.json",
+    "pnag table transfer": "pnag table transfer --from tables/note10.json --measured mine.csv "
+    "--device Pixel --out tables/pixel.json",
     "pnag table export": "pnag table export tables/cpu.json --format ofa-yaml --out cpu.yaml",
     "pnag table diff": "pnag table diff tables/monday.json tables/tuesday.json",
     "pnag table validate": "pnag table validate tables/cpu.json",

@@ -154,11 +154,11 @@ def _ridge(
             law_gap_ms[i] += law_ms.get(op, latency_ms) - latency_ms
             for level_and_group in op_groups(op).items():
                 groups_ms[level_and_group][i] += latency_ms
-    latency_ms = np.array([network.latency_ms for network in measured])
+    measured_ms = np.array([network.latency_ms for network in measured])
     always = {
         COMMON: Term(total_ms, COMMON_WIDTH),
         LAW: Term(law_gap_ms, LAW_WIDTH),
-        INTERCEPT: Term(np.full(n, latency_ms.mean()), INTERCEPT_WIDTH),
+        INTERCEPT: Term(np.full(n, measured_ms.mean()), INTERCEPT_WIDTH),
     }
     # level by level, as they are written in the table
     supported = {
@@ -168,7 +168,7 @@ def _ridge(
         if of_level == level
     }
     noise_ms = np.array([_standard_error(network) for network in measured])
-    return Ridge(latency_ms, total_ms, noise_ms, always, supported)
+    return Ridge(measured_ms, total_ms, noise_ms, always, supported)
 
 
 def _standard_error(network: NetworkEntry) -> float:

@@ -14,7 +14,8 @@ from predictors.latency.calibration import (
 from predictors.latency.kernels import calibrated_kernels
 from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig, parse_key
+from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.tables.keys import op_of_key
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Calibration, LatencyTable, load_table
 
@@ -27,7 +28,7 @@ def table_latency(table: LatencyTable) -> OpLatency:
     the key of a 3x3 one).
     """
     batch_size = table.device.batch_size
-    by_op = {parse_key(key, batch_size=batch_size): e.latency_ms for key, e in table.ops.items()}
+    by_op = {op_of_key(key, batch_size=batch_size): e.latency_ms for key, e in table.ops.items()}
 
     def latency_ms(op: OpConfig) -> float:
         try:

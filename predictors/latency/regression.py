@@ -18,7 +18,8 @@ from predictors.base import Floats
 from predictors.latency.features import shape_matrix
 from predictors.latency.work_law import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind, parse_key
+from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.tables.keys import op_of_key
 from profiler.tables.table import LatencyTable
 
 MIN_FOREST_OPS = 12
@@ -142,7 +143,7 @@ def fit_regression(
     for table in tables:
         for key, entry in table.ops.items():
             if keys is None or key in keys:
-                ops.append(parse_key(key, batch_size=table.device.batch_size))
+                ops.append(op_of_key(key, batch_size=table.device.batch_size))
                 threads.append(float(table.device.threads))
                 latencies.append(entry.latency_ms)
     if not ops:

@@ -120,3 +120,26 @@ def _covariance(terms: Mapping[str, Term], n: int) -> Floats:
         return np.zeros((n, n))
     deviations = np.array([term.width * term.amounts_ms for term in terms.values()])
     return np.asarray(deviations.T @ deviations, np.float64)
+
+
+def most_telling(
+    covariance: Floats, noise: float, candidates: Rows, targets: Rows, count: int
+) -> list[int]:
+    """Which `count` of the candidates to measure so that the targets are known best.
+
+    Each in turn lowers the mean posterior variance of the targets most (the greedy form of
+    V-optimal design; Gaussian posteriors do not depend on what will be measured).
+
+    Args:
+        covariance: [n, n] prior of relative deviations. noise: of a measurement, relative.
+    """
+    left = covariance.copy()
+    chosen: list[int] = []
+    for _ in range(min(count, len(candidates))):
+        seen = left[np.ix_(targets, candidates)]
+        gains = (seen**2).sum(axis=0) / (np.diag(left)[candidates] + noise**2)
+        gains[np.isin(candidates, chosen)] = -1.0
+        best = int(candidates[np.argmax(gains)])
+        chosen.append(best)
+        left = left - np.outer(left[:, best], left[best]) / (left[best, best] + noise**2)
+    return chosen

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from profiler.tables.interop import TableFormat
     from profiler.tables.table import LatencyTable
 
-FORMATS = "ofa-yaml, proxyless-yaml or pnag-json"
+FORMATS = "ofa-yaml, proxyless-yaml, nn-meter-blocks or pnag-json"
 TableArgument = Annotated[Path, typer.Argument(help="Latency table (JSON).")]
 FormatOption = Annotated[str, typer.Option("--format", help=FORMATS)]
 
-app = typer.Typer(no_args_is_help=True, help="Show, convert, compare and check latency tables.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show, convert, transfer, compare and check latency tables."
+)
 
 
 def register(parent: typer.Typer) -> None:
@@ -244,7 +246,11 @@ def _op_rows(table: LatencyTable) -> RichTable:
     from profiler.tables.checks import kind_of
     from profiler.tables.table import Verdict
 
-    calm = {Verdict.STABLE: "green", Verdict.IMPORTED: "cyan"}  # all others call for attention
+    calm = {
+        Verdict.STABLE: "green",
+        Verdict.IMPORTED: "cyan",
+        Verdict.TRANSFERRED: "cyan",
+    }  # all others call for attention
     rows = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("op", "input", "output"):
         rows.add_column(title, no_wrap=True)
@@ -284,6 +290,8 @@ def _sizes(key: str) -> list[int]:
 def _footer(table: LatencyTable) -> Text:
     from rich.text import Text  # as it is: a message may hold what markup takes for a tag
 
+    from profiler.tables.table import transfer_in_words
+
     failures = Text()
     for key, why in sorted(table.failures.items()):
         failures.append("failed", "red").append(f" {key}: {why}\n")
@@ -293,6 +301,7 @@ def _footer(table: LatencyTable) -> Text:
         lines.append(
             f"{len(latencies)} whole networks, {min(latencies):.4g} to {max(latencies):.4g} ms"
         )
+    lines += transfer_in_words(table)
     if table.noise_floor is not None:
         floor = table.noise_floor
         lines.append(

@@ -1,13 +1,16 @@
-"""Latency tables of other projects: Once-for-All's and ProxylessNAS's YAML, without loss.
+"""Latency tables of other projects: Once-for-All's and ProxylessNAS's YAML, nn-Meter's blocks.
 
-Both files map an op key to ``{mean, std | var, count}`` in ms. Once-for-All's keys are ours
+Both YAML files map an op key to ``{mean, std | var, count}`` in ms. Once-for-All's keys are ours
 (`expand` is the number of mid channels); ProxylessNAS has neither squeeze-and-excitation nor
 hard-swish, writes `expand` as a ratio, and so is a table of another space, ``proxyless``:
 it can be shown, compared and exported, and is refused wherever an mbv3 table is wanted.
+nn-Meter's block files map a key of their own (keys.py) to ms; they are no whole space either, but
+a base for transfers (`nn-meter`).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -25,7 +28,8 @@ from profiler.errors import InvalidInputError
 from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import SIZE, parse_key
-from profiler.system.user_files import read_yaml
+from profiler.system.user_files import read_json, read_yaml
+from profiler.tables.keys import nn_meter_op
 from profiler.tables.table import (
     Entry,
     LatencyTable,
@@ -37,11 +41,13 @@ from profiler.tables.table import (
 
 MAX_NUMBER = 1e300  # beyond floating point, or not a number
 PROXYLESS = "proxyless"
+NN_METER = "nn-meter"
 
 
 class TableFormat(StrEnum):
     OFA_YAML = "ofa-yaml"
     PROXYLESS_YAML = "proxyless-yaml"
+    NN_METER_BLOCKS = "nn-meter-blocks"
     PNAG_JSON = "pnag-json"
 
 
@@ -79,6 +85,13 @@ def import_table(
         if any(d is not None and d != f for d, f in zip(declared, found, strict=True)):
             raise InvalidInputError(f"{path} is a table of {table.space}, not as declared")
         return table
+    if table_format is TableFormat.NN_METER_BLOCKS:
+        if any(d is not None for d in declared):
+            raise InvalidInputError(
+                f"{path}: nn-Meter's blocks are of no space, width or resolution"
+            )
+        blocks = _read_blocks(path)
+        return _imported(path, table_format, NN_METER_SPACE, blocks, provenance or TableOrigin())
     ops = _read_entries(path, _SPREAD_FIELD[table_format])
     check_key = _check_proxyless_key if table_format is TableFormat.PROXYLESS_YAML else parse_key
     for key in ops:
@@ -113,7 +126,14 @@ def export_table(table: LatencyTable, table_format: TableFormat) -> str:
     """
     if table_format is TableFormat.PNAG_JSON:
         return table.to_json()
-    wanted = TableFormat.PROXYLESS_YAML if table.space.name == PROXYLESS else TableFormat.OFA_YAML
+    if table.space.name == NN_METER:
+        wanted = TableFormat.NN_METER_BLOCKS
+        if table_format is wanted:
+            values = {key: entry.latency_ms for key, entry in table.ops.items()}
+            return json.dumps(values, indent=0) + "\n"
+    else:
+        proxyless = table.space.name == PROXYLESS
+        wanted = TableFormat.PROXYLESS_YAML if proxyless else TableFormat.OFA_YAML
     if table_format is not wanted:
         raise InvalidInputError(
             f"a table of {table.space} has no {table_format} form; use --format {wanted}"
@@ -161,6 +181,24 @@ def _entry(where: str, fields: Any, spread_field: str) -> Entry:
         n_samples=count,
         verdict=Verdict.IMPORTED,
     )
+
+
+# blocks have sizes of their own; a table names one width and resolution all the same
+NN_METER_SPACE = SpaceRef(name=NN_METER, width_mult=1.0, resolution_px=224)
+
+
+def _read_blocks(path: Path) -> dict[str, Entry]:
+    document = read_json(path, allow_nan=False)
+    if not isinstance(document, dict) or not document:
+        raise InvalidInputError(f"{path} is not a block file: expected keys with their ms")
+    entries = {}
+    for key, value in document.items():
+        _named(path, nn_meter_op, key)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 < value < MAX_NUMBER:
+            raise InvalidInputError(f"{path}: {key}: {shown(value)} is not a latency in ms")
+        entries[key] = Entry(latency_ms=value, verdict=Verdict.IMPORTED)
+    return entries
 
 
 _PROXYLESS_KEY = re.compile(

@@ -36,6 +36,7 @@ class Verdict(StrEnum):
     THROTTLED = "throttled"
     UNCONVERGED = "unconverged"
     IMPORTED = "imported"  # somebody else's number, taken as it is
+    TRANSFERRED = "transferred"  # from another device's, corrected on a few measured numbers
 
 
 class _Strict(BaseModel):
@@ -148,6 +149,42 @@ class Calibration(_Strict):
         return quantiles
 
 
+class TransferBase(_Strict):
+    """One table that a transfer began from."""
+
+    device_model: str
+    runtime: str
+    space: SpaceRef
+    created: str
+
+
+class TransferSample(_Strict):
+    """A measured number that a transfer was fitted to: of a block (`key`) or a network (`arch`)."""
+
+    key: str | None = None
+    arch: str | None = None
+    width_mult: float | None = None  # of a network; None: the table's own
+    resolution_px: int | None = None
+    latency_ms: float = Field(gt=0)
+    source: str
+    left_out_ms: float | None = None  # what the transfer says that has not seen this number
+
+
+class Transfer(_Strict):
+    """Where the latencies of a transferred table are from (predictors/latency/transfer.py)."""
+
+    base: tuple[TransferBase, ...]
+    samples: tuple[TransferSample, ...]
+    scale_of: str  # the source that the table's latencies are like
+    factor: float  # median ratio of the measured numbers to the base
+    sources: dict[str, float]  # by source, its numbers as a multiple of the table's
+    from_regression: tuple[str, ...] = ()  # ops that the base lacks
+    mape_pct: float = Field(ge=0)  # leave-one-out, as the next two
+    worst_pct: float = Field(ge=0)
+    # coverage -> half-width for one number like the samples, as a fraction of what is predicted
+    relative_quantiles: dict[float, float] = {}
+
+
 class LatencyTable(_Strict):
     """Latencies of the ops of one space on one device. Keys are Once-for-All's."""
 
@@ -161,6 +198,7 @@ class LatencyTable(_Strict):
     ops: dict[str, Entry]
     networks: tuple[NetworkEntry, ...] = ()
     calibration: Calibration | None = None
+    transfer: Transfer | None = None  # of a table that was not measured
     failures: dict[str, str] = {}
     noise_floor: NoiseFloor | None = None
     # what the runtime ran, of the space "kernels": of each op and network the kernels in order,
@@ -174,11 +212,12 @@ class LatencyTable(_Strict):
     )
 
     @model_serializer(mode="wrap")
-    def _without_no_kernels(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No `kernels` in the file of another space: also readers before them read it."""
+    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No `kernels` or `transfer` where there are none: also readers before them read it."""
         document: dict[str, Any] = fields(self)
-        if not self.kernels:
-            document.pop("kernels", None)
+        for name in ("kernels", "transfer"):
+            if not getattr(self, name):
+                document.pop(name, None)
         return document
 
     @field_validator("device")
@@ -200,6 +239,31 @@ class LatencyTable(_Strict):
     def save(self, path: Path) -> None:
         """Write the file atomically."""
         write_text_atomic(path, self.to_json())
+
+
+def transfer_in_words(table: LatencyTable) -> list[str]:
+    """What a reader of a transferred table should know; nothing of another one."""
+    made = table.transfer
+    if made is None:
+        return []
+    n_networks = sum(sample.arch is not None for sample in made.samples)
+    counts = ((n_networks, "network"), (len(made.samples) - n_networks, "block"))
+    numbers = " and ".join(f"{n} measured {what}{'s' * (n != 1)}" for n, what in counts if n)
+    names = ", ".join(dict.fromkeys(base.device_model for base in made.base))
+    sources = ", ".join(dict.fromkeys(sample.source for sample in made.samples))
+    lines = [
+        f"not measured: transferred from {names}, corrected on {numbers} ({sources}); "
+        f"{made.factor:.3g} times the base",
+        f"leave-one-out error {made.mape_pct:.2g} %, the worst {made.worst_pct:.2g} %",
+    ]
+    lines += [
+        f"on the scale of {made.scale_of}; those of {name} are {factor:.3g} times that"
+        for name, factor in made.sources.items()
+        if name != made.scale_of
+    ]
+    if made.from_regression:
+        lines.append(f"{len(made.from_regression)} ops are from the base's regression")
+    return lines
 
 
 def table_json_schema() -> str:

@@ -1,13 +1,15 @@
 """`pnag table` from outside."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from pnag.cli.app import run
-from predictors.latency.lookup import calibrated
-from profiler.tables.table import Verdict, load_table
+from predictors.latency.lookup import calibrated, cost_from_table
+from predictors.latency.transferred import TransferTarget, described_device, transferred_table
+from profiler.tables.table import TransferSample, Verdict, load_table
 from tests.predictors.synthetic import make_table
 
 
@@ -50,6 +52,60 @@ def test_tables_are_shown_to_people_and_to_programs(pnag, table, tmp_path, capsy
     assert "30 whole networks" in shown
     assert "calibrated on 30 networks" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_transferred_table_says_in_words_that_it_was_not_measured(pnag, table_file, tmp_path):
+    """From a table and six networks of a device that takes 1.5 times as long."""
+    base = load_table(Path(table_file))
+    rows = [f'"{n.arch}",{1.5 * n.latency_ms}' for n in base.networks[:6]]
+    measured, out = tmp_path / "mine.csv", tmp_path / "phone.json"
+    measured.write_text("\n".join(["arch,latency_ms", *rows]) + "\n")
+    transfer = ["table", "transfer", "--from", table_file, "--measured", str(measured)]
+    document, _ = pnag(*transfer, "--device", "Phone", "--out", str(out))
+    assert document["n_ops"] == 96
+    assert document["transfer"]["factor"] == pytest.approx(1.5, rel=0.05)
+    made = load_table(out)
+    assert made.calibration is not None and made.calibration.n_networks == 6
+    cost = cost_from_table(made)
+    for network in base.networks[6:]:
+        latency_ms = cost(made.search_space.parse(network.arch)[None])[0]
+        assert latency_ms == pytest.approx(1.5 * network.latency_ms, rel=0.05)
+    valid, _ = pnag("table", "validate", str(out))
+    assert valid["valid"] and valid["warnings"] == ["96 of 96 ops are transferred"]
+
+
+def test_a_transferred_table_is_shown_as_such(table, tmp_path, capsys):
+    samples = [
+        TransferSample(arch=n.arch, latency_ms=1.5 * n.latency_ms, source="lab")
+        for n in table.networks[:6]
+    ]
+    target = TransferTarget(described_device("Phone", table))
+    transferred_table([table], samples, target).save(tmp_path / "t.json")
+    assert run(["table", "show", str(tmp_path / "t.json")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not measured: transferred from Synthetic CPU" in shown
+    assert "6 measured networks (lab)" in shown
+    assert "leave-one-out error" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--source", "nobody"], "no number is of 'nobody'; the sources: mine"),
+        (["--space", "mbv4"], "unknown space 'mbv4'"),
+        (["--measured", "missing.csv"], "cannot read missing.csv"),
+    ],
+)
+def test_a_transfer_that_cannot_be_made_writes_nothing(
+    options, message, table, table_file, tmp_path, capsys
+):
+    measured, out = tmp_path / "mine.csv", tmp_path / "phone.json"
+    rows = [f'"{n.arch}",{n.latency_ms}' for n in table.networks[:3]]
+    measured.write_text("\n".join(["arch,latency_ms", *rows]) + "\n")
+    line = ["table", "transfer", "--from", table_file, "--measured", str(measured)]
+    assert run([*line, "--device", "Phone", "--out", str(out), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_cannot_be_trusted_is_shown_too(table, tmp_path, capsys):

@@ -11,7 +11,7 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.interop import TableFormat, TableOrigin, export_table, import_table
 from profiler.tables.table import Verdict, load_table
 
-OFA, PROXYLESS, PNAG = TableFormat
+OFA, PROXYLESS, NN_METER, PNAG = TableFormat
 NOTE = MobileNetV3Space("mbv3", 1.2, 192)
 KEY = "Conv-input:192x192x3-output:96x96x24"
 PROXYLESS_KEYS = (
@@ -213,3 +213,41 @@ def test_values_that_explode_when_they_are_written_out_are_refused_at_once(file)
     lists += [f"&{n} [{','.join(['*' + b] * 10)}]" for b, n in pairwise(names)]
     with pytest.raises(InvalidInputError, match="its aliases stand for endless data"):
         import_table(file(f"{KEY}:\n  mean: [{', '.join(lists)}]\n"), OFA)
+
+
+BLOCKS = {"conv_64_16_24_4_2_hard_swish_5_se": 1.25, "firstconv_224_3_24_2_3": 1.89}
+
+
+def test_blocks_of_nn_meter_keep_their_keys_and_go_round(file, tmp_path):
+    table = import_table(
+        file(json.dumps(BLOCKS)), NN_METER, provenance=TableOrigin("Pixel 4", "TFLite")
+    )
+    assert {key: entry.latency_ms for key, entry in table.ops.items()} == BLOCKS
+    assert {entry.verdict for entry in table.ops.values()} == {Verdict.IMPORTED}
+    assert (table.space.name, table.device.model) == ("nn-meter", "Pixel 4")
+    table.save(tmp_path / "t.json")
+    loaded = load_table(tmp_path / "t.json", partial=True)
+    assert json.loads(export_table(loaded, NN_METER)) == BLOCKS
+    with pytest.raises(InvalidInputError, match="use --format nn-meter-blocks"):
+        export_table(loaded, OFA)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "not a block file"),
+        ({}, "not a block file"),
+        ({"conv_1": 1.0}, "not a block key of nn-Meter"),
+        ({"firstconv_224_3_24_2_3": 0}, "not a latency in ms"),
+        ({"firstconv_224_3_24_2_3": "1"}, "not a latency in ms"),
+        ({"firstconv_224_3_24_2_3": True}, "not a latency in ms"),
+    ],
+)
+def test_damaged_block_files_are_refused(file, document, message):
+    with pytest.raises(InvalidInputError, match=message):
+        import_table(file(json.dumps(document)), NN_METER)
+
+
+def test_blocks_are_of_no_space(file):
+    with pytest.raises(InvalidInputError, match="no space, width or resolution"):
+        import_table(file(json.dumps(BLOCKS)), NN_METER, width_mult=1.2)

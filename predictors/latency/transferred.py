@@ -1,0 +1,173 @@
+"""A latency table of a device that was not measured, or hardly: from transfer.py's model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+
+from predictors.latency.transfer import MIN_SAMPLES, BaseDevice, Measured, TransferModel
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.spaces.mobilenetv3 import BACKBONES, MobileNetV3Space
+from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.tables.keys import op_of_key
+from profiler.tables.table import (
+    Calibration,
+    Entry,
+    LatencyTable,
+    SpaceRef,
+    Transfer,
+    TransferBase,
+    TransferSample,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class TransferTarget:
+    """What the new table is of.
+
+    Attributes:
+        device: of the numbers. space: None is the first base's own.
+        source: whose numbers the table is to be like; needed where there are several.
+    """
+
+    device: DeviceInfo
+    space: MobileNetV3Space | None = None
+    source: str | None = None
+
+
+def described_device(name: str, base: LatencyTable, *, runtime: str = "unknown") -> DeviceInfo:
+    """A device that is known by name only; its settings are those of the base."""
+    return DeviceInfo(
+        spec=f"transfer:{name}",
+        platform="transferred",
+        model=name,
+        runtime=runtime,
+        runtime_version="unknown",
+        threads=base.device.threads,
+        precision=base.device.precision,
+        batch_size=base.device.batch_size,
+    )
+
+
+def transferred_table(
+    bases: Sequence[LatencyTable], samples: Sequence[TransferSample], target: TransferTarget
+) -> LatencyTable:
+    """Every op of the target's space, from the bases corrected on the samples.
+
+    The table is on the scale of networks where whole networks were measured, and then has a
+    calibration with the interval of their leave-one-out errors.
+
+    Raises:
+        InvalidInputError: samples of another space, too few, or of several sources where the
+            target names none; ops that the bases cannot say anything about.
+    """
+    base, space = BaseDevice(*bases), target.space or _own_space(bases[0])
+    measured = [_measured(sample, space, base.batch_size) for sample in samples]
+    source = _source(target.source, [one.source for one in measured])
+    model = TransferModel(base, measured)
+    networks = [i for i, one in enumerate(measured) if one.is_network]
+    in_network = any(one.is_network and one.source == source for one in measured)
+    scale = Measured((), 0.0, source, in_network).scale
+    ops = _ops(space, bases[0], base.batch_size)
+    latency_ms = model.predict_ms(list(ops.values()), scale, in_network=in_network)
+    return LatencyTable(
+        space=SpaceRef.of(space) if space else bases[0].space,
+        device=target.device,
+        protocol={"transferred": "from another device's table"},
+        ops={
+            key: Entry(latency_ms=float(ms), verdict=Verdict.TRANSFERRED)
+            for key, ms in zip(ops, latency_ms, strict=True)
+        },
+        calibration=_calibration(model, networks) if in_network else None,
+        transfer=Transfer(
+            base=tuple(map(_described, bases)),
+            samples=tuple(
+                sample.model_copy(update={"left_out_ms": float(ms)})
+                for sample, ms in zip(samples, model.left_out_ms, strict=True)
+            ),
+            scale_of=scale,
+            factor=model.scale_factor(scale),
+            sources={
+                one.scale: model.scale_factor(one.scale) / model.scale_factor(scale)
+                for one in measured
+            },
+            from_regression=tuple(key for key, op in ops.items() if not base.has(op)),
+            mape_pct=model.mape_pct,
+            worst_pct=float(model.errors_pct.max()),
+            relative_quantiles=model.relative_quantiles(
+                [i for i, one in enumerate(measured) if one.is_network == in_network]
+            ),
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tool=f"pnag {version('pnag')}",
+    )
+
+
+def _own_space(table: LatencyTable) -> MobileNetV3Space | None:
+    return table.search_space if table.space.name in BACKBONES else None
+
+
+def _ops(
+    space: MobileNetV3Space | None, base: LatencyTable, batch_size: int
+) -> dict[str, OpConfig]:
+    """By key, all ops of the space; without one those of the base."""
+    if space is not None:
+        return space.distinct_ops(batch_size=batch_size)
+    return {key: op_of_key(key, batch_size=batch_size) for key in base.ops}
+
+
+def _measured(sample: TransferSample, space: MobileNetV3Space | None, batch_size: int) -> Measured:
+    if sample.key is not None:
+        ops = (op_of_key(sample.key, batch_size=batch_size),)
+        return Measured(ops, sample.latency_ms, sample.source, is_network=False)
+    if space is None:
+        raise InvalidInputError("networks were measured, and the base is of no space: say --space")
+    own = MobileNetV3Space(
+        space.name,
+        sample.width_mult or space.width_mult,
+        sample.resolution_px or space.resolution_px,
+    )
+    arch = own.parse_architecture(sample.arch or "")
+    of_network = tuple(own.ops(arch, batch_size=batch_size))
+    return Measured(of_network, sample.latency_ms, sample.source, is_network=True)
+
+
+def _source(asked: str | None, found: Iterable[str]) -> str:
+    sources = sorted(set(found))
+    if asked is not None and asked not in sources:
+        raise InvalidInputError(f"no number is of {asked!r}; the sources: {', '.join(sources)}")
+    if asked is None and len(sources) > 1:
+        raise InvalidInputError(
+            f"the numbers are of {len(sources)} sources ({', '.join(sources)}), which are not "
+            "averaged: say whose the table is to be like (--source)"
+        )
+    return asked or (sources[0] if sources else "")
+
+
+def _calibration(model: TransferModel, networks: Sequence[int]) -> Calibration | None:
+    """c(α) is the sum of the ops, and an intercept; its interval is of the left-out networks."""
+    if len(networks) < MIN_SAMPLES:
+        return None
+    return Calibration(
+        intercept_ms=model.intercept_ms,
+        factors={"all": 1.0},
+        n_networks=len(networks),
+        residual_mape_pct=float(np.mean(model.errors_pct[networks])),
+        relative_quantiles=model.relative_quantiles(networks),
+    )
+
+
+def _described(table: LatencyTable) -> TransferBase:
+    device = table.device
+    return TransferBase(
+        device_model=device.model,
+        runtime=device.runtime,
+        space=table.space,
+        created=table.created,
+    )
