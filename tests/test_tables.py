@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pnag.runs.inputs import open_inputs
 from pnag.supernet.accuracy_table import architectures_to_evaluate, exported_settings
 from pnag.supernet.checkpoint import (
     COMPRESSED_FROM,
@@ -14,7 +15,11 @@ from pnag.supernet.checkpoint import (
     read_supernet_file,
 )
 from predictors.accuracy.tables import load_accuracy_table
+from predictors.latency.transferred import TransferTarget, transferred_table
 from profiler.spaces.mobilenetv3 import open_space
+from profiler.tables.checks import check_table
+from profiler.tables.measured_numbers import read_measured_numbers
+from profiler.tables.table import Verdict, load_table
 
 TABLES = Path(__file__).parent.parent / "tables"
 PATH = TABLES / "mbv3-cifar.accuracy.json"
@@ -79,3 +84,46 @@ def test_the_weights_are_small_and_export_with_the_recipe_of_the_table(space, mo
     monkeypatch.setattr("pnag.supernet.accuracy_table.fingerprint", lambda data: data)
     settings = exported_settings(recipe, SUPERNET, space, own)
     assert (settings.recalibration_images, settings.test_images) == (600, 1000)
+
+
+PAPER_BUDGETS_MS = (80, 110, 140, 170, 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("note10", Verdict.IMPORTED), ("sd821", Verdict.TRANSFERRED)]
+)
+def test_latency_tables_of_others_devices_never_pass_for_measured(name, verdict):
+    table = load_table(TABLES / f"{name}.json")
+    assert str(table.space) == "mbv3 width 1.2 at 224 px"
+    assert {entry.verdict for entry in table.ops.values()} == {verdict}
+    assert table.networks == ()
+    found = check_table(table)
+    assert found.faults == ()
+    assert found.warnings == (f"96 of 96 ops are {verdict}",)
+
+
+def test_the_snapdragon_is_what_its_command_makes_of_the_shipped_files():
+    shipped = load_table(TABLES / "sd821.json")
+    samples = read_measured_numbers(TABLES / "sd821.measured.csv")
+    target = TransferTarget(shipped.device, source="PNAG")
+    made = transferred_table([load_table(TABLES / "note10.json")], samples, target)
+    for key, entry in made.ops.items():
+        assert shipped.ops[key].latency_ms == pytest.approx(entry.latency_ms, rel=1e-6)
+    assert shipped.transfer is not None and made.transfer is not None
+    assert shipped.transfer.mape_pct == pytest.approx(made.transfer.mape_pct, rel=1e-6)
+    assert shipped.transfer.mape_pct <= 5 and shipped.transfer.worst_pct <= 12
+    assert len(samples) == 12
+
+
+def test_a_fresh_clone_can_train_for_the_papers_budgets():
+    problem = open_inputs(TABLES / "sd821.json").problem
+    low, high = problem.reachable_ms
+    assert low < PAPER_BUDGETS_MS[0] and PAPER_BUDGETS_MS[-1] < high
+    samples = read_measured_numbers(TABLES / "sd821.measured.csv")
+    paper = [sample for sample in samples if sample.source == "PNAG"]
+    tokens = np.stack([problem.space.parse(sample.arch or "") for sample in paper])
+    measured_ms = [sample.latency_ms for sample in paper]
+    np.testing.assert_allclose(problem.cost(tokens), measured_ms, rtol=0.05)
+    np.testing.assert_allclose(
+        100 * problem.accuracy.top1(tokens), (78.3, 79.4, 79.8, 80.3, 80.5), atol=0.5
+    )

@@ -20,7 +20,7 @@ from pnag.search.frontier import Frontier
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind, parse_key
 from profiler.spaces.networks import NetworkSpace, network_ops
-from profiler.tables.table import LatencyTable
+from profiler.tables.table import LatencyTable, transfer_in_words
 
 SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")
 SIGNIFICANT = 6  # digits of an embedded number
@@ -231,6 +231,9 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
     calibration, table = contents.calibration, contents.table
     if calibration:
         facts.append(("Prediction error", f"{calibration.residual_mape_pct:.2g} % (leave-one-out)"))
+    if table and table.transfer:
+        error_pct = table.transfer.mape_pct
+        facts.append(("Latencies", f"transferred, not measured: {error_pct:.2g} % off"))
     if table and table.noise_floor:
         facts.append(("A/A noise floor", f"{table.noise_floor.p95_pct:.2g} % (95th percentile)"))
     if taus := contents.config.get("evaluator_kendall_tau"):
@@ -264,13 +267,14 @@ def _provenance(contents: Contents) -> list[tuple[str, list[tuple[str, str]]]]:
 def _table_rows(contents: Contents, table: LatencyTable) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("space", str(table.space)),
-        ("measured", table.created),
+        ("transferred" if table.transfer else "measured", table.created),
         ("tool", table.tool),
         ("protocol", table.protocol.get("name")),
         ("ops", len(table.ops)),
         ("networks", len(table.networks)),
         ("failures", len(table.failures)),
     ]
+    rows += [("transfer", line) for line in transfer_in_words(table)]
     if table.noise_floor:
         floor = table.noise_floor
         rows.append(("A/A repeats", floor.n_repeats))

@@ -14,8 +14,9 @@ have a factor each. They are not averaged: a table is on the scale of one of the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,6 +78,9 @@ class BaseDevice:
             if (table.device.batch_size, table.device.threads) == (self.batch_size, self.threads):
                 for key, entry in table.ops.items():
                     self._known[op_of_key(key, batch_size=self.batch_size)] = entry.latency_ms
+        self._sizes: dict[OpConfig, list[OpConfig]] = defaultdict(list)
+        for op in self._known:
+            self._sizes[_without_size(op)].append(op)
         self._predicted: dict[OpConfig, float] = {}
         self._shape = self._shapes(list(self._known))
 
@@ -96,11 +100,22 @@ class BaseDevice:
         alone_ms = self._known.get(op)
         if alone_ms is None:
             if op not in self._predicted:
-                self._predicted[op] = float(self.regression.predict_ms([op], self.threads)[0])
+                self._predicted[op] = self._predict_ms(op)
             alone_ms = self._predicted[op]
         if not in_network or self._calibration is None:
             return alone_ms
         return op_factor(self._calibration, op) * alone_ms
+
+    def _predict_ms(self, op: OpConfig) -> float:
+        """Between two sizes of the same op along the law, by the logarithm; else the regression."""
+        same = sorted(self._sizes.get(_without_size(op), ()), key=lambda o: o.height_px)
+        if not same or not same[0].height_px < op.height_px < same[-1].height_px:
+            return float(self.regression.predict_ms([op], self.threads)[0])
+        law_ms = self.regression.law.predict_ms([*same, op], np.full(len(same) + 1, self.threads))
+        known_ms = np.array([self._known[other] for other in same])
+        sizes = np.log([other.height_px for other in same])
+        deviation = np.interp(np.log(op.height_px), sizes, np.log(known_ms / law_ms[:-1]))
+        return float(law_ms[-1] * np.exp(deviation))
 
     def features(self, ops: Sequence[OpConfig]) -> dict[str, Floats]:
         """By term, [n] how an op differs: shape in the base's standard deviations, kind, law."""
@@ -121,6 +136,11 @@ class BaseDevice:
     def _shapes(self, ops: Sequence[OpConfig]) -> Floats:
         threads = np.full(len(ops), float(self.threads))
         return shape_matrix(ops, threads, self.regression.law.channel_block)
+
+
+def _without_size(op: OpConfig) -> OpConfig:
+    """What is common to an op at all resolutions."""
+    return replace(op, height_px=0, width_px=0)
 
 
 class TransferModel:

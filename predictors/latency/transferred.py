@@ -6,14 +6,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
-from predictors.latency.transfer import MIN_SAMPLES, BaseDevice, Measured, TransferModel
+from predictors.latency.ridge import most_telling
+from predictors.latency.transfer import (
+    MIN_SAMPLES,
+    NOISE,
+    BaseDevice,
+    Measured,
+    TransferModel,
+    base_sums_ms,
+    transfer_ridge,
+)
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+from profiler.measuring.campaign import Chosen
 from profiler.spaces.mobilenetv3 import BACKBONES, MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.spaces.sampling import draw_networks
 from profiler.tables.keys import op_of_key
 from profiler.tables.table import (
     Calibration,
@@ -24,7 +36,10 @@ from profiler.tables.table import (
     TransferBase,
     TransferSample,
     Verdict,
+    load_table,
 )
+
+N_DRAWN = 100  # networks that may be measured, and as many that are to be predicted
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,52 @@ class TransferTarget:
     device: DeviceInfo
     space: MobileNetV3Space | None = None
     source: str | None = None
+
+
+def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
+    """The `count` ops and networks of the base's space that tell most of its other networks.
+
+    Before anything is measured only the prior is known: how far ops of which shape may depart
+    from a multiple of the base, and blocks alone from blocks in networks.
+    """
+    device, space = BaseDevice(base), base.search_space
+    batch_size = device.batch_size
+    archs = draw_networks(space, 2 * N_DRAWN, seed=seed)
+    workloads = [
+        *((True, tuple(space.ops(arch, batch_size=batch_size))) for arch in archs),
+        *((False, (op,)) for op in space.distinct_ops(batch_size=batch_size).values()),
+    ]
+    like = [Measured(ops, 0.0, "like", is_network) for is_network, ops in workloads]
+    base_ms = base_sums_ms(device, like)
+    ridge = transfer_ridge(device, like, {one.scale: 1.0 for one in like}, base_ms)
+    covariance = ridge.covariances[1.0] / np.outer(base_ms, base_ms)
+    # every second network is one to predict; all else may be measured
+    at = np.arange(len(like))
+    is_target = (at < len(archs)) & (at % 2 == 1)
+    found = most_telling(covariance, NOISE, at[~is_target], at[is_target], count)
+    return Chosen(
+        ops=tuple(like[i].ops[0].key for i in found if i >= len(archs)),
+        networks=tuple(archs[i] for i in found if i < len(archs)),
+    )
+
+
+def transfer_file(path: Path, base: Path) -> None:
+    """Make the table at `path`, of which a few ops and networks were measured, whole.
+
+    Raises:
+        InvalidInputError: too little of it was measured.
+    """
+    measured, source = load_table(path, partial=True), "measured here"
+    samples = [
+        *(TransferSample(key=key, latency_ms=entry.latency_ms, source=source)
+          for key, entry in measured.ops.items()),
+        *(TransferSample(arch=network.arch, latency_ms=network.latency_ms, source=source)
+          for network in measured.networks),
+    ]  # fmt: skip
+    target = TransferTarget(measured.device, measured.search_space)
+    made = transferred_table([load_table(base)], samples, target)
+    kept = ("protocol", "networks", "failures", "noise_floor", "created", "tool")
+    made.model_copy(update={name: getattr(measured, name) for name in kept}).save(path)
 
 
 def described_device(name: str, base: LatencyTable, *, runtime: str = "unknown") -> DeviceInfo:

@@ -25,9 +25,10 @@ from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from profiler.measuring.campaign import Doubts, ProfileRequest
+    from profiler.measuring.campaign import Choose, Doubts, ProfileRequest
     from profiler.spaces.kernels import KernelSpace
     from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.tables.table import LatencyTable
 
 DeviceOption = Annotated[
     list[str],
@@ -78,27 +79,42 @@ RequireStableOption = Annotated[
     bool, typer.Option("--require-stable", help="Exit code 1 unless every number is stable.")
 ]
 
+LikeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--like",
+        help="Table of another device: measure only what tells most beside it, and make the table "
+        "from both.",
+    ),
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=3, help="How much to measure with --like (30).")
+]
+
 MAX_NETWORKS = 10_000
+DEFAULT_SAMPLES = 30
 
 
 def register(
     app: typer.Typer,
-    calibrate: Callable[[Path], object] | None = None,
+    finish: Callable[[Path, Path | None], object] | None = None,
     doubts: Doubts | None = None,
+    choose: Choose | None = None,
 ) -> None:
     """Add the commands.
 
     Args:
-        calibrate: finishes each table that was measured.
+        finish: is given each table that was measured, and the one of --like.
         doubts: says which kernels are to be measured more.
+        choose: says what to measure beside the table of --like.
     """
 
     @functools.wraps(profile)
     def command(*args: Any, **options: Any) -> None:
-        tables, failure = profile(*args, doubts=doubts, **options)
-        if calibrate is not None:
+        tables, failure = profile(*args, doubts=doubts, choose=choose, **options)
+        if finish is not None:
             for table in tables:
-                calibrate(table)
+                finish(table, options["like"])
         if failure is not None:
             raise failure
 
@@ -124,6 +140,8 @@ def profile(
     out: OutOption = None,
     networks: NetworksOption = None,
     minutes: MinutesOption = None,
+    like: LikeOption = None,
+    samples: SamplesOption = None,
     quick: QuickOption = False,
     resume: ResumeOption = True,
     require_stable: RequireStableOption = False,
@@ -131,6 +149,7 @@ def profile(
     terminal: Terminal,
     seed: int,
     doubts: Callable[..., Sequence[float]] | None = None,
+    choose: Callable[..., Any] | None = None,
 ) -> tuple[Sequence[Path], Exception | None]:
     """Measure a space into a latency table, every op and some whole networks; or model files."""
     from profiler.measuring.several_devices import profile_devices
@@ -139,7 +158,7 @@ def profile(
     device_options.refuse_others(used, "{} devices")
     counts = threads or [1]
     if model or shape or arrays:
-        of_spaces = (space, resolution, networks, fleet, minutes)
+        of_spaces = (space, resolution, networks, fleet, minutes, like, samples)
         with_space = any(of_spaces) or width_mult != 1 or precision != "float32"
         request = model_request(
             device, model, shape, arrays, counts, with_space, quick, batch_size=batch_size,
@@ -147,16 +166,17 @@ def profile(
         )  # fmt: skip
         verdicts = measure_files(request, terminal)
         return (), _unstable("", verdicts) if require_stable else None
-    if out is not None and len(device) > 1:
-        raise InvalidInputError("--out names one table; leave it out with several devices")
-    if networks is not None and not 0 <= networks <= MAX_NETWORKS:
-        raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
-    if len(counts) > 1:
-        raise InvalidInputError("several --threads are for a --model")
-    chosen = _space(space or "mbv3", width_mult, resolution, minutes)
+    _check_counts(device, out, networks, counts)
     settings = Settings(counts[0], batch_size, precision)
+    if samples is not None and like is None:
+        raise InvalidInputError("--samples is for --like")
+    if like is None or choose is None:
+        measured, chosen = _space(space or "mbv3", width_mult, resolution, minutes), None
+    else:
+        base = _base(like, settings, any((space, resolution, networks, minutes, width_mult != 1)))
+        measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)
     requests = space_requests(
-        device, chosen, out, settings, device_options, quick,
+        device, measured, out, settings, device_options, quick, chosen=chosen,
         n_networks=networks, seed=seed, resume=resume, fleet=fleet, doubts=doubts,
     )  # fmt: skip
     profiled = profile_devices(requests, terminal)
@@ -191,6 +211,30 @@ def _unstable(where: str, verdicts: Sequence[str]) -> DemandError | None:
     return DemandError(f"{where}{counted.total()} of {len(verdicts)} are not stable ({listed})")
 
 
+def _check_counts(
+    device: Sequence[str], out: Path | None, networks: int | None, threads: Sequence[int]
+) -> None:
+    if out is not None and len(device) > 1:
+        raise InvalidInputError("--out names one table; leave it out with several devices")
+    if networks is not None and not 0 <= networks <= MAX_NETWORKS:
+        raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
+    if len(threads) > 1:
+        raise InvalidInputError("several --threads are for a --model")
+
+
+def _base(like: Path, settings: Settings, says_more: bool) -> LatencyTable:
+    """The table of --like, if what is measured can be read beside it."""
+    from profiler.tables.table import load_table
+
+    if says_more:
+        raise InvalidInputError("--like measures the space of its table, by --samples")
+    base = load_table(like)
+    ours, theirs = settings.batch_size, base.device.batch_size
+    if ours != theirs:
+        raise InvalidInputError(f"{like} is of batch size {theirs}, not of {ours}")
+    return base
+
+
 def _space(
     name: str, width_mult: float, resolution: int | None, minutes: float | None
 ) -> MobileNetV3Space | KernelSpace:
@@ -219,6 +263,7 @@ def space_requests(
         backend = backend_of(spec)
         options = device_options.of(backend, space=space)
         names = unusual(settings, backend, options)
+        names += ["like"] * (shared.get("chosen") is not None)  # beside a table of everything
         place = out or default_out(spec, space, quick=quick, settings=names)
         protocol = protocol_of(backend, quick=quick)
         requests.append(

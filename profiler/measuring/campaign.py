@@ -31,6 +31,17 @@ Doubts = Callable[[LatencyTable, Sequence[Sequence[str]]], Sequence[float]]
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Ops, by key, and networks that are measured where not all are."""
+
+    ops: tuple[str, ...]
+    networks: tuple[Architecture, ...]
+
+
+Choose = Callable[[LatencyTable, int, int], Chosen]  # beside which table, how many, seed
+
+
+@dataclass(frozen=True)
 class ProfileRequest:
     """What to measure, on one device under one configuration."""
 
@@ -44,6 +55,7 @@ class ProfileRequest:
     precision: str = "float32"
     seed: int = 0
     resume: bool = True
+    chosen: Chosen | None = None  # None: all ops of the space, and n_networks networks
     doubts: Doubts | None = None  # None: all kernels are drawn alike
     fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +93,7 @@ def profile_on(
     ):
         try:
             table = campaign(request, device, journal, terminal).run()
-            if not table.ops:
+            if not (table.ops or table.networks):
                 raise MeasurementError(
                     f"no op could be measured on {request.spec}, first "
                     f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
@@ -199,10 +211,14 @@ class Campaign:
         """All that the table is made of."""
         request, batch = self._request, self._request.batch_size
         space, count = cast(MobileNetV3Space, request.space), request.n_networks
-        networks = draw_networks(
-            space, self._protocol.default_networks if count is None else count, seed=request.seed
-        )
         ops = space.distinct_ops(batch_size=batch)
+        networks: Sequence[Architecture]
+        if request.chosen is not None:
+            ops = {key: ops[key] for key in request.chosen.ops}
+            networks = request.chosen.networks
+        else:
+            default = self._protocol.default_networks
+            networks = draw_networks(space, default if count is None else count, seed=request.seed)
         return [
             *((Workload(key, (op,)), Role.OP) for key, op in ops.items()),
             *((network_workload(space, arch, batch), Role.NETWORK) for arch in networks),

@@ -7,7 +7,7 @@ from pnag.cli.app import run
 from predictors.latency.lookup import cost_from_table
 from profiler.errors import DeviceUnavailableError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import load_table
+from profiler.tables.table import Verdict, load_table
 
 
 def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):
@@ -46,3 +46,28 @@ def test_a_device_that_fails_leaves_the_others_calibrated(tmp_path, monkeypatch,
     (table,) = json.loads(printed.out)["tables"]
     calibration = load_table(tmp_path / table["path"]).calibration
     assert calibration is not None and calibration.n_networks == 4
+
+
+def test_a_device_like_another_is_profiled_by_a_few_samples(tmp_path, capsys):
+    """The simulated devices share their law, up to a factor; 12 samples find it."""
+    base, out, whole = (tmp_path / name for name in ("base.json", "like.json", "whole.json"))
+    quick = ["--quick", "--quiet", "--networks", "6"]
+    assert run(["profile", "--device", "fake:1", *quick, "--out", str(base)]) == 0
+    like = ["profile", "--device", "fake:2", "--quick", "--quiet", "--like", str(base)]
+    assert run([*like, "--samples", "12", "--out", str(out)]) == 0
+    assert run(["profile", "--device", "fake:2", *quick, "--out", str(whole)]) == 0
+    table, truth = load_table(out), load_table(whole)
+    assert {entry.verdict for entry in table.ops.values()} == {Verdict.TRANSFERRED}
+    assert table.transfer is not None
+    assert len(table.transfer.samples) == 12
+    assert table.noise_floor is not None
+    tokens = MobileNetV3Space().sample(20, np.random.default_rng(5))
+    assert np.allclose(cost_from_table(table)(tokens), cost_from_table(truth)(tokens), rtol=0.03)
+    capsys.readouterr()
+    for wrong in (["--networks", "3"], ["--batch-size", "2"], ["--samples", "2"]):
+        assert run([*like, *wrong, "--out", str(tmp_path / "no.json")]) == 2
+    assert run(["profile", "--device", "fake:2", "--samples", "9", "--out", "no.json"]) == 2
+    assert not (tmp_path / "no.json").exists()
+    err = capsys.readouterr().err
+    assert "batch size 1, not of 2" in err
+    assert "--samples is for --like" in err

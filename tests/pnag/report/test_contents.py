@@ -20,9 +20,10 @@ from pnag.report.published import PublishedNetwork
 from pnag.report.samples import MAX_BLOCKS, read_traces
 from pnag.runs.inputs import tabular_inputs
 from pnag.runs.run import train_run
+from predictors.latency.transferred import TransferTarget, described_device, transferred_table
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import load_table
+from profiler.tables.table import TransferSample, load_table
 from tests.pnag.landscapes import grid_space
 from tests.pnag.profiled import SILENT, SMALL
 
@@ -137,6 +138,24 @@ def test_without_a_device_a_file_of_latencies_is_of_another_one(folder, tmp_path
     contents = gather(folder, Sources(published=[path]), SILENT, n_budgets=3)
     assert contents.published == ()
     assert [network.name for network in contents.elsewhere["sd821"]] == ["PNAG-80"]
+
+
+def test_latencies_that_were_transferred_never_pass_for_measured(contents):
+    table = contents.table
+    samples = [
+        TransferSample(arch=network.arch, latency_ms=network.latency_ms, source="lab")
+        for network in table.networks
+    ]
+    made = transferred_table([table], samples, TransferTarget(described_device("Phone", table)))
+    assert made.transfer is not None
+    data = page_data(replace(contents, table=made))
+    facts = dict(data["facts"])
+    assert facts["Latencies"] == f"transferred, not measured: {made.transfer.mape_pct:.2g} % off"
+    rows = [row for title, group in data["provenance"] if title == "Latency table" for row in group]
+    assert "measured" not in dict(rows)
+    (first, *_) = [text for name, text in rows if name == "transfer"]
+    assert first.startswith(f"not measured: transferred from {table.device.model}")
+    assert "Latencies" not in dict(page_data(contents)["facts"])
 
 
 def test_traces_are_the_samples_of_the_journal(contents):

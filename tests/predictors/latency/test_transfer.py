@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from predictors.latency.transfer import BaseDevice, Measured, TransferModel
-from predictors.latency.transferred import TransferTarget, described_device, transferred_table
+from predictors.latency.transferred import (
+    TransferTarget,
+    described_device,
+    transferred_table,
+    worth_measuring,
+)
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable, TransferSample, Verdict
@@ -195,3 +200,40 @@ def test_networks_of_another_width_and_resolution_are_samples_too(table):
 def test_what_is_not_enough_or_not_of_the_space_is_refused(table, samples, message):
     with pytest.raises(InvalidInputError, match=message):
         transferred_table([table], samples, TransferTarget(described_device("phone", table)))
+
+
+def test_an_op_between_two_measured_sizes_lies_between_them_along_the_law():
+    """A device that is slower than its law at large images, by the logarithm of their size."""
+
+    def sized_ms(op):
+        return law_ms(op) * (1 + 0.1 * np.log(op.height_px))
+
+    tables = [
+        make_table(MobileNetV3Space(resolution_px=px), alone_ms=sized_ms) for px in (224, 160)
+    ]
+    between = BaseDevice(*tables)
+    ops = MobileNetV3Space(resolution_px=192).distinct_ops().values()
+    sized = [op for op in ops if op.height_px > 14]
+    predicted = [between.latency_ms(op, in_network=False) for op in sized]
+    np.testing.assert_allclose(predicted, [sized_ms(op) for op in sized], rtol=0.01)
+
+
+def test_what_is_worth_measuring_is_not_what_a_draw_gives(table):
+    chosen = worth_measuring(table, 12)
+    assert len(chosen.ops) + len(chosen.networks) == 12
+    assert worth_measuring(table, 12) == chosen
+    errors: dict[str, list[float]] = {"chosen": [], "random": []}
+    held_out = networks(ARCHS, other_ms)
+    drawn = [SPACE.decode(row) for row in SPACE.sample(12, np.random.default_rng(11))]
+    measured = {
+        "chosen": networks(chosen.networks, other_ms)
+        + [Measured((op,), other_ms(op), "mine", False) for op in OPS if op.key in set(chosen.ops)],
+        "random": networks(drawn, other_ms),
+    }
+    for how, numbers in measured.items():
+        model = TransferModel(BaseDevice(table), numbers)
+        for one in held_out:
+            total = model.predict_ms(one.ops, one.scale, in_network=True).sum()
+            errors[how].append(abs((model.intercept_ms + total) / one.latency_ms - 1))
+    assert np.mean(errors["chosen"]) < np.mean(errors["random"])
+    assert np.mean(errors["chosen"]) < 0.01
