@@ -116,6 +116,7 @@ def workspace(tmp_path_factory):
         shutil.copy(tflite, "a.tflite")
         shutil.copy(onnx, "some_network.onnx")
         shutil.copy("tables/cpu.json", "tables/mine.json")
+        shutil.copy(ROOT / "tables/sd821.json", "tables/sd821.json")
         Path("proxyless.yaml").write_text(
             "Conv-input:224x224x3-output:112x112x32: {count: 9, mean: 4.1, var: 0.2}\n"
         )
