@@ -168,10 +168,8 @@ def profile(
         return (), _unstable("", verdicts) if require_stable else None
     _check_counts(device, out, networks, counts)
     settings = Settings(counts[0], batch_size, precision)
-    if samples is not None and like is None:
-        raise InvalidInputError("--samples is for --like")
     if like is None or choose is None:
-        measured, chosen = _space(space or "mbv3", width_mult, resolution, minutes), None
+        measured, chosen = _space(space or "mbv3", width_mult, resolution, minutes, samples), None
     else:
         base = _base(like, settings, any((space, resolution, networks, minutes, width_mult != 1)))
         measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)
@@ -182,10 +180,8 @@ def profile(
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))
-    failure = profiled.failure
-    if require_stable and failure is None:
-        failure = _unstable_table(profiled.tables)
-    return profiled.tables, failure
+    unstable = _unstable_table(profiled.tables) if require_stable else None
+    return profiled.tables, profiled.failure or unstable
 
 
 def _unstable_table(paths: Sequence[Path]) -> DemandError | None:
@@ -236,11 +232,17 @@ def _base(like: Path, settings: Settings, says_more: bool) -> LatencyTable:
 
 
 def _space(
-    name: str, width_mult: float, resolution: int | None, minutes: float | None
+    name: str,
+    width_mult: float,
+    resolution: int | None,
+    minutes: float | None,
+    samples: int | None,
 ) -> MobileNetV3Space | KernelSpace:
     from profiler.spaces.kernels import KernelSpace
     from profiler.spaces.mobilenetv3 import open_space
 
+    if samples is not None:
+        raise InvalidInputError("--samples is for --like")
     if name == KernelSpace.name:
         if width_mult != 1 or resolution is not None:
             raise InvalidInputError("kernels have no --width-mult and no --resolution")
