@@ -7,11 +7,17 @@ from the data u is nearly additive. u is the posterior mean of a Gaussian proces
 10 + s + γ s², s = z·z' (Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006,
 sec. 4.2.2, eq. 2.25) on warped values (Snelson et al., "Warped Gaussian Processes", 2003).
 γ, the noise and C maximise the marginal likelihood (eq. 5.8), so held-out rows tune nothing.
+
+This kernel is of D = 1 + d + d(d + 1)/2 functions of z: 1, z_i and z_i z_j. So the mean solves the
+smaller of two systems, with one unknown a row or one a function (eq. 2.11).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +30,9 @@ PAIR_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # γ
 CEILINGS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 10.0)  # above the highest value, in ranges of values
 NOISES = tuple(np.logspace(-5, 1, 31))  # noise variance over that of the main effects
 SELECTION_ROWS = 600  # rows that choose γ and the noise; more do not change the choice
+HELD_OUT_ROWS = 4000  # the most of a fold; more would not change its figures
 CHUNK_ROWS = 4096  # features of this many rows stay in the cache
+GRAM_ROWS = 1024  # functions of this many rows are in memory at once
 
 
 @dataclass(frozen=True)
@@ -85,44 +93,190 @@ class Prior:
         return warped
 
 
+@dataclass(frozen=True)
+class Centring:
+    """Features as the kernel takes them: z = (x - centre) · √scale, with z·z = 1 on average."""
+
+    encoding: Encoding
+    centre: Floats
+    scale: float
+
+    @classmethod
+    def of(cls, encoding: Encoding, tokens: Tokens) -> Centring:
+        """On the means of tokens [n, L]; a binary feature with mean c has variance c (1 - c)."""
+        chunks = (encoding.features(chunk) for chunk in _chunks(tokens, CHUNK_ROWS))
+        centre = np.sum([x.sum(axis=0) for x in chunks], axis=0) / len(tokens)
+        return cls(encoding, centre, float(1 / np.sum(centre * (1 - centre))))
+
+    def __call__(self, tokens: Tokens) -> Floats:
+        """z [n, d] of tokens [n, L]."""
+        z: Floats = np.sqrt(self.scale) * (self.encoding.features(tokens) - self.centre)
+        return z
+
+    def model(
+        self, ceiling: float, constant: float, linear: Floats, pairs: Floats
+    ) -> QuadraticModel:
+        """With u = constant + linear · z + zᵀ pairs z, written in x: as x_i = x_i², its linear
+        part is the diagonal."""
+        linear, pairs = np.sqrt(self.scale) * linear, self.scale * (pairs + pairs.T) / 2
+        bias = constant - linear @ self.centre + self.centre @ pairs @ self.centre
+        weights = pairs + np.diag(linear - 2 * pairs @ self.centre)
+        return QuadraticModel(self.encoding, ceiling, float(bias), weights)
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Distinct tokens [n, L] and their values [n], not all equal, for models to be fitted to."""
+
+    encoding: Encoding
+    tokens: Tokens
+    values: Floats
+
+    def fit(self, rng: np.random.Generator) -> tuple[QuadraticModel, Prior]:
+        """The posterior mean given all rows."""
+        if self._many:
+            return self._fit_functions(np.empty(0, np.int64), rng)
+        return _fit_rows(self.encoding, self.tokens, self.values, rng)
+
+    def cross_validate(
+        self, folds: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Rows [m] and their held-out predictions [m]: all rows, or the first of each fold.
+
+        Every fold chooses its own prior from its training rows.
+        """
+        order: NDArray[np.int64] = rng.permutation(len(self.values))
+        held_out = [order[fold::folds][:HELD_OUT_ROWS] for fold in range(folds)]
+        predicted = [self._fit_others(rows, rng).predict(self.tokens[rows]) for rows in held_out]
+        return np.concatenate(held_out), np.concatenate(predicted)
+
+    def _fit_others(self, held_out: NDArray[np.int64], rng: np.random.Generator) -> QuadraticModel:
+        if self._many:
+            return self._fit_functions(held_out, rng)[0]
+        train = np.setdiff1d(np.arange(len(self.values)), held_out)
+        return _fit_rows(self.encoding, self.tokens[train], self.values[train], rng)[0]
+
+    @cached_property
+    def _many(self) -> bool:
+        """Whether there are more rows than functions."""
+        return len(self.values) > _n_functions(sum(n - 1 for n in self.encoding.n_choices))
+
+    @cached_property
+    def _centring(self) -> Centring:
+        return Centring.of(self.encoding, self.tokens)
+
+    @cached_property
+    def _gram(self) -> Floats:
+        """[D, D] sums over all rows of the products of two functions; upper triangle."""
+        size = _n_functions(len(self._centring.centre))
+        return self._plus_gram(np.zeros((size, size), order="F"), self.tokens, 1.0)
+
+    def _plus_gram(self, gram: Floats, tokens: Tokens, factor: float) -> Floats:
+        """`gram` plus `factor` times that of tokens, in place."""
+        from scipy.linalg.blas import dsyrk
+
+        for chunk in _chunks(tokens, GRAM_ROWS):
+            functions = _functions(self._centring(chunk))
+            gram = dsyrk(factor, functions.T, beta=1.0, c=gram, overwrite_c=True)
+        return gram
+
+    def _fit_functions(
+        self, held_out: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[QuadraticModel, Prior]:
+        """Posterior mean given the rows that are not held out; one unknown a function.
+
+        The features are centred on all rows, held-out ones too: their values are not looked at.
+        """
+        from scipy.linalg import cho_factor, cho_solve
+
+        train = np.setdiff1d(np.arange(len(self.values)), held_out)
+        tokens, values = self.tokens[train], self.values[train]
+        prior = _choose_prior(self._centring, tokens, values, rng)
+        u = prior.warp(values)
+        d = len(self._centring.centre)
+        sd = _prior_sd(prior, d)
+        used = len(sd) if prior.pair_weight else 1 + d
+        gram = self._plus_gram(self._gram.copy(order="F"), self.tokens[held_out], -1.0)
+        system = np.asfortranarray(gram[:used, :used])
+        system *= sd[:used, None]
+        system *= sd[:used]
+        system[np.diag_indices(used)] += prior.noise
+        projected = sd * self._sums(tokens, u - u.mean())
+        weights = np.zeros(len(sd))
+        factor = cho_factor(system, overwrite_a=True, check_finite=False)
+        weights[:used] = sd[:used] * cho_solve(factor, projected[:used], check_finite=False)
+        pairs = np.zeros((d, d))
+        pairs[np.triu_indices(d)] = weights[1 + d :]
+        constant = u.mean() + weights[0]
+        return self._centring.model(prior.ceiling, constant, weights[1 : 1 + d], pairs), prior
+
+    def _sums(self, tokens: Tokens, values: Floats) -> Floats:
+        """[D] sums over tokens [n, L] of each function times values [n]."""
+        d = len(self._centring.centre)
+        linear, pairs = np.zeros(d), np.zeros((d, d))
+        chunks = zip(_chunks(tokens, CHUNK_ROWS), _chunks(values, CHUNK_ROWS), strict=True)
+        for chunk, weight in chunks:
+            z = self._centring(chunk)
+            linear += weight @ z
+            pairs += (z.T * weight) @ z
+        return np.concatenate([[values.sum()], linear, pairs[np.triu_indices(d)]])
+
+
 def fit_quadratic(
     encoding: Encoding, tokens: Tokens, values: Floats, rng: np.random.Generator
 ) -> tuple[QuadraticModel, Prior]:
     """Posterior mean given tokens [n, L], distinct, and their values [n], not all equal."""
-    x = encoding.features(tokens)
-    centre = x.mean(axis=0)
-    z = x - centre
-    scale = 1 / np.mean(np.sum(z**2, axis=1))
-    chosen = rng.permutation(len(z))[:SELECTION_ROWS]
+    return Evaluations(encoding, tokens, values).fit(rng)
+
+
+def _fit_rows(
+    encoding: Encoding, tokens: Tokens, values: Floats, rng: np.random.Generator
+) -> tuple[QuadraticModel, Prior]:
+    """Posterior mean; one unknown a row."""
+    centring = Centring.of(encoding, tokens)
+    prior = _choose_prior(centring, tokens, values, rng)
+    z, u = centring(tokens), prior.warp(values)
+    dual = np.linalg.solve(prior.covariance(z @ z.T), u - u.mean())
+    constant = u.mean() + CONSTANT * dual.sum()
+    pairs = prior.pair_weight * (z.T * dual) @ z
+    return centring.model(prior.ceiling, constant, z.T @ dual, pairs), prior
+
+
+def _n_functions(d: int) -> int:
+    return 1 + d + d * (d + 1) // 2
+
+
+def _functions(z: Floats) -> Floats:
+    """[n, D] 1, z_i, and z_i z_j with i ≤ j, of z [n, d]."""
+    n, d = z.shape
+    functions = np.empty((n, _n_functions(d)))
+    functions[:, 0] = 1
+    functions[:, 1 : 1 + d] = z
+    start = 1 + d
+    for i in range(d):
+        np.multiply(z[:, i, None], z[:, i:], out=functions[:, start : start + d - i])
+        start += d - i
+    return functions
+
+
+def _prior_sd(prior: Prior, d: int) -> Floats:
+    """[D] standard deviations of the functions' weights; s² has z_i z_j twice."""
+    i, j = np.triu_indices(d)
+    pairs = np.sqrt(prior.pair_weight * np.where(i == j, 1, 2))
+    return np.concatenate([[np.sqrt(CONSTANT)], np.ones(d), pairs])
+
+
+def _chunks(array: NDArray[Any], rows: int) -> Iterator[NDArray[Any]]:
+    return (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def _choose_prior(
+    centring: Centring, tokens: Tokens, values: Floats, rng: np.random.Generator
+) -> Prior:
+    chosen = rng.permutation(len(values))[:SELECTION_ROWS]
+    z = centring(tokens[chosen])
     ceilings = values.max() + np.array(CEILINGS) * np.ptp(values)
-    prior = _most_likely_prior(scale * z[chosen] @ z[chosen].T, values[chosen], ceilings)
-    u = prior.warp(values)
-    dual = np.linalg.solve(prior.covariance(scale * z @ z.T), u - u.mean())
-    linear = scale * z.T @ dual
-    pairs = prior.pair_weight * scale**2 * (z.T * dual) @ z
-    # From z = x - centre back to x; for binary x, x_i = x_i², so the linear part is the diagonal.
-    bias = u.mean() + CONSTANT * dual.sum() - linear @ centre + centre @ pairs @ centre
-    weights = (pairs + pairs.T) / 2 + np.diag(linear - 2 * pairs @ centre)
-    return QuadraticModel(encoding, prior.ceiling, float(bias), weights), prior
-
-
-def cross_validate(
-    encoding: Encoding,
-    tokens: Tokens,
-    values: Floats,
-    *,
-    folds: int,
-    rng: np.random.Generator,
-) -> Floats:
-    """[n] held-out predictions; every fold chooses its own prior from its training rows."""
-    order = rng.permutation(len(values))
-    predicted = np.empty(len(values))
-    for fold in range(folds):
-        held_out: NDArray[np.int64] = order[fold::folds]
-        train = np.setdiff1d(order, held_out)
-        model, _ = fit_quadratic(encoding, tokens[train], values[train], rng)
-        predicted[held_out] = model.predict(tokens[held_out])
-    return predicted
+    return _most_likely_prior(z @ z.T, values[chosen], ceilings)
 
 
 def _most_likely_prior(s: Floats, values: Floats, ceilings: Floats) -> Prior:

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.accuracy.fitted import FittedAccuracy, HeldOut, Provenance
-from predictors.accuracy.quadratic import Encoding, cross_validate, fit_quadratic
+from predictors.accuracy.quadratic import Encoding, Evaluations
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
@@ -233,32 +233,31 @@ def accuracy_from_table(
     if np.ptp(table.top1) == 0:
         raise InvalidInputError(f"{table.source}: all accuracies are equal")
     encoding = Encoding(tuple(len(position.choices) for position in space.positions))
-    model, _ = fit_quadratic(encoding, table.tokens, table.top1, np.random.default_rng(seed))
+    evaluations = Evaluations(encoding, table.tokens, table.top1)
+    model, _ = evaluations.fit(np.random.default_rng(seed))
     return FittedAccuracy(
         space,
         model,
         Provenance(table.dataset, table.source, table.licence, len(table.top1), seed, trained),
-        _held_out(encoding, table, folds, repeats, seed),
+        _held_out(evaluations, folds, repeats, seed),
         *((table.tokens, table.top1) if keep_rows else ()),
     )
 
 
-def _held_out(
-    encoding: Encoding, table: AccuracyTable, folds: int, repeats: int, seed: int
-) -> HeldOut:
+def _held_out(evaluations: Evaluations, folds: int, repeats: int, seed: int) -> HeldOut:
     from scipy.stats import kendalltau, spearmanr
 
     figures = []
     for repeat in range(repeats):
-        rng = np.random.default_rng([seed, repeat])
-        predicted = cross_validate(encoding, table.tokens, table.top1, folds=folds, rng=rng)
-        errors = 100 * (predicted - table.top1)
+        rows, predicted = evaluations.cross_validate(folds, np.random.default_rng([seed, repeat]))
+        top1 = evaluations.values[rows]
+        errors = 100 * (predicted - top1)
         figures.append(
             (
                 np.mean(np.abs(errors)),
                 np.sqrt(np.mean(errors**2)),
-                spearmanr(predicted, table.top1).statistic,
-                kendalltau(predicted, table.top1).statistic,
+                spearmanr(predicted, top1).statistic,
+                kendalltau(predicted, top1).statistic,
             )
         )
     mae, rmse, spearman, kendall = map(float, np.mean(figures, axis=0))

@@ -13,9 +13,9 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 from predictors.accuracy import quadratic
 from predictors.accuracy.quadratic import (
     Encoding,
+    Evaluations,
     Prior,
     QuadraticModel,
-    cross_validate,
     fit_quadratic,
 )
 from profiler.spaces.base import Tokens
@@ -92,6 +92,55 @@ def test_prior_maximises_the_marginal_likelihood() -> None:
     assert log_likelihood(chosen) >= max(map(log_likelihood, grid)) - 1e-6
 
 
+SMALL = Encoding((3,) * 6)  # 91 functions of 12 features
+
+
+def few_functions(n: int) -> Evaluations:
+    """More rows than functions, with noise."""
+    rng = np.random.default_rng(9)
+    tokens = np.unique(rng.integers(0, 3, (n, 6), dtype=np.int8), axis=0)
+    u = 2 + 0.1 * tokens.sum(axis=1) - 0.05 * tokens[:, 0] * tokens[:, 3]
+    return Evaluations(SMALL, tokens, 0.8 - np.exp(-u) + rng.normal(0, 1e-3, len(tokens)))
+
+
+@pytest.mark.parametrize("pair_weights", [quadratic.PAIR_WEIGHTS, (0.0,)])
+def test_one_unknown_a_row_and_one_a_function_give_the_same_model(
+    pair_weights: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quadratic, "PAIR_WEIGHTS", pair_weights)
+    evaluations = few_functions(500)
+    assert evaluations._many
+    by_functions, prior = evaluations.fit(np.random.default_rng(0))
+    by_rows, same_prior = quadratic._fit_rows(
+        SMALL, evaluations.tokens, evaluations.values, np.random.default_rng(0)
+    )
+    assert prior == same_prior
+    np.testing.assert_allclose(
+        by_functions.predict(evaluations.tokens), by_rows.predict(evaluations.tokens),
+        rtol=0, atol=1e-13,
+    )  # fmt: skip
+
+
+def test_held_out_rows_are_taken_out_of_the_sums_over_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if fitted to the other rows from the start, but for the centre of the features."""
+    monkeypatch.setattr(quadratic, "HELD_OUT_ROWS", 30)
+    evaluations = few_functions(500)
+    rows, predicted = evaluations.cross_validate(3, np.random.default_rng(0))
+    assert len(rows) == len(set(rows)) == 90
+    expected = []
+    for fold in range(3):
+        others = np.setdiff1d(np.arange(len(evaluations.values)), rows[30 * fold : 30 * fold + 30])
+        model, _ = fit_quadratic(
+            SMALL, evaluations.tokens[others], evaluations.values[others], np.random.default_rng(0)
+        )
+        expected.append(model.predict(evaluations.tokens[rows[30 * fold : 30 * fold + 30]]))
+    np.testing.assert_allclose(predicted, np.concatenate(expected), rtol=0, atol=5e-5)
+    # the error is that of the noise, 0.001, not of a model that has seen these rows
+    assert np.abs(predicted - evaluations.values[rows]).mean() == pytest.approx(8e-4, rel=0.3)
+
+
 def test_an_additive_truth_is_recovered_from_few_rows() -> None:
     rng = np.random.default_rng(3)
     additive = truth(rng, 0.0)
@@ -130,8 +179,9 @@ def test_held_out_rows_do_not_leak() -> None:
     rng = np.random.default_rng(5)
     tokens = SPACE.sample(400, rng)
     noise = rng.normal(size=400)
-    predicted = cross_validate(ENCODING, tokens, noise, folds=5, rng=rng)
-    assert abs(np.corrcoef(predicted, noise)[0, 1]) < 0.15
+    rows, predicted = Evaluations(ENCODING, tokens, noise).cross_validate(5, rng)
+    assert sorted(rows) == list(range(400))
+    assert abs(np.corrcoef(predicted, noise[rows])[0, 1]) < 0.15
 
 
 def test_predictions_do_not_depend_on_the_batch() -> None:
