@@ -35,6 +35,15 @@ class CostFunction(Protocol):
 
 
 @runtime_checkable
+class UncertainAccuracy(Protocol):
+    """An accuracy model that says how far off it may be."""
+
+    def half_width(self, confidence: float) -> float:
+        """Half of the interval around a predicted top-1, a fraction."""
+        ...
+
+
+@runtime_checkable
 class AccuracyModel(Protocol):
     """Top-1 accuracy of architectures."""
 

@@ -92,7 +92,7 @@ def _job(request: EvaluationRequest, space: MobileNetV3Space, dataset: Dataset) 
         f"subnets of {request.checkpoint.name} (sha256 {digest[:12]}), BatchNorm recalibrated on "
         f"{settings.recalibration_images} training images, {fine_tuned}, {settings.precision}"
     )
-    return EvaluationJob(request.out, recipe, dataset.name, source)
+    return EvaluationJob(request.out, recipe, dataset.name, source, settings.test_images)
 
 
 def architectures_to_evaluate(
@@ -158,6 +158,7 @@ class EvaluationJob:
     recipe: dict[str, Any]
     dataset: str
     source: str
+    n_images: int | None = None
 
     def run(
         self,
@@ -195,6 +196,7 @@ class EvaluationJob:
             ((space.parse(name), done[name]) for name in names),
             dataset=self.dataset,
             source=self.source,
+            n_images=self.n_images,
         )
         workers.wait()
         if workers.is_first:

@@ -6,11 +6,13 @@ may be shipped, and as metadata where the accuracies come from and how well they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -93,6 +95,7 @@ class FittedAccuracy:
         rows: [m, L] architectures whose measured accuracy `rows_top1` [m] replaces the
             prediction; may be empty.
         networks: published networks that it is calibrated on; none where it needs no calibration.
+        image_sd_points: standard error that all accuracies share, being of a sample of images.
     """
 
     space: NetworkSpace
@@ -102,6 +105,7 @@ class FittedAccuracy:
     rows: Tokens = field(default_factory=lambda: np.empty((0, 0), np.int8))
     rows_top1: Floats = field(default_factory=lambda: np.empty(0))
     networks: tuple[PublishedNetwork, ...] = ()
+    image_sd_points: float = 0.0
 
     def top1(self, tokens: Tokens) -> Floats:
         """[n] fractions of tokens [n, 45]: as measured where it was, else predicted."""
@@ -114,6 +118,11 @@ class FittedAccuracy:
             known = keys[found] == wanted
             predicted[known] = self.rows_top1[order[found[known]]]
         return predicted
+
+    def half_width(self, confidence: float) -> float:
+        """Of a normal interval: held-out error and the images' together, a fraction."""
+        sd_points = math.hypot(self.held_out.rmse_points, self.image_sd_points)
+        return NormalDist().inv_cdf((1 + confidence) / 2) * sd_points / 100
 
     @cached_property
     def _measured(self) -> tuple[NDArray[np.void], NDArray[np.int64]]:
@@ -172,6 +181,8 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
         "provenance": asdict(model.provenance),
         "held_out": asdict(model.held_out),
     }
+    if model.image_sd_points:
+        description["image_sd_points"] = model.image_sd_points
     if model.networks:
         description["networks"] = [asdict(network) for network in model.networks]
     write_arrays(path, arrays, described(METADATA, description))
@@ -210,6 +221,7 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         rows,
         rows_top1,
         tuple(PublishedNetwork(**network) for network in description.get("networks", ())),
+        float(description.get("image_sd_points", 0.0)),
     )
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -59,6 +59,11 @@ class AccuracyFile(BaseModel):
     space: SpaceRef
     dataset: str
     source: str
+    n_images: int | None = Field(
+        default=None,
+        gt=0,
+        description="images that each accuracy is of, where they stand for others",
+    )
     rows: tuple[Row, ...]
 
 
@@ -68,6 +73,7 @@ class AccuracyTable:
 
     Attributes:
         tokens: [n, 45]. top1: [n] fractions; the mean where the file lists one repeatedly.
+        n_images: how many images each is of; None where they are all that count.
     """
 
     space: NetworkSpace
@@ -76,6 +82,7 @@ class AccuracyTable:
     dataset: str
     source: str
     licence: str = "unknown"
+    n_images: int | None = None
 
     @staticmethod
     def of(
@@ -85,6 +92,7 @@ class AccuracyTable:
         dataset: str,
         source: str,
         licence: str = "unknown",
+        n_images: int | None = None,
     ) -> AccuracyTable:
         """From tokens [45] and fractions; repeated evaluations are averaged."""
         repeats: dict[bytes, list[float]] = {}
@@ -92,7 +100,7 @@ class AccuracyTable:
             repeats.setdefault(np.asarray(tokens, np.int8).tobytes(), []).append(top1)
         stacked = np.frombuffer(b"".join(repeats), np.int8).reshape(-1, len(space.positions))
         means = np.array([math.fsum(values) / len(values) for values in repeats.values()])
-        return AccuracyTable(space, stacked, means, dataset, source, licence)
+        return AccuracyTable(space, stacked, means, dataset, source, licence, n_images)
 
     def to_json(self) -> str:
         """The file's text in our layout."""
@@ -100,12 +108,16 @@ class AccuracyTable:
             space=SpaceRef.of(self.space),
             dataset=self.dataset,
             source=self.source,
+            n_images=self.n_images,
             rows=tuple(
                 Row(arch=self.space.format(tokens), top1=float(top1))
                 for tokens, top1 in zip(self.tokens, self.top1, strict=True)
             ),
         )
-        return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1) + "\n"
+        return (
+            json.dumps(document.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1)
+            + "\n"
+        )
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
@@ -137,7 +149,9 @@ def _read_own(path: Path, document: dict[str, Any], space: NetworkSpace) -> Accu
         (_parse(f"{path} row {i}", row.arch, space), row.top1)
         for i, row in enumerate(table.rows, 1)
     ]
-    return AccuracyTable.of(space, rows, dataset=table.dataset, source=table.source)
+    return AccuracyTable.of(
+        space, rows, dataset=table.dataset, source=table.source, n_images=table.n_images
+    )
 
 
 def _read_csv(path: Path, text: str, space: NetworkSpace) -> AccuracyTable:
@@ -216,7 +230,11 @@ def accuracy_from_table(
     keep_rows: bool = True,
     trained: str | None = None,
 ) -> FittedAccuracy:
-    """Fit the table; its own architectures keep their measured accuracy (`keep_rows`).
+    """Fit the table; its own architectures keep their measured accuracy (`keep_rows`), as far as
+    it is not an error of the images.
+
+    Of many accuracies with errors the best one is too good. Of what an accuracy differs from its
+    prediction, the share of the variance that `n_images` do not explain is kept.
 
     The same table and seed give the same model on any day: `trained`, a date, is the caller's.
 
@@ -235,23 +253,47 @@ def accuracy_from_table(
     encoding = Encoding(tuple(len(position.choices) for position in space.positions))
     evaluations = Evaluations(encoding, table.tokens, table.top1)
     model, _ = evaluations.fit(np.random.default_rng(seed))
-    return FittedAccuracy(
+    predicted = model.predict(table.tokens)
+    held_out, noise_variance = _held_out(evaluations, predicted, folds, repeats, seed)
+    image_sd = _image_sd(table)
+    fitted = FittedAccuracy(
         space,
         model,
         Provenance(table.dataset, table.source, table.licence, len(table.top1), seed, trained),
-        _held_out(evaluations, folds, repeats, seed),
-        *((table.tokens, table.top1) if keep_rows else ()),
+        held_out,
+        image_sd_points=100 * image_sd,
     )
+    if not keep_rows or (image_sd and noise_variance <= image_sd**2):
+        return fitted
+    by_images = image_sd**2 / noise_variance if image_sd else 0.0
+    rows_top1 = table.top1 - by_images * (table.top1 - predicted)
+    return replace(fitted, rows=table.tokens, rows_top1=rows_top1)
 
 
-def _held_out(evaluations: Evaluations, folds: int, repeats: int, seed: int) -> HeldOut:
+def _image_sd(table: AccuracyTable) -> float:
+    """Standard error of one accuracy by the choice of images (binomial); 0 where there is none."""
+    if table.n_images is None:
+        return 0.0
+    mean = float(table.top1.mean())
+    return math.sqrt(mean * (1 - mean) / table.n_images)
+
+
+def _held_out(
+    evaluations: Evaluations, fitted: Floats, folds: int, repeats: int, seed: int
+) -> tuple[HeldOut, float]:
+    """Figures, and the variance of the noise in the accuracies.
+
+    Of a Gaussian process with noise σ², a row's residual is σ² / (σ² + v) of its held-out one,
+    whose variance is σ² + v: the mean of their products is σ².
+    """
     from scipy.stats import kendalltau, spearmanr
 
-    figures = []
+    figures, noise_variances = [], []
     for repeat in range(repeats):
         rows, predicted = evaluations.cross_validate(folds, np.random.default_rng([seed, repeat]))
         top1 = evaluations.values[rows]
         errors = 100 * (predicted - top1)
+        noise_variances.append(np.mean((predicted - top1) * (fitted[rows] - top1)))
         figures.append(
             (
                 np.mean(np.abs(errors)),
@@ -261,4 +303,5 @@ def _held_out(evaluations: Evaluations, folds: int, repeats: int, seed: int) -> 
             )
         )
     mae, rmse, spearman, kendall = map(float, np.mean(figures, axis=0))
-    return HeldOut(mae, rmse, spearman, kendall, folds, repeats)
+    held_out = HeldOut(mae, rmse, spearman, kendall, folds, repeats)
+    return held_out, float(np.mean(noise_variances))

@@ -3,13 +3,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from predictors.accuracy.fitted import embedded_accuracy, load_accuracy_model, save_accuracy_model
+from predictors.accuracy.fitted import (
+    FittedAccuracy,
+    embedded_accuracy,
+    load_accuracy_model,
+    save_accuracy_model,
+)
 from predictors.accuracy.tables import (
     AccuracyFile,
     AccuracyTable,
@@ -235,3 +241,48 @@ def test_too_little_to_fit_is_refused(table: AccuracyTable) -> None:
         accuracy_from_table(flat, SPACE)
     with pytest.raises(InvalidInputError, match="not of mbv3 width 1 at 192 px"):
         accuracy_from_table(table, MobileNetV3Space("mbv3", 1.0, 192))
+
+
+def test_accuracies_of_few_images_are_not_taken_at_their_word() -> None:
+    """The best of many accuracies with errors is too good; what is kept of them is not."""
+    rng = np.random.default_rng(0)
+    tokens = np.unique(SPACE.sample(600, rng), axis=0)
+    truth = embedded_accuracy(SPACE).top1(tokens)
+    noisy = truth + rng.normal(0, 0.0095, len(tokens))  # 2,000 images at 76 %
+    table = AccuracyTable(SPACE, tokens, noisy, "d", "s", n_images=2000)
+    fitted = accuracy_from_table(table, SPACE)
+    best = np.argsort(-fitted.top1(tokens))[:20]
+    assert fitted.top1(tokens[best]).mean() - truth[best].mean() < 0.006
+    believed = accuracy_from_table(replace(table, n_images=None), SPACE)
+    best = np.argsort(-believed.top1(tokens))[:20]
+    assert believed.top1(tokens[best]).mean() - truth[best].mean() > 0.015
+    sd = np.sqrt(noisy.mean() * (1 - noisy.mean()) / 2000)
+    assert fitted.image_sd_points == pytest.approx(100 * sd)
+    rmse = fitted.held_out.rmse_points / 100
+    assert fitted.half_width(0.95) == pytest.approx(1.959964 * np.hypot(rmse, sd), rel=1e-5)
+
+
+def test_the_part_of_a_difference_that_images_do_not_explain_is_kept() -> None:
+    """Accuracies with jumps of 2 points that no model predicts, from so many images that they
+    are nearly exact."""
+    rng = np.random.default_rng(1)
+    tokens = np.unique(SPACE.sample(300, rng), axis=0)
+    top1 = embedded_accuracy(SPACE).top1(tokens) + rng.choice([-0.01, 0.01], len(tokens))
+    table = AccuracyTable(SPACE, tokens, top1, "d", "s", n_images=50_000)
+    kept = accuracy_from_table(table, SPACE).top1(tokens)
+    assert np.abs(kept - top1).max() < 0.15 * 0.02
+
+
+def test_how_many_images_is_kept_in_files(tmp_path: Path) -> None:
+    table = AccuracyTable(SPACE, TOKENS, TOP1, "d", "s", n_images=1000)
+    table.save(tmp_path / "t.json")
+    loaded = load_accuracy_table(tmp_path / "t.json", SPACE)
+    assert loaded.n_images == 1000
+    fitted = accuracy_from_table(loaded, SPACE)
+    save_accuracy_model(tmp_path / "m.safetensors", fitted)
+    again = load_accuracy_model(tmp_path / "m.safetensors", SPACE)
+    assert isinstance(again, FittedAccuracy)
+    assert again.image_sd_points == fitted.image_sd_points > 0
+    table = replace(table, n_images=None)
+    table.save(tmp_path / "t.json")
+    assert "n_images" not in (tmp_path / "t.json").read_text()
