@@ -30,7 +30,7 @@ from benchmarks.study import (
 )
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
-from pnag.generate import DEFAULT_SHORTLIST
+from pnag.generate import DEFAULT_SAMPLES
 from pnag.learning.settings import TrainSettings
 from pnag.plots import MARKERS, histogram_plot, new_figure, save_figure
 from pnag.runs.run import Run, train_run
@@ -48,7 +48,7 @@ def main() -> None:
     landscape = open_landscape(arguments.latency_table)
     problem, budgets = landscape.problem, landscape.budgets
     best_known = best_known_of(landscape, arguments.reference)
-    n = 600 if arguments.quick else N_EVALUATIONS
+    n = 1200 if arguments.quick else N_EVALUATIONS
     rng = np.random.default_rng
     searches: dict[str, Callable[[int], Archive]] = {
         "NSGA-II": lambda seed: nsga2(problem, n, seed, population_size=50),
@@ -68,7 +68,7 @@ def pnag_variant(
     landscape: Landscape, best_known: BestKnown, n: int, arguments: argparse.Namespace
 ) -> Variant:
     """Train and generate with `n` evaluations in all: those asked for at generation count too."""
-    n_train = n - len(landscape.budgets) * DEFAULT_SHORTLIST
+    n_train = n - len(landscape.budgets) * DEFAULT_SAMPLES
 
     def figures(seed: int) -> Figures:
         settings = TrainSettings(
@@ -79,7 +79,7 @@ def pnag_variant(
         train_s = time.perf_counter() - begun
         low, high = run.reachable_ms
         spread = np.repeat(np.linspace(low, high, 100), 100)
-        drawn = run.generate(spread.tolist(), n_samples=1, seed=seed)
+        drawn = run.generate(spread.tolist(), n_samples=1, pure=True, seed=seed)
         violations = sum(made.latency_ms > made.budget_ms for made in drawn)
         return generated_quality(landscape, run, best_known) | {
             "violations_of_10000": float(violations),
@@ -95,7 +95,7 @@ def latencies_at_two_budgets(run: Run) -> list[float]:
     """500 samples for each of two budgets, one after the other."""
     low, high = run.reachable_ms
     budgets = [low + share * (high - low) for share in HISTOGRAM_SHARES for _ in range(500)]
-    return [made.latency_ms for made in run.generate(budgets, n_samples=1)]
+    return [made.latency_ms for made in run.generate(budgets, n_samples=1, pure=True)]
 
 
 def search_variant(

@@ -55,7 +55,7 @@ def variant_of(
         run = train_run(landscape.problem, settings)
         seconds = time.perf_counter() - begun
         own = np.linspace(*run.reachable_ms, settings.n_budgets)[1:-1]
-        made = run.generate(own.tolist())
+        made = run.generate(own.tolist(), pure=True)
         return generated_quality(landscape, run, best_known) | {
             "mean_top1_at_own_budgets_pct": float(100 * np.mean([m.top1 for m in made])),
             "seconds": seconds,

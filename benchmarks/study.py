@@ -122,7 +122,7 @@ def generated_quality(landscape: Landscape, run: Run, best_known: BestKnown) -> 
     `own_latency_hypervolume_pct` places networks, and the best known ones, at their own
     latencies; `hypervolume_pct` places both at the budgets.
     """
-    made = run.generate(landscape.budgets.tolist())
+    made = run.generate(landscape.budgets.tolist(), pure=True)
     top1 = np.array([m.top1 for m in made])
     latency_ms = np.array([m.latency_ms for m in made])
     corner = landscape.problem.reference_point

@@ -54,7 +54,7 @@ def variant_of(*, quick: bool) -> Variant:
         run = train_run(problem, settings)
         low, high = run.reachable_ms
         budgets = low + (high - low) * (np.arange(BUDGETS) + 0.5) / BUDGETS
-        made = run.generate(budgets.tolist())
+        made = run.generate(budgets.tolist(), pure=True)
         top1 = np.array([m.top1 for m in made])
         exact = best_within(space.latency_ms, space.top1, budgets)
         (learner,) = run.learners

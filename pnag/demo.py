@@ -129,7 +129,7 @@ def _generated_and_measured(
     run: Run, table: LatencyTable, seed: int, session: Session
 ) -> list[DemoRow]:
     budgets_ms = [round(budget_ms, 2) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
-    made = run.generate(budgets_ms, seed=seed)
+    made = run.generate(budgets_ms, pure=True, seed=seed)
     space = table.search_space
     session.terminal.note("Measuring the generated networks")
     archs = [space.decode(one.tokens) for one in made]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner
+from pnag.search.archive import Archive
 from pnag.search.constraints import ROUNDING, Bools, Constraints
 from pnag.search.decoding import decode
 from pnag.search.problem import Problem
-from predictors.base import CostFunction, Floats
+from predictors.base import CostFunction, Floats, UncertainAccuracy
 from predictors.cost import madds_cost, params_cost
 from predictors.intervals import interval_ms
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
@@ -21,7 +23,6 @@ from profiler.spaces.base import Tokens
 from profiler.spaces.networks import with_networks
 
 DEFAULT_SAMPLES = 32
-DEFAULT_SHORTLIST = 8
 DEFAULT_CONFIDENCE = 0.95
 MAX_ATTEMPTS = 20
 
@@ -48,6 +49,7 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+Origin = Literal["generated", "evaluated"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class GeneratedArchitecture:
     Attributes:
         tokens: [L].
         interval_ms: conformal interval of the latency, where the cost has one.
+        top1_interval: of the accuracy, where its model says how far off it may be.
         feasible: its cost, plus the interval if a confidence was asked for, is in the budget.
         generation_ms: time to generate it; of a batch, its share.
+        origin: whether the generator made it, or training had evaluated it and it is better.
     """
 
     budget_ms: float
@@ -69,6 +73,8 @@ class GeneratedArchitecture:
     top1: float
     feasible: bool
     generation_ms: float
+    top1_interval: tuple[float, float] | None = None
+    origin: Origin = "generated"
 
 
 @dataclass(frozen=True)
@@ -86,15 +92,15 @@ def generate(
     budgets_ms: Sequence[float],
     *,
     n_samples: int = DEFAULT_SAMPLES,
-    n_shortlisted: int = DEFAULT_SHORTLIST,
     confidence: float | None = None,
     limits: Limits = NO_LIMITS,
+    known: Archive | None = None,
     seed: int = 0,
 ) -> list[GeneratedArchitecture]:
     """One architecture per budget, never beyond it.
 
-    Of `n_samples` drawn from the generator the evaluator shortlists `n_shortlisted`, of which
-    the most accurate is taken. With `confidence`, c(α) plus its interval is within the budget.
+    Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
+    that is more accurate. With `confidence`, c(α) plus its interval is within the budget.
 
     Raises:
         InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
@@ -102,8 +108,8 @@ def generate(
     """
     return refuse_unmet(
         generate_each(
-            problem, learners, budgets_ms, n_samples=n_samples, n_shortlisted=n_shortlisted,
-            confidence=confidence, limits=limits, seed=seed,
+            problem, learners, budgets_ms, n_samples=n_samples, confidence=confidence,
+            limits=limits, known=known, seed=seed,
         )
     )  # fmt: skip
 
@@ -130,9 +136,9 @@ def generate_each(
     budgets_ms: Sequence[float],
     *,
     n_samples: int = DEFAULT_SAMPLES,
-    n_shortlisted: int = DEFAULT_SHORTLIST,
     confidence: float | None = None,
     limits: Limits = NO_LIMITS,
+    known: Archive | None = None,
     seed: int = 0,
 ) -> list[GeneratedArchitecture | UnmetBudget]:
     """`generate` where a budget that nothing fits leaves the others as they are.
@@ -144,7 +150,7 @@ def generate_each(
     limited = limits.costs(problem)
     constraints = problem.constraints_with([cost for cost, _ in limited])
     begun = time.perf_counter()
-    request = _Request(problem, constraints, margin, limited, n_samples, n_shortlisted)
+    request = _Request(problem, constraints, margin, limited, n_samples)
     budgets = np.asarray(budgets_ms, dtype=np.float64)
     rng = np.random.default_rng(seed)
     tokens = np.empty((len(budgets), len(problem.space.positions)), np.int8)
@@ -154,11 +160,21 @@ def generate_each(
         mine = np.flatnonzero(owner == index)
         if len(mine):
             tokens[mine], met[mine] = request.best(learner, budgets[mine], rng)
+    from_known = np.zeros(len(budgets), np.bool_)
+    if known is not None:
+        from_known = request.replace_by_known(tokens, met, budgets, known)
     elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, len(budgets))
-    made = iter(described(problem, budgets[met], tokens[met], margin, elapsed_ms))
+    made = iter(
+        described(
+            problem, budgets[met], tokens[met], margin, elapsed_ms,
+            confidence or DEFAULT_CONFIDENCE,
+        )
+    )  # fmt: skip
     return [
-        next(made) if fits else request.unmet(budget)
-        for budget, fits in zip(budgets.tolist(), met, strict=True)
+        replace(next(made), origin="evaluated" if evaluated else "generated")
+        if fits
+        else request.unmet(budget)
+        for budget, fits, evaluated in zip(budgets.tolist(), met, from_known, strict=True)
     ]
 
 
@@ -178,7 +194,6 @@ class _Request:
     margin: float
     limited: list[tuple[CostFunction, float]]
     n_samples: int
-    n_shortlisted: int
 
     def best(
         self, learner: Learner, budgets: Floats, rng: np.random.Generator
@@ -194,13 +209,32 @@ class _Request:
             if not len(missing):
                 break
             drawn = self._draw(learner, aims[missing], rng)
-            chosen, found, overshoot = self._choose(learner, drawn, budgets[missing])
+            chosen, found, overshoot = self._choose(drawn, budgets[missing])
             best[missing[found]] = chosen[found]
             met[missing[found]] = True
             # Only rounding or a cost that is not additive brings a sample beyond its budget.
             aims[missing] /= np.maximum(overshoot, 1.0) * (1 + ROUNDING)
             missing = missing[~found]
         return best, met
+
+    def replace_by_known(
+        self, tokens: Tokens, met: Bools, budgets: Floats, known: Archive
+    ) -> Bools:
+        """[n] where something known is more accurate than [n, L] tokens, if there are any; it
+        takes their place, and the budget is met."""
+        within = np.ones(len(known), np.bool_)
+        for cost, bound in self.limited:
+            within &= cost(known.tokens) <= bound
+        if not within.all():
+            known = known.kept(within)
+        if self.margin:  # as samples are checked, in the same arithmetic
+            known = Archive(known.tokens, known.top1, known.cost_ms * (1 + self.margin))
+        best = known.best_within(budgets)
+        top1 = np.full(len(budgets), -np.inf)
+        top1[met] = self.problem.accuracy.top1(tokens[met])
+        better = np.asarray(np.append(known.top1, -np.inf)[best] > top1)
+        tokens[better], met[better] = known.tokens[best[better]], True
+        return better
 
     def _draw(self, learner: Learner, aims: Floats, rng: np.random.Generator) -> Tokens:
         repeated = np.repeat(aims, self.n_samples)
@@ -212,9 +246,7 @@ class _Request:
         ends = self.constraints.n_bounds - len(limits)
         return np.column_stack([np.tile(aims[:, None], ends), np.tile(limits, (len(aims), 1))])
 
-    def _choose(
-        self, learner: Learner, drawn: Tokens, budgets: Floats
-    ) -> tuple[Tokens, Bools, Floats]:
+    def _choose(self, drawn: Tokens, budgets: Floats) -> tuple[Tokens, Bools, Floats]:
         """Best of each budget's samples [n, L], whether one is within, and the least overshoot.
 
         The check in float64 by the cost functions themselves, whatever decoding believed.
@@ -226,20 +258,14 @@ class _Request:
         within = cost_ms * (1 + self.margin) <= repeated
         for cost, bound in self.limited:
             within &= cost(drawn) <= bound
-        seen = np.minimum(repeated, self.problem.reachable_ms[1])
-        score = learner.evaluator.score_pairs(drawn, cost_ms, seen)
-        score = np.where(within, score, -np.inf).reshape(shape)
-        short = np.argsort(-score, axis=1, kind="stable")[:, : self.n_shortlisted]
-        candidates = np.take_along_axis(drawn.reshape(*shape, -1), short[:, :, None], axis=1)
-        top1 = self.problem.accuracy.top1(candidates.reshape(-1, drawn.shape[1]))
-        top1 = np.where(
-            np.isfinite(np.take_along_axis(score, short, axis=1)),
-            top1.reshape(short.shape),
-            -np.inf,
-        )
+        top1 = np.where(within, self.problem.accuracy.top1(drawn), -np.inf).reshape(shape)
         winner = top1.argmax(axis=1)
         rows = np.arange(len(budgets))
-        return candidates[rows, winner], np.isfinite(top1[rows, winner]), overshoot.min(axis=1)
+        return (
+            drawn.reshape(*shape, -1)[rows, winner],
+            np.isfinite(top1[rows, winner]),
+            overshoot.min(axis=1),
+        )
 
     def _reachable(self, aims: Floats) -> Bools:
         """[n] whether anything can be drawn within [n] budgets and the other bounds."""
@@ -272,6 +298,7 @@ def described(
     tokens: Tokens,
     margin: float = 0.0,
     elapsed_ms: float = 0.0,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GeneratedArchitecture]:
     """What a problem says of [n, L] architectures for [n] budgets, however they were found."""
     cost_ms, top1 = problem.cost(tokens), problem.accuracy.top1(tokens)
@@ -286,9 +313,17 @@ def described(
             top1=float(accuracy),
             feasible=bool(cost * (1 + margin) <= budget),
             generation_ms=elapsed_ms,
+            top1_interval=_top1_interval(problem, float(accuracy), confidence),
         )
         for budget, row, cost, accuracy in zip(budgets, tokens, cost_ms, top1, strict=True)
     ]
+
+
+def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[float, float] | None:
+    if not isinstance(problem.accuracy, UncertainAccuracy):
+        return None
+    half = problem.accuracy.half_width(confidence)
+    return max(0.0, top1 - half), min(1.0, top1 + half)
 
 
 def _default_margin(problem: Problem) -> float:

@@ -61,8 +61,10 @@ def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
             "latency_ms": made.latency_ms,
             "interval_ms": list(made.interval_ms) if made.interval_ms else None,
             "top1": made.top1,
+            "top1_interval": list(made.top1_interval) if made.top1_interval else None,
             "feasible": made.feasible,
             "generation_ms": made.generation_ms,
+            "origin": made.origin,
         }
     )
 
@@ -159,12 +161,20 @@ def results_text(document: Mapping[str, Any]) -> str:
         lines.append(
             f"{row['budget_ms']:9.3f}  {row['latency_ms']:10.3f}  "
             + (f"{row['measured_ms']:11.3f}  " if measured else "")
-            + f"{100 * row['top1']:7.2f}  {row['arch']}"
+            + f"{100 * row['top1']:7.2f}{_half_width(row)}  {row['arch']}"
+            + "  (evaluated in training)" * (row["origin"] == "evaluated")
         )
     if verification is not None:
         lines += _changes(rows, verification)
     lines += [file for row in rows for file in row.get("files", ())]
     return "\n".join(lines)
+
+
+def _half_width(row: Mapping[str, Any]) -> str:
+    if row["top1_interval"] is None:
+        return ""
+    low, high = row["top1_interval"]
+    return f" ±{50 * (high - low):.2f}"
 
 
 def _changes(rows: list[dict[str, Any]], verification: dict[str, Any]) -> list[str]:

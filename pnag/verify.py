@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, described, generate
+from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, Origin, described, generate
 from pnag.runs.run import Run
+from pnag.search.archive import Archive
 from pnag.search.problem import Problem
 from predictors.base import Floats
 from predictors.latency.calibration import MIN_NETWORKS, usable_networks
@@ -39,6 +40,7 @@ class Request:
     limits: Limits = NO_LIMITS
     seed: int = 0
     device_options: Mapping[str, Any] | None = None
+    pure: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,15 @@ class _Loop:
         self.run, self.table, self.session = run, table, session
         self.same = same_device(session.info, table.device)
         self.entries: dict[str, NetworkEntry] = {}
+        self._origins: dict[str, Origin] = {}
         self._request = request
 
     def shortlists(self) -> list[list[GeneratedArchitecture]]:
         """By budget: the pick of `Run.generate`, then the most accurate of further draws."""
         request = self._request
-        firsts = self._generate(self.run.problem, request.budgets_ms, request.seed)
+        firsts = self._generate(
+            self.run.problem, request.budgets_ms, request.seed, self._known(self.run.problem)
+        )
         n_draws = DRAWS_PER_CANDIDATE * (request.n_candidates - 1)
         shortlists = []
         for first in firsts:
@@ -160,24 +165,33 @@ class _Loop:
 
     def propose(self, problem: Problem) -> list[list[GeneratedArchitecture]]:
         """By budget, the pick of another cost, if anything fits by it."""
-        proposals = []
+        proposals, known = [], self._known(problem)
         for budget_ms in self._request.budgets_ms:
             try:
-                proposals.append(self._generate(problem, [budget_ms], self._request.seed))
+                proposals.append(self._generate(problem, [budget_ms], self._request.seed, known))
             except (InfeasibleBudgetError, InvalidInputError) as error:
                 self.session.terminal.note(f"by the corrected cost, {error}")
                 proposals.append([])
         return proposals
 
+    def _known(self, problem: Problem) -> Archive | None:
+        return None if self._request.pure else self.run.known_under(problem.cost)
+
     def _generate(
-        self, problem: Problem, budgets_ms: Sequence[float], seed: int
+        self,
+        problem: Problem,
+        budgets_ms: Sequence[float],
+        seed: int,
+        known: Archive | None = None,
     ) -> list[GeneratedArchitecture]:
         request = self._request
         options = {} if request.n_samples is None else {"n_samples": request.n_samples}
-        return generate(
+        made = generate(
             problem, self.run.learners, budgets_ms,
-            confidence=request.confidence, limits=request.limits, seed=seed, **options,
+            confidence=request.confidence, limits=request.limits, known=known, seed=seed, **options,
         )  # fmt: skip
+        self._origins = {one.arch: one.origin for one in made} | self._origins
+        return made
 
     def measure(self, archs: Iterable[str]) -> None:
         """Measure what is new among the architectures."""
@@ -219,7 +233,9 @@ class _Loop:
             Candidate(made.arch, made.top1, float(then), float(now), self.entries[made.arch])
             for made, then, now in zip(shortlist, before, after, strict=True)
         )
-        picked = replace(picked, generation_ms=first.generation_ms)
+        picked = replace(
+            picked, generation_ms=first.generation_ms, origin=self._origins[picked.arch]
+        )
         return VerifiedArchitecture(picked, self.entries[picked.arch], first, candidates)
 
     def _described(

@@ -35,6 +35,10 @@ MaxParamsOption = Annotated[
 MaxMaddsOption = Annotated[
     str | None, typer.Option("--max-madds", help="Bound on multiply-adds, e.g. 300M.")
 ]
+PureOption = Annotated[
+    bool,
+    typer.Option("--pure", help="The generator alone; not what training evaluated, if better."),
+]
 VerifyOption = Annotated[
     str | None,
     typer.Option("--verify-on", help="Measure, recalibrate, pick again; a device, e.g. cpu."),
@@ -62,6 +66,7 @@ def generate(
     confidence: ConfidenceOption = None,
     max_params: MaxParamsOption = None,
     max_madds: MaxMaddsOption = None,
+    pure: PureOption = False,
     verify_on: VerifyOption = None,
     candidates: CandidatesOption = None,
     device_options: DeviceOptions = NONE,
@@ -96,7 +101,7 @@ def generate(
     if out is not None:
         refuse_unwritable(out / "network")
     made = trained.generate_each(
-        budgets_ms, n_samples=samples, confidence=confidence, limits=limits, seed=seed
+        budgets_ms, n_samples=samples, confidence=confidence, limits=limits, pure=pure, seed=seed
     )
     met = [one.budget_ms for one in made if isinstance(one, GeneratedArchitecture)]
     if verify_on and met:
@@ -105,7 +110,9 @@ def generate(
         from profiler.tables.table import load_table
 
         options = device_options.of(*verifying)
-        request = Request(met, candidates or 3, samples, confidence, limits, seed, options)
+        request = Request(
+            met, candidates or 3, samples, confidence, limits, seed, options, pure=pure
+        )
         table = load_table(run / LATENCY_FILE)
         verification = generate_verified(trained, table, verify_on, request, terminal)
         document = verified_results(verification, space, made)

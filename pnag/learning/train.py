@@ -24,6 +24,8 @@ from pnag.search.problem import Problem
 from predictors.base import Floats
 from profiler.spaces.base import Tokens
 
+FILLING = 4  # draws for each architecture that the generator's proposals lack
+
 
 @dataclass
 class Learner:
@@ -117,6 +119,7 @@ def propose(problem: Problem, learner: Learner, settings: TrainSettings, n: int)
 
     In the first round both ends of the space, which are hardly ever drawn, and what is drawn
     below uniform budgets; later by the generator, a half of them improved by local search on R.
+    In a small space it soon knows all that it proposes: what is missing is drawn below its budgets.
     """
     rng, archive = learner.rng, learner.archive
     budgets = budgets_at(*problem.reachable_ms, rng.random(2 * n))
@@ -131,6 +134,9 @@ def propose(problem: Problem, learner: Learner, settings: TrainSettings, n: int)
     fresh = rng.permutation(archive.unseen(drawn))
     if not len(archive):
         fresh = archive.unseen(np.concatenate([problem.ends, fresh]))
+    elif len(fresh) < n:
+        drawn = problem.sample_within(learner.draw_budgets(FILLING * n), rng)
+        fresh = archive.unseen(np.concatenate([fresh, rng.permutation(drawn)]))
     return fresh[:n]
 
 

@@ -167,7 +167,7 @@ def _choices(
     budgets_ms = np.unique([low, *spread[1:-1].round(digits), high]).tolist()
     known = {network.arch: network for network in measured}
     asked = {n.budget_ms: n for n in measured if n.budget_ms is not None}
-    made = {m.budget_ms: m.tokens for m in run.generate(budgets_ms, seed=seed)}
+    made = {m.budget_ms: m.tokens for m in run.generate(budgets_ms, pure=True, seed=seed)}
     made |= {b: run.problem.space.parse(n.arch) for b, n in asked.items()}
     budgets = sorted(made)
     tokens = np.stack([made[budget] for budget in budgets])

@@ -72,7 +72,7 @@ def _draw_budgets(contents: Contents, paths: list[Path], seed: int) -> None:
     uniform = run.problem.space.sample(N_DRAWN, np.random.default_rng(seed))
     latencies_ms = {"uniform sampling": run.problem.cost(uniform)}
     for budget in budgets_ms:
-        made = run.generate([budget] * N_DRAWN, n_samples=1, seed=seed)
+        made = run.generate([budget] * N_DRAWN, n_samples=1, pure=True, seed=seed)
         latencies_ms[f"≤ {budget:.3g} ms"] = np.array([m.latency_ms for m in made])
     plots.histogram_plot(paths, latencies_ms, budgets_ms)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,11 @@ from pnag.runs.learner_files import (
     save_checkpoint,
     save_finished,
 )
+from pnag.search.archive import Archive
 from pnag.search.budget import budgets_at
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
+from predictors.base import CostFunction
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
@@ -71,6 +74,15 @@ class Run:
         """Accuracies that training asked for: fewer than allowed where a space has no more."""
         return sum(len(learner.archive) for learner in self.learners)
 
+    @cached_property
+    def known(self) -> Archive:
+        """Every architecture that training evaluated."""
+        return self.known_under(self.problem.cost)
+
+    def known_under(self, cost: CostFunction) -> Archive:
+        """The same at their costs by another cost function."""
+        return Archive.joined((learner.archive for learner in self.learners), cost)
+
     def generate(
         self,
         budgets_ms: Sequence[float],
@@ -78,28 +90,35 @@ class Run:
         n_samples: int | None = None,
         confidence: float | None = None,
         limits: Limits = NO_LIMITS,
+        pure: bool = False,
         seed: int = 0,
     ) -> list[GeneratedArchitecture]:
-        """One architecture per budget; see `pnag.generate.generate`."""
+        """One architecture per budget; see `pnag.generate.generate`.
+
+        What training evaluated is known, unless the generator is wanted `pure`.
+        """
         options = {} if n_samples is None else {"n_samples": n_samples}
         return generate(
             self.problem, self.learners, budgets_ms,
-            confidence=confidence, limits=limits, seed=seed, **options,
+            confidence=confidence, limits=limits, known=None if pure else self.known, seed=seed,
+            **options,
         )  # fmt: skip
 
     def generate_each(
         self, budgets_ms: Sequence[float], *, n_samples: int = DEFAULT_SAMPLES,
-        confidence: float | None = None, limits: Limits = NO_LIMITS, seed: int = 0,
+        confidence: float | None = None, limits: Limits = NO_LIMITS, pure: bool = False,
+        seed: int = 0,
     ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
         """The same, where a budget that nothing fits leaves the others as they are."""
         return generate_each(
             self.problem, self.learners, budgets_ms,
-            n_samples=n_samples, confidence=confidence, limits=limits, seed=seed,
+            n_samples=n_samples, confidence=confidence, limits=limits,
+            known=None if pure else self.known, seed=seed,
         )  # fmt: skip
 
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
         """Non-dominated architectures generated for evenly spread budgets."""
-        made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist())
+        made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist(), pure=True)
         return Frontier.of(FrontierPoint(m.arch, m.latency_ms, m.top1) for m in made)
 
     def evaluator_taus(self, *, seed: int = 1) -> list[float]:

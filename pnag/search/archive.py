@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from pnag.search.constraints import Bools
 from pnag.search.frontier import non_dominated
 from pnag.search.problem import Problem
 from predictors.base import Floats
@@ -25,8 +28,28 @@ class Archive:
     def empty(cls, n_positions: int) -> Archive:
         return cls(np.zeros((0, n_positions), np.int8), np.zeros(0), np.zeros(0))
 
+    @classmethod
+    def joined(cls, archives: Iterable[Archive], cost: Callable[[Tokens], Floats]) -> Archive:
+        """All rows of archives, at their costs by another cost function or the same."""
+        every = list(archives)
+        tokens = np.concatenate([archive.tokens for archive in every])
+        return cls(tokens, np.concatenate([archive.top1 for archive in every]), cost(tokens))
+
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def kept(self, rows: Bools) -> Archive:
+        """The rows that a mask [M] holds."""
+        return Archive(self.tokens[rows], self.top1[rows], self.cost_ms[rows])
+
+    @cached_property
+    def _front(self) -> Ints:
+        return non_dominated(self.cost_ms, self.top1)
+
+    def best_within(self, budgets_ms: Floats) -> Ints:
+        """[n] the most accurate row within each budget, -1 where none is."""
+        place = np.searchsorted(self.cost_ms[self._front], budgets_ms, side="right")
+        return np.concatenate([[-1], self._front])[place]
 
     def unseen(self, tokens: Tokens) -> Tokens:
         """The distinct ones among [n, L] tokens that are not yet here, in order."""

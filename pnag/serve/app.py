@@ -64,6 +64,7 @@ class GenerateRequest(_Document):
     )
     max_madds: float | None = Field(default=None, gt=0, le=MAX_COUNT)
     max_params: float | None = Field(default=None, gt=0, le=MAX_COUNT)
+    pure: bool = Field(default=False, description="The generator alone; see `origin`.")
     seed: Seed | None = Field(default=None, description="By default the service's.")
 
 
@@ -73,8 +74,12 @@ class ArchitectureResult(_Document):
     latency_ms: float
     interval_ms: list[float] | None
     top1: float = Field(description="A fraction.")
+    top1_interval: list[float] | None
     feasible: bool
     generation_ms: float
+    origin: Literal["generated", "evaluated"] = Field(
+        description="Made by the generator, or evaluated in training and better."
+    )
 
 
 class NetworkResult(ArchitectureResult):
@@ -203,6 +208,7 @@ def _answer(
         n_samples=request.samples,
         confidence=request.confidence,
         limits=Limits(request.max_madds, request.max_params),
+        pure=request.pure,
         seed=seed if request.seed is None else request.seed,
     )
 

@@ -58,6 +58,7 @@ def test_a_row_says_how_its_space_writes_an_architecture():
     assert row == {
         "budget_ms": 20.0, "arch": SMALL, "ofa": SPACE.extremes()[0].to_ofa(), "latency_ms": 10.5,
         "interval_ms": None, "top1": 0.75, "feasible": True, "generation_ms": 1.5,
+        "top1_interval": None, "origin": "generated",
     }  # fmt: skip
     space = grid_space(n_positions=3, n_choices=3)
     tokens = space.parse(",".join(map(str, space.rows[4])))

@@ -7,9 +7,20 @@ import pytest
 
 from pnag.cli.app import run as pnag
 from pnag.runs.run import load_run
+from predictors.accuracy.fitted import embedded_accuracy
 from predictors.cost import madds_cost
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+
+
+def test_the_generator_alone_is_never_better(run, call):
+    budgets = ["--budget", "18", "--budget", "31", "--budget", "44"]
+    options = ["--run", run, *budgets, "--samples", "1", "--json", "--quiet"]
+    pure = call("generate", *options, "--pure")["results"]
+    best = call("generate", *options)["results"]
+    assert {row["origin"] for row in pure} == {"generated"}
+    assert all(b["top1"] >= p["top1"] for b, p in zip(best, pure, strict=True))
+    assert "evaluated" in {row["origin"] for row in best}
 
 
 def test_generate_prints_the_contracted_fields(run, call):
@@ -21,7 +32,7 @@ def test_generate_prints_the_contracted_fields(run, call):
     for row in results:
         assert set(row) == {
             "budget_ms", "arch", "ofa", "latency_ms", "interval_ms", "top1", "feasible",
-            "generation_ms",
+            "generation_ms", "origin", "top1_interval",
         }  # fmt: skip
         tokens = space.parse(row["arch"])[None]
         assert (space.parse(json.dumps(row["ofa"])) == tokens[0]).all()
@@ -30,6 +41,8 @@ def test_generate_prints_the_contracted_fields(run, call):
             [row["latency_ms"] * 0.98, row["latency_ms"] * 1.02]
         )
         assert 0.7 < row["top1"] < 0.8
+        half = 1.96 * embedded_accuracy(space).held_out.rmse_points / 100
+        assert row["top1_interval"] == pytest.approx([row["top1"] - half, row["top1"] + half])
 
 
 def test_bounds_and_confidence(run, call):

@@ -55,11 +55,40 @@ def test_the_evaluator_ranks_fresh_architectures(mobilenet_run):
     assert min(taus) > 0.85  # 1,200 evaluations, a tenth of the default
 
 
+def test_what_training_evaluated_is_returned_where_it_is_better(mobilenet_run):
+    low, high = mobilenet_run.reachable_ms
+    budgets = np.linspace(low, high, 25)
+    pure = mobilenet_run.generate(budgets.tolist(), n_samples=1, pure=True)
+    made = mobilenet_run.generate(budgets.tolist(), n_samples=1)
+    archive = mobilenet_run.learners[0].archive
+    known = best_within(archive.cost_ms, archive.top1, budgets)
+    for one, alone, best in zip(made, pure, known, strict=True):
+        assert alone.origin == "generated"
+        assert one.top1 == max(alone.top1, best)
+        assert one.origin == ("evaluated" if best > alone.top1 else "generated")
+        assert one.feasible and one.latency_ms <= one.budget_ms
+    assert {one.origin for one in made} == {"generated", "evaluated"}
+
+
+def test_what_is_known_keeps_interval_and_limits(mobilenet_run):
+    low, high = mobilenet_run.reachable_ms
+    params = params_cost(mobilenet_run.problem.space)
+    limits = Limits(max_params=5e6)
+    budgets = np.linspace(1.05 * low, 1.05 * high, 25).tolist()
+    made = mobilenet_run.generate(budgets, n_samples=1, confidence=0.95, limits=limits)
+    margin = mobilenet_run.problem.cost.relative_interval(0.95)
+    known = [one for one in made if one.origin == "evaluated"]
+    assert known
+    for one in known:
+        assert one.latency_ms * (1 + margin) <= one.budget_ms
+        assert params(one.tokens[None])[0] <= 5e6
+
+
 def test_generated_architectures_beat_random_ones_of_as_many_evaluations(mobilenet_run):
     problem = mobilenet_run.problem
     low, high = mobilenet_run.reachable_ms
     budgets = low + (high - low) * (np.arange(10) + 0.5) / 10
-    made = mobilenet_run.generate(budgets.tolist())
+    made = mobilenet_run.generate(budgets.tolist(), pure=True)
     random = problem.space.sample(QUICK.n_evaluations, np.random.default_rng(0))
     found = best_within(problem.cost(random), problem.accuracy.top1(random), budgets)
     found = np.where(np.isfinite(found), found, 0.6)
@@ -375,6 +404,14 @@ def test_a_tabular_space_is_solved_to_its_exact_frontier():
     ratio = hypervolume(budgets, ours, high, floor) / hypervolume(budgets, exact, high, floor)
     assert ratio > 0.99
     assert all(space.format(m.tokens) == m.arch for m in made)
+
+
+def test_a_small_space_is_evaluated_as_far_as_allowed():
+    problem = tabular_problem(n_positions=3, n_choices=3)  # 27 rows
+    run = train_run(problem, replace(QUICK, n_evaluations=60, rounds=6))
+    assert run.n_evaluated >= 25
+    high = run.reachable_ms[1]
+    assert run.generate([high])[0].top1 == run.known.top1.max()
 
 
 def test_independent_searches_share_the_evaluations():

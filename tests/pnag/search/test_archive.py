@@ -30,3 +30,23 @@ def test_elites_of_a_budget_below_all_are_none():
     archive = Archive.empty(5).extended(problem.space.rows[:50], problem)
     chosen, owner = archive.elites(np.array([0.5]), 4)
     assert len(chosen) == len(owner) == 0
+
+
+def test_the_best_row_within_each_budget():
+    archive = Archive(
+        np.arange(4, dtype=np.int8)[:, None],
+        np.array([0.7, 0.6, 0.9, 0.8]),
+        np.array([3.0, 1, 9, 8]),
+    )
+    assert archive.best_within(np.array([0.5, 1.0, 2.9, 3.0, 8.5, 9.0])).tolist() == [
+        -1, 1, 1, 0, 3, 2,
+    ]  # fmt: skip
+    assert archive.kept(archive.cost_ms < 5).tokens.tolist() == [[0], [1]]
+
+
+def test_joined_archives_are_priced_anew():
+    problem = tabular_problem()
+    parts = [Archive.empty(5).extended(problem.space.rows[rows], problem) for rows in ([0], [3, 5])]
+    joined = Archive.joined(parts, lambda tokens: 2 * problem.cost(tokens))
+    assert joined.tokens.tolist() == problem.space.rows[[0, 3, 5]].tolist()
+    assert joined.cost_ms.tolist() == (2 * problem.space.latency_ms[[0, 3, 5]]).tolist()
