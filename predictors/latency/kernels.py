@@ -31,6 +31,7 @@ MOVED = "(moved elements)"  # the law of a kind that was never measured
 FOLDS = 5  # of families, for the interval
 MIN_NETWORKS = 10
 LEAST_SHARE = 0.75  # of the kernels' sum: what a short network takes at least
+STIFFNESS = 0.01  # of what a line adds: networks of one length do not tell its parts apart
 MIN_RESIDUAL = 12  # observations of a kind
 RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
 SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
@@ -272,14 +273,19 @@ def work_of(key: str) -> Work:
 
 
 def _line(sums_ms: Floats, counts: Floats, latency_ms: Floats) -> Line:
-    """Of least error of the logarithm."""
+    """Of least error of the logarithm; what is added is small where networks tell no better."""
     from scipy.optimize import least_squares
 
+    typical_ms, typical_count = np.median(latency_ms), np.median(counts)
+
     def deviations(line: Floats) -> Floats:
-        return np.log(Line(*line).network_ms(sums_ms, counts) / latency_ms)
+        found = Line(*line)
+        logarithms = np.log(found.network_ms(sums_ms, counts) / latency_ms)
+        added_ms = np.array([found.intercept_ms, found.per_kernel_ms * typical_count])
+        return np.concatenate([logarithms, STIFFNESS * added_ms / typical_ms])
 
     factor = float(np.median(latency_ms / sums_ms))
-    scales = [0.1 * np.median(latency_ms), factor, 0.1 * np.median(latency_ms / counts)]
+    scales = [0.1 * typical_ms, factor, 0.1 * typical_ms / typical_count]
     bounds = ([-np.inf, 0, -np.inf], np.inf)
     found = least_squares(deviations, [0.0, factor, 0.0], x_scale=scales, bounds=bounds)
     return Line(*map(float, found.x))

@@ -65,6 +65,12 @@ def test_a_line_adds_for_each_network_and_kernel_and_saves_a_quarter_at_most():
     assert found == pytest.approx([1.1 * 10 - 0.2 - 0.1, 0.75 * 1.1 * 0.5])
 
 
+def test_networks_of_one_length_do_not_lead_astray_what_is_shorter():
+    model = fit_kernels(synthetic())  # of 40 kernels each
+    few = others(n=1)[0][:3]
+    assert model.network_ms([work(k) for k in few]) == pytest.approx(network_ms(few), rel=0.05)
+
+
 def test_a_family_left_out_has_no_say():
     table = synthetic()
     dear = [n.model_copy(update={"latency_ms": 5 * n.latency_ms}) if family_of(n.arch) == "b" else n
