@@ -156,7 +156,8 @@ class LineProgress:
 
     def expect(self, total: float) -> None:
         self._total = total
-        self._shown = min(self._shown, self._tenth())  # it may be less far than it was
+        if self._tenth() < self._shown - 1:  # much less far than it was; a little is not told twice
+            self._shown = self._tenth()
 
     def say(self, text: str) -> None:
         self._terminal.note(text)
