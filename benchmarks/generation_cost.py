@@ -26,14 +26,14 @@ from pnag.runs.run import Run, load_run, train_run
 from predictors.cost import AdditiveCost
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import decision_graph
-from profiler.spaces.mobilenetv3 import (
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import (
     DEPTHS,
     EXPANDS,
     KERNELS,
     N_SLOTS,
     N_STAGES,
     SLOTS_PER_STAGE,
-    MobileNetV3Space,
 )
 
 QUICK = TrainSettings(n_evaluations=400, rounds=2, evaluator_steps=10, generator_steps=5)

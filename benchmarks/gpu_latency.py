@@ -37,18 +37,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.latency.launches import LaunchModel, compute_terms
+from predictors.latency.launch_terms import compute_terms
+from predictors.latency.launches import LaunchModel
 from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.devices.base import DeviceInfo
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 Floats = NDArray[np.float64]
@@ -66,7 +69,7 @@ RIDGES = np.logspace(-6, 2, 17)
 class Data:
     """Networks [n], their tokens [n, 45], resolutions [n] and latencies in ms by batch size."""
 
-    ops: dict[int, list[tuple[OpConfig, ...]]]
+    ops: dict[int, list[tuple[Op, ...]]]
     tokens: Tokens
     resolution_px: NDArray[np.int64]
     latency_ms: dict[int, Floats]
@@ -97,7 +100,7 @@ def read(path: Path) -> Data:
     """Networks of HELP's CSV: inactive blocks of its fixed-length lists are dropped."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    ops: dict[int, list[tuple[OpConfig, ...]]] = {batch_size: [] for batch_size in BATCH_SIZES}
+    ops: dict[int, list[tuple[Op, ...]]] = {batch_size: [] for batch_size in BATCH_SIZES}
     tokens = []
     for row in rows:
         space = MobileNetV3Space(resolution_px=int(row["r"]))
@@ -197,17 +200,18 @@ def score(predicted_ms: Floats, latency_ms: Floats) -> dict[str, float]:
     }
 
 
-def block_counts(networks: Sequence[Sequence[OpConfig]]) -> Floats:
+def block_counts(networks: Sequence[Sequence[Op]]) -> Floats:
     """[n, kinds of block, and pixels of each]: what a table of blocks would be added up from."""
     rows = []
     for ops in networks:
         fixed: Counter[str] = Counter()
         for op in ops:
-            kind = str(op.kind)
-            if op.kind is OpKind.MBCONV:
-                kind += f" {op.in_channels}-{op.mid_channels}-{op.out_channels} k{op.kernel}"
+            shape, kind = shape_of(op), op.kind
+            if shape.is_block:
+                channels = f"{shape.in_channels}-{shape.mid_channels}-{shape.out_channels}"
+                kind += f" {channels} k{shape.kernel}"
             fixed[kind] += 1
-            fixed[f"{kind} pixels"] += op.out_height_px * op.out_width_px
+            fixed[f"{kind} pixels"] += prod(shape.out_px)
         rows.append(fixed)
     names = sorted(set().union(*rows))
     return np.array([[row[name] for name in names] for row in rows], dtype=np.float64)

@@ -30,8 +30,9 @@ def main() -> None:
     arguments = parser.parse_args()
     table = load_table(arguments.table)
     seen = {network.arch for network in table.networks}
-    drawn = draw_networks(table.search_space, arguments.networks + 2, seed=arguments.seed)
-    fresh = [arch for arch in drawn if str(arch) not in seen][: arguments.networks]
+    space = table.search_space
+    drawn = draw_networks(space, arguments.networks + 2, seed=arguments.seed)
+    fresh = [arch for arch in map(space.format, drawn) if arch not in seen][: arguments.networks]
     protocol = QUICK if arguments.quick else FULL
     entries = measure_networks(table, fresh, Terminal(), protocol=protocol, seed=arguments.seed)
     update = {"networks": tuple(entries), "calibration": None}
@@ -45,7 +46,7 @@ def main() -> None:
 def mape_pct(table: LatencyTable, held_out: LatencyTable) -> float:
     """Mean |c(α) / measured - 1| of the held-out networks, in percent."""
     space = table.search_space
-    tokens = space.encode([space.parse_architecture(network.arch) for network in held_out.networks])
+    tokens = np.stack([space.parse(network.arch) for network in held_out.networks])
     measured_ms = np.array([network.latency_ms for network in held_out.networks])
     return float(100 * np.abs(cost_from_table(table)(tokens) / measured_ms - 1).mean())
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,10 @@ from predictors.latency.calibration import OpLatency, fit_calibration, usable_ne
 from predictors.latency.features import shape_matrix
 from predictors.latency.lookup import network_cost, table_latency
 from predictors.latency.regression import OpRegression, fit_regression
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
+from profiler.spaces.networks import distinct_ops, network_ops
+from profiler.tables.checks import kind_of
 from profiler.tables.table import LatencyTable, NetworkEntry, load_table
 from tests.ofa_oracle import import_ofa
 
@@ -129,7 +132,7 @@ def op_errors(table: LatencyTable) -> dict[str, float]:
     """Mean error in % on blocks that were not fitted, by regression: what each part is worth."""
     from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 
-    ops = table.search_space.distinct_ops(batch_size=table.device.batch_size)
+    ops = distinct_ops(table.search_space, batch_size=table.device.batch_size)
     errors: dict[str, list[float]] = {}
     for seed in range(N_THIRDS):
         keys = set(a_third(table, seed))
@@ -144,7 +147,7 @@ def op_errors(table: LatencyTable) -> dict[str, float]:
             "law and forest": regression.predict_ms(rest, table.device.threads),
             "law alone": bare.predict_ms(rest, table.device.threads),
         }
-        blocks = [op for key, op in ops.items() if key in keys and op.kind is OpKind.MBCONV]
+        blocks = [op for key, op in ops.items() if key in keys and shape_of(op).is_block]
         shape = _shape(table, blocks, regression.law.channel_block)
         target = np.log([table.ops[op.key].latency_ms for op in blocks])
         for name, model in (
@@ -171,8 +174,8 @@ def throughput(table: LatencyTable) -> dict[str, float]:
     package = import_ofa("ofa.nas.efficiency_predictor.latency_lookup_table")
     walker = package.MBv3LatencyTable.__new__(package.MBv3LatencyTable)  # its loader downloads
     walker.lut = {key: {"mean": entry.latency_ms} for key, entry in table.ops.items()}
-    configs = [ofa_config(space, space.ops(space.decode(row))) for row in tokens[:2000]]
-    px = space.resolution_px
+    px = table.space.resolution_px
+    configs = [ofa_config(network_ops(space, row), px) for row in tokens[:2000]]
 
     def walk() -> list[float]:
         return [walker.predict_network_latency_given_config(config, px) for config in configs]
@@ -183,27 +186,27 @@ def throughput(table: LatencyTable) -> dict[str, float]:
     return {"archs_per_s": ours, "ofa_archs_per_s": theirs, "ratio": ours / theirs}
 
 
-def ofa_config(space: MobileNetV3Space, ops: Sequence[OpConfig]) -> dict[str, Any]:
+def ofa_config(ops: Sequence[Op], resolution_px: int) -> dict[str, Any]:
     """A network in the form that ofa's table walks."""
-    stem, *blocks, final, _, mix, logits = ops
-    assert stem.height_px == space.resolution_px
+    stem, *blocks, final, _, mix, logits = map(shape_of, ops)
+    assert stem.in_px[0] == resolution_px
     return {
         "first_conv": {"out_channels": stem.out_channels},
         "blocks": [
             {
                 "conv": {
-                    "in_channels": op.in_channels,
-                    "out_channels": op.out_channels,
-                    "kernel_size": op.kernel,
-                    "stride": op.stride,
-                    "mid_channels": op.mid_channels,
-                    "expand_ratio": op.mid_channels / op.in_channels,
-                    "use_se": op.se,
-                    "act_func": "h_swish" if op.activation == "hard_swish" else "relu",
+                    "in_channels": block.in_channels,
+                    "out_channels": block.out_channels,
+                    "kernel_size": block.kernel,
+                    "stride": block.stride,
+                    "mid_channels": block.mid_channels,
+                    "expand_ratio": block.mid_channels / block.in_channels,
+                    "use_se": block.has_gate,
+                    "act_func": "h_swish" if block.activation == "hard_swish" else "relu",
                 },
-                "shortcut": {} if op.has_shortcut else None,
+                "shortcut": {} if block.has_shortcut else None,
             }
-            for op in blocks
+            for block in blocks
         ],
         "final_expand_layer": {
             "in_channels": final.in_channels,
@@ -216,20 +219,21 @@ def ofa_config(space: MobileNetV3Space, ops: Sequence[OpConfig]) -> dict[str, An
 
 def a_third(table: LatencyTable, seed: int) -> list[str]:
     """A third of the entries: the only ones of their kind, and random blocks."""
-    blocks = [key for key in table.ops if key.startswith(f"{OpKind.MBCONV}-")]
-    alone = [key for key in table.ops if key not in set(blocks)]
+    count = Counter(map(kind_of, table.ops))
+    blocks = [key for key in table.ops if count[kind_of(key)] > 1]
+    alone = [key for key in table.ops if count[kind_of(key)] == 1]
     rng = np.random.default_rng(seed)
     return [*alone, *rng.choice(blocks, len(table.ops) // 3 - len(alone), replace=False).tolist()]
 
 
 def _tabulated(regression: OpRegression, table: LatencyTable) -> OpLatency:
     """All ops of the space by the regression, also those that were measured."""
-    ops = list(table.search_space.distinct_ops(batch_size=table.device.batch_size).values())
+    ops = list(distinct_ops(table.search_space, batch_size=table.device.batch_size).values())
     predicted = regression.predict_ms(ops, table.device.threads)
     return dict(zip(ops, predicted.tolist(), strict=True)).__getitem__
 
 
-def _shape(table: LatencyTable, ops: Sequence[OpConfig], channel_block: int) -> Floats:
+def _shape(table: LatencyTable, ops: Sequence[Op], channel_block: int) -> Floats:
     return shape_matrix(ops, np.full(len(ops), float(table.device.threads)), channel_block)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.devices.base import Workload
+from profiler.devices.base import Workload, network_workload
 from profiler.devices.host.cpu import CpuDevice, CpuWorkload
 from profiler.measuring.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.measuring.protocol import FULL
@@ -79,8 +79,8 @@ def prepare(device: CpuDevice, n_ops: int, n_networks: int) -> dict[str, Target]
     space = MobileNetV3Space()
     ops = list(space.distinct_ops().items())
     workloads = [Workload(key, (op,)) for key, op in ops[:: max(1, len(ops) // n_ops)][:n_ops]]
-    for arch in draw_networks(space, n_networks, seed=0):
-        workloads.append(Workload(str(arch), tuple(space.ops(arch))))
+    drawn = draw_networks(space, n_networks, seed=0)
+    workloads += [network_workload(space, tokens) for tokens in drawn]
     canaries = {}
     targets = {}
     for workload in workloads:

@@ -36,6 +36,7 @@ from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.extract import extract_subnet
 from pnag.verify import Request, VerifiedArchitecture, generate_verified
 from profiler.graph.litert import Model
+from profiler.spaces.mobilenetv3 import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal
@@ -138,7 +139,8 @@ def main() -> None:
     budgets_ms = [round(budget_ms, 3) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     request = Request(budgets_ms, confidence=options.confidence, seed=options.seed)
     verified = generate_verified(run, table, options.device, request, Terminal())
-    supernet = load_supernet(options.checkpoint, table.search_space)
+    space = open_space(table.space.name, table.space.width_mult, table.space.resolution_px)
+    supernet = load_supernet(options.checkpoint, space)
     data = open_dataset(options.data, supernet.space)
     protocols = Protocols.of_recipe(options.recipe, options.checkpoint, data, supernet)
     rows = []

@@ -34,7 +34,8 @@ from pnag.supernet.train import SupernetSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
 from pnag.supernet.workers import Workers, open_workers
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 

@@ -28,6 +28,7 @@ from predictors.intervals import half_width
 from predictors.latency.ridge import Ridge, Term, most_telling
 from predictors.latency.transfer import BaseDevice, Measured, TransferModel
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import network_ops
 from profiler.tables.interop import TableFormat, import_table
 from profiler.tables.keys import op_of_key
 from profiler.tables.measured_numbers import read_measured_numbers
@@ -249,7 +250,7 @@ def runtimes(
     """The target's networks from `samples` of them and the base; its ops are not looked at."""
     device, space = BaseDevice(base), target.search_space
     networks = [
-        Measured(tuple(space.ops(space.parse_architecture(n.arch))), n.latency_ms, "host", True)
+        Measured(tuple(network_ops(space, space.parse(n.arch))), n.latency_ms, "host", True)
         for n in target.networks
     ]
     mape = []

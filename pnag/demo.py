@@ -130,10 +130,8 @@ def _generated_and_measured(
 ) -> list[DemoRow]:
     budgets_ms = [round(budget_ms, 2) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     made = run.generate(budgets_ms, pure=True, seed=seed)
-    space = table.search_space
     session.terminal.note("Measuring the generated networks")
-    archs = [space.decode(one.tokens) for one in made]
-    entries = session.measure_networks(table, archs, seed=seed)
+    entries = session.measure_networks(table, [one.arch for one in made], seed=seed)
     return [
         DemoRow(
             one.budget_ms, one.arch, one.top1, one.latency_ms, one.interval_ms,

@@ -195,12 +195,10 @@ class _Loop:
 
     def measure(self, archs: Iterable[str]) -> None:
         """Measure what is new among the architectures."""
-        space = self.table.search_space
         new = [arch for arch in dict.fromkeys(archs) if arch not in self.entries]
         if not new:
             return
-        parsed = [space.parse_architecture(arch) for arch in new]
-        measured = self.session.measure_networks(self.table, parsed, seed=self._request.seed)
+        measured = self.session.measure_networks(self.table, new, seed=self._request.seed)
         self.entries |= {entry.arch: entry for entry in measured}
 
     def error_pct(self, problem: Problem) -> float:

@@ -15,12 +15,12 @@ import numpy as np
 from predictors.base import Floats
 from predictors.intervals import half_width
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import FORGOTTEN, ROOT, DecisionGraph
-from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.spaces.networks import NetworkSpace
 
-OpCost = Callable[[OpConfig], float]
+OpCost = Callable[[Op], float]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class OpSum:
     fixed: float
     op_cost: OpCost
 
-    def __call__(self, ops: Iterable[OpConfig]) -> float:
+    def __call__(self, ops: Iterable[Op]) -> float:
         return self.fixed + sum(self.op_cost(op) for op in ops)
 
 
@@ -133,7 +133,7 @@ class NetworkCost:
     sums: tuple[OpSum, ...]
     relative_quantiles: Mapping[float, float] = field(default_factory=dict)
 
-    def __call__(self, ops: Sequence[OpConfig]) -> float:
+    def __call__(self, ops: Sequence[Op]) -> float:
         return max(total(ops) for total in self.sums)
 
     def over(self, space: NetworkSpace, *, batch_size: int = 1) -> AdditiveCost | LongestCost:
@@ -199,9 +199,9 @@ def fit_additive(
 
 def madds_cost(space: NetworkSpace) -> AdditiveCost:
     """Multiply-adds per image as a cost function."""
-    return additive_cost(space, lambda op: float(op.madds), unit="madds")
+    return additive_cost(space, lambda op: float(op.graph.madds), unit="madds")
 
 
 def params_cost(space: NetworkSpace) -> AdditiveCost:
     """Trainable parameters as a cost function."""
-    return additive_cost(space, lambda op: float(op.params), unit="params")
+    return additive_cost(space, lambda op: float(op.graph.params), unit="params")

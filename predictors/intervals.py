@@ -71,10 +71,18 @@ def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> 
     Raises:
         InvalidInputError: too few residuals for that.
     """
-    known = [coverage for coverage in relative_quantiles if coverage >= confidence]
-    if not known:
+    half = supported_half_width(relative_quantiles, confidence)
+    if half is None:
         raise InvalidInputError(f"no interval for confidence {confidence:g}: {missing(confidence)}")
-    return relative_quantiles[min(known)]
+    return half
+
+
+def supported_half_width(
+    relative_quantiles: Mapping[float, float], confidence: float
+) -> float | None:
+    """`half_width`, or None where too few residuals support it."""
+    known = [coverage for coverage in relative_quantiles if coverage >= confidence]
+    return relative_quantiles[min(known)] if known else None
 
 
 def interval_ms(latency_ms: float, half: float) -> tuple[float, float]:

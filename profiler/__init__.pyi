@@ -19,6 +19,8 @@ from profiler.errors import MeasurementError as MeasurementError
 from profiler.errors import PnagError as PnagError
 from profiler.graph.from_onnx import read_onnx as read_onnx
 from profiler.graph.graph import Graph as Graph
+from profiler.graph.op import Block as Block
+from profiler.graph.op import Op as Op
 from profiler.graph.to_torch import GraphModule as GraphModule
 from profiler.measuring.campaign import ProfileRequest as ProfileRequest
 from profiler.measuring.campaign import profile_device as profile_device
@@ -36,12 +38,12 @@ from profiler.spaces.base import TokenPosition as TokenPosition
 from profiler.spaces.base import Tokens as Tokens
 from profiler.spaces.export import export_network as export_network
 from profiler.spaces.export import random_network as random_network
-from profiler.spaces.mobilenetv3 import Architecture as Architecture
 from profiler.spaces.mobilenetv3 import MobileNetV3Space as MobileNetV3Space
-from profiler.spaces.mobilenetv3 import open_space as open_space
+from profiler.spaces.mobilenetv3_architecture import Architecture as Architecture
 from profiler.spaces.mobilenetv3_ops import OpConfig as OpConfig
 from profiler.spaces.mobilenetv3_ops import OpKind as OpKind
 from profiler.spaces.mobilenetv3_reader import read_onnx_ops as read_onnx_ops
+from profiler.spaces.registry import open_space as open_space
 from profiler.spaces.tabular import TabularSpace as TabularSpace
 from profiler.spaces.tabular import load_tabular_space as load_tabular_space
 from profiler.system.lock import HOST_CPU as HOST_CPU

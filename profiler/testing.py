@@ -20,24 +20,20 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from profiler.devices.base import Device, Workload
+from profiler.devices.base import Device, Workload, network_workload
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.spaces.base import DEAD, SearchSpace, Tokens
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import distinct_ops
 
 SPACE = MobileNetV3Space()
-SMALL = next(op for op in SPACE.distinct_ops().values() if op.kind is OpKind.AVG_POOL)
-LARGE = max(SPACE.distinct_ops().values(), key=lambda op: op.madds)
+SMALL, *_, LARGE = sorted(distinct_ops(SPACE).values(), key=lambda op: op.graph.madds)
+NETWORK = network_workload(SPACE, SPACE.encode(SPACE.extremes())[0])
 
 
-def op_workload(op: OpConfig = LARGE) -> Workload:
+def op_workload(op: Op = LARGE) -> Workload:
     return Workload(op.key, (op,))
-
-
-def network_workload(arch: Architecture | None = None) -> Workload:
-    arch = arch or SPACE.extremes()[0]
-    return Workload(str(arch), tuple(SPACE.ops(arch)))
 
 
 class DeviceConformance:
@@ -98,13 +94,13 @@ class DeviceConformance:
         for op in (SMALL, LARGE):
             prepared = device.prepare(op_workload(op))
             try:
-                least[op.kind] = min(prepared.sample_ms(3) for _ in range(5))
+                least[op.key] = min(prepared.sample_ms(3) for _ in range(5))
             finally:
                 prepared.close()
-        assert least[OpKind.AVG_POOL] < least[OpKind.MBCONV]
+        assert least[SMALL.key] < least[LARGE.key]
 
     def test_measures_a_whole_network(self, device: Device) -> None:
-        prepared = device.prepare(network_workload())
+        prepared = device.prepare(NETWORK)
         try:
             assert 0 < prepared.sample_ms(1) < 60_000
         finally:

@@ -29,6 +29,7 @@ from predictors.base import Floats
 from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import journal_path
+from profiler.spaces.networks import distinct_ops
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 
@@ -150,7 +151,7 @@ def gather(
 def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dict[str, float]:
     """What each op of the table's space adds to c(α), by key."""
     by_table = network_cost(table_latency(table), calibration).sums[-1]
-    ops = table.search_space.distinct_ops(batch_size=table.device.batch_size)
+    ops = distinct_ops(table.search_space, batch_size=table.device.batch_size)
     return {key: by_table.op_cost(op) for key, op in ops.items()}
 
 

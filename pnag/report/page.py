@@ -17,21 +17,15 @@ from pnag.report.contents import Choice, Contents, op_latencies_ms
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import Trace
 from pnag.search.frontier import Frontier
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
 from profiler.spaces.base import Tokens
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind, parse_key
-from profiler.spaces.networks import NetworkSpace, network_ops
+from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
+from profiler.tables.keys import ops_of_table
 from profiler.tables.table import LatencyTable, transfer_in_words
 
 SCRIPTS = ("format.js", "picture.js", "charts.js", "tables.js", "page.js")
 SIGNIFICANT = 6  # digits of an embedded number
-OP_NAMES = {
-    OpKind.CONV: "first convolution",
-    OpKind.MBCONV: "block",
-    OpKind.CONV_1: "1×1 expansion",
-    OpKind.AVG_POOL: "global pooling",
-    OpKind.CONV_2: "1×1 feature mixing",
-    OpKind.LOGITS: "classifier",
-}
 
 
 def render_page(contents: Contents) -> str:
@@ -105,28 +99,31 @@ def _ops(contents: Contents, table: LatencyTable) -> list[dict[str, Any]]:
     """One entry an op of the table, in order of the network."""
     added_ms = op_latencies_ms(table, contents.calibration)
     batch_size = table.device.batch_size
-    order = {key: i for i, key in enumerate(table.search_space.distinct_ops(batch_size=batch_size))}
+    space = table.search_space
+    order = {key: i for i, key in enumerate(distinct_ops(space, batch_size=batch_size))}
     keys = sorted(table.ops, key=lambda key: (order.get(key, len(order)), key))
+    ops = ops_of_table(table)
     return [
-        _shape(parse_key(key, batch_size=batch_size))
+        _sizes(ops[key])
         | table.ops[key].model_dump(mode="json", exclude={"variance_ms2", "std_ms"})
         | {"key": key, "added_ms": added_ms.get(key)}
         for key in keys
     ]
 
 
-def _shape(op: OpConfig) -> dict[str, Any]:
+def _sizes(op: Op) -> dict[str, Any]:
+    shape = shape_of(op)
     return {
-        "kind": op.kind.value,
-        "name": OP_NAMES[op.kind],
-        "input": [op.height_px, op.width_px, op.in_channels],
-        "output": [op.out_height_px, op.out_width_px, op.out_channels],
-        "mid": op.mid_channels,
-        "kernel": op.kernel,
-        "stride": op.stride,
-        "se": op.se,
-        "activation": op.activation.value.replace("_", "-"),
-        "madds": op.madds,
+        "kind": str(op.kind),
+        "name": op.title,
+        "input": [*shape.in_px, shape.in_channels],
+        "output": [*shape.out_px, shape.out_channels],
+        "mid": shape.mid_channels,
+        "kernel": shape.kernel,
+        "stride": shape.stride,
+        "se": shape.has_gate,
+        "activation": shape.activation.replace("_", "-") if shape.activation else "none",
+        "madds": shape.graph.madds // shape.batch_size,
     }
 
 
@@ -146,8 +143,8 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         return document | {
             **_stages(space, made.tokens),
             "ops": [index[op.key] for op in network_ops(space, made.tokens, batch_size=batch_size)],
-            "madds": sum(op.madds for op in ops),
-            "params": sum(op.params for op in ops),
+            "madds": sum(op.graph.madds for op in ops),
+            "params": sum(op.graph.params for op in ops),
         }
     values = [
         position.choices[token] if token >= 0 else None
@@ -170,7 +167,8 @@ def _stages(space: NetworkSpace, tokens: Tokens) -> dict[str, Any]:
         condition = space.positions[segment.positions[0]].active_if if segment.positions else None
         if condition:
             expands.setdefault(condition.position, [])
-            expands[condition.position] += [op.mid_channels // op.in_channels for op in ops]
+            shapes = map(shape_of, ops)
+            expands[condition.position] += [s.mid_channels // s.in_channels for s in shapes]
             room[condition.position] += 1
         elif not room:
             n_stem_ops += len(ops)

@@ -24,7 +24,8 @@ from pnag.supernet.shared_prefix import in_shared_order, subnet_top1
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import read_json
 from profiler.terminal import Progress, Terminal

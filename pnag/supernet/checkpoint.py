@@ -20,7 +20,8 @@ from torch import Tensor
 from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.system.tensor_files import (
     described,
     read_metadata,

@@ -17,16 +17,14 @@ from torch.nn import functional as F
 
 from pnag.supernet.batch_norm import SubnetBatchNorm, make_elastic
 from pnag.supernet.depthwise import depthwise_conv2d
+from profiler.graph.layers import Function
+from profiler.graph.op import Op
+from profiler.graph.op_shape import OpShape, shape_of
 from profiler.graph.to_torch import GraphModule
-from profiler.spaces.mobilenetv3 import (
-    EXPANDS,
-    KERNELS,
-    N_SLOTS,
-    Architecture,
-    MobileNetV3Space,
-)
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import EXPANDS, KERNELS, N_SLOTS, Architecture
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, make_divisible
+from profiler.spaces.mobilenetv3_ops import make_divisible
 
 State = dict[str, Tensor]
 
@@ -119,35 +117,35 @@ class ElasticSqueezeExcite(nn.Module):
         return x * F.hardsigmoid(gate)
 
 
-def _activation(op: OpConfig) -> nn.Module:
-    return nn.Hardswish() if op.activation is OpActivation.HARD_SWISH else nn.ReLU()
+def _activation(shape: OpShape) -> nn.Module:
+    return nn.Hardswish() if shape.activation is Function.HARD_SWISH else nn.ReLU()
 
 
 class ElasticInvertedResidual(nn.Module):
-    """`op` is the largest choice: expand ratio 6, kernel 7."""
+    """`largest` is the choice of expand ratio 6 and kernel 7."""
 
-    def __init__(self, op: OpConfig) -> None:
+    def __init__(self, largest: OpShape) -> None:
         super().__init__()
-        mid = op.mid_channels
-        self.out_channels = op.out_channels
+        mid, self.out_channels = largest.mid_channels, largest.out_channels
         self.inverted_bottleneck = nn.ModuleDict(
             OrderedDict(
-                conv=ElasticPointwise(op.in_channels, mid),
+                conv=ElasticPointwise(largest.in_channels, mid),
                 bn=ElasticBatchNorm(mid),
-                act=_activation(op),
+                act=_activation(largest),
             )
         )
         depthwise: OrderedDict[str, nn.Module] = OrderedDict(
-            conv=ElasticDepthwise(mid, op.stride),
+            conv=ElasticDepthwise(mid, largest.stride),
             bn=ElasticBatchNorm(mid),
-            act=_activation(op),
+            act=_activation(largest),
         )
-        if op.se:
-            depthwise["se"] = ElasticSqueezeExcite(mid, op.se_channels)
+        if largest.has_gate:
+            depthwise["se"] = ElasticSqueezeExcite(mid, make_divisible(mid // 4))
         self.depth_conv = nn.ModuleDict(depthwise)
         self.point_linear = nn.ModuleDict(
             OrderedDict(
-                conv=ElasticPointwise(mid, op.out_channels), bn=ElasticBatchNorm(op.out_channels)
+                conv=ElasticPointwise(mid, self.out_channels),
+                bn=ElasticBatchNorm(self.out_channels),
             )
         )
 
@@ -166,11 +164,12 @@ class ElasticInvertedResidual(nn.Module):
 class ElasticBlock(nn.Module):
     """An elastic inverted residual with its shortcut, where the op has one."""
 
-    def __init__(self, op: OpConfig) -> None:
+    def __init__(self, largest: Op) -> None:
         super().__init__()
-        self.conv = ElasticInvertedResidual(op)
-        self.in_channels = op.in_channels
-        self.has_shortcut = op.has_shortcut
+        shape = shape_of(largest)
+        self.conv = ElasticInvertedResidual(shape)
+        self.in_channels = shape.in_channels
+        self.has_shortcut = shape.has_shortcut
 
     def forward(self, x: Tensor, expand: int, kernel: int) -> Tensor:
         y = cast(Tensor, self.conv(x, expand, kernel))

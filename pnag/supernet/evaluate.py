@@ -26,7 +26,8 @@ from pnag.supernet.data import (
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.spaces.mobilenetv3_network import Network
 
 

@@ -16,7 +16,7 @@ from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import SubnetEvaluator
 from profiler.errors import InvalidInputError, PnagError
 from profiler.spaces.export import export_network
-from profiler.spaces.mobilenetv3 import Architecture
+from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.spaces.mobilenetv3_network import Network
 from profiler.system.atomic import write_bytes_atomic
 

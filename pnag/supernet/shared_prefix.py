@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import SubnetEvaluator, recalibrating
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.graph.op import Op
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import Architecture
 
 N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has
 _MAX_KEPT_BYTES = 4 * 2**30
@@ -29,15 +30,15 @@ def subnet_top1(
 ) -> Callable[[Architecture], float]:
     """Measures subnets of `supernet`: sharing first blocks, unless memory forbids it."""
     first_ops = supernet.space.ops(supernet.space.extremes()[1])[:N_SHARED]
-    values = sum(op.out_channels * op.out_height_px * op.out_width_px for op in first_ops)
-    if 4 * values * evaluator.n_images <= _MAX_KEPT_BYTES:
+    n_bytes = sum(op.graph.outputs[0].n_bytes for op in first_ops)
+    if n_bytes * evaluator.n_images <= _MAX_KEPT_BYTES:
         return SharedPrefixEvaluator(evaluator, supernet).top1
     return lambda arch: evaluator.top1(evaluator.subnet(supernet, arch))
 
 
 def in_shared_order(space: MobileNetV3Space, archs: Sequence[Architecture]) -> list[Architecture]:
     """Architectures with the same first ops one after another."""
-    groups: dict[tuple[OpConfig, ...], list[Architecture]] = {}
+    groups: dict[tuple[Op, ...], list[Architecture]] = {}
     for arch in archs:
         groups.setdefault(tuple(space.ops(arch)[:N_SHARED]), []).append(arch)
     return [arch for group in groups.values() for arch in group]
@@ -47,7 +48,7 @@ def in_shared_order(space: MobileNetV3Space, archs: Sequence[Architecture]) -> l
 class _Features:
     """What `op` and all before it make of the images, batch by batch."""
 
-    op: OpConfig
+    op: Op
     recalibration: list[Tensor]
     test: list[Tensor]
 

@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from profiler.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import DEPTHS, EXPANDS, KERNELS, Architecture
 
 Method = Literal["sandwich", "progressive"]
 METHODS: tuple[Method, ...] = ("sandwich", "progressive")

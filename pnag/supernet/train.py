@@ -33,7 +33,8 @@ from pnag.supernet.sorting import apply_orders, importance_orders
 from pnag.supernet.subnets import METHODS, Method, open_choices, step_subnets
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
-from profiler.spaces.mobilenetv3 import EXPANDS, Architecture, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import EXPANDS, Architecture
 
 _MODEL, _MOMENTUM = "model/", "momentum/"
 GROWING = 0.7  # share of the training over which images grow, where they do

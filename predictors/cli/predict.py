@@ -14,9 +14,9 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from predictors.latency.networks import Prediction
+    from profiler.graph.op import Op
     from profiler.spaces.architecture_files import WrittenArchitecture
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
-    from profiler.spaces.mobilenetv3_ops import OpConfig
+    from profiler.spaces.networks import NetworkSpace
     from profiler.tables.table import LatencyTable, SpaceRef
 
 
@@ -75,8 +75,8 @@ def predict(
     from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
     from profiler.spaces.architecture_files import WrittenArchitecture, read_architectures
-    from profiler.spaces.mobilenetv3 import open_space
-    from profiler.tables.table import check_space, load_table
+    from profiler.spaces.registry import open_space
+    from profiler.tables.table import SpaceRef, check_space, load_table
 
     check_confidence(confidence)
     if not (arch or arch_file or model):
@@ -105,14 +105,15 @@ def predict(
     batch_size = table.device.batch_size
     networks = [
         *_architectures(space, written, batch_size),
-        *_model_files(model or (), batch_size, resolution, table.device.precision),
+        *_model_files(space, model or (), batch_size, resolution, table.device.precision),
     ]
     results, lines = [], []
     for kind, name, ops in networks:
         prediction = predictor.predict(ops, confidence=confidence)
         results.append({kind: name} | _as_json(prediction))
         lines.append(f"{_as_text(prediction)}  {name}")
-    for note in _notes(predictor.half_width(confidence), confidence, table.space, space):
+    asked = SpaceRef.of(space)
+    for note in _notes(predictor.half_width(confidence), confidence, table.space, asked):
         terminal.note(note)
     document = {"results": results, "confidence": confidence, "device": table.device.model}
     terminal.result(document, "\n".join(lines))
@@ -150,26 +151,29 @@ def _predict_files(
 
 
 def _architectures(
-    space: MobileNetV3Space, written: Iterable[WrittenArchitecture], batch_size: int
-) -> Iterator[tuple[str, str, list[OpConfig]]]:
+    space: NetworkSpace, written: Iterable[WrittenArchitecture], batch_size: int
+) -> Iterator[tuple[str, str, list[Op]]]:
     """Key and name of each in the results, and its ops in sequence."""
+    from profiler.spaces.networks import network_ops
+
     for one in written:
         try:
-            arch = space.parse_architecture(one.text)
+            tokens = space.parse(one.text)
         except InvalidInputError as error:
             raise one.refused(error) from None
-        yield "arch", str(arch), space.ops(arch, batch_size=batch_size)
+        yield "arch", space.format(tokens), network_ops(space, tokens, batch_size=batch_size)
 
 
 def _model_files(
-    paths: Iterable[Path], batch_size: int, resolution_px: int | None, precision: str
-) -> Iterator[tuple[str, str, list[OpConfig]]]:
+    space: NetworkSpace, paths: Iterable[Path], batch_size: int, resolution_px: int | None,
+    precision: str,
+) -> Iterator[tuple[str, str, list[Op]]]:  # fmt: skip
     """The same of files; what was asked for must be what they fix."""
-    from profiler.spaces.mobilenetv3_reader import read_onnx_ops
+    from profiler.spaces.networks import ops_of_file
 
     for path in paths:
-        ops = read_onnx_ops(
-            path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
+        ops = ops_of_file(
+            space, path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
         )
         yield "model", str(path), ops
 
@@ -199,7 +203,7 @@ def _bracketed(latency_ms: float, interval: tuple[float, float] | None) -> str:
 
 
 def _notes(
-    half_width: float | None, confidence: float, measured: SpaceRef, asked: MobileNetV3Space
+    half_width: float | None, confidence: float, measured: SpaceRef, asked: SpaceRef
 ) -> list[str]:
     """What the person should know about the numbers."""
     from predictors.intervals import missing
@@ -207,7 +211,7 @@ def _notes(
     notes = []
     if half_width is None:
         notes.append(f"no interval of coverage {confidence:g}: {missing(confidence)}")
-    if (asked.width_mult, asked.resolution_px) != (measured.width_mult, measured.resolution_px):
+    if asked != measured:
         notes.append(
             f"the table is of {measured}; width {asked.width_mult:g} at {asked.resolution_px} px "
             "is predicted by regression, without an interval"

@@ -11,7 +11,7 @@ from profiler.cli.options import shared_options
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.networks import NetworkSpace
     from profiler.tables.table import LatencyTable
 
 BasesOption = Annotated[
@@ -93,14 +93,14 @@ def transfer(
 
 def _space(
     base: LatencyTable, name: str | None, width_mult: float | None, resolution: int | None
-) -> MobileNetV3Space | None:
+) -> NetworkSpace | None:
     """The space asked for; None where nothing was, which is the base's own."""
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.registry import open_space
 
     if (name, width_mult, resolution) == (None, None, None):
         return None
     own = base.space
-    return MobileNetV3Space(
+    return open_space(
         name or own.name,
         own.width_mult if width_mult is None else width_mult,
         own.resolution_px if resolution is None else resolution,

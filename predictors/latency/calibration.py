@@ -25,12 +25,14 @@ import numpy as np
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
 from predictors.latency.launch_fit import fit_ends, left_out_ms
-from predictors.latency.launches import design, launch_terms
+from predictors.latency.launch_terms import launch_terms
+from predictors.latency.launches import design
 from predictors.latency.ridge import Ridge, Rows, Term
 from predictors.latency.work_law import fit_work_law
 from profiler.devices.registry import backend_named
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.graph.op import Op
+from profiler.spaces.networks import distinct_ops, network_ops
 from profiler.tables.op_factors import COMMON, op_groups
 from profiler.tables.table import Calibration, LatencyTable, Launches, NetworkEntry, Verdict
 
@@ -45,7 +47,7 @@ LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "o
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
 CLEAR_GAIN = 1.0  # standard errors by which launches must lower the leave-one-out error
 
-OpLatency = Callable[[OpConfig], float]
+OpLatency = Callable[[Op], float]
 
 
 def usable_networks(table: LatencyTable) -> list[NetworkEntry]:
@@ -68,7 +70,7 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
             f"{MIN_NETWORKS} (pnag profile --networks 30)"
         )
     space, batch_size = table.search_space, table.device.batch_size
-    ops = [space.ops(space.parse_architecture(n.arch), batch_size=batch_size) for n in measured]
+    ops = [network_ops(space, space.parse(n.arch), batch_size=batch_size) for n in measured]
     law_ms = _law(table, op_latency_ms)
     networks = _ridge(measured, ops, op_latency_ms, law_ms)
     law_ratios = {op: latency_ms / op_latency_ms(op) for op, latency_ms in law_ms.items()}
@@ -82,8 +84,8 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
 
 def _launch_aware(
     networks: Ridge,
-    ops: Sequence[Sequence[OpConfig]],
-    law_ratios: Mapping[OpConfig, float],
+    ops: Sequence[Sequence[Op]],
+    law_ratios: Mapping[Op, float],
     additive_left_out_ms: Floats,
 ) -> Calibration | None:
     """The calibration with launches; None where they do not clearly predict better."""
@@ -107,7 +109,7 @@ def _launch_aware(
 def _calibration(
     networks: Ridge,
     rows: Rows,
-    law_ratios: Mapping[OpConfig, float],
+    law_ratios: Mapping[Op, float],
     left_out: Floats,
     launch: Launches | None = None,
 ) -> Calibration:
@@ -128,9 +130,9 @@ def _calibration(
     )
 
 
-def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[OpConfig, float]:
+def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[Op, float]:
     """Latency in ms by the law that the table's ops follow, of all blocks of its space."""
-    ops = list(table.search_space.distinct_ops(batch_size=table.device.batch_size).values())
+    ops = list(distinct_ops(table.search_space, batch_size=table.device.batch_size).values())
     threads = np.full(len(ops), float(table.device.threads))
     law = fit_work_law(ops, threads, np.array([op_latency_ms(op) for op in ops]))
     fitted = dict(zip(ops, law.predict_ms(ops, threads).tolist(), strict=True))
@@ -139,9 +141,9 @@ def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[OpConfig, float]
 
 def _ridge(
     measured: Sequence[NetworkEntry],
-    ops: Sequence[Sequence[OpConfig]],
+    ops: Sequence[Sequence[Op]],
     op_latency_ms: OpLatency,
-    law_ms: Mapping[OpConfig, float],
+    law_ms: Mapping[Op, float],
 ) -> Ridge:
     """What the table expects of measured networks, and what may correct it."""
     n = len(measured)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from predictors.base import Floats
-from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
+from profiler.graph.graph import Node, Tensor
+from profiler.graph.layers import (
+    Activation,
+    Convolution,
+    Elementwise,
+    Function,
+    Linear,
+    MatMul,
+    Operation,
+    Pool,
+    Shape,
+)
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
+
+CHEAP_FUNCTIONS = (Function.RELU, Function.RELU6)  # a comparison, as a kernel stores its result
 
 # XNNPACK unrolls depthwise kernels up to 25 taps; larger ones take a path many times slower
 LARGEST_UNROLLED_KERNEL = 5
@@ -28,7 +45,7 @@ WORK_TERMS = (
 )
 SHAPE_FEATURES = (
     "log_madds",
-    "log_bytes",
+    "log_bytes_moved",
     "log_in_channels",
     "log_mid_channels",
     "log_out_channels",
@@ -42,69 +59,99 @@ SHAPE_FEATURES = (
 )
 
 
-def work(op: OpConfig, channel_block: int) -> Floats:
+def work(op: Op, channel_block: int) -> Floats:
     """[terms] amounts of work, each of which costs time in proportion (`WORK_TERMS`).
 
     Kernels compute whole vectors of `channel_block` channels, so that 72 channels cost as
     much as 80 where the block is 16. All but the overhead and the parameters grow with the
     batch.
     """
-    in_channels, mid, out = (
-        -(-channels // channel_block) * channel_block
-        for channels in (op.in_channels, op.mid_channels, op.out_channels)
-    )
-    area_in, area_out = op.height_px * op.width_px, op.out_height_px * op.out_width_px
+    shape, vectors = shape_of(op), Vectors(channel_block)
     amounts = dict.fromkeys(WORK_TERMS, 0.0)
-    amounts["edge_elements"] = area_in * in_channels + area_out * out
-    activated = float(area_out * out)
-    match op.kind:
-        case OpKind.MBCONV:
-            expanded = area_in * mid * op.has_expansion
-            activated = float(expanded + area_out * mid)
-            amounts["pointwise_madds"] = expanded * in_channels + area_out * mid * out
-            amounts["depthwise_madds"] = area_out * op.kernel**2 * mid
-            if op.kernel > LARGEST_UNROLLED_KERNEL:
-                amounts["large_depthwise_madds"] = amounts["depthwise_madds"]
-            amounts["depthwise_strided_outputs"] = area_out * mid * (op.stride > 1)
-            amounts["excitation_madds"] = 2 * op.mid_channels * op.se_channels
-            amounts["inner_elements"] = activated
-            amounts["gated_elements"] = area_out * mid * op.se
-        case OpKind.CONV:
-            amounts["dense_madds"] = op.madds
-        case OpKind.AVG_POOL:
-            pass
+    amounts["overhead"] = 1
+    amounts["parameters"] = op.graph.params
+    amounts["edge_elements"] = vectors.elements(*op.graph.inputs, *op.graph.outputs)
+    for node in shape.inner:
+        amounts["inner_elements"] += vectors.elements(node.output)
+    for node in op.graph.nodes:
+        for term, amount in _layer_work(node, in_gate=shape.in_gate(node), vectors=vectors):
+            amounts[term] += amount
+    return np.array([amounts[term] for term in WORK_TERMS], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Counts in whole vectors of `channel_block` channels."""
+
+    channel_block: int
+
+    def channels(self, tensor: Tensor) -> int:
+        return -(-tensor.shape[1] // self.channel_block) * self.channel_block
+
+    def elements(self, *tensors: Tensor) -> int:
+        return sum(t.shape[0] * self.channels(t) * prod(t.shape[2:]) for t in tensors)
+
+
+Amounts = Iterable[tuple[str, float]]
+
+
+def _layer_work(node: Node, *, in_gate: bool, vectors: Vectors) -> Amounts:
+    """What one layer adds; what is not here is done with the layer before it, or seldom met."""
+    match node.layer:
+        case Convolution() if in_gate:
+            return [("excitation_madds", node.madds)]
+        case Convolution(strides=strides) as layer if layer.is_depthwise:
+            return _window_work(layer.kernel, strides, node.output, vectors)
+        case Pool(_, kernel, strides):
+            return _window_work(kernel, strides, node.output, vectors)
+        case Convolution() as layer if not layer.is_pointwise:
+            return [("dense_madds", node.madds)]
+        case Linear() | MatMul() if len(node.output.shape) > 2:
+            return [("pointwise_madds", node.madds)]
+        case Convolution() | Linear() | MatMul():
+            channels = vectors.channels(node.inputs[0])
+            return [("pointwise_madds", vectors.elements(node.output) * channels)]
+        case Activation(function) if function not in CHEAP_FUNCTIONS and not in_gate:
+            return [("hard_swish_elements", vectors.elements(node.output))]
+        case Elementwise(Operation.MULTIPLY):
+            return [("gated_elements", vectors.elements(node.output))]
         case _:
-            amounts["pointwise_madds"] = area_out * in_channels * out
-    amounts["hard_swish_elements"] = activated * (op.activation is OpActivation.HARD_SWISH)
-    per_batch = np.array([amounts[term] for term in WORK_TERMS]) * op.batch_size
-    per_batch[WORK_TERMS.index("overhead")] = 1
-    per_batch[WORK_TERMS.index("parameters")] = op.params
-    return per_batch
+            return []
 
 
-def work_matrix(ops: Sequence[OpConfig], threads: Floats, channel_block: int) -> Floats:
+def _window_work(kernel: Shape, strides: Shape, output: Tensor, vectors: Vectors) -> Amounts:
+    """Of a window that slides over each channel."""
+    elements = vectors.elements(output)
+    yield "depthwise_madds", elements * prod(kernel)
+    if max(kernel) > LARGEST_UNROLLED_KERNEL:
+        yield "large_depthwise_madds", elements * prod(kernel)
+    if max(strides) > 1:
+        yield "depthwise_strided_outputs", elements
+
+
+def work_matrix(ops: Sequence[Op], threads: Floats, channel_block: int) -> Floats:
     """[n, 2 · terms]: work done serially, and work divided among the threads."""
     serial = np.array([work(op, channel_block) for op in ops]).reshape(-1, len(WORK_TERMS))
     return np.hstack([serial, serial / np.asarray(threads)[:, None]])
 
 
-def shape_matrix(ops: Sequence[OpConfig], threads: Floats, channel_block: int) -> Floats:
+def shape_matrix(ops: Sequence[Op], threads: Floats, channel_block: int) -> Floats:
     """[n, features] of `SHAPE_FEATURES`."""
     rows = [
         [
-            math.log1p(op.madds * op.batch_size),
-            math.log(op.memory_bytes),
-            math.log(op.in_channels),
-            math.log1p(op.mid_channels),
-            math.log(op.out_channels),
-            math.log(op.kernel),
-            op.stride,
-            op.se,
-            math.log(op.height_px),
-            op.mid_channels % channel_block > 0,
-            math.log(op.batch_size),
+            math.log1p(shape.graph.madds),
+            math.log(shape.graph.bytes_moved),
+            math.log(shape.in_channels),
+            math.log1p(shape.mid_channels),
+            math.log(shape.out_channels),
+            math.log(shape.kernel),
+            shape.stride,
+            shape.has_gate,
+            math.log(shape.in_px[0]),
+            shape.mid_channels % channel_block > 0,
+            math.log(shape.batch_size),
             math.log(n_threads),
         ]
-        for op, n_threads in zip(ops, threads, strict=True)
+        for shape, n_threads in zip(map(shape_of, ops), threads, strict=True)
     ]
     return np.array(rows, np.float64).reshape(-1, len(SHAPE_FEATURES))

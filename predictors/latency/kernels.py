@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 
 from predictors.base import Floats
-from predictors.intervals import conformal_quantiles
+from predictors.intervals import conformal_quantiles, interval_ms, supported_half_width
 from predictors.latency.kernel_law import LawFit, Observation
 from predictors.latency.kernel_work import Work, work
 from predictors.latency.residual import Residual, fit_residual
@@ -167,13 +167,13 @@ class KernelPredictor:
         outside = each[self.model.outside(works)].sum() / each.sum()
         unknown = sorted({one.kind for one in works} - self.model.kinds.keys())
         half = self.half_width(confidence)
-        interval = None if half is None else (latency_ms * (1 - half), latency_ms * (1 + half))
+        interval = None if half is None else interval_ms(latency_ms, half)
         return KernelPrediction(latency_ms, interval, len(works), float(outside), tuple(unknown))
 
     def half_width(self, confidence: float) -> float | None:
         """The interval's half-width as a fraction of the latency; None if not supported."""
         quantiles = self.table.calibration.relative_quantiles if self.table.calibration else {}
-        return quantiles.get(min((c for c in quantiles if c >= confidence), default=-1.0))
+        return supported_half_width(quantiles, confidence)
 
 
 def family_of(name: str) -> str:

@@ -29,15 +29,15 @@ from numpy.typing import NDArray
 from predictors.base import Floats
 from predictors.cost import LongestCost, NetworkCost, OpSum
 from predictors.intervals import conformal_quantiles
+from predictors.latency.launch_terms import Terms, compute_terms, launch_terms
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
+from profiler.graph.op import Op, batch_size_of
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 from profiler.tables.table import Calibration
 
 SCHEMA = "pnag.launch-model/1"
 METADATA = "launch_model"
-WARP = 32
 FOLDS = 5
 STARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the networks that begin as launch-bound
 ITERATIONS = 25
@@ -45,61 +45,7 @@ RIDGE = 1e-6
 RELATIVE_RESOLUTION = 0.003  # residuals below it weigh as this one: Huber's corner
 MIN_NETWORKS = 40
 
-Ops = Sequence[OpConfig]
-Terms = dict[str, float]
-
-
-@cache
-def launch_terms(op: OpConfig) -> Terms:
-    """Kernels that the host launches for one op, by kind; the ends of a network are constant."""
-    if op.kind is not OpKind.MBCONV or not op.has_expansion:
-        return {}
-    return {
-        "block": 1.0,
-        "excitation": float(op.se),
-        "hard_swish": float(op.activation is OpActivation.HARD_SWISH),
-    }
-
-
-@cache
-def compute_terms(op: OpConfig, *, per_site: bool) -> Terms:
-    """Amounts of one op, of the whole batch: elements, multiply-adds, kernels."""
-    n, mid = float(op.batch_size), op.mid_channels
-    in_px, out_px = op.height_px * op.width_px, op.out_height_px * op.out_width_px
-    if op.kind is not OpKind.MBCONV or not op.has_expansion:
-        return {f"{op.kind} pixels": n * in_px}
-    hard_swish = op.activation is OpActivation.HARD_SWISH
-    shared = {
-        "block": 1.0,
-        "excitation": float(op.se),
-        "expanded": n * in_px * mid,
-        "expanded hard_swish": n * in_px * mid * hard_swish,
-        "filtered": n * out_px * mid,
-        "filtered hard_swish": n * out_px * mid * hard_swish,
-        "filtered excitation": n * out_px * mid * op.se,
-        "input": n * in_px * op.in_channels,
-        "output": n * out_px * op.out_channels,
-        "expand madds": n * in_px * op.in_channels * mid,
-        "project madds": n * out_px * mid * op.out_channels,
-        "expand warps": n * _whole_warps(in_px) * op.in_channels * mid,
-        "project warps": n * _whole_warps(out_px) * mid * op.out_channels,
-        "expanded rows": n * op.height_px * mid,
-        "filtered rows": n * op.out_height_px * mid,
-        f"depthwise k{op.kernel} s{op.stride}": n * out_px * mid,
-        f"depthwise k{op.kernel} warps": n * _whole_warps(out_px) * mid,
-    }
-    if not per_site:
-        return shared
-    site = f"{op.in_channels}-{op.out_channels} s{op.stride}"
-    return shared | {
-        f"{site} pixels": n * out_px,
-        f"{site} filtered": n * out_px * mid,
-        f"{site} filtered k{op.kernel}": n * out_px * mid,
-    }
-
-
-def _whole_warps(pixels: int) -> int:
-    return -(-pixels // WARP) * WARP
+Ops = Sequence[Op]
 
 
 @dataclass(frozen=True)
@@ -122,7 +68,7 @@ class Law:
             )
         return sum(self.costs[name] * amount for name, amount in terms.items() if amount)
 
-    def sum_over(self, terms: Callable[[OpConfig], Terms]) -> OpSum:
+    def sum_over(self, terms: Callable[[Op], Terms]) -> OpSum:
         """The law over the ops of a network, each of which is priced once."""
         return OpSum(self.fixed_ms, cache(lambda op: self.op_ms(terms(op))))
 
@@ -258,7 +204,7 @@ class LaunchModel:
         return self.compute.sum_over(partial(compute_terms, per_site=self.per_site))
 
     def _each(self, cost: Callable[[Ops], float], networks: Sequence[Ops]) -> Floats:
-        other = {op.batch_size for ops in networks for op in ops} - {self.batch_size}
+        other = {batch_size_of(op) for ops in networks for op in ops} - {self.batch_size}
         if other:
             raise InvalidInputError(
                 f"a launch model of batch size {self.batch_size} cannot predict batch size "
@@ -287,7 +233,7 @@ class Design:
         return Law(fixed, dict(zip(self.names, rest, strict=True)))
 
 
-def design(networks: Sequence[Ops], terms: Callable[[OpConfig], Terms]) -> Design:
+def design(networks: Sequence[Ops], terms: Callable[[Op], Terms]) -> Design:
     by_op = {op: terms(op) for ops in networks for op in ops}
     names = sorted({name for found in by_op.values() for name, n in found.items() if n})
     column = {name: index + 1 for index, name in enumerate(names)}
@@ -355,7 +301,7 @@ def _left_out(
 
 
 def _batch_size(networks: Sequence[Ops], latency_ms: Floats) -> int:
-    sizes = sorted({op.batch_size for ops in networks for op in ops})
+    sizes = sorted({batch_size_of(op) for ops in networks for op in ops})
     if len(networks) < MIN_NETWORKS or len(networks) != len(latency_ms):
         raise InvalidInputError(
             f"a launch model needs at least {MIN_NETWORKS} measured networks, not {len(networks)} "

@@ -14,8 +14,9 @@ from predictors.latency.calibration import (
 from predictors.latency.kernels import calibrated_kernels
 from predictors.latency.launches import launches_of
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig
-from profiler.tables.keys import op_of_key
+from profiler.graph.op import Op
+from profiler.spaces.networks import distinct_ops
+from profiler.tables.keys import ops_of_table
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Calibration, LatencyTable, load_table
 
@@ -27,10 +28,9 @@ def table_latency(table: LatencyTable) -> OpLatency:
     what they stand for, since they do not spell out everything (a 7x7 first convolution has
     the key of a 3x3 one).
     """
-    batch_size = table.device.batch_size
-    by_op = {op_of_key(key, batch_size=batch_size): e.latency_ms for key, e in table.ops.items()}
+    by_op = {op: table.ops[key].latency_ms for key, op in ops_of_table(table).items()}
 
-    def latency_ms(op: OpConfig) -> float:
+    def latency_ms(op: Op) -> float:
         try:
             return by_op[op]
         except KeyError:
@@ -63,7 +63,7 @@ def calibrate_file(path: Path) -> None:
     if table.kernels:
         calibrated_kernels(table).save(path)
         return
-    complete = table.search_space.distinct_ops().keys() <= table.ops.keys()
+    complete = distinct_ops(table.search_space).keys() <= table.ops.keys()
     if complete and len(usable_networks(table)) >= MIN_NETWORKS:
         calibrated(table).save(path)
 

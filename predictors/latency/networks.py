@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from predictors.intervals import half_width, interval_ms
+from predictors.intervals import interval_ms, supported_half_width
 from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.graph.op import Op
 from profiler.tables.table import LatencyTable
 
 # of a network's latency, that ops far smaller than all measured ones may have
@@ -30,7 +30,7 @@ class Source(StrEnum):
 class OpPrediction:
     """One op alone, before calibration."""
 
-    op: OpConfig
+    op: Op
     latency_ms: float
     source: Source
 
@@ -67,7 +67,7 @@ class LatencyPredictor:
         self.calibration = calibration_of(table)
         self._tables = (table, *others)
         self._measured = table_latency(table)
-        self._known: dict[OpConfig, OpPrediction] = {}
+        self._known: dict[Op, OpPrediction] = {}
         self._cost = network_cost(lambda op: self._predict_op(op).latency_ms, self.calibration)
 
     @cached_property
@@ -76,12 +76,9 @@ class LatencyPredictor:
 
     def half_width(self, confidence: float) -> float | None:
         """The interval's half-width as a fraction of c(α); None if not supported."""
-        try:
-            return half_width(self._cost.relative_quantiles, confidence)
-        except InvalidInputError:
-            return None
+        return supported_half_width(self._cost.relative_quantiles, confidence)
 
-    def predict(self, ops: Sequence[OpConfig], *, confidence: float = 0.95) -> Prediction:
+    def predict(self, ops: Sequence[Op], *, confidence: float = 0.95) -> Prediction:
         """Latency of a network of `ops` in sequence.
 
         Ops far smaller than those measured are let through where they hardly matter: the law of
@@ -106,7 +103,7 @@ class LatencyPredictor:
             return Prediction(latency_ms, None, tuple(parts))
         return Prediction(latency_ms, interval_ms(latency_ms, half), tuple(parts))
 
-    def _predict_op(self, op: OpConfig) -> OpPrediction:
+    def _predict_op(self, op: Op) -> OpPrediction:
         if op not in self._known:
             try:
                 self._known[op] = OpPrediction(op, self._measured(op), Source.TABLE)

@@ -18,8 +18,9 @@ from predictors.base import Floats
 from predictors.latency.features import shape_matrix
 from predictors.latency.work_law import WorkLaw, fit_work_law
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
-from profiler.tables.keys import op_of_key
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
+from profiler.tables.keys import ops_of_table
 from profiler.tables.table import LatencyTable
 
 MIN_FOREST_OPS = 12
@@ -86,10 +87,10 @@ class OpRegression:
     """
 
     law: WorkLaw
-    kinds: dict[OpKind, KindModel]
+    kinds: dict[str, KindModel]
 
     def predict_ms(
-        self, ops: Sequence[OpConfig], threads: int = 1, *, however_small: bool = False
+        self, ops: Sequence[Op], threads: int = 1, *, however_small: bool = False
     ) -> Floats:
         """[n] latencies in ms.
 
@@ -106,12 +107,12 @@ class OpRegression:
         shape = shape_matrix(ops, per_op, self.law.channel_block)
         deviation = np.zeros(len(ops))
         for kind, model in self.kinds.items():
-            rows = np.array([op.kind is kind for op in ops], bool)
+            rows = np.array([op.kind == kind for op in ops], bool)
             if model.forest is not None and rows.any():
                 deviation[rows] = model.forest.predict(shape[rows])
         return np.asarray(self.law.predict_ms(ops, per_op) * np.exp(deviation), np.float64)
 
-    def refusal(self, op: OpConfig, threads: int = 1, *, however_small: bool = False) -> str | None:
+    def refusal(self, op: Op, threads: int = 1, *, however_small: bool = False) -> str | None:
         """Why `op` cannot be predicted; None if it can."""
         model = self.kinds.get(op.kind)
         if model is None:
@@ -141,20 +142,20 @@ def fit_regression(
     check_one_device(tables)
     ops, threads, latencies = [], [], []
     for table in tables:
-        for key, entry in table.ops.items():
+        for key, op in ops_of_table(table).items():
             if keys is None or key in keys:
-                ops.append(op_of_key(key, batch_size=table.device.batch_size))
+                ops.append(op)
                 threads.append(float(table.device.threads))
-                latencies.append(entry.latency_ms)
+                latencies.append(table.ops[key].latency_ms)
     if not ops:
         raise InvalidInputError("no measured ops to fit a regression on")
-    n_threads, latency_ms = np.array(threads), np.array(latencies)
-    law = fit_work_law(ops, n_threads, latency_ms)
-    deviation = np.log(latency_ms / law.predict_ms(ops, n_threads))
-    shape = shape_matrix(ops, n_threads, law.channel_block)
+    per_op, latency_ms = np.array(threads), np.array(latencies)
+    law = fit_work_law(ops, per_op, latency_ms)
+    deviation = np.log(latency_ms / law.predict_ms(ops, per_op))
+    shape = shape_matrix(ops, per_op, law.channel_block)
     kinds = {}
     for kind in law.offsets:
-        rows = np.flatnonzero([op.kind is kind for op in ops])
+        rows = np.flatnonzero([op.kind == kind for op in ops])
         ranges = np.array([_range_features(ops[i], threads[i]) for i in rows])
         forest = None
         if len(rows) >= MIN_FOREST_OPS:
@@ -166,9 +167,10 @@ def fit_regression(
 RANGES = ("kernel", "stride", "batch size", "thread count", "multiply-adds", "bytes")
 
 
-def _range_features(op: OpConfig, threads: float) -> list[float]:
+def _range_features(op: Op, threads: float) -> list[float]:
+    shape, graph = shape_of(op), op.graph
     return [
-        op.kernel, op.stride, op.batch_size, threads, op.madds * op.batch_size, op.memory_bytes,
+        shape.kernel, shape.stride, shape.batch_size, threads, graph.madds, graph.bytes_moved,
     ]  # fmt: skip
 
 

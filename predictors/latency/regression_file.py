@@ -13,7 +13,6 @@ from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS
 from predictors.latency.regression import RANGES, Forest, KindModel, OpRegression
 from predictors.latency.work_law import WorkLaw
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpKind
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 
 SCHEMA = "pnag.op-regression/1"
@@ -50,7 +49,7 @@ def load_regression(path: Path) -> OpRegression:
     try:
         if description["features"] != FEATURES:
             raise InvalidInputError(f"{path} was fitted on other features; fit it again")
-        offsets = {OpKind(kind): float(v) for kind, v in description["offsets"].items()}
+        offsets = {str(kind): float(v) for kind, v in description["offsets"].items()}
         _check_numbers(arrays, offsets)
         law = WorkLaw(int(description["channel_block"]), arrays["costs"], offsets)
         kinds = {kind: _kind_model(arrays, kind) for kind in offsets}
@@ -59,7 +58,7 @@ def load_regression(path: Path) -> OpRegression:
     return OpRegression(law, kinds)
 
 
-def _kind_model(arrays: dict[str, NDArray[Any]], kind: OpKind) -> KindModel:
+def _kind_model(arrays: dict[str, NDArray[Any]], kind: str) -> KindModel:
     forest = None
     if f"{kind}.roots" in arrays:
         parts = {field.name: arrays[f"{kind}.{field.name}"] for field in fields(Forest)}
@@ -68,7 +67,7 @@ def _kind_model(arrays: dict[str, NDArray[Any]], kind: OpKind) -> KindModel:
     return KindModel(forest, arrays[f"{kind}.low"], arrays[f"{kind}.high"])
 
 
-def _check_numbers(arrays: dict[str, NDArray[Any]], offsets: dict[OpKind, float]) -> None:
+def _check_numbers(arrays: dict[str, NDArray[Any]], offsets: dict[str, float]) -> None:
     """Sizes that the law and the ranges have, and finite offsets, which are no arrays."""
     shapes = {"costs": (2 * len(WORK_TERMS),)}
     shapes |= {f"{kind}.{end}": (len(RANGES),) for kind in offsets for end in ("low", "high")}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -28,8 +28,10 @@ from predictors.latency.lookup import calibration_of
 from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from predictors.latency.ridge import Ridge, Term
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig
-from profiler.tables.keys import op_of_key
+from profiler.graph.layers import Layer
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
+from profiler.tables.keys import ops_of_table
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import LatencyTable
 
@@ -50,7 +52,7 @@ MIN_FACTOR = 0.2  # of the common one: no op is corrected to nothing
 class Measured:
     """One measured number: of an op alone, or of all ops of a network."""
 
-    ops: tuple[OpConfig, ...]
+    ops: tuple[Op, ...]
     latency_ms: float
     source: str
     is_network: bool
@@ -73,25 +75,25 @@ class BaseDevice:
         self.tables = tables
         self.batch_size, self.threads = tables[0].device.batch_size, tables[0].device.threads
         self._calibration = calibration_of(tables[0])
-        self._known: dict[OpConfig, float] = {}
+        self._known: dict[Op, float] = {}
         for table in reversed(tables):  # the first counts
             if (table.device.batch_size, table.device.threads) == (self.batch_size, self.threads):
-                for key, entry in table.ops.items():
-                    self._known[op_of_key(key, batch_size=self.batch_size)] = entry.latency_ms
-        self._sizes: dict[OpConfig, list[OpConfig]] = defaultdict(list)
+                for key, op in ops_of_table(table).items():
+                    self._known[op] = table.ops[key].latency_ms
+        self._sizes: dict[Sizeless, list[Op]] = defaultdict(list)
         for op in self._known:
             self._sizes[_without_size(op)].append(op)
-        self._predicted: dict[OpConfig, float] = {}
+        self._predicted: dict[Op, float] = {}
         self._shape = self._shapes(list(self._known))
 
     @cached_property
     def regression(self) -> OpRegression:
         return fit_regression(self.tables)
 
-    def has(self, op: OpConfig) -> bool:
+    def has(self, op: Op) -> bool:
         return op in self._known
 
-    def latency_ms(self, op: OpConfig, *, in_network: bool) -> float:
+    def latency_ms(self, op: Op, *, in_network: bool) -> float:
         """Of an op alone, or what it adds to a network where the base's calibration knows that.
 
         Raises:
@@ -106,25 +108,25 @@ class BaseDevice:
             return alone_ms
         return op_factor(self._calibration, op) * alone_ms
 
-    def _predict_ms(self, op: OpConfig) -> float:
+    def _predict_ms(self, op: Op) -> float:
         """Between two sizes of the same op along the law, by the logarithm; else the regression."""
-        same = sorted(self._sizes.get(_without_size(op), ()), key=lambda o: o.height_px)
-        if not same or not same[0].height_px < op.height_px < same[-1].height_px:
+        same = sorted(self._sizes.get(_without_size(op), ()), key=_height_px)
+        if not same or not _height_px(same[0]) < _height_px(op) < _height_px(same[-1]):
             return float(self.regression.predict_ms([op], self.threads)[0])
         law_ms = self.regression.law.predict_ms([*same, op], np.full(len(same) + 1, self.threads))
         known_ms = np.array([self._known[other] for other in same])
-        sizes = np.log([other.height_px for other in same])
-        deviation = np.interp(np.log(op.height_px), sizes, np.log(known_ms / law_ms[:-1]))
+        sizes = np.log([_height_px(other) for other in same])
+        deviation = np.interp(np.log(_height_px(op)), sizes, np.log(known_ms / law_ms[:-1]))
         return float(law_ms[-1] * np.exp(deviation))
 
-    def features(self, ops: Sequence[OpConfig]) -> dict[str, Floats]:
+    def features(self, ops: Sequence[Op]) -> dict[str, Floats]:
         """By term, [n] how an op differs: shape in the base's standard deviations, kind, law."""
         law = self.regression.law
         low, spread = self._shape.mean(axis=0), self._shape.std(axis=0)
         rows = (self._shapes(ops) - low) / np.where(spread > 0, spread, np.inf)
         found = dict(zip(SHAPE_FEATURES, rows.T, strict=True))
         for kind in law.offsets:
-            found[f"kind={kind}"] = np.array([float(op.kind is kind) for op in ops])
+            found[f"kind={kind}"] = np.array([float(op.kind == kind) for op in ops])
         found[LAW] = np.zeros(len(ops))
         lawful = [i for i, op in enumerate(ops) if op.kind in law.offsets and self.has(op)]
         if lawful:
@@ -133,14 +135,23 @@ class BaseDevice:
             found[LAW][lawful] = law_ms / [self._known[op] for op in known] - 1
         return found
 
-    def _shapes(self, ops: Sequence[OpConfig]) -> Floats:
+    def _shapes(self, ops: Sequence[Op]) -> Floats:
         threads = np.full(len(ops), float(self.threads))
         return shape_matrix(ops, threads, self.regression.law.channel_block)
 
 
-def _without_size(op: OpConfig) -> OpConfig:
-    """What is common to an op at all resolutions."""
-    return replace(op, height_px=0, width_px=0)
+Sizeless = tuple[str, int, int, tuple[Layer, ...]]
+
+
+def _without_size(op: Op) -> Sizeless:
+    """What is common to an op at all resolutions: kind, images, channels and layers."""
+    shape = shape_of(op)
+    layers = tuple(node.layer for node in op.graph.nodes)
+    return op.kind, shape.batch_size, shape.in_channels, layers
+
+
+def _height_px(op: Op) -> int:
+    return shape_of(op).in_px[0]
 
 
 class TransferModel:
@@ -190,7 +201,7 @@ class TransferModel:
         """What the numbers of one source are multiples of the base by."""
         return self.factors[scale] * (1 + self._weights[COMMON] + self._weights.get(scale, 0.0))
 
-    def predict_ms(self, ops: Sequence[OpConfig], scale: str, *, in_network: bool) -> Floats:
+    def predict_ms(self, ops: Sequence[Op], scale: str, *, in_network: bool) -> Floats:
         """[n] latencies of ops in ms on the scale of one source (`Measured.scale`)."""
         factor = self.factors[scale]
         share = np.full(len(ops), self.scale_factor(scale) / factor)

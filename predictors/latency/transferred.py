@@ -22,11 +22,12 @@ from predictors.latency.transfer import (
 )
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.measuring.campaign import Chosen
-from profiler.spaces.mobilenetv3 import BACKBONES, MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
+from profiler.spaces.registry import OPENERS, open_space
 from profiler.spaces.sampling import draw_networks
-from profiler.tables.keys import op_of_key
+from profiler.tables.keys import op_of_key, ops_of_table
 from profiler.tables.table import (
     Calibration,
     Entry,
@@ -52,7 +53,7 @@ class TransferTarget:
     """
 
     device: DeviceInfo
-    space: MobileNetV3Space | None = None
+    space: NetworkSpace | None = None
     source: str | None = None
 
 
@@ -64,10 +65,10 @@ def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
     """
     device, space = BaseDevice(base), base.search_space
     batch_size = device.batch_size
-    archs = draw_networks(space, 2 * N_DRAWN, seed=seed)
+    drawn = draw_networks(space, 2 * N_DRAWN, seed=seed)
     workloads = [
-        *((True, tuple(space.ops(arch, batch_size=batch_size))) for arch in archs),
-        *((False, (op,)) for op in space.distinct_ops(batch_size=batch_size).values()),
+        *((True, tuple(network_ops(space, one, batch_size=batch_size))) for one in drawn),
+        *((False, (op,)) for op in distinct_ops(space, batch_size=batch_size).values()),
     ]
     like = [Measured(ops, 0.0, "like", is_network) for is_network, ops in workloads]
     base_ms = base_sums_ms(device, like)
@@ -75,11 +76,11 @@ def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
     covariance = ridge.covariances[1.0] / np.outer(base_ms, base_ms)
     # every second network is one to predict; all else may be measured
     at = np.arange(len(like))
-    is_target = (at < len(archs)) & (at % 2 == 1)
+    is_target = (at < len(drawn)) & (at % 2 == 1)
     found = most_telling(covariance, NOISE, at[~is_target], at[is_target], count)
     return Chosen(
-        ops=tuple(like[i].ops[0].key for i in found if i >= len(archs)),
-        networks=tuple(archs[i] for i in found if i < len(archs)),
+        ops=tuple(like[i].ops[0].key for i in found if i >= len(drawn)),
+        networks=tuple(space.format(drawn[i]) for i in found if i < len(drawn)),
     )
 
 
@@ -170,32 +171,31 @@ def transferred_table(
     )
 
 
-def _own_space(table: LatencyTable) -> MobileNetV3Space | None:
-    return table.search_space if table.space.name in BACKBONES else None
+def _own_space(table: LatencyTable) -> NetworkSpace | None:
+    return table.search_space if table.space.name in OPENERS else None
 
 
-def _ops(
-    space: MobileNetV3Space | None, base: LatencyTable, batch_size: int
-) -> dict[str, OpConfig]:
+def _ops(space: NetworkSpace | None, base: LatencyTable, batch_size: int) -> dict[str, Op]:
     """By key, all ops of the space; without one those of the base."""
     if space is not None:
-        return space.distinct_ops(batch_size=batch_size)
-    return {key: op_of_key(key, batch_size=batch_size) for key in base.ops}
+        return distinct_ops(space, batch_size=batch_size)
+    return ops_of_table(base)
 
 
-def _measured(sample: TransferSample, space: MobileNetV3Space | None, batch_size: int) -> Measured:
+def _measured(sample: TransferSample, space: NetworkSpace | None, batch_size: int) -> Measured:
     if sample.key is not None:
         ops = (op_of_key(sample.key, batch_size=batch_size),)
         return Measured(ops, sample.latency_ms, sample.source, is_network=False)
     if space is None:
         raise InvalidInputError("networks were measured, and the base is of no space: say --space")
-    own = MobileNetV3Space(
+    facts = space.facts
+    own = open_space(
         space.name,
-        sample.width_mult or space.width_mult,
-        sample.resolution_px or space.resolution_px,
+        sample.width_mult or facts["width_mult"],
+        sample.resolution_px or facts["resolution_px"],
     )
-    arch = own.parse_architecture(sample.arch or "")
-    of_network = tuple(own.ops(arch, batch_size=batch_size))
+    tokens = own.parse(sample.arch or "")
+    of_network = tuple(network_ops(own, tokens, batch_size=batch_size))
     return Measured(of_network, sample.latency_ms, sample.source, is_network=True)
 
 

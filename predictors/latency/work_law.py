@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from predictors.latency.features import work_matrix
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.graph.op import Op
 
 CHANNEL_BLOCKS = (1, 4, 8, 16, 32)
 N_FOLDS = 8
@@ -37,9 +37,9 @@ class WorkLaw:
 
     channel_block: int
     costs: Floats
-    offsets: dict[OpKind, float]
+    offsets: dict[str, float]
 
-    def predict_ms(self, ops: Sequence[OpConfig], threads: Floats) -> Floats:
+    def predict_ms(self, ops: Sequence[Op], threads: Floats) -> Floats:
         """[n] latencies in ms on [n] threads.
 
         Raises:
@@ -50,14 +50,14 @@ class WorkLaw:
         return np.asarray(base * np.exp(offsets), np.float64)
 
 
-def fit_work_law(ops: Sequence[OpConfig], threads: Floats, latency_ms: Floats) -> WorkLaw:
+def fit_work_law(ops: Sequence[Op], threads: Floats, latency_ms: Floats) -> WorkLaw:
     """Fit to [n] measured latencies in ms; deterministic."""
     data = _Measured(tuple(ops), threads, latency_ms)
     channel_block = data.best_channel_block()
     costs = data.fit_costs(channel_block, np.arange(len(ops)))
     deviation = np.log(latency_ms / (data.work_by_block[channel_block] @ costs))
     kinds = np.array([op.kind for op in ops])
-    offsets = {OpKind(kind): float(deviation[kinds == kind].mean()) for kind in np.unique(kinds)}
+    offsets = {str(kind): float(deviation[kinds == kind].mean()) for kind in np.unique(kinds)}
     return WorkLaw(channel_block, costs, offsets)
 
 
@@ -65,7 +65,7 @@ def fit_work_law(ops: Sequence[OpConfig], threads: Floats, latency_ms: Floats) -
 class _Measured:
     """The ops of a fit: [n] threads and latency in ms of each."""
 
-    ops: tuple[OpConfig, ...]
+    ops: tuple[Op, ...]
     threads: Floats
     latency_ms: Floats
 

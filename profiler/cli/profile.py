@@ -26,8 +26,7 @@ from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from profiler.measuring.campaign import Choose, Doubts, ProfileRequest
-    from profiler.spaces.kernels import KernelSpace
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.networks import NetworkSpace, SingleKernels
     from profiler.tables.table import LatencyTable
 
 DeviceOption = Annotated[
@@ -237,9 +236,9 @@ def _space(
     resolution: int | None,
     minutes: float | None,
     samples: int | None,
-) -> MobileNetV3Space | KernelSpace:
+) -> NetworkSpace | SingleKernels:
     from profiler.spaces.kernels import KernelSpace
-    from profiler.spaces.mobilenetv3 import open_space
+    from profiler.spaces.registry import open_space
 
     if samples is not None:
         raise InvalidInputError("--samples is for --like")
@@ -253,7 +252,7 @@ def _space(
 
 
 def space_requests(
-    device: Sequence[str], space: MobileNetV3Space | KernelSpace, out: Path | None,
+    device: Sequence[str], space: NetworkSpace | SingleKernels, out: Path | None,
     settings: Settings, device_options: DeviceOptions, quick: bool, **shared: Any,
 ) -> list[ProfileRequest]:  # fmt: skip
     """What each device is asked for."""

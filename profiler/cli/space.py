@@ -89,7 +89,9 @@ def inspect(
         f"{architecture}",
         f"MAdds {document['madds']:,}   parameters {document['params']:,}   {len(ops)} ops",
     ]
-    lines += [f"  {op.madds / 1e6:9.3f}M  {op.params / 1e3:9.1f}k  {op.key}" for op in ops]
+    lines += [
+        f"  {op.graph.madds / 1e6:9.3f}M  {op.graph.params / 1e3:9.1f}k  {op.key}" for op in ops
+    ]
     terminal.result(document, "\n".join(lines))
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from profiler.graph.graph import Graph, chain
-from profiler.spaces.mobilenetv3_ops import OpConfig
+from profiler.graph.op import Op
+from profiler.spaces.base import Tokens
+from profiler.spaces.networks import NetworkSpace, network_ops
 from profiler.system.context_manager import Closing
 from profiler.system.memory import available_memory_mb
 
@@ -27,7 +29,7 @@ class Workload:
     """Ops executed in order as one model: a single op, or a whole network."""
 
     key: str  # op key, or the written architecture
-    ops: tuple[OpConfig, ...]
+    ops: tuple[Op, ...]
 
     @property
     def graph(self) -> Graph:
@@ -36,7 +38,7 @@ class Workload:
 
     @property
     def madds(self) -> int:
-        return sum(op.madds * op.batch_size for op in self.ops)
+        return sum(op.graph.madds for op in self.ops)
 
     @property
     def is_network(self) -> bool:
@@ -44,22 +46,27 @@ class Workload:
 
     @property
     def weight_bytes(self) -> int:
-        return 4 * sum(op.params for op in self.ops)
+        return 4 * sum(op.graph.params for op in self.ops)
 
     @property
     def input_bytes(self) -> int:
-        first = self.ops[0]
-        return 4 * first.batch_size * first.in_channels * first.height_px * first.width_px
+        return sum(tensor.n_bytes for tensor in self.ops[0].graph.inputs)
 
     @property
     def identity(self) -> list[Any]:
         """What tells it from any other workload, as JSON."""
-        return [self.key, [asdict(op) for op in self.ops]]
+        return [self.key, [op.identity for op in self.ops]]
 
     @property
     def arithmetic_intensity(self) -> float:
         """Multiply-adds per byte of traffic, of the ops together."""
-        return self.madds / sum(op.memory_bytes for op in self.ops)
+        return self.madds / sum(op.graph.bytes_moved for op in self.ops)
+
+
+def network_workload(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> Workload:
+    """A whole network of [L] tokens, by its written architecture."""
+    ops = network_ops(space, tokens, batch_size=batch_size)
+    return Workload(space.format(tokens), tuple(ops))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

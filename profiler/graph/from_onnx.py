@@ -16,7 +16,8 @@ import numpy as np
 from profiler.errors import InvalidInputError
 from profiler.graph.graph import Graph, Origin, Weights, listed
 from profiler.graph.layers import Shape
-from profiler.graph.onnx_nodes import READERS, Operator
+from profiler.graph.onnx_nodes import READERS
+from profiler.graph.onnx_operator import Operator
 from profiler.graph.onnx_tensors import OnnxTensors, attributes_of, is_standard, origin_of
 from profiler.graph.onnx_values import evaluated, is_computable, stored_values, weight_inputs
 from profiler.system.user_files import read_bytes

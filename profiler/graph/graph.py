@@ -25,9 +25,9 @@ from profiler.graph.layers import (
     Layer,
     LeakyRelu,
     PRelu,
-    Reshape,
     Shape,
 )
+from profiler.graph.moves import Reshape
 
 Weights = dict[str, NDArray[np.float32]]  # by "node.weight", as in a torch state dict
 
@@ -154,7 +154,7 @@ class Graph:
                 wanted.update(tensor.name for tensor in node.inputs)
         return replace(self, nodes=tuple(reversed(kept)))
 
-    @property
+    @cached_property
     def bytes_moved(self) -> int:
         """Traffic if every tensor is written once and read once by each of its readers.
 
@@ -176,7 +176,7 @@ class Graph:
         source = node.inputs[0]
         return source.name in self.producers and self.only_reader(source) is node
 
-    @property
+    @cached_property
     def peak_activation_bytes(self) -> int:
         """The most memory that tensors take at once, each kept from its writing to its last
         reading; a layer's inputs and outputs are there together."""

@@ -56,6 +56,16 @@ class Convolution(Layer):
     groups: int = 1
     bias: bool = False
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every output pixel depends on one input pixel, of all channels."""
+        return self.groups == 1 and max(self.kernel) == 1
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every output channel depends on one input channel."""
+        return self.groups == self.out_channels > 1
+
     def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         n, channels, *size = inputs[0]
         if len(size) != len(self.kernel) or channels % self.groups:
@@ -252,6 +262,21 @@ class Softmax(Layer):
     axis: int
 
 
+@dataclass(frozen=True, slots=True)
+class MatMul(Layer):
+    """The product of two tensors' last two axes, the others broadcast."""
+
+    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        a, b = inputs
+        if min(len(a), len(b)) < 2 or a[-1] != b[-2]:
+            raise InvalidInputError(f"the product of matrices {a} and {b}")
+        batch = Elementwise(Operation.MULTIPLY).output_shapes(a[:-2], b[:-2])[0]
+        return ((*batch, a[-2], b[-1]),)
+
+    def madds(self, output: Shape, *inputs: Shape) -> int:
+        return prod(output) * inputs[0][-1]
+
+
 # --- windows and whole axes ---------------------------------------------------------------
 
 
@@ -324,134 +349,6 @@ class Reduce(Layer):
         if self.keeps_axes:
             return (tuple(1 if axis in self.axes else size for axis, size in kept),)
         return (tuple(size for axis, size in kept if axis not in self.axes),)
-
-
-# --- where elements lie -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Concat(Layer):
-    axis: int
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        first = inputs[0]
-        others = {shape[: self.axis] + shape[self.axis + 1 :] for shape in inputs}
-        if len(others) != 1:
-            raise InvalidInputError(f"shapes {inputs} side by side along axis {self.axis}")
-        total = sum(shape[self.axis] for shape in inputs)
-        return ((*first[: self.axis], total, *first[self.axis + 1 :]),)
-
-
-@dataclass(frozen=True, slots=True)
-class Split(Layer):
-    axis: int
-    sizes: tuple[int, ...]
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        shape = inputs[0]
-        if sum(self.sizes) != shape[self.axis]:
-            raise InvalidInputError(f"{shape} split into {self.sizes} along axis {self.axis}")
-        return tuple((*shape[: self.axis], s, *shape[self.axis + 1 :]) for s in self.sizes)
-
-
-@dataclass(frozen=True, slots=True)
-class Slice(Layer):
-    """Along every axis the elements from `starts` up to before `ends`, `steps` apart."""
-
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
-    steps: tuple[int, ...]
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        sizes = zip(self.starts, self.ends, self.steps, strict=True)
-        return (tuple(max(0, -(-(end - start) // step)) for start, end, step in sizes),)
-
-
-@dataclass(frozen=True, slots=True)
-class Gather(Layer):
-    """The elements at `indices` of an axis, in that order."""
-
-    axis: int
-    indices: tuple[int, ...]
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        shape = inputs[0]
-        if not all(0 <= index < shape[self.axis] for index in self.indices):
-            raise InvalidInputError(f"indices outside axis {self.axis} of {shape}")
-        return ((*shape[: self.axis], len(self.indices), *shape[self.axis + 1 :]),)
-
-
-class PadMode(StrEnum):
-    CONSTANT = "constant"
-    REFLECT = "reflect"
-    EDGE = "edge"
-
-
-@dataclass(frozen=True, slots=True)
-class Pad(Layer):
-    """A border of (begin of every axis, then end of every axis) elements."""
-
-    padding: Shape
-    mode: PadMode = PadMode.CONSTANT
-    value: float = 0.0
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        begins, ends = self.padding[: len(inputs[0])], self.padding[len(inputs[0]) :]
-        return (tuple(b + size + e for b, size, e in zip(begins, inputs[0], ends, strict=True)),)
-
-
-class Interpolation(StrEnum):
-    """How a resized image is sampled: the shape of its filter, and where its corners lie."""
-
-    NEAREST = "nearest"  # x_in = floor(x_out / scale)
-    LINEAR = "linear"  # pixels are areas: x_in = (x_out + 0.5) / scale - 0.5
-    LINEAR_CORNERS = "linear_corners"  # the outermost pixels' centres stay
-
-
-@dataclass(frozen=True, slots=True)
-class Resize(Layer):
-    """An image at another size in pixels."""
-
-    size: Shape
-    interpolation: Interpolation
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        return (inputs[0][:2] + self.size,)
-
-
-@dataclass(frozen=True, slots=True)
-class Reshape(Layer):
-    """The same elements in another shape: flatten, squeeze and unsqueeze, too."""
-
-    shape: Shape
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        if prod(inputs[0]) != prod(self.shape):
-            raise InvalidInputError(f"{inputs[0]} in shape {self.shape}")
-        return (self.shape,)
-
-
-@dataclass(frozen=True, slots=True)
-class Transpose(Layer):
-    permutation: tuple[int, ...]
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        return (tuple(inputs[0][axis] for axis in self.permutation),)
-
-
-@dataclass(frozen=True, slots=True)
-class MatMul(Layer):
-    """The product of two tensors' last two axes, the others broadcast."""
-
-    def output_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        a, b = inputs
-        if min(len(a), len(b)) < 2 or a[-1] != b[-2]:
-            raise InvalidInputError(f"the product of matrices {a} and {b}")
-        batch = Elementwise(Operation.MULTIPLY).output_shapes(a[:-2], b[:-2])[0]
-        return ((*batch, a[-2], b[-1]),)
-
-    def madds(self, output: Shape, *inputs: Shape) -> int:
-        return prod(output) * inputs[0][-1]
 
 
 def _bias(present: bool, channels: int) -> dict[str, Shape]:

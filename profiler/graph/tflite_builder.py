@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.errors import InvalidInputError
 from profiler.graph import layers, tflite_graph
 from profiler.graph.graph import Graph, Node, Weights
 from profiler.graph.layers import Function, Shape
@@ -122,6 +123,12 @@ class TFLiteBuilder:
             return self.apply("PADV2", inputs, shape, name, "PadV2Options")
         return self.apply("PAD", inputs, shape, name, "PadOptions")
 
+    def slice(self, x: int, begin: Sequence[int], shape: Shape, name: str) -> int:
+        if self.shape(x) == shape:
+            return x
+        inputs = [x, self.integers(f"{name}.begin", begin), self.integers(f"{name}.size", shape)]
+        return self.apply("SLICE", inputs, shape, name, "SliceOptions")
+
     def fuse(self, node: Node) -> tuple[int, Node]:
         """The activation that runs with `node`, and the node whose output both make."""
         functions = self.schema.ActivationFunctionType
@@ -138,6 +145,12 @@ class TFLiteBuilder:
     def make(self, node: Node, index: int) -> None:
         """`index` is the node's output."""
         self.indices[node.output.name] = index
+
+
+def refusal(node: Node, what: str = "") -> InvalidInputError:
+    """TFLite has no such layer."""
+    kind = type(node.layer).__name__
+    return InvalidInputError(f"{node.name}: TFLite has no {kind}{f' of {what}' if what else ''}")
 
 
 def stored_shape(shape: Shape) -> Shape:

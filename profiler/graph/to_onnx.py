@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.folding import fold, fold_weights
 from profiler.graph.graph import Graph, Node, Tensor, Weights
-from profiler.graph.layers import Function, Interpolation, Operation, Statistic
+from profiler.graph.layers import Function, Operation, Statistic
+from profiler.graph.moves import Interpolation
 
 OPSET = 17
 LATEST_OPSET = 20  # up to which nothing that is written here means anything else, but reductions
@@ -278,17 +279,17 @@ def _(layer: layers.Reduce, node: Node, writer: _Writer) -> None:
 
 
 @write_layer.register
-def _(layer: layers.Concat, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Concat, node: Node, writer: _Writer) -> None:
     writer.add("Concat", node, axis=layer.axis)
 
 
 @write_layer.register
-def _(layer: layers.Split, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Split, node: Node, writer: _Writer) -> None:
     writer.add("Split", node, writer.integers(node, "sizes", layer.sizes), axis=layer.axis)
 
 
 @write_layer.register
-def _(layer: layers.Slice, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Slice, node: Node, writer: _Writer) -> None:
     parts = {
         "starts": layer.starts,
         "ends": layer.ends,
@@ -300,20 +301,20 @@ def _(layer: layers.Slice, node: Node, writer: _Writer) -> None:
 
 
 @write_layer.register
-def _(layer: layers.Gather, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Gather, node: Node, writer: _Writer) -> None:
     writer.add("Gather", node, writer.integers(node, "indices", layer.indices), axis=layer.axis)
 
 
 @write_layer.register
-def _(layer: layers.Pad, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Pad, node: Node, writer: _Writer) -> None:
     constants = [writer.integers(node, "borders", layer.padding)]
-    if layer.mode is layers.PadMode.CONSTANT:
+    if layer.mode is moves.PadMode.CONSTANT:
         constants.append(writer.constant(f"{node.name}.fill", np.array(layer.value, np.float32)))
     writer.add("Pad", node, *constants, mode=str(layer.mode))
 
 
 @write_layer.register
-def _(layer: layers.Resize, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Resize, node: Node, writer: _Writer) -> None:
     size = writer.integers(node, "size", node.output.shape)
     match layer.interpolation:
         case Interpolation.NEAREST:
@@ -330,7 +331,7 @@ def _(layer: layers.Resize, node: Node, writer: _Writer) -> None:
 
 
 @write_layer.register
-def _(layer: layers.Reshape, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Reshape, node: Node, writer: _Writer) -> None:
     shape = node.inputs[0].shape
     if len(layer.shape) == 2 and layer.shape[0] == shape[0]:
         writer.add("Flatten", node, axis=1)
@@ -339,7 +340,7 @@ def _(layer: layers.Reshape, node: Node, writer: _Writer) -> None:
 
 
 @write_layer.register
-def _(layer: layers.Transpose, node: Node, writer: _Writer) -> None:
+def _(layer: moves.Transpose, node: Node, writer: _Writer) -> None:
     writer.add("Transpose", node, perm=list(layer.permutation))
 
 

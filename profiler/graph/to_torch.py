@@ -17,10 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.folding import fold, fold_weights
 from profiler.graph.graph import Graph, Node, Weights
-from profiler.graph.layers import Function, Interpolation, Operation, Statistic
+from profiler.graph.layers import Function, Operation, Statistic
+from profiler.graph.moves import Interpolation
 
 Module = TypeVar("Module", bound=nn.Module)
 Names = tuple[str, ...]
@@ -299,39 +300,39 @@ def _(layer: layers.Reduce, node: Node) -> nn.Module:
 
 
 @layer_module.register
-def _(layer: layers.Concat, node: Node) -> nn.Module:
+def _(layer: moves.Concat, node: Node) -> nn.Module:
     return Call(lambda *parts: torch.cat(parts, layer.axis))
 
 
 @layer_module.register
-def _(layer: layers.Split, node: Node) -> nn.Module:
+def _(layer: moves.Split, node: Node) -> nn.Module:
     return Call(lambda x: tuple(x.split(layer.sizes, layer.axis)))
 
 
 @layer_module.register
-def _(layer: layers.Slice, node: Node) -> nn.Module:
+def _(layer: moves.Slice, node: Node) -> nn.Module:
     window = tuple(map(slice, layer.starts, layer.ends, layer.steps))
     return Call(lambda x: x[window])
 
 
 @layer_module.register
-def _(layer: layers.Gather, node: Node) -> nn.Module:
+def _(layer: moves.Gather, node: Node) -> nn.Module:
     indices = list(layer.indices)
     return Call(lambda x: x[(slice(None),) * layer.axis + (indices,)])
 
 
 @layer_module.register
-def _(layer: layers.Pad, node: Node) -> nn.Module:
+def _(layer: moves.Pad, node: Node) -> nn.Module:
     borders = _borders(layer.padding)
-    if layer.mode is layers.PadMode.CONSTANT:
+    if layer.mode is moves.PadMode.CONSTANT:
         return Call(lambda x: F.pad(x, borders, value=layer.value))
-    mode = {layers.PadMode.REFLECT: "reflect", layers.PadMode.EDGE: "replicate"}[layer.mode]
+    mode = {moves.PadMode.REFLECT: "reflect", moves.PadMode.EDGE: "replicate"}[layer.mode]
     inner = borders[: 2 * (len(node.inputs[0].shape) - 2)]  # torch leaves batch and channels out
     return Call(lambda x: F.pad(x, inner, mode))
 
 
 @layer_module.register
-def _(layer: layers.Resize, node: Node) -> nn.Module:
+def _(layer: moves.Resize, node: Node) -> nn.Module:
     if layer.interpolation is Interpolation.NEAREST:
         return Call(lambda x: F.interpolate(x, layer.size, mode="nearest"))
     corners = layer.interpolation is Interpolation.LINEAR_CORNERS
@@ -340,7 +341,7 @@ def _(layer: layers.Resize, node: Node) -> nn.Module:
 
 
 @layer_module.register
-def _(layer: layers.Reshape, node: Node) -> nn.Module:
+def _(layer: moves.Reshape, node: Node) -> nn.Module:
     shape = layer.shape
     if shape[0] == node.inputs[0].shape[0]:  # then a batch of any size
         if len(shape) == 2:
@@ -350,7 +351,7 @@ def _(layer: layers.Reshape, node: Node) -> nn.Module:
 
 
 @layer_module.register
-def _(layer: layers.Transpose, node: Node) -> nn.Module:
+def _(layer: moves.Transpose, node: Node) -> nn.Module:
     return Call(lambda x: x.permute(layer.permutation))
 
 

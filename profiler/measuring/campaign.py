@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from profiler.devices.base import Device, ModelWorkload, Workload
+from profiler.devices.base import Device, ModelWorkload, Workload, network_workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.journal import Journal, Outcome, SweepReport, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
-from profiler.measuring.sweep import Role, Sweep, Task, make_task
-from profiler.spaces.kernels import KernelSpace
-from profiler.spaces.mobilenetv3 import Architecture, MobileNetV3Space
+from profiler.measuring.sweep import Role, Task, make_task, run_sweep
+from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
@@ -32,10 +30,10 @@ Doubts = Callable[[LatencyTable, Sequence[Sequence[str]]], Sequence[float]]
 
 @dataclass(frozen=True)
 class Chosen:
-    """Ops, by key, and networks that are measured where not all are."""
+    """Ops, by key, and networks, as written, that are measured where not all are."""
 
     ops: tuple[str, ...]
-    networks: tuple[Architecture, ...]
+    networks: tuple[str, ...]
 
 
 Choose = Callable[[LatencyTable, int, int], Chosen]  # beside which table, how many, seed
@@ -46,7 +44,7 @@ class ProfileRequest:
     """What to measure, on one device under one configuration."""
 
     spec: str
-    space: MobileNetV3Space | KernelSpace
+    space: NetworkSpace | SingleKernels
     out: Path
     protocol: MeasuringProtocol = FULL
     n_networks: int | None = None  # None: the protocol's default
@@ -123,20 +121,21 @@ def open_requested(request: ProfileRequest) -> Device:
 
 
 def default_out(
-    spec: str, space: MobileNetV3Space | KernelSpace, *, quick: bool, settings: Sequence[str] = ()
+    spec: str, space: NetworkSpace | SingleKernels, *, quick: bool, settings: Sequence[str] = ()
 ) -> Path:
     """Where a table goes unless told; `settings` are those that are not the defaults.
 
-    >>> default_out("cpu", MobileNetV3Space(), quick=True).as_posix()
+    >>> from profiler.spaces.registry import open_space
+    >>> default_out("cpu", open_space("mbv3"), quick=True).as_posix()
     'tables/cpu_mbv3_w1.0_224_quick.json'
-    >>> default_out("cpu", MobileNetV3Space(), quick=False, settings=["t2", "b8"]).as_posix()
+    >>> default_out("cpu", open_space("mbv3"), quick=False, settings=["t2", "b8"]).as_posix()
     'tables/cpu_mbv3_w1.0_224_t2_b8.json'
     """
-    sizes = (f"w{space.width_mult:.1f}", str(space.resolution_px))
+    sizes = (f"w{space.facts['width_mult']:.1f}", str(space.facts["resolution_px"]))
     parts = [
         spec,
         space.name,
-        *(() if isinstance(space, KernelSpace) else sizes),
+        *(() if isinstance(space, SingleKernels) else sizes),
         *settings,
         *(["quick"] if quick else []),
     ]
@@ -210,30 +209,26 @@ class Campaign:
     def _workloads(self) -> list[tuple[AnyWorkload, Role]]:
         """All that the table is made of."""
         request, batch = self._request, self._request.batch_size
-        space, count = cast(MobileNetV3Space, request.space), request.n_networks
-        ops = space.distinct_ops(batch_size=batch)
-        networks: Sequence[Architecture]
+        space, count = cast(NetworkSpace, request.space), request.n_networks
+        ops = distinct_ops(space, batch_size=batch)
         if request.chosen is not None:
             ops = {key: ops[key] for key in request.chosen.ops}
-            networks = request.chosen.networks
+            drawn = [space.parse(arch) for arch in request.chosen.networks]
         else:
             default = self._protocol.default_networks
-            networks = draw_networks(space, default if count is None else count, seed=request.seed)
+            count = default if count is None else count
+            drawn = list(draw_networks(space, count, seed=request.seed))
+        networks = (network_workload(space, tokens, batch_size=batch) for tokens in drawn)
         return [
             *((Workload(key, (op,)), Role.OP) for key, op in ops.items()),
-            *((network_workload(space, arch, batch), Role.NETWORK) for arch in networks),
+            *((workload, Role.NETWORK) for workload in networks),
         ]
 
     def _sweep(self, tasks: Sequence[Task]) -> None:
-        """Times in the journal, and the canary's level, are of one sweep."""
-        number = self._journal.begin_sweep(self._device.info, self._protocol.as_dict(), now())
-        what = f"{self._device.info.spec}: {len(tasks)} configurations"
-        with self._terminal.progress(what, len(tasks)) as progress:
-            sweep = Sweep(
-                self._device, self._protocol, self._journal, number,
-                seed=self._request.seed + number, progress=progress,
-            )  # fmt: skip
-            sweep.run(tasks)
+        run_sweep(
+            self._device, self._protocol, self._journal, tasks, self._terminal,
+            seed=self._request.seed, what=f"{len(tasks)} configurations",
+        )  # fmt: skip
         self._levels.fix_references(self._epoch)
 
     def _bridge(self, tasks: Sequence[Task]) -> None:
@@ -299,11 +294,8 @@ class Campaign:
         repeats = [name for role, name in entries if role is Role.REPEAT]
         firsts = {name: entry for (role, name), entry in entries.items() if role is not Role.REPEAT}
         both = [name for name in repeats if name in firsts]
-        space = self._request.space
         return LatencyTable(
-            space=SpaceRef(
-                name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
-            ),
+            space=SpaceRef.of(self._request.space),
             device=self._device.info,
             protocol=self._protocol_record(tasks),
             ops={name: e for (role, name), e in entries.items() if role is Role.OP},
@@ -341,15 +333,6 @@ class Campaign:
             "waited_s": round(report.waited_s, 3),
             "steady_state": report.steady,
         }
-
-
-def network_workload(space: MobileNetV3Space, arch: Architecture, batch_size: int = 1) -> Workload:
-    return Workload(str(arch), tuple(space.ops(arch, batch_size=batch_size)))
-
-
-def now() -> str:
-    """UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _tool() -> str:

@@ -17,9 +17,11 @@ from itertools import cycle
 import numpy as np
 
 from profiler.devices.base import Device, ModelWorkload, PreparedWorkload, Workload
+from profiler.graph.graph import GraphBuilder
+from profiler.graph.layers import BatchNorm, square_convolution
+from profiler.graph.op import Block, Op
 from profiler.measuring.sampling import Sampler
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,19 @@ class Canary(StrEnum):
 
 def canary_workload(canary: Canary) -> Workload:
     """The fixed workload of a canary, the same for every space and device."""
+    name = f"canary:{canary}"
     if canary is Canary.RESIDENT:
-        ops = [OpConfig(OpKind.CONV_1, 128, 128, 28, 28)]
-    else:
-        space = MobileNetV3Space()
-        ops = space.ops(space.uniform(depth=3, kernel=5, expand=4))
-    return Workload(f"canary:{canary}", tuple(ops))
+        return Workload(name, (_convolution(128, 28),))
+    space = MobileNetV3Space()
+    return Workload(name, tuple(space.ops(space.uniform(depth=3, kernel=5, expand=4))))
+
+
+def _convolution(channels: int, size_px: int) -> Op:
+    builder = GraphBuilder()
+    x = builder.input("input", (1, channels, size_px, size_px))
+    y = builder.add("conv", square_convolution(channels), x)
+    key = f"Conv_1-input:{size_px}x{size_px}x{channels}-output:{size_px}x{size_px}x{channels}"
+    return Block("Conv_1", key, builder.graph(builder.add("bn", BatchNorm(), y)))
 
 
 def nearest_canary(workload: Workload | ModelWorkload) -> Canary:

@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.devices.base import Device, DeviceInfo
+from profiler.devices.base import Device, DeviceInfo, network_workload
 from profiler.devices.registry import backend_of, open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
-from profiler.measuring.campaign import network_workload, now
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import Role, Sweep, Task, make_task
-from profiler.spaces.mobilenetv3 import Architecture
+from profiler.measuring.sweep import Role, Task, make_task, run_sweep
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
 
@@ -60,7 +58,7 @@ class Bridge:
 
 def measure_networks(
     table: LatencyTable,
-    architectures: Sequence[Architecture],
+    archs: Sequence[str],
     terminal: Terminal = SILENT,
     *,
     spec: str | None = None,
@@ -75,6 +73,7 @@ def measure_networks(
     table's, nothing is bridged.
 
     Args:
+        archs: as they are written.
         spec: device; by default that of the table.
         protocol: by default the quick one of the device.
         device_options: what a table does not hold, as a phone's `benchmark_binary`.
@@ -84,13 +83,13 @@ def measure_networks(
         MeasurementError: a network could not be measured.
     """
     with open_as_measured(table, spec or table.device.spec, device_options) as device:
-        return measure_networks_on(device, table, architectures, terminal, protocol, seed)
+        return measure_networks_on(device, table, archs, terminal, protocol, seed)
 
 
 def measure_networks_on(
     device: Device,
     table: LatencyTable,
-    architectures: Sequence[Architecture],
+    archs: Sequence[str],
     terminal: Terminal,
     protocol: MeasuringProtocol | None = None,
     seed: int = 0,
@@ -104,15 +103,15 @@ def measure_networks_on(
         if same and epoch == epoch_of(recorded):
             for canary, reference_ms in table.protocol.get("references_ms", {}).items():
                 journal.set_reference_ms(epoch, canary, reference_ms)
-        wanted = [str(arch) for arch in architectures]
+        space = table.search_space
+        wanted = [space.format(space.parse(arch)) for arch in archs]
         known = _bridge_networks(table, set(wanted), protocol) if same else []
-        archs = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
-        tasks = _tasks(table, archs, device.info, protocol)
-        number = journal.begin_sweep(device.info, protocol.as_dict(), now())
-        what = f"{device.info.spec}: {len(tasks)} networks"
-        with terminal.progress(what, len(tasks)) as progress:
-            sweep = Sweep(device, protocol, journal, number, seed=seed, progress=progress)
-            sweep.run(list(tasks.values()))
+        measured = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
+        tasks = _tasks(table, measured, device.info, protocol)
+        run_sweep(
+            device, protocol, journal, list(tasks.values()), terminal,
+            seed=seed - 1, what=f"{len(tasks)} networks",  # `seed` itself is of its only sweep
+        )  # fmt: skip
         entries = {arch: _entry(task, journal, protocol) for arch, task in tasks.items()}
     rule = protocol.follow_up
     bridge = Bridge.fit(
@@ -156,7 +155,7 @@ def _tasks(
     space = table.search_space
     return {
         arch: make_task(
-            network_workload(space, space.parse_architecture(arch), info.batch_size),
+            network_workload(space, space.parse(arch), batch_size=info.batch_size),
             Role.NETWORK, info, protocol,
         )
         for arch in archs

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from profiler.system.atomic import refuse_unwritable
 from profiler.system.context_manager import Closing
 
 JOURNAL_VERSION = 1
+
+Kernels = tuple[tuple[str, float | None], ...]  # key and share of latency, in order
 
 _SCHEMA = """
 CREATE TABLE launch (          -- a sweep, from its start until it ends or is cut off
@@ -72,6 +75,12 @@ CREATE TABLE IF NOT EXISTS times (    -- where a sweep's time went beside its bl
     warm_up_s REAL NOT NULL,
     waited_s REAL NOT NULL,
     steady INTEGER NOT NULL           -- whether the warm-up reached a steady state
+);
+CREATE TABLE IF NOT EXISTS ran (      -- what the runtime made of a model file
+    epoch TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kernels TEXT NOT NULL,            -- JSON list of key and share
+    PRIMARY KEY (epoch, name)
 );
 """
 
@@ -270,6 +279,21 @@ class Journal(Closing):
             (key, outcome.sweep, outcome.name, outcome.decision, outcome.message),
         )
 
+    def set_kernels(self, epoch: str, name: str, kernels: Kernels) -> None:
+        """Record which kernels ran in a model, and the share of each where it is known."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO ran VALUES (?, ?, ?)", (epoch, name, json.dumps(kernels))
+        )
+
+    def kernels(self, epoch: str) -> dict[str, Kernels]:
+        """What `set_kernels` recorded in an epoch, by the model's name."""
+        query = "SELECT name, kernels FROM ran WHERE epoch = ?"
+        with self._read():
+            return {
+                name: tuple((key, share) for key, share in json.loads(text))
+                for name, text in self._db.execute(query, (epoch,))
+            }
+
     def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
         """Fix what a canary's latency is compared with in an epoch; the first value stays."""
         self._db.execute(
@@ -379,6 +403,11 @@ class Journal(Closing):
 
     def close(self) -> None:
         self._db.close()
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _block(

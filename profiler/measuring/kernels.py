@@ -33,7 +33,7 @@ from profiler.models.inputs import ModelInput
 from profiler.models.kernels import kernel_shares, kernels_of
 from profiler.spaces.chains import chains
 from profiler.spaces.families import family_networks
-from profiler.spaces.kernels import KernelSpace, single_kernels
+from profiler.spaces.kernels import KernelSpace
 from profiler.system.processor import vector_instructions
 from profiler.tables.table import LatencyTable
 from profiler.terminal import SILENT, Terminal
@@ -109,9 +109,8 @@ class KernelCampaign(Campaign):
         super().__init__(request, device, journal, terminal)
         self._folder, self._format = folder, model_format
         self._space = cast(KernelSpace, request.space)
-        self._singles = single_kernels(request.seed, request.batch_size)
+        self._singles = self._space.kernels(request.seed, request.batch_size)
         self._written: dict[str, KernelWorkload] = {}
-        self._ran: dict[str, tuple[tuple[str, float | None], ...]] = {}
 
     def run(self) -> LatencyTable:
         table = self._with_kernels(super().run())
@@ -124,15 +123,17 @@ class KernelCampaign(Campaign):
     def _with_kernels(self, table: LatencyTable) -> LatencyTable:
         """The table with what ran in each model, and where."""
         measured = [*table.ops, *(network.arch for network in table.networks)]
-        new = [name for name in measured if name not in self._ran]
+        known = self._journal.kernels(self._epoch)
+        new = [name for name in measured if name not in known]
         with self._terminal.progress("what ran in each", len(new)) as progress:
             for name in new:
                 ran = kernel_shares(self._written[name].model, threads=self._request.threads)
-                self._ran[name] = tuple((kernel.key, share) for kernel, share in ran)
+                known[name] = tuple((kernel.key, share) for kernel, share in ran)
+                self._journal.set_kernels(self._epoch, name, known[name])
                 progress.advance()
         return table.model_copy(
             update={
-                "kernels": {name: self._ran[name] for name in measured},
+                "kernels": {name: known[name] for name in measured},
                 "protocol": table.protocol | {"vector_instructions": vector_instructions()},
             }
         )

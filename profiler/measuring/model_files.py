@@ -18,13 +18,12 @@ import numpy as np
 from profiler.devices.base import ModelDevice, ModelWorkload
 from profiler.devices.registry import check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.campaign import now
 from profiler.measuring.comparison import compare
 from profiler.measuring.journal import Block, Journal, Outcome, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import Role, Sweep, Task, make_task
+from profiler.measuring.sweep import Role, Task, make_task, run_sweep
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
 from profiler.models.inputs import Shapes, Values
@@ -235,14 +234,10 @@ class ModelSweep:
             raise _refused(workload, error) from None
 
     def _sweep(self, tasks: Sequence[Task]) -> None:
-        spec = self._device.info.spec
-        number = self._journal.begin_sweep(self._device.info, self._protocol.as_dict(), now())
-        with self._terminal.progress(f"{spec}: {len(self._copies)} models", len(tasks)) as progress:
-            sweep = Sweep(
-                self._device, self._protocol, self._journal, number,
-                seed=self._seed + number, progress=progress,
-            )  # fmt: skip
-            sweep.run(tasks)
+        run_sweep(
+            self._device, self._protocol, self._journal, tasks, self._terminal,
+            seed=self._seed, what=f"{len(self._copies)} models",
+        )  # fmt: skip
         self._levels.fix_references(self._epoch)
         outcomes = self._journal.outcomes()
         for task in tasks:

@@ -10,7 +10,6 @@ from profiler.devices.base import Device, DeviceInfo
 from profiler.devices.registry import open_device
 from profiler.measuring.campaign import ProfileRequest, profile_on
 from profiler.measuring.follow_up import measure_networks_on, open_as_measured
-from profiler.spaces.mobilenetv3 import Architecture
 from profiler.system.context_manager import Closing
 from profiler.tables.table import LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
@@ -47,10 +46,10 @@ class Session(Closing):
         return profile_on(self.device, request, self.terminal)
 
     def measure_networks(
-        self, table: LatencyTable, architectures: Sequence[Architecture], *, seed: int = 0
+        self, table: LatencyTable, archs: Sequence[str], *, seed: int = 0
     ) -> list[NetworkEntry]:
         """Networks on the scale of a table, as `measure_networks` does."""
-        return measure_networks_on(self.device, table, architectures, self.terminal, seed=seed)
+        return measure_networks_on(self.device, table, archs, self.terminal, seed=seed)
 
     def close(self) -> None:
         self.device.close()

@@ -18,7 +18,7 @@ from profiler.devices.registry import backend_of
 from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.kernels import profile_kernels
-from profiler.spaces.kernels import KernelSpace
+from profiler.spaces.networks import SingleKernels
 from profiler.system.streams import open_streams
 from profiler.terminal import Terminal
 
@@ -63,7 +63,7 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
 
 
 def _profile(request: ProfileRequest, terminal: Terminal) -> Path:
-    of_space = profile_kernels if isinstance(request.space, KernelSpace) else profile_device
+    of_space = profile_kernels if isinstance(request.space, SingleKernels) else profile_device
     return of_space(request, terminal)
 
 

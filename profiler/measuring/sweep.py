@@ -35,14 +35,22 @@ from profiler.measuring.canary import (
     nearest_canary,
     prepare_canary,
 )
-from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
+from profiler.measuring.journal import (
+    Block,
+    Journal,
+    Outcome,
+    SweepReport,
+    SweepTimes,
+    epoch_of,
+    now,
+)
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.sampling import Sampler
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.measuring.waiting import CoolDown, GateKeeper
-from profiler.terminal import Progress, SilentProgress
+from profiler.terminal import Progress, SilentProgress, Terminal
 
 
 class Role(StrEnum):
@@ -385,3 +393,19 @@ def without_gc() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def run_sweep(
+    device: Device, protocol: MeasuringProtocol, journal: Journal, tasks: Sequence[Task],
+    terminal: Terminal, *, seed: int, what: str,
+) -> None:  # fmt: skip
+    """Record one more sweep over `tasks` in the journal, with its progress on the terminal.
+
+    Args:
+        seed: of the order; every sweep of a journal has another one.
+        what: names the tasks with their number.
+    """
+    number = journal.begin_sweep(device.info, protocol.as_dict(), now())
+    with terminal.progress(f"{device.info.spec}: {what}", len(tasks)) as progress:
+        sweep = Sweep(device, protocol, journal, number, seed=seed + number, progress=progress)
+        sweep.run(tasks)

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from profiler.graph import layers
+from profiler.graph import moves
 from profiler.graph.graph import Graph, Tensor
 from profiler.graph.layers import Activation, BatchNorm, Function, GlobalPool, Statistic
 from profiler.spaces.kernels import ACTIVATIONS, GATES, Net
@@ -155,7 +155,7 @@ def _concatenated(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
     ]
     if rng.integers(2):
         parts[0] = x
-    return net.add(layers.Concat(1), *parts)
+    return net.add(moves.Concat(1), *parts)
 
 
 def _excited(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -172,9 +172,9 @@ def _split(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
     half = x.shape[1] // 2
     if x.shape[1] % 2:
         return _pointwise(net, x, rng)
-    kept, y = net.add_all(layers.Split(1, (half, half)), x)
+    kept, y = net.add_all(moves.Split(1, (half, half)), x)
     y = net.convolution(y, half, activation=_activation(rng))
-    return net.add(layers.Concat(1), kept, y)
+    return net.add(moves.Concat(1), kept, y)
 
 
 # share of the links of each sort: about by how many of networks' kernels are its

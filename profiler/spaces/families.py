@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from profiler.graph import layers
+from profiler.graph import moves
 from profiler.graph.graph import Graph, Tensor
 from profiler.graph.layers import Activation, BatchNorm, Function, GlobalPool, Statistic
 from profiler.spaces.kernels import Net
@@ -151,7 +151,7 @@ def _densely(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
     for stage in range(4):
         for _ in range(int(rng.integers(2, 7))):
             y = net.convolution(normalised(x), 4 * growth, activation=RELU)
-            x = net.add(layers.Concat(1), x, net.convolution(y, growth, 3))
+            x = net.add(moves.Concat(1), x, net.convolution(y, growth, 3))
         if stage < 3:
             x = net.convolution(normalised(x), x.shape[1] // 2)
             x = net.pool(x, Statistic.MEAN, 2, 2)
@@ -167,7 +167,7 @@ def _fire(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
             y = net.convolution(x, squeeze * (stage + 1), activation=RELU)
             wide = 4 * y.shape[1]
             parts = [net.convolution(y, wide, kernel, activation=RELU) for kernel in (1, 3)]
-            x = net.add(layers.Concat(1), *parts)
+            x = net.add(moves.Concat(1), *parts)
         x = net.pool(x, Statistic.MAX, 3, 2)
     return x
 
@@ -183,13 +183,13 @@ def _shuffle(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
         y = net.convolution(x, half, activation=RELU)
         y = net.convolution(y, half, 3, 2, groups=half)
         sides.append(net.convolution(y, half, activation=RELU))
-        x = net.shuffled(net.add(layers.Concat(1), *sides), 2)
+        x = net.shuffled(net.add(moves.Concat(1), *sides), 2)
         for _ in range(int(rng.integers(2, 6))):
-            kept, y = net.add_all(layers.Split(1, (half, half)), x)
+            kept, y = net.add_all(moves.Split(1, (half, half)), x)
             y = net.convolution(y, half, activation=RELU)
             y = net.convolution(y, half, 3, groups=half)
             y = net.convolution(y, half, activation=RELU)
-            x = net.shuffled(net.add(layers.Concat(1), kept, y), 2)
+            x = net.shuffled(net.add(moves.Concat(1), kept, y), 2)
     return net.convolution(x, _width(rng, 1024), activation=RELU)
 
 
@@ -226,7 +226,7 @@ def _cells(net: Net, x: Tensor, rng: np.random.Generator) -> Tensor:
                 z = net.convolution(z, out, activation=RELU)
                 z = net.convolution(net.convolution(z, out, kernel, groups=out), out)
                 sums.append(net.sum(z, net.pool(y, Statistic.MEAN, 3, stride)))
-            x = net.add(layers.Concat(1), *sums)
+            x = net.add(moves.Concat(1), *sums)
     return net.add(Activation(RELU), x)
 
 

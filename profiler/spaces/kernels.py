@@ -8,15 +8,15 @@ are seeded and stratified: by kind of layer, and within a kind over channels and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.graph import Graph, GraphBuilder, Tensor
 from profiler.graph.layers import Activation, Function, Layer, Operation, Statistic
 
@@ -41,8 +41,7 @@ class KernelSpace:
     minutes: float = 10.0
 
     name: ClassVar[str] = "kernels"
-    width_mult: ClassVar[float] = 1.0
-    resolution_px: ClassVar[int] = 224
+    facts: ClassVar[Mapping[str, Any]] = {"space": name, "width_mult": 1.0, "resolution_px": 224}
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.minutes <= 24 * 60:
@@ -64,6 +63,9 @@ class KernelSpace:
     @property
     def n_networks(self) -> int:
         return max(1, round(NETWORKS_PER_MINUTE * self.minutes))
+
+    def kernels(self, seed: int, batch_size: int) -> Iterator[tuple[str, Graph]]:
+        return single_kernels(seed, batch_size)
 
 
 Draw = Callable[["Net", np.random.Generator], Tensor]
@@ -121,7 +123,7 @@ class Net:
 
     def linear(self, x: Tensor, out: int) -> Tensor:
         """Of an image of one pixel, too."""
-        flat = self.add(layers.Reshape((x.shape[0], prod(x.shape[1:]))), x)
+        flat = self.add(moves.Reshape((x.shape[0], prod(x.shape[1:]))), x)
         return self.add(layers.Linear(out), flat)
 
     def squeeze_excited(self, x: Tensor, inner: int, gate: Function) -> Tensor:
@@ -133,9 +135,9 @@ class Net:
         """Channels of the groups in turns."""
         n, channels, height, width = x.shape
         split = (n, groups, channels // groups, height, width)
-        apart = self.add(layers.Reshape(split), x)
-        turned = self.add(layers.Transpose((0, 2, 1, 3, 4)), apart)
-        return self.add(layers.Reshape(x.shape), turned)
+        apart = self.add(moves.Reshape(split), x)
+        turned = self.add(moves.Transpose((0, 2, 1, 3, 4)), apart)
+        return self.add(moves.Reshape(x.shape), turned)
 
     def hard_swish_written_out(self, x: Tensor) -> Tensor:
         """x · clip(x + 3, 0, 6) / 6, as some exporters write it."""
@@ -282,7 +284,7 @@ def _excited(net: Net, rng: np.random.Generator) -> Tensor:
 def _concatenated(net: Net, rng: np.random.Generator) -> Tensor:
     side = _side(rng, 64)
     parts = [net.input(_channels(rng, high=512), side) for _ in range(rng.integers(2, 5))]
-    return net.add(layers.Concat(1), *parts)
+    return net.add(moves.Concat(1), *parts)
 
 
 def _shuffled(net: Net, rng: np.random.Generator) -> Tensor:
@@ -295,7 +297,7 @@ def _halved(net: Net, rng: np.random.Generator) -> Tensor:
     """A split whose halves are added."""
     half = _channels(rng, high=256)
     x = net.input(2 * half, _side(rng, 56))
-    return net.sum(*net.add_all(layers.Split(1, (half, half)), x))
+    return net.sum(*net.add_all(moves.Split(1, (half, half)), x))
 
 
 def _cropped(net: Net, rng: np.random.Generator) -> Tensor:
@@ -303,16 +305,16 @@ def _cropped(net: Net, rng: np.random.Generator) -> Tensor:
     channels, side = _channels(rng, high=512), _side(rng, 64)
     x = net.input(channels, side)
     if rng.integers(2):
-        return net.add(layers.Pad((0, 0, 1, 1, 0, 0, 0, 0)), x)
+        return net.add(moves.Pad((0, 0, 1, 1, 0, 0, 0, 0)), x)
     starts, ends = (0, 0, 1, 1), (x.shape[0], channels, side, side)
-    return net.add(layers.Slice(starts, ends, (1, 1, 1, 1)), x)
+    return net.add(moves.Slice(starts, ends, (1, 1, 1, 1)), x)
 
 
 def _resized(net: Net, rng: np.random.Generator) -> Tensor:
     channels, side = _channels(rng, 16, 512), _side(rng, 28)
     x = net.convolution(net.input(channels, side), channels, groups=channels)
-    how = (layers.Interpolation.NEAREST, layers.Interpolation.LINEAR_CORNERS)[rng.integers(2)]
-    return net.add(layers.Resize((2 * side, 2 * side), how), x)
+    how = (moves.Interpolation.NEAREST, moves.Interpolation.LINEAR_CORNERS)[rng.integers(2)]
+    return net.add(moves.Resize((2 * side, 2 * side), how), x)
 
 
 def _linear(net: Net, rng: np.random.Generator) -> Tensor:

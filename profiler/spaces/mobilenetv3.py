@@ -6,62 +6,37 @@ written, what ops they are made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
-from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind, make_divisible
+from profiler.spaces.mobilenetv3_architecture import (
+    DEPTHS,
+    EXPANDS,
+    KERNELS,
+    N_SLOTS,
+    N_STAGES,
+    SLOTS_PER_STAGE,
+    Architecture,
+    read_architecture,
+)
+from profiler.spaces.mobilenetv3_ops import (
+    OpActivation,
+    OpConfig,
+    OpKind,
+    make_divisible,
+    parse_key,
+)
 from profiler.spaces.networks import Segment, distinct_ops, network_ops
-from profiler.system.user_files import parse_literal
 
-N_STAGES = 5
-SLOTS_PER_STAGE = 4
-N_SLOTS = N_STAGES * SLOTS_PER_STAGE
-DEPTHS = (2, 3, 4)
-KERNELS = (3, 5, 7)
-EXPANDS = (3, 4, 6)
 WIDTH_MULTS = (1.0, 1.2)
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A MobileNetV3 α: kernels and expands over active blocks only, stage by stage."""
-
-    depths: tuple[int, ...]
-    kernel_sizes: tuple[int, ...]
-    expand_ratios: tuple[int, ...]
-    resolution_px: int = 224
-    width_mult: float = 1.0
-
-    def __str__(self) -> str:
-        """`depths:kernels:expands` with zeros for inactive blocks."""
-        parts = [self.depths, self._padded(self.kernel_sizes), self._padded(self.expand_ratios)]
-        return ":".join(",".join(map(str, part)) for part in parts)
-
-    def blocks(self) -> Iterator[tuple[int, int, int]]:
-        """(slot 0-19, expand ratio, kernel) of every active block, in order of execution."""
-        choices = zip(self.expand_ratios, self.kernel_sizes, strict=True)
-        for stage, depth in enumerate(self.depths):
-            for within in range(depth):
-                yield (stage * SLOTS_PER_STAGE + within, *next(choices))
-
-    def to_ofa(self) -> dict[str, object]:
-        """Once-for-All's dict; inactive blocks repeat the smallest choice, as OFA needs 20."""
-        kernels = [value or KERNELS[0] for value in self._padded(self.kernel_sizes)]
-        expands = [value or EXPANDS[0] for value in self._padded(self.expand_ratios)]
-        return {"d": list(self.depths), "ks": kernels, "e": expands, "r": self.resolution_px}
-
-    def _padded(self, values: tuple[int, ...]) -> list[int]:
-        padded, rest = [], list(values)
-        for depth in self.depths:
-            padded += rest[:depth] + [0] * (SLOTS_PER_STAGE - depth)
-            rest = rest[depth:]
-        return padded
 
 
 @dataclass(frozen=True)
@@ -141,6 +116,19 @@ class MobileNetV3Space:
                 out.append(TokenPosition(f"s{stage + 1}.b{slot + 1}.kernel", KERNELS, there))
         return tuple(out)
 
+    def tilted(self, tilt: float, rng: np.random.Generator) -> Tokens:
+        """[45] tokens; the active blocks take the first draws, as networks in journals did."""
+        weights = np.exp(tilt * np.arange(3))
+        share = weights / weights.sum()
+        depths, kernels, expands = (
+            tuple(int(v) for v in rng.choice(choices, n, p=share))
+            for choices, n in ((DEPTHS, N_STAGES), (KERNELS, N_SLOTS), (EXPANDS, N_SLOTS))
+        )
+        n = sum(depths)
+        arch = Architecture(depths, kernels[:n], expands[:n], self.resolution_px, self.width_mult)
+        row: Tokens = self.encode([arch])[0]
+        return row
+
     # --- architectures and tokens -------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Tokens:
@@ -193,56 +181,9 @@ class MobileNetV3Space:
         Raises:
             InvalidInputError: malformed, or an architecture of another resolution.
         """
-        if text.lstrip().startswith("{"):
-            depths, kernels, expands = self._read_ofa(text)
-        else:
-            try:
-                parts = [[int(v) for v in part.split(",")] for part in text.strip().split(":")]
-                depths, kernels, expands = parts
-            except ValueError:
-                raise InvalidInputError(
-                    f"malformed architecture {text!r}; expected depths:kernels:expands, "
-                    "e.g. 2,2,2,2,2:3,3,0,0,...:4,4,0,0,..."
-                ) from None
-        if len(depths) != N_STAGES or not len(kernels) == len(expands) == N_SLOTS:
-            raise InvalidInputError(
-                f"malformed architecture: {len(depths)} depths, {len(kernels)} kernels and "
-                f"{len(expands)} expands; expected {N_STAGES}, {N_SLOTS} and {N_SLOTS}"
-            )
-        active = [depth > slot for depth in depths for slot in range(SLOTS_PER_STAGE)]
-        written = not text.lstrip().startswith("{")
-        if written and any(
-            not on and (k or e) for on, k, e in zip(active, kernels, expands, strict=True)
-        ):
-            raise InvalidInputError("malformed architecture: an inactive block must be written 0")
-        arch = Architecture(
-            tuple(depths),
-            tuple(k for k, on in zip(kernels, active, strict=True) if on),
-            tuple(e for e, on in zip(expands, active, strict=True) if on),
-            self.resolution_px,
-            self.width_mult,
-        )
+        arch = read_architecture(text, self.resolution_px, self.width_mult)
         self.validate(arch)
         return arch
-
-    def _read_ofa(self, text: str) -> tuple[list[int], list[int], list[int]]:
-        try:
-            data = parse_literal(text)
-        except ValueError as error:
-            raise InvalidInputError(f"malformed architecture: {error}") from None
-        try:
-            lists = [[_whole(value) for value in data[name]] for name in ("d", "ks", "e")]
-            resolution = data.get("r", self.resolution_px)
-            resolution = _whole(resolution[0] if isinstance(resolution, list) else resolution)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            raise InvalidInputError(
-                "malformed architecture: expected a dict with d, ks, e (and r)"
-            ) from None
-        if resolution != self.resolution_px:
-            raise InvalidInputError(
-                f"the architecture is for {resolution} px, the space for {self.resolution_px} px"
-            )
-        return lists[0], lists[1], lists[2]
 
     def validate(self, arch: Architecture) -> None:
         """Raise InvalidInputError unless `arch` belongs to this space."""
@@ -314,13 +255,25 @@ class MobileNetV3Space:
         """Stem, the 20 slots (each decided by its expand ratio and kernel), head."""
         return _segments(self, batch_size)
 
-    def ops(self, arch: Architecture, *, batch_size: int = 1) -> list[OpConfig]:
+    def ops(self, arch: Architecture, *, batch_size: int = 1) -> list[Op]:
         """The ops of one architecture, in order of execution."""
         return network_ops(self, self.encode([arch])[0], batch_size=batch_size)
 
-    def distinct_ops(self, *, batch_size: int = 1) -> dict[str, OpConfig]:
+    def distinct_ops(self, *, batch_size: int = 1) -> dict[str, Op]:
         """Every op any architecture can contain, by key: 96 for `mbv3`."""
         return distinct_ops(self, batch_size=batch_size)
+
+    def op_of_key(self, key: str, *, batch_size: int = 1) -> Op:
+        return parse_key(key, batch_size=batch_size)
+
+    def ops_of_file(
+        self, path: Path, *, batch_size: int, resolution_px: int | None, precision: str
+    ) -> list[Op]:
+        from profiler.spaces.mobilenetv3_reader import read_onnx_ops
+
+        return read_onnx_ops(
+            path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
+        )
 
     def uniform(self, depth: int, kernel: int, expand: int) -> Architecture:
         """The architecture of the same choice everywhere."""
@@ -347,11 +300,11 @@ class MobileNetV3Space:
 
     def madds(self, arch: Architecture) -> int:
         """Multiply-adds per image."""
-        return sum(op.madds for op in self.ops(arch))
+        return sum(op.graph.madds for op in self.ops(arch))
 
     def params(self, arch: Architecture) -> int:
         """Trainable parameters."""
-        return sum(op.params for op in self.ops(arch))
+        return sum(op.graph.params for op in self.ops(arch))
 
     def _scaled(self, channels: int) -> int:
         return make_divisible(channels * self.width_mult)
@@ -374,7 +327,7 @@ def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
         decided = tuple(
             names.index(f"s{stage + 1}.b{within + 1}.{w}") for w in ("expand", "kernel")
         )
-        ops: dict[tuple[int, ...], tuple[OpConfig, ...]] = {
+        ops: dict[tuple[int, ...], tuple[Op, ...]] = {
             (e, k): (space.block_op(slot, expand, kernel, batch_size=batch_size),)
             for e, expand in enumerate(EXPANDS)
             for k, kernel in enumerate(KERNELS)
@@ -383,13 +336,6 @@ def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
     ends = space.stem_ops(batch_size=batch_size), space.head_ops(batch_size=batch_size)
     stem, head = (Segment((), {(): tuple(ops)}) for ops in ends)
     return (stem, *slots, head)
-
-
-def _whole(value: object) -> int:
-    """A number of a file or its digits; never rounded."""
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(value)
 
 
 def open_space(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from profiler.graph.graph import Graph, Weights, chain
+from profiler.graph.op import Op
 from profiler.graph.to_torch import GraphModule, weights_of
-from profiler.spaces.mobilenetv3_ops import OpConfig
 
 HEAD = ("final_expand_layer", "global_avg_pool", "feature_mix_layer", "classifier")
 
@@ -21,7 +21,7 @@ HEAD = ("final_expand_layer", "global_avg_pool", "feature_mix_layer", "classifie
 class Network(nn.Module):
     """A whole network from its ops: images [n, 3, h, w] to logits [n, classes]."""
 
-    def __init__(self, ops: Sequence[OpConfig]) -> None:
+    def __init__(self, ops: Sequence[Op]) -> None:
         super().__init__()
         self.ops = tuple(ops)
         modules = [GraphModule(op.graph) for op in ops]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
+from typing import Any
 
 from profiler.errors import InvalidInputError
 from profiler.graph import layers
@@ -17,10 +18,10 @@ from profiler.graph.layers import (
     GlobalPool,
     Linear,
     Operation,
-    Reshape,
     Statistic,
     square_convolution,
 )
+from profiler.graph.moves import Reshape
 from profiler.printable import shown
 
 
@@ -33,6 +34,16 @@ class OpKind(StrEnum):
     AVG_POOL = "AvgPool2D"  # global average pooling
     CONV_2 = "Conv_2"  # 1x1 feature mixing after pooling, no BatchNorm, no bias
     LOGITS = "Logits"  # fully connected classifier
+
+
+TITLES = {
+    OpKind.CONV: "first convolution",
+    OpKind.MBCONV: "block",
+    OpKind.CONV_1: "1×1 expansion",
+    OpKind.AVG_POOL: "global pooling",
+    OpKind.CONV_2: "1×1 feature mixing",
+    OpKind.LOGITS: "classifier",
+}
 
 
 class OpActivation(StrEnum):
@@ -55,7 +66,7 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OpConfig:
-    """One op as it is measured: shapes in channels and pixels, per image of a batch.
+    """An op of these spaces by its sizes, in channels and pixels, per image of a batch.
 
     `mid_channels` equals `in_channels` for a block without expansion and is 0 where
     the kind has no inner channels. `height_px`/`width_px` are those of the input.
@@ -72,6 +83,10 @@ class OpConfig:
     se: bool = False
     activation: OpActivation = OpActivation.NONE
     batch_size: int = 1
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.kind]
 
     @property
     def graph(self) -> Graph:
@@ -125,32 +140,9 @@ class OpConfig:
         )
 
     @property
-    def madds(self) -> int:
-        """Multiply-adds per image: convolutions and the classifier, as Once-for-All counts."""
-        return self.graph.madds // self.batch_size
-
-    @property
-    def params(self) -> int:
-        """Trainable parameters, BatchNorm's scale and shift included."""
-        return self.graph.params
-
-    @property
-    def memory_bytes(self) -> int:
-        """Float32 traffic if every tensor between ops is written and read once."""
-        area_in = self.height_px * self.width_px
-        area_out = self.out_height_px * self.out_width_px
-        activations = area_in * self.in_channels + area_out * self.out_channels
-        if self.kind is OpKind.MBCONV:
-            # the expanded tensor, the depthwise output, and SE's extra read and write
-            activations += 2 * area_in * self.mid_channels * self.has_expansion
-            activations += (4 if self.se else 2) * area_out * self.mid_channels
-            activations += area_out * self.out_channels * self.has_shortcut
-        return 4 * (activations * self.batch_size + self.params)
-
-    @property
-    def arithmetic_intensity(self) -> float:
-        """Multiply-adds per byte of traffic."""
-        return self.madds * self.batch_size / self.memory_bytes
+    def identity(self) -> dict[str, Any]:
+        """Its fields: by these journals know the ops that they hold."""
+        return asdict(self)
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.activations import recognise_activations
 from profiler.graph.folding import fold
 from profiler.graph.from_onnx import read_onnx
@@ -26,9 +26,10 @@ from profiler.graph.layers import (
     Operation,
     Statistic,
 )
+from profiler.graph.op import Op
 from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
 
-KNOWN_LAYERS = (Convolution, layers.BatchNorm, Linear, layers.Clip, Constant, layers.Reshape)
+KNOWN_LAYERS = (Convolution, layers.BatchNorm, Linear, layers.Clip, Constant, moves.Reshape)
 KNOWN_FUNCTIONS = (Function.RELU, Function.RELU6, Function.HARD_SIGMOID, Function.HARD_SWISH)
 ACTIVATIONS: dict[Layer, OpActivation] = {
     layers.Activation(Function.RELU): OpActivation.RELU,
@@ -45,7 +46,7 @@ def read_onnx_ops(
     batch_size: int = 1,
     resolution_px: int | None = None,
     precision: str = "float32",
-) -> list[OpConfig]:
+) -> list[Op]:
     """The ops of an ONNX file, in order; its weights may be missing.
 
     `batch_size` and `resolution_px` apply where the file leaves them open.
@@ -66,7 +67,7 @@ def read_onnx_ops(
 
 def split_graph(
     graph: Graph, *, resolution_px: int | None = None, precision: str = "float32"
-) -> list[OpConfig]:
+) -> list[Op]:
     """The ops of a graph, as `read_onnx_ops`."""
     _check_ends(graph, resolution_px, precision)
     unknown = [node.origin for node in graph.nodes if not _is_known(node.layer)]
@@ -75,7 +76,7 @@ def split_graph(
             f"ops that are not known and so cannot be predicted: {listed(unknown)}"
         )
     graph = fold(recognise_activations(graph))
-    ops = []
+    ops: list[Op] = []
     x = _without_flattening(graph, graph.inputs[0])
     while x not in graph.outputs:
         op, x = _op_of(graph, x)
@@ -150,7 +151,7 @@ def _without_flattening(graph: Graph, x: Tensor) -> Tensor:
 
 def _is_flattening(node: Node) -> bool:
     before, after = node.inputs[0].shape, node.output.shape
-    return isinstance(node.layer, layers.Reshape) and all(
+    return isinstance(node.layer, moves.Reshape) and all(
         shape[:2] == before[:2] and set(shape[2:]) <= {1} for shape in (before, after)
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from profiler.errors import InvalidInputError
+from profiler.graph.graph import Graph
+from profiler.graph.op import Op
+from profiler.printable import shown
 from profiler.spaces.base import SearchSpace, Tokens
-from profiler.spaces.mobilenetv3_ops import OpConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Segment:
     """
 
     positions: tuple[int, ...]
-    ops: Mapping[tuple[int, ...], tuple[OpConfig, ...]]
+    ops: Mapping[tuple[int, ...], tuple[Op, ...]]
 
 
 @runtime_checkable
@@ -38,6 +42,23 @@ class NetworkSpace(SearchSpace, Protocol):
         ...
 
 
+@runtime_checkable
+class SingleKernels(Protocol):
+    """No space to search, but kernels to measure one by one, each a model file of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """As of a space of networks."""
+        ...
+
+    def kernels(self, seed: int, batch_size: int) -> Iterator[tuple[str, Graph]]:
+        """Endless graphs of kernels, each with its name."""
+        ...
+
+
 def with_networks(space: SearchSpace, purpose: str) -> NetworkSpace:
     """The space, if its architectures are networks.
 
@@ -49,15 +70,71 @@ def with_networks(space: SearchSpace, purpose: str) -> NetworkSpace:
     return space
 
 
-def network_ops(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> list[OpConfig]:
+def network_ops(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> list[Op]:
     """The ops of one row of tokens [L], in order of execution."""
-    ops: list[OpConfig] = []
+    ops: list[Op] = []
     for segment in space.segments(batch_size=batch_size):
         ops += segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
     return ops
 
 
-def distinct_ops(space: NetworkSpace, *, batch_size: int = 1) -> dict[str, OpConfig]:
+def distinct_ops(space: NetworkSpace, *, batch_size: int = 1) -> dict[str, Op]:
     """Every op that any architecture can contain, by key."""
     segments = space.segments(batch_size=batch_size)
     return {op.key: op for part in segments for ops in part.ops.values() for op in ops}
+
+
+@runtime_checkable
+class ReadsKeys(Protocol):
+    """A space whose keys say what an op is, also one that it does not contain itself."""
+
+    def op_of_key(self, key: str, *, batch_size: int = 1) -> Op:
+        """Raises InvalidInputError for what is no key."""
+        ...
+
+
+def key_reader(space: NetworkSpace, *, batch_size: int = 1) -> Callable[[str], Op]:
+    """Says which op a table of the space means by a key.
+
+    The returned function raises InvalidInputError where no op has this key.
+    """
+    if isinstance(space, ReadsKeys):
+        return partial(space.op_of_key, batch_size=batch_size)
+    known = distinct_ops(space, batch_size=batch_size)
+
+    def read(key: str) -> Op:
+        if key not in known:
+            raise InvalidInputError(f"{space.name} has no op {shown(key)}")
+        return known[key]
+
+    return read
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A space that finds its ops in model files."""
+
+    def ops_of_file(
+        self, path: Path, *, batch_size: int, resolution_px: int | None, precision: str
+    ) -> list[Op]:
+        """As the function of this name."""
+        ...
+
+
+def ops_of_file(
+    space: NetworkSpace, path: Path, *, batch_size: int = 1, resolution_px: int | None = None,
+    precision: str = "float32",
+) -> list[Op]:  # fmt: skip
+    """The ops of a model file, in order; batch and resolution apply where the file leaves them
+    open.
+
+    Raises:
+        InvalidInputError: the space reads no files, or what it cannot read in this one.
+    """
+    if not isinstance(space, ReadsFiles):
+        raise InvalidInputError(
+            f"model files are not split into ops of {space.name}; a table of kernels predicts any"
+        )
+    return space.ops_of_file(
+        path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
+    )

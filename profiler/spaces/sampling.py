@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 
-from profiler.spaces.mobilenetv3 import (
-    DEPTHS,
-    EXPANDS,
-    KERNELS,
-    N_SLOTS,
-    N_STAGES,
-    Architecture,
-    MobileNetV3Space,
-)
+from profiler.spaces.base import Tokens
+from profiler.spaces.decisions import DecisionGraph, decision_graph
+from profiler.spaces.networks import NetworkSpace
 
 POOL_PER_NETWORK = 40
 MAX_TILT = 2.5
+TRIES_PER_NETWORK = 100  # small spaces have fewer networks than are asked for
 
 
-def draw_networks(space: MobileNetV3Space, count: int, *, seed: int) -> list[Architecture]:
-    """`count` distinct architectures: both extremes, then half spread over MAdds, half uniform.
+def draw_networks(space: NetworkSpace, count: int, *, seed: int) -> Tokens:
+    """[count, L] distinct architectures: both extremes, then half spread over MAdds, half uniform.
 
     A calibration fitted on uniform samples alone would extrapolate to cheap and to costly
     networks, since uniform samples crowd in the middle (the sum of many choices).
     """
-    rng = np.random.default_rng(seed)
-    chosen = dict.fromkeys(space.extremes()[:count])
-    n_spread = (count - len(chosen)) // 2
-    pool = sorted(
-        (_tilted(space, rng) for _ in range(POOL_PER_NETWORK * max(1, n_spread))), key=space.madds
-    )
-    madds = np.array([space.madds(arch) for arch in pool])
+    rng, graph, madds_of = np.random.default_rng(seed), decision_graph(space), _madds(space)
+    n_spread = (count - min(count, 2)) // 2
+    n_choices = np.array([len(position.choices) for position in space.positions])
+    ends = graph.without_dead(np.array([np.zeros_like(n_choices), n_choices - 1], np.int8))
+    pool = [_tilted(space, graph, rng) for _ in range(POOL_PER_NETWORK * max(1, n_spread))]
+    pool = sorted(pool, key=madds_of)
+    madds = np.array([madds_of(tokens) for tokens in pool])
+    by_madds = sorted([*ends, pool[0], pool[-1]], key=madds_of)
+    chosen = _distinct([by_madds[0], by_madds[-1]][:count])
     for target in np.linspace(madds[0], madds[-1], n_spread + 2)[1:-1]:
-        chosen[pool[int(np.argmin(np.abs(madds - target)))]] = None
-    while len(chosen) < count:
-        chosen[space.decode(space.sample(1, rng)[0])] = None
-    return list(chosen)
+        chosen |= _distinct([pool[int(np.argmin(np.abs(madds - target)))]])
+    for _ in range(TRIES_PER_NETWORK * count):
+        if len(chosen) == count:
+            break
+        chosen |= _distinct(space.sample(1, rng))
+    return np.array(list(chosen.values()), np.int8).reshape(-1, len(space.positions))
 
 
-def _tilted(space: MobileNetV3Space, rng: np.random.Generator) -> Architecture:
+def _distinct(rows: Tokens | list[Tokens]) -> dict[bytes, Tokens]:
+    return {row.tobytes(): row for row in rows}
+
+
+def _madds(space: NetworkSpace) -> Callable[[Tokens], int]:
+    """Of the network of [L] tokens."""
+    stretches = [
+        (part.positions, {c: sum(op.graph.madds for op in ops) for c, ops in part.ops.items()})
+        for part in space.segments()
+    ]
+    return lambda tokens: sum(
+        madds.get(tuple(int(tokens[at]) for at in positions), 0) for positions, madds in stretches
+    )
+
+
+@runtime_checkable
+class DrawsTilted(Protocol):
+    """A space with a way of its own to do it."""
+
+    def tilted(self, tilt: float, rng: np.random.Generator) -> Tokens:
+        """[L] random tokens, each of weight exp(tilt · token)."""
+        ...
+
+
+def _tilted(space: NetworkSpace, graph: DecisionGraph, rng: np.random.Generator) -> Tokens:
     """A random architecture that leans to small or to large choices by a random amount."""
-    weights = np.exp(rng.uniform(-MAX_TILT, MAX_TILT) * np.arange(3))
-    share = weights / weights.sum()
-    depths = tuple(int(v) for v in rng.choice(DEPTHS, N_STAGES, p=share))
-    kernels = tuple(int(v) for v in rng.choice(KERNELS, N_SLOTS, p=share))
-    expands = tuple(int(v) for v in rng.choice(EXPANDS, N_SLOTS, p=share))
-    n = sum(depths)
-    return Architecture(depths, kernels[:n], expands[:n], space.resolution_px, space.width_mult)
+    tilt = rng.uniform(-MAX_TILT, MAX_TILT)
+    if isinstance(space, DrawsTilted):
+        return space.tilted(tilt, rng)
+    genes = []
+    for position in space.positions:
+        weights = np.exp(tilt * np.arange(len(position.choices)))
+        genes.append(rng.choice(len(weights), p=weights / weights.sum()))
+    row: Tokens = graph.without_dead(np.array([genes], np.int8))[0]
+    return row

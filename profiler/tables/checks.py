@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import BACKBONES
-from profiler.spaces.mobilenetv3_ops import parse_key
+from profiler.spaces.networks import distinct_ops, key_reader, network_ops
+from profiler.spaces.registry import OPENERS
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Calibration, Entry, LatencyTable, Verdict
 
@@ -42,9 +42,9 @@ def check_table(table: LatencyTable) -> Findings:
     """Completeness of its space and sanity of its numbers."""
     faults: list[str] = []
     warnings: list[str] = []
-    known = table.space.name in BACKBONES
+    known = table.space.name in OPENERS
     if known:
-        missing = sorted(table.search_space.distinct_ops().keys() - table.ops.keys())
+        missing = sorted(distinct_ops(table.search_space).keys() - table.ops.keys())
         faults += [f"op is missing: {key}" for key in missing]
         faults += _wrong_keys(table)
     else:
@@ -70,10 +70,10 @@ def check_table(table: LatencyTable) -> Findings:
 
 
 def _wrong_keys(table: LatencyTable) -> list[str]:
-    faults = []
+    faults, read = [], key_reader(table.search_space)
     for key in table.ops:
         try:
-            parse_key(key)
+            read(key)
         except InvalidInputError as error:
             faults.append(str(error))
     return faults
@@ -81,10 +81,10 @@ def _wrong_keys(table: LatencyTable) -> list[str]:
 
 def _wrong_factors(table: LatencyTable, calibration: Calibration) -> list[str]:
     """Ops that the calibration would make take no time, or less."""
-    faults = []
+    faults, read = [], key_reader(table.search_space)
     for key in table.ops:
         try:
-            op_factor(calibration, parse_key(key))
+            op_factor(calibration, read(key))
         except InvalidInputError as error:
             faults.append(str(error))
     return faults
@@ -109,7 +109,7 @@ def _implausible_networks(table: LatencyTable) -> list[str]:
     faults, space = [], table.search_space
     for network in table.networks:
         try:
-            ops = space.ops(space.parse_architecture(network.arch))
+            ops = network_ops(space, space.parse(network.arch))
         except InvalidInputError as error:
             faults.append(f"network {network.arch}: {error}")
             continue

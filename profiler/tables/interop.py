@@ -268,7 +268,7 @@ def _matching_space(
         raise InvalidInputError(f"{path} has the ops of several spaces; say --width-mult")
     # an incomplete table is refused by check_space, which names what the nearest space lacks
     space = max(complete or candidates, key=lambda s: len(s.distinct_ops().keys() & ops.keys()))
-    return SpaceRef(name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px)
+    return SpaceRef.of(space)
 
 
 def _imported(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.printable import shown
 from profiler.spaces.mobilenetv3_ops import SIZE, OpActivation, OpConfig, OpKind, parse_key
+from profiler.spaces.networks import key_reader
+from profiler.spaces.registry import OPENERS
+from profiler.tables.table import LatencyTable
 
 _NN_METER_KEY = re.compile(
     r"conv_(?P<px>#)_(?P<cin>#)_(?P<cout>#)_(?P<ratio>#)_(?P<stride>[12])"
@@ -17,6 +21,19 @@ _NN_METER_FIRST_KEY = re.compile(
         "#", SIZE
     )
 )
+
+
+def ops_of_table(table: LatencyTable) -> dict[str, Op]:
+    """The ops of a table by its keys: of its space, or of none where nn-Meter's blocks are held.
+
+    Raises:
+        InvalidInputError: a key that is no op.
+    """
+    batch_size = table.device.batch_size
+    if table.space.name not in OPENERS:
+        return {key: op_of_key(key, batch_size=batch_size) for key in table.ops}
+    read = key_reader(table.search_space, batch_size=batch_size)
+    return {key: read(key) for key in table.ops}
 
 
 def op_of_key(key: str, *, batch_size: int = 1) -> OpConfig:

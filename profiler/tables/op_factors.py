@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3_ops import OpConfig, OpKind
+from profiler.graph.op import Op
+from profiler.graph.op_shape import shape_of
 from profiler.tables.table import Calibration
 
 COMMON = "all"
 
 
-def op_groups(op: OpConfig) -> dict[str, str]:
-    """Groups of an op by level. Only blocks have any: the rest is the same in all networks.
+def op_groups(op: Op) -> dict[str, str]:
+    """Groups of an op by level. Only blocks have any: the rest is mostly the same
+    in all networks.
 
     Feature maps halve from stage to stage; the bounds 7, 14, 28 and 56 px tell the stages
     apart at every resolution from 128 to 320 px.
@@ -22,19 +24,20 @@ def op_groups(op: OpConfig) -> dict[str, str]:
     >>> groups["size"], groups["stride"], groups["kernel"], groups["expand"]
     ('out<=56px', 'out<=56px stride=1', 'kernel=5', 'out<=56px expand=4')
     """
-    if op.kind is not OpKind.MBCONV:
+    shape = shape_of(op)
+    if not shape.is_block:
         return {}
-    size = f"out<={7 * 2 ** max(0, math.ceil(math.log2(op.out_height_px / 7)))}px"
+    size = f"out<={7 * 2 ** max(0, math.ceil(math.log2(shape.out_px[0] / 7)))}px"
     return {
         "size": size,
-        "stride": f"{size} stride={op.stride}",
-        "kernel": f"kernel={op.kernel}",
-        "expand": f"{size} expand={op.mid_channels / op.in_channels:.3g}",
+        "stride": f"{size} stride={shape.stride}",
+        "kernel": f"kernel={shape.kernel}",
+        "expand": f"{size} expand={shape.mid_channels / shape.in_channels:.3g}",
         "op": op.key,
     }
 
 
-def op_factor(calibration: Calibration, op: OpConfig) -> float:
+def op_factor(calibration: Calibration, op: Op) -> float:
     """The factor on the latency of `op`; a group that was not fitted adds nothing.
 
     Raises:

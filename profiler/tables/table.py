@@ -19,8 +19,8 @@ from pydantic import (
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.networks import NetworkSpace
+from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops
+from profiler.spaces.registry import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
 
@@ -49,7 +49,7 @@ class SpaceRef(_Strict):
     resolution_px: int = Field(gt=0)
 
     @classmethod
-    def of(cls, space: NetworkSpace) -> SpaceRef:
+    def of(cls, space: NetworkSpace | SingleKernels) -> SpaceRef:
         facts = dict(space.facts)
         return cls(name=facts.pop("space"), **facts)
 
@@ -228,8 +228,8 @@ class LatencyTable(_Strict):
         return device
 
     @property
-    def search_space(self) -> MobileNetV3Space:
-        return MobileNetV3Space(self.space.name, self.space.width_mult, self.space.resolution_px)
+    def search_space(self) -> NetworkSpace:
+        return open_space(self.space.name, self.space.width_mult, self.space.resolution_px)
 
     def to_json(self) -> str:
         """The file's text, keys sorted so that two tables can be compared by diff."""
@@ -275,7 +275,7 @@ def table_json_schema() -> str:
 
 
 def load_table(
-    path: Path, *, space: MobileNetV3Space | None = None, partial: bool = False
+    path: Path, *, space: NetworkSpace | None = None, partial: bool = False
 ) -> LatencyTable:
     """Read a latency table that covers its space; with `space`, refuse a table of another one.
 
@@ -298,18 +298,16 @@ def _parsed(path: Path) -> LatencyTable:
     return validated(LatencyTable, document, path)
 
 
-def check_space(table: LatencyTable, space: MobileNetV3Space, path: Path) -> None:
+def check_space(table: LatencyTable, space: NetworkSpace, path: Path) -> None:
     """Refuse a table of another space, or one that lacks ops of its own space."""
-    wanted = SpaceRef(
-        name=space.name, width_mult=space.width_mult, resolution_px=space.resolution_px
-    )
+    wanted = SpaceRef.of(space)
     if table.space != wanted:
         raise InvalidInputError(f"{path} is a table of {table.space}, not of {wanted}")
-    missing = sorted(space.distinct_ops().keys() - table.ops.keys())
+    ops = distinct_ops(space)
+    missing = sorted(ops.keys() - table.ops.keys())
     if missing:
         imported = any(entry.verdict is Verdict.IMPORTED for entry in table.ops.values())
         advice = "add them and import again" if imported else "go on with pnag profile --resume"
         raise InvalidInputError(
-            f"{path} lacks {len(missing)} of {len(space.distinct_ops())} ops, e.g. {missing[0]}; "
-            f"{advice}"
+            f"{path} lacks {len(missing)} of {len(ops)} ops, e.g. {missing[0]}; {advice}"
         )

@@ -8,7 +8,8 @@ from pnag.search.problem import Problem
 from predictors.cost import AdditiveCost, Term
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.spaces.base import TokenPosition
-from profiler.spaces.mobilenetv3 import N_SLOTS, MobileNetV3Space
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.mobilenetv3_architecture import N_SLOTS
 from profiler.spaces.tabular import TabularSpace
 
 

@@ -15,9 +15,10 @@ from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
 from predictors.cost import LongestCost, madds_cost
 from predictors.latency.lookup import calibrate_file
+from profiler.devices.base import network_workload
 from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError
-from profiler.measuring.campaign import ProfileRequest, network_workload, profile_device
+from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, block_cost, synthetic_cost
@@ -90,7 +91,7 @@ def run_folder(tmp_path_factory):
 
 
 def true_ms(arch):
-    workload = network_workload(SPACE, SPACE.parse_architecture(arch), batch_size=BATCH_SIZE)
+    workload = network_workload(SPACE, SPACE.parse(arch), batch_size=BATCH_SIZE)
     return max(launch_ms(workload), work_ms(workload))
 
 

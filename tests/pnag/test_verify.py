@@ -7,8 +7,8 @@ import pytest
 from pnag.cli.app import run as pnag
 from pnag.runs.run import load_run
 from pnag.verify import Request, generate_verified
+from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
-from profiler.measuring.campaign import network_workload
 from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT
 
@@ -72,8 +72,9 @@ def test_networks_of_the_same_device_join_those_of_the_table(run, table):
     assert verified.error_before_pct < 1  # that calibration was right
     device = FakeDevice()
     for row in verified.rows:
-        arch = table.search_space.parse_architecture(row.picked.arch)
-        truth_ms = device.latency_ms(network_workload(table.search_space, arch))
+        space = table.search_space
+        workload = network_workload(space, space.parse(row.picked.arch))
+        truth_ms = device.latency_ms(workload)
         assert row.measured.latency_ms == pytest.approx(truth_ms, rel=0.02)
         assert row.picked.feasible
         assert row.picked.interval_ms is not None

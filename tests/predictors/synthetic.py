@@ -8,8 +8,8 @@ import numpy as np
 
 from predictors.latency.features import WORK_TERMS, work
 from profiler.devices.base import DeviceInfo
+from profiler.graph.op import Op
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_ops import OpConfig
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, Verdict
 
 # ms per amount of work of `WORK_TERMS`, in the order of magnitude of a CPU core
@@ -22,14 +22,14 @@ COSTS = dict(
 )
 
 
-def law_ms(op: OpConfig, *, channel_block: int = 16, threads: int = 1) -> float:
+def law_ms(op: Op, *, channel_block: int = 16, threads: int = 1) -> float:
     """All work but the overhead is divided among the threads."""
     amounts = dict(zip(WORK_TERMS, work(op, channel_block), strict=True))
     divided: float = sum(COSTS[t] * amount for t, amount in amounts.items() if t != "overhead")
     return COSTS["overhead"] + divided / threads
 
 
-def whole_ms(op: OpConfig) -> float:
+def whole_ms(op: Op) -> float:
     """What an op costs inside a network, where the test does not say otherwise."""
     return 0.9 * law_ms(op)
 
@@ -39,13 +39,13 @@ def make_table(
     *,
     n_networks: int = 0,
     seed: int = 0,
-    alone_ms: Callable[[OpConfig], float] = law_ms,
-    inside_ms: Callable[[OpConfig], float] = whole_ms,
+    alone_ms: Callable[[Op], float] = law_ms,
+    inside_ms: Callable[[Op], float] = whole_ms,
     intercept_ms: float = 0.3,
     noise: float = 0.0,
     threads: int = 1,
     batch_size: int = 1,
-    launch_ms: Callable[[Sequence[OpConfig]], float] = lambda ops: 0.0,
+    launch_ms: Callable[[Sequence[Op]], float] = lambda ops: 0.0,
     platform: str = "cpu",
 ) -> LatencyTable:
     """Networks are max(intercept + Σ inside(op), launch(ops)), times lognormal noise."""

@@ -10,14 +10,14 @@ from profiler.devices.backend import Backend, NoOptions, Settings
 
 if TYPE_CHECKING:
     from profiler.devices.base import Device
-    from profiler.spaces.mobilenetv3 import MobileNetV3Space
+    from profiler.spaces.networks import NetworkSpace
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """`space`: what is going to be measured, where the table must be of it."""
 
-    space: MobileNetV3Space | None = None
+    space: NetworkSpace | None = None
 
 
 def open_fake(spec: str, settings: Settings, _: NoOptions) -> Device:

@@ -85,8 +85,8 @@ class FakeDevice(Closing):
     def latency_ms(self, workload: Workload) -> float:
         """The true latency: Σ (madds / rate + bytes / bandwidth + overhead) / threads."""
         total = sum(
-            op.madds * op.batch_size / MADDS_PER_MS + op.memory_bytes / BYTES_PER_MS + OVERHEAD_MS
-            for op in workload.ops
+            graph.madds / MADDS_PER_MS + graph.bytes_moved / BYTES_PER_MS + OVERHEAD_MS
+            for graph in (op.graph for op in workload.ops)
         )
         share = NETWORK_SHARE if len(workload.ops) > 1 else 1.0
         return share * total / self.info.threads

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, Workload
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace
 from profiler.tables.table import load_table
 
 
@@ -30,7 +30,7 @@ class ReplayDevice(DeviceBase):
         threads: int = 1,
         batch_size: int = 1,
         precision: str = "float32",
-        space: MobileNetV3Space | None = None,
+        space: NetworkSpace | None = None,
     ) -> None:
         table = load_table(path, space=space)
         asked = {"threads": threads, "batch_size": batch_size, "precision": precision}

@@ -51,7 +51,7 @@ def quick_settings():
 def simulated_table(space, path):
     """Latencies proportional to MAdds (at least 1 us), with a calibration."""
     ops = {
-        key: Entry(latency_ms=max(op.madds / 1e7, 1e-3), verdict=Verdict.IMPORTED)
+        key: Entry(latency_ms=max(op.graph.madds / 1e7, 1e-3), verdict=Verdict.IMPORTED)
         for key, op in space.distinct_ops().items()
     }
     table = LatencyTable(

@@ -6,6 +6,7 @@ from predictors.latency.lookup import calibrated, cost_from_table, network_cost,
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpKind
+from profiler.spaces.networks import distinct_ops
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Verdict
 from tests.predictors.synthetic import law_ms, make_table, measured, whole_ms
@@ -32,7 +33,7 @@ def test_factors_by_size_are_found_where_the_networks_show_them():
     table = make_table(n_networks=30, inside_ms=small_maps_cost_more, noise=0.003)
     held_out = make_table(n_networks=200, seed=1, inside_ms=small_maps_cost_more)
     calibration = fit_calibration(table, table_latency(table))
-    space = table.search_space
+    space = MobileNetV3Space()
     small, large = space.block_op(13, 4, 5), space.block_op(1, 4, 5)
     assert op_factor(calibration, small) > op_factor(calibration, large) + 0.08
     assert mape_pct(cost_from_table(table), held_out) < 0.5
@@ -42,7 +43,7 @@ def test_factors_by_size_are_found_where_the_networks_show_them():
 def test_noise_alone_gives_no_factors():
     table = make_table(n_networks=30, noise=0.01)
     calibration = fit_calibration(table, table_latency(table))
-    factors = [op_factor(calibration, op) for op in table.search_space.distinct_ops().values()]
+    factors = [op_factor(calibration, op) for op in distinct_ops(table.search_space).values()]
     assert np.std(factors) < 0.02
     assert mape_pct(cost_from_table(table), make_table(n_networks=200, seed=1)) < 0.6
 
@@ -53,7 +54,7 @@ def test_deviations_that_ops_show_only_alone_are_smoothed_away():
         op: np.exp(rng.normal(0, 0.05)) for op in MobileNetV3Space().distinct_ops().values()
     }
     table = make_table(n_networks=30, noise=0.002, alone_ms=lambda op: law_ms(op) * deviation[op])
-    op = table.search_space.block_op(6, 6, 7)
+    op = MobileNetV3Space().block_op(6, 6, 7)
     calibration = fit_calibration(table, table_latency(table))
     alone = table.ops[op.key].latency_ms / law_ms(op)
     inside = op_factor(calibration, op) * table.ops[op.key].latency_ms / law_ms(op)
@@ -143,6 +144,6 @@ def test_only_blocks_have_factors_of_their_own():
     table = calibrated(make_table(n_networks=10))
     calibration = table.calibration
     assert calibration is not None
-    for op in table.search_space.distinct_ops().values():
+    for op in distinct_ops(table.search_space).values():
         if op.kind is not OpKind.MBCONV:
             assert op_factor(calibration, op) == calibration.factors["all"]

@@ -9,9 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from predictors.cost import AdditiveCost, LongestCost
-from predictors.latency.launches import Law, launch_terms
+from predictors.latency.launch_terms import launch_terms
+from predictors.latency.launches import Law
 from predictors.latency.lookup import calibrated, cost_from_table
 from predictors.latency.networks import LatencyPredictor
+from profiler.spaces.networks import network_ops
 from profiler.tables.table import Calibration, LatencyTable, Launches, load_table
 from tests.predictors.synthetic import make_table, measured
 
@@ -129,7 +131,7 @@ def test_the_file_holds_the_launches_and_only_where_there_are_any(tmp_path):
 def test_the_predictor_takes_the_longer_end_too():
     predictor, cost, space = LatencyPredictor(TABLE), cost_from_table(TABLE), TABLE.search_space
     for tokens in space.sample(30, np.random.default_rng(7)):
-        prediction = predictor.predict(space.ops(space.decode(tokens)), confidence=0.9)
+        prediction = predictor.predict(network_ops(space, tokens), confidence=0.9)
         expected = cost(tokens[None])[0]
         assert prediction.latency_ms == pytest.approx(expected, rel=1e-12)
         half = cost.relative_interval(0.9) * expected

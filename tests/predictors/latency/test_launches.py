@@ -10,13 +10,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from predictors.base import CostFunction
-from predictors.latency.launches import (
-    SCHEMA,
-    LaunchModel,
-    Law,
-    compute_terms,
-    launch_terms,
-)
+from predictors.latency.launch_terms import compute_terms, launch_terms
+from predictors.latency.launches import SCHEMA, LaunchModel, Law
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind

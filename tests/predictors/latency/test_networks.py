@@ -42,9 +42,10 @@ def test_ops_that_were_not_measured_are_predicted_and_take_the_interval_away(tab
 
 
 def test_a_table_of_another_width_is_used_by_lookup_in_the_regression_only(table):
-    wide = make_table(MobileNetV3Space(width_mult=1.2))
+    space = MobileNetV3Space(width_mult=1.2)
+    wide = make_table(space)
     predictor = LatencyPredictor(table, wide)
-    op = wide.search_space.block_op(9, 6, 5)
+    op = space.block_op(9, 6, 5)
     (part,) = predictor.predict([op]).ops
     assert part.source is Source.REGRESSION
     assert part.latency_ms == pytest.approx(wide.ops[op.key].latency_ms, rel=0.01)

@@ -14,7 +14,7 @@ from tests.predictors.synthetic import make_table
 
 @pytest.fixture(scope="module")
 def table():
-    return make_table(alone_ms=lambda op: 0.01 + op.madds**0.9 / 1e7)
+    return make_table(alone_ms=lambda op: 0.01 + op.graph.madds**0.9 / 1e7)
 
 
 @pytest.fixture

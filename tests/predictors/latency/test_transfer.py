@@ -11,6 +11,7 @@ from predictors.latency.transferred import (
     worth_measuring,
 )
 from profiler.errors import InvalidInputError
+from profiler.graph.op_shape import shape_of
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable, TransferSample, Verdict
 from tests.predictors.synthetic import law_ms, make_table
@@ -206,14 +207,14 @@ def test_an_op_between_two_measured_sizes_lies_between_them_along_the_law():
     """A device that is slower than its law at large images, by the logarithm of their size."""
 
     def sized_ms(op):
-        return law_ms(op) * (1 + 0.1 * np.log(op.height_px))
+        return law_ms(op) * (1 + 0.1 * np.log(shape_of(op).in_px[0]))
 
     tables = [
         make_table(MobileNetV3Space(resolution_px=px), alone_ms=sized_ms) for px in (224, 160)
     ]
     between = BaseDevice(*tables)
     ops = MobileNetV3Space(resolution_px=192).distinct_ops().values()
-    sized = [op for op in ops if op.height_px > 14]
+    sized = [op for op in ops if shape_of(op).in_px[0] > 14]
     predicted = [between.latency_ms(op, in_network=False) for op in sized]
     np.testing.assert_allclose(predicted, [sized_ms(op) for op in sized], rtol=0.01)
 
@@ -226,7 +227,7 @@ def test_what_is_worth_measuring_is_not_what_a_draw_gives(table):
     held_out = networks(ARCHS, other_ms)
     drawn = [SPACE.decode(row) for row in SPACE.sample(12, np.random.default_rng(11))]
     measured = {
-        "chosen": networks(chosen.networks, other_ms)
+        "chosen": networks(map(SPACE.parse_architecture, chosen.networks), other_ms)
         + [Measured((op,), other_ms(op), "mine", False) for op in OPS if op.key in set(chosen.ops)],
         "random": networks(drawn, other_ms),
     }

@@ -29,7 +29,7 @@ def test_work_of_a_block_by_hand():
         "large_depthwise_madds": 0,  # 5x5 is still unrolled
     }
     assert {t: amounts[t] for t in per_image} == {t: 2 * v for t, v in per_image.items()}
-    assert (amounts["overhead"], amounts["parameters"]) == (1, block.params)
+    assert (amounts["overhead"], amounts["parameters"]) == (1, block.graph.params)
 
 
 @given(
@@ -39,7 +39,7 @@ def test_without_blocks_of_channels_madds_are_those_of_the_op(slot, expand, kern
     op = MobileNetV3Space(width_mult=1.2).block_op(slot, expand, kernel)
     amounts = dict(zip(WORK_TERMS, work(op, 1), strict=True))
     madds = ("pointwise_madds", "depthwise_madds", "excitation_madds")
-    assert sum(amounts[term] for term in madds) == op.madds
+    assert sum(amounts[term] for term in madds) == op.graph.madds
 
 
 @pytest.mark.parametrize("channel_block", [1, 16])

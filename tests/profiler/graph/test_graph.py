@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers, to_torch
+from profiler.graph import layers, moves, to_torch
 from profiler.graph.folding import fold, fold_weights
 from profiler.graph.graph import GraphBuilder, chain
 from profiler.graph.layers import Activation, BatchNorm, Function, Linear, square_convolution
@@ -49,7 +49,7 @@ def test_counts_of_a_residual_block():
 def test_a_reshaped_tensor_moves_nothing():
     builder = GraphBuilder()
     x = builder.input("input", (1, 8, 1, 1))
-    flat = builder.add("flat", layers.Reshape((1, 8)), x)
+    flat = builder.add("flat", moves.Reshape((1, 8)), x)
     graph = builder.graph(builder.add("fc", Linear(3), flat))
     assert graph.bytes_moved == 4 * (8 + 3 + 8 * 3 + 3)
 
@@ -145,13 +145,13 @@ def test_what_does_not_fit_is_named():
     for layer, reason in [
         (square_convolution(8, groups=4), "a convolution of kernel"),
         (layers.Convolution(8, (5, 5), (1, 1), (0,) * 4, (1, 1)), "a window of"),
-        (layers.Reshape((1, 95)), "in shape"),
-        (layers.Split(1, (2, 3)), "split into"),
+        (moves.Reshape((1, 95)), "in shape"),
+        (moves.Split(1, (2, 3)), "split into"),
     ]:
         with pytest.raises(InvalidInputError, match=f"^bad: .*{reason}"):
             builder.add("bad", layer, x)
-    y = builder.add("half", layers.Split(1, (3, 3)), x)
-    for layer in (ADD, layers.Concat(2), layers.MatMul()):
+    y = builder.add("half", moves.Split(1, (3, 3)), x)
+    for layer in (ADD, moves.Concat(2), layers.MatMul()):
         with pytest.raises(InvalidInputError, match=r"^bad: "):
             builder.add("bad", layer, x, y)
     assert [node.name for node in builder.graph(y).nodes] == ["half"]

@@ -9,10 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.graph import GraphBuilder
-from profiler.graph.layers import Function, Interpolation, Operation, PadMode, Statistic
+from profiler.graph.layers import Function, Operation, Statistic
 from profiler.graph.litert import Model
+from profiler.graph.moves import Interpolation, PadMode
 from profiler.graph.to_onnx import build_model, export_onnx
 from profiler.graph.to_tflite import export_tflite
 from profiler.graph.to_torch import GraphModule, randomise_, weights_of
@@ -195,25 +196,25 @@ OTHERS = [
     (layers.Reduce(Statistic.MAX, (1,)), IMAGE),
     (layers.Reduce(Statistic.MIN, (2,), keeps_axes=False), IMAGE),
     (layers.Reduce(Statistic.MEAN, (1,), keeps_axes=False), (2, 3, 4)),
-    (layers.Split(1, (1, 2, 3)), IMAGE),
-    (layers.Split(1, (2, 3)), (4, 5)),
-    (layers.Slice((0, 1, 2, 0), (2, 4, 9, 11), (1, 1, 1, 1)), IMAGE),
-    (layers.Slice((0, 1, 0, 0), (2, 6, 9, 11), (1, 2, 2, 3)), IMAGE),
-    (layers.Gather(1, (5, 0, 0, 3)), IMAGE),
-    (layers.Gather(1, (3, 1)), (2, 4)),
-    (layers.Pad((0, 0, 1, 2, 0, 3, 0, 1)), IMAGE),
-    (layers.Pad((0, 0, 1, 2, 0, 0, 0, 1), value=-2.5), IMAGE),
-    (layers.Pad((0, 0, 1, 2, 0, 0, 3, 1), PadMode.REFLECT), IMAGE),
-    (layers.Resize((18, 33), Interpolation.NEAREST), IMAGE),
-    (layers.Resize((4, 7), Interpolation.NEAREST), IMAGE),
-    (layers.Resize((18, 20), Interpolation.LINEAR), IMAGE),
-    (layers.Resize((18, 20), Interpolation.LINEAR_CORNERS), IMAGE),
-    (layers.Reshape((2, 594)), IMAGE),
-    (layers.Reshape((2, 3, 2, 9, 11)), IMAGE),
-    (layers.Reshape((6, 2, 99)), IMAGE),
-    (layers.Transpose((0, 2, 3, 1)), IMAGE),
-    (layers.Transpose((3, 1, 0, 2)), IMAGE),
-    (layers.Transpose((0, 2, 1, 3, 4)), (2, 3, 2, 4, 5)),
+    (moves.Split(1, (1, 2, 3)), IMAGE),
+    (moves.Split(1, (2, 3)), (4, 5)),
+    (moves.Slice((0, 1, 2, 0), (2, 4, 9, 11), (1, 1, 1, 1)), IMAGE),
+    (moves.Slice((0, 1, 0, 0), (2, 6, 9, 11), (1, 2, 2, 3)), IMAGE),
+    (moves.Gather(1, (5, 0, 0, 3)), IMAGE),
+    (moves.Gather(1, (3, 1)), (2, 4)),
+    (moves.Pad((0, 0, 1, 2, 0, 3, 0, 1)), IMAGE),
+    (moves.Pad((0, 0, 1, 2, 0, 0, 0, 1), value=-2.5), IMAGE),
+    (moves.Pad((0, 0, 1, 2, 0, 0, 3, 1), PadMode.REFLECT), IMAGE),
+    (moves.Resize((18, 33), Interpolation.NEAREST), IMAGE),
+    (moves.Resize((4, 7), Interpolation.NEAREST), IMAGE),
+    (moves.Resize((18, 20), Interpolation.LINEAR), IMAGE),
+    (moves.Resize((18, 20), Interpolation.LINEAR_CORNERS), IMAGE),
+    (moves.Reshape((2, 594)), IMAGE),
+    (moves.Reshape((2, 3, 2, 9, 11)), IMAGE),
+    (moves.Reshape((6, 2, 99)), IMAGE),
+    (moves.Transpose((0, 2, 3, 1)), IMAGE),
+    (moves.Transpose((3, 1, 0, 2)), IMAGE),
+    (moves.Transpose((0, 2, 1, 3, 4)), (2, 3, 2, 4, 5)),
 ]
 
 
@@ -227,7 +228,7 @@ def test_tensors_side_by_side(axis):
     shapes = [[2, 3, 4, 5] for _ in range(3)]
     for index, shape in enumerate(shapes):
         shape[axis] = index + 1
-    check(graph_of(layers.Concat(axis), *map(tuple, shapes)))
+    check(graph_of(moves.Concat(axis), *map(tuple, shapes)))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_matrix_products(shapes):
 def test_what_tflite_has_not():
     for layer, shape in [
         (layers.LayerNorm(), (2, 3, 8)),
-        (layers.Pad((0, 0, 1, 1, 0, 0, 1, 1), PadMode.EDGE), IMAGE),
+        (moves.Pad((0, 0, 1, 1, 0, 0, 1, 1), PadMode.EDGE), IMAGE),
         (layers.Convolution(4, (3,), (1,), (1, 1), (1,)), (1, 3, 9)),
     ]:
         graph = graph_of(layer, shape)

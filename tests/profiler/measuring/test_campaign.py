@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import signal
@@ -448,17 +449,26 @@ def test_two_processes_do_not_write_one_table(tmp_path):
     assert not journal_path(out).exists()
 
 
+def drawn(count, seed=0):
+    return [SPACE.decode(row) for row in draw_networks(SPACE, count, seed=seed)]
+
+
 def test_networks_are_spread_over_the_range_and_follow_the_seed():
-    networks = draw_networks(SPACE, 30, seed=0)
+    networks = drawn(30)
     assert len(set(networks)) == 30
     assert set(SPACE.extremes()) <= set(networks)
     madds = sorted(SPACE.madds(arch) for arch in networks)
     gaps = np.diff(madds) / (madds[-1] - madds[0])
     assert gaps.max() < 0.15
-    assert networks == draw_networks(SPACE, 30, seed=0)
-    assert set(networks) & set(draw_networks(SPACE, 30, seed=1)) == set(SPACE.extremes())
+    assert networks == drawn(30)
+    assert set(networks) & set(drawn(30, seed=1)) == set(SPACE.extremes())
     for count in (0, 1, 2, 3):
-        assert len(draw_networks(SPACE, count, seed=0)) == count
+        assert len(drawn(count)) == count
+
+
+def test_networks_that_journals_hold_are_drawn_again():
+    text = " ".join(map(str, drawn(30)))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "79ed48341ada6955"
 
 
 def test_a_device_lost_while_it_is_tidied_up_does_not_take_the_table(tmp_path, monkeypatch):

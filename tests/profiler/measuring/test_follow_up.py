@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.devices.base import Workload
+from profiler.devices.base import network_workload
 from profiler.devices.registry import open_device
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.campaign import Campaign, ProfileRequest
@@ -49,16 +49,20 @@ def test_noise_of_the_bridge_averages_out():
     assert np.mean(read) == pytest.approx(8, rel=0.001)
 
 
+def drawn(count):
+    return [SPACE.format(tokens) for tokens in draw_networks(SPACE, count, seed=9)]
+
+
 @pytest.mark.parametrize("n_networks", [3, 8])
 def test_networks_are_read_on_the_scale_of_the_table(tmp_path, n_networks):
     slow, out = FakeDevice(0, scenario=Scenario(slowdown=1.3)), tmp_path / "t.json"
     request = ProfileRequest("fake", SPACE, out, FAST, n_networks=n_networks)
     with Journal(journal_path(out)) as journal:
         table = Campaign(request, slow, journal, SILENT).run()
-    chosen = draw_networks(SPACE, 3, seed=9)
+    chosen = drawn(3)
     for arch, entry in zip(chosen, measure_networks(table, chosen, SILENT), strict=True):
-        true_ms = 1.3 * FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
-        assert entry.arch == str(arch)
+        true_ms = 1.3 * FakeDevice(0).latency_ms(network_workload(SPACE, SPACE.parse(arch)))
+        assert entry.arch == arch
         assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
         assert "session_shift" not in entry.flags
 
@@ -70,9 +74,9 @@ def test_without_canaries_only_the_bridge_knows_the_session(tmp_path):
     with Journal(journal_path(out)) as journal:
         table = Campaign(request, slow, journal, SILENT).run()
     table = table.model_copy(update={"protocol": {}})
-    [arch] = draw_networks(SPACE, 1, seed=9)
+    [arch] = drawn(1)
     [entry] = measure_networks(table, [arch], SILENT)
-    true_ms = 1.3 * FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+    true_ms = 1.3 * FakeDevice(0).latency_ms(network_workload(SPACE, SPACE.parse(arch)))
     assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
     assert "session_shift" in entry.flags
 
@@ -81,8 +85,8 @@ def test_several_processes_may_measure_on_a_simulated_device(tmp_path):
     request = ProfileRequest("fake", SPACE, tmp_path / "t.json", FAST, n_networks=0)
     with Journal(journal_path(request.out)) as journal:
         table = Campaign(request, FakeDevice(0), journal, SILENT).run()
-    arch = SPACE.extremes()[0]
+    arch = str(SPACE.extremes()[0])
     with open_device("fake"):
         [entry] = measure_networks(table, [arch], SILENT, protocol=FAST)
-    true_ms = FakeDevice(0).latency_ms(Workload(str(arch), tuple(SPACE.ops(arch))))
+    true_ms = FakeDevice(0).latency_ms(network_workload(SPACE, SPACE.parse(arch)))
     assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)

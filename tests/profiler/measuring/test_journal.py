@@ -150,6 +150,15 @@ def test_another_version_is_refused(tmp_path):
         Journal(path)
 
 
+def test_what_ran_in_a_model_is_known_within_its_epoch(tmp_path):
+    ran = (("Conv 3x3", 0.75), ("Reorder", None))
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.set_kernels("now", "vgg 0", ran)
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert journal.kernels("now") == {"vgg 0": ran}
+        assert journal.kernels("after a reboot") == {}
+
+
 def read_all(path):
     with Journal(path) as journal:
         for epoch in journal.epochs():

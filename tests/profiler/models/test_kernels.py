@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.graph import layers
+from profiler.graph import layers, moves
 from profiler.graph.graph import GraphBuilder
 from profiler.graph.layers import Activation, Function, square_convolution
 from profiler.graph.to_onnx import export_onnx
@@ -48,7 +48,7 @@ def residual():
     y = net.add("second", square_convolution(32, 3, bias=True), x)
     y = net.add("sum", layers.Elementwise(layers.Operation.ADD), y, x)
     y = net.add("mean", layers.GlobalPool(layers.Statistic.MEAN), y)
-    y = net.add("flat", layers.Reshape((1, 32)), y)
+    y = net.add("flat", moves.Reshape((1, 32)), y)
     return net.graph(net.add("fc", layers.Linear(10), y))
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from itertools import islice
 from math import prod
 
-from profiler.graph.layers import BatchNorm, Concat, Convolution, Pool, Split, Transpose
+from profiler.graph.layers import BatchNorm, Convolution, Pool
+from profiler.graph.moves import Concat, Split, Transpose
 from profiler.spaces.chains import MAX_ELEMENTS, MAX_MADDS, MAX_PARAMS, chains
 
 

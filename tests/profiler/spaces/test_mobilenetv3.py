@@ -7,15 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import InvalidInputError
+from profiler.graph.op_shape import shape_of
 from profiler.spaces.base import DEAD, SearchSpace
-from profiler.spaces.mobilenetv3 import (
-    DEPTHS,
-    EXPANDS,
-    KERNELS,
-    Architecture,
-    MobileNetV3Space,
-    open_space,
-)
+from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
+from profiler.spaces.mobilenetv3_architecture import DEPTHS, EXPANDS, KERNELS, Architecture
 from profiler.spaces.mobilenetv3_ops import OpKind
 
 PNAG_80 = (
@@ -78,14 +73,13 @@ def test_there_are_96_distinct_ops_and_architectures_use_only_those(name):
         ops = space.ops(space.decode(row))
         assert {op.key for op in ops} <= distinct.keys()
         for one, following in itertools.pairwise(ops):
-            assert one.out_channels == following.in_channels
-            assert one.out_height_px == following.height_px
+            assert one.graph.outputs[0].shape == following.graph.inputs[0].shape
 
 
 def test_mbv3_at_224_px_has_the_published_stage_shapes():
     ops = MobileNetV3Space().ops(MobileNetV3Space().extremes()[0])
-    shapes = [(op.height_px, op.in_channels, op.stride) for op in ops if op.kind is OpKind.MBCONV]
-    assert shapes == [
+    blocks = [shape_of(op) for op in ops if op.kind == OpKind.MBCONV]
+    assert [(block.in_px[0], block.in_channels, block.stride) for block in blocks] == [
         (112, 16, 1), (112, 16, 2), (56, 24, 1), (56, 24, 2), (28, 40, 1), (28, 40, 2),
         (14, 80, 1), (14, 80, 1), (14, 112, 1), (14, 112, 2), (7, 160, 1),
     ]  # fmt: skip

@@ -13,7 +13,6 @@ from profiler.graph.to_torch import GraphModule, randomise_, weights_of
 from profiler.graph.weights import random_weights
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from profiler.spaces.mobilenetv3_network import Network
-from profiler.spaces.mobilenetv3_ops import OpConfig
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -28,7 +27,7 @@ def run_onnx(model: bytes, images: np.ndarray) -> np.ndarray:
     return np.asarray(output)
 
 
-def spread(ops: dict[str, OpConfig]) -> list[OpConfig]:
+def spread(ops):
     """Each kind, stride, activation, SE and shortcut once; all kernels and expands occur."""
     chosen = {}
     for index, op in enumerate(ops.values()):

@@ -19,7 +19,7 @@ def table():
         protocol={"preset": "full"},
         ops={
             key: Entry(
-                latency_ms=op.madds / 1e8 + 0.01,
+                latency_ms=op.graph.madds / 1e8 + 0.01,
                 ci95_ms=(0.01, 10.0),
                 verdict=Verdict.STABLE,
                 flags=("canary_split",),

@@ -30,7 +30,7 @@ def test_a_phone_measures_networks_after_its_table(
         space=SpaceRef(name="mbv3", width_mult=1.0, resolution_px=128), device=info, protocol={},
         ops={}, created="2026-01-01T00:00:00+00:00", tool="test",
     )  # fmt: skip
-    smallest, largest = SPACE.extremes()
+    smallest, largest = map(str, SPACE.extremes())
     with pytest.raises(InvalidInputError, match="--benchmark-binary"):
         measure_networks(table, [smallest], SILENT)
     first, second = measure_networks(
@@ -40,7 +40,7 @@ def test_a_phone_measures_networks_after_its_table(
         protocol=PROTOCOL,
         device_options={"benchmark_binary": binary, "timing": FAST},
     )
-    assert (first.arch, second.arch) == (str(smallest), str(largest))
+    assert (first.arch, second.arch) == (smallest, largest)
     assert 0 < first.latency_ms < second.latency_ms
     runs = [line for line in adbd.received if "--num_runs=" in line]
     assert runs and all("--num_threads=2" in line for line in runs)

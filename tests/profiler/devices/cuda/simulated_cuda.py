@@ -28,8 +28,8 @@ GPU = Gpu("Simulated GPU", "GPU-simulated", "0.0 CUDA 0.0 cuDNN 0")
 
 def work_ms(workload: Workload, *, cold: bool = False) -> float:
     """What the GPU needs for one run."""
-    hot = sum(KERNEL_MS + op.madds * op.batch_size / MADDS_PER_MS for op in workload.ops)
-    return hot + cold * sum(op.memory_bytes for op in workload.ops) / COLD_BYTES_PER_MS
+    hot = sum(KERNEL_MS + op.graph.madds / MADDS_PER_MS for op in workload.ops)
+    return hot + cold * sum(op.graph.bytes_moved for op in workload.ops) / COLD_BYTES_PER_MS
 
 
 def launch_ms(workload: Workload) -> float:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from profiler.devices.base import Workload, network_workload
 from profiler.devices.cuda.nvml import GpuState
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.sweep import Role, Sweep, make_task
-from profiler.testing import SMALL, DeviceConformance, network_workload, op_workload
+from profiler.testing import NETWORK, SMALL, SPACE, DeviceConformance, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (
     COLD_BYTES_PER_MS,
     LAUNCH_MS,
@@ -26,7 +27,6 @@ from tests.profiler.devices.cuda.simulated_cuda import (
     work_ms,
 )
 
-NETWORK = network_workload()
 OP = op_workload()
 
 
@@ -76,7 +76,7 @@ def test_at_batch_1_eager_is_the_time_of_the_host():
 
 
 def test_at_a_large_batch_eager_is_the_work_of_the_gpu():
-    large = replace(NETWORK, ops=tuple(replace(op, batch_size=256) for op in NETWORK.ops))
+    large = network_workload(SPACE, SPACE.parse(NETWORK.key), batch_size=256)
     with simulated(launch="eager", batch_size=256) as device:
         workload = device.prepare(large)
         workload.sample_ms(1)  # fills the cache
@@ -89,7 +89,7 @@ def test_at_a_large_batch_eager_is_the_work_of_the_gpu():
 def test_a_cold_cache_costs_the_bytes_of_every_run_and_not_the_flush(runs):
     with simulated(l2="cold") as device:
         measured = device.prepare(OP).sample_ms(runs)
-    extra_ms = sum(op.memory_bytes for op in OP.ops) / COLD_BYTES_PER_MS
+    extra_ms = sum(op.graph.bytes_moved for op in OP.ops) / COLD_BYTES_PER_MS
     assert extra_ms > 10 * RESOLUTION_MS
     assert measured == pytest.approx(work_ms(OP) + extra_ms, abs=2 * RESOLUTION_MS)
 
@@ -293,12 +293,9 @@ def test_a_gpu_that_stays_hot_is_waited_for_then_refused(monkeypatch):
 
 def test_what_is_loaded_at_once_fits_into_the_memory_of_the_gpu():
     """Half of what is free; at a large batch the inputs are most of it."""
-    large = [
-        replace(OP, key=f"large {index}", ops=tuple(replace(op, batch_size=64) for op in OP.ops))
-        for index in range(6)
-    ]
-    first = large[0].ops[0]
-    input_mb = 4e-6 * 64 * first.in_channels * first.height_px * first.width_px
+    op = SPACE.distinct_ops(batch_size=64)[OP.key]
+    large = [Workload(f"large {index}", (op,)) for index in range(6)]
+    input_mb = 1e-6 * op.graph.inputs[0].n_bytes
     assert input_mb > 5.0
     for free, most in ((4.8 * input_mb, 2), (1e6, 6), (0.0, 1)):
         with simulated(SimulatedQueue(free=free), batch_size=64) as device:

@@ -28,7 +28,7 @@ from profiler.measuring.protocol import QUICK
 from profiler.measuring.several_devices import Profiled
 from profiler.measuring.sweep import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.testing import LARGE, SMALL, DeviceConformance, network_workload, op_workload
+from profiler.testing import LARGE, NETWORK, SMALL, DeviceConformance, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (
     ReplayedSensors,
     SimulatedQueue,
@@ -36,7 +36,6 @@ from tests.profiler.devices.cuda.simulated_cuda import (
     simulated,
 )
 
-NETWORK = network_workload()
 OP = op_workload()
 
 
@@ -141,16 +140,15 @@ def test_folding_batch_norm_does_not_change_an_op(op):
 
 
 def test_a_workload_is_the_same_model_every_time():
-    small = network_workload(MobileNetV3Space().extremes()[0])
     outputs = []
     for _ in range(2):
-        module, image = build(small)
+        module, image = build(NETWORK)
         with torch.inference_mode():
             outputs.append(module(image))
     assert outputs[0].shape == (1, 1000)
     assert outputs[0].std() > 0.01
     torch.testing.assert_close(*outputs, rtol=0, atol=0)
-    other, _ = build(Workload("another key", small.ops))
+    other, _ = build(Workload("another key", NETWORK.ops))
     assert not torch.equal(next(other.parameters()), next(module.parameters()))
 
 

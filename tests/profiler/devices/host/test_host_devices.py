@@ -20,7 +20,7 @@ from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal
-from profiler.testing import LARGE, DeviceConformance, network_workload, op_workload
+from profiler.testing import LARGE, NETWORK, DeviceConformance, op_workload
 
 SPACE = MobileNetV3Space()
 FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=50))
@@ -86,13 +86,13 @@ def test_a_workload_is_the_same_model_every_time():
             prepared.sample_ms(1)
             outputs.append(prepared.output().copy())
             prepared.close()
-    assert outputs[0].shape == (1, LARGE.out_channels, LARGE.out_height_px, LARGE.out_width_px)
+    assert outputs[0].shape == LARGE.graph.outputs[0].shape
     assert outputs[0].std() > 0.01
     np.testing.assert_array_equal(*outputs)
 
 
 def test_batches_are_run_as_such():
-    op = replace(LARGE, batch_size=3)
+    op = SPACE.distinct_ops(batch_size=3)[LARGE.key]
     with CpuDevice(batch_size=3) as device:
         prepared = device.prepare(Workload(op.key, (op,)))
         prepared.sample_ms(1)
@@ -210,11 +210,10 @@ def test_turbo_is_read_from_intel_and_from_others(proc, files, turbo):
 
 def test_the_fake_device_has_a_closed_form():
     device = FakeDevice(0, scenario=Scenario(noise=0))
-    network = network_workload()
     expected = NETWORK_SHARE * sum(
-        op.madds / 2e7 + op.memory_bytes / 1e7 + 0.01 for op in network.ops
+        op.graph.madds / 2e7 + op.graph.bytes_moved / 1e7 + 0.01 for op in NETWORK.ops
     )
-    assert device.prepare(network).sample_ms(1) == pytest.approx(expected)
+    assert device.prepare(NETWORK).sample_ms(1) == pytest.approx(expected)
     assert device.now() == pytest.approx(expected / 1e3)
 
 
