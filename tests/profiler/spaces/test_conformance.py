@@ -2,6 +2,7 @@ import numpy as np
 
 from profiler.spaces.base import TokenPosition
 from profiler.spaces.mobilenetv3 import open_space
+from profiler.spaces.nasbench201 import NasBench201Space
 from profiler.spaces.tabular import TabularSpace
 from profiler.testing import SpaceConformance
 
@@ -14,6 +15,10 @@ class TestMobileNetV3(SpaceConformance):
 class TestMobileNetV3ForCifar(SpaceConformance):
     def space(self):
         return open_space("mbv3-cifar")
+
+
+class TestNasBench201(SpaceConformance):
+    space = NasBench201Space
 
 
 class TestTabular(SpaceConformance):
