@@ -25,8 +25,15 @@ import numpy as np
 from benchmarks.landscape import write_json
 from predictors.base import Floats
 from predictors.intervals import half_width
-from predictors.latency.ridge import Ridge, Term, most_telling
-from predictors.latency.transfer import BaseDevice, Measured, TransferModel
+from predictors.latency.ridge import Choice, Ridge, Term, most_telling
+from predictors.latency.transfer import (
+    NOISE,
+    BaseDevice,
+    Measured,
+    TransferModel,
+    base_sums_ms,
+    transfer_ridge,
+)
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import network_ops
 from profiler.tables.interop import TableFormat, import_table
@@ -139,7 +146,7 @@ class CellBase:
         """The cells that tell most of others, knowing the base only."""
         drawn = np.random.default_rng(seed).permutation(len(self.latency_ms))
         rows = drawn[: CANDIDATES + TARGETS]
-        prior = self.ridge(rows, self.latency_ms[rows], 1.0).covariances[1.0]
+        prior = self.ridge(rows, self.latency_ms[rows], 1.0).covariances[Choice(1.0)]
         relative = prior / np.outer(self.latency_ms[rows], self.latency_ms[rows])
         at = np.arange(len(rows))
         return [
@@ -247,26 +254,40 @@ def snapdragon(bases: Sequence[LatencyTable], measured_file: Path) -> Figures:
 def runtimes(
     base: LatencyTable, target: LatencyTable, draws: int = 20, samples: int = 15
 ) -> Figures:
-    """The target's networks from `samples` of them and the base; its ops are not looked at."""
+    """The target's networks from `samples` of them and the base; its ops are not looked at.
+
+    `chosen` are those that tell most of the others, knowing the base only, as --like chooses.
+    """
     device, space = BaseDevice(base), target.search_space
     networks = [
         Measured(tuple(network_ops(space, space.parse(n.arch))), n.latency_ms, "host", True)
         for n in target.networks
     ]
-    mape = []
-    for draw in range(draws):
-        order = np.random.default_rng(draw).permutation(len(networks))
-        seen, rest = order[:samples], [networks[i] for i in order[samples:]]
+    at = np.arange(len(networks))
+    base_ms = base_sums_ms(device, networks)
+    prior = transfer_ridge(device, networks, {networks[0].scale: 1.0}, base_ms)
+    relative = prior.covariances[Choice(1.0, optional=True)] / np.outer(base_ms, base_ms)
+    chosen = np.array(most_telling(relative, NOISE, at, at, samples))
+
+    def mape_pct(seen: np.ndarray) -> float:
+        rest = [networks[i] for i in np.setdiff1d(at, seen)]
         model = TransferModel(device, [networks[i] for i in seen])
         predicted = [
             model.intercept_ms + model.predict_ms(n.ops, n.scale, in_network=True).sum()
             for n in rest
         ]
-        mape.append(errors_pct(np.array(predicted), np.array([n.latency_ms for n in rest])).mean())
+        return float(errors_pct(np.array(predicted), np.array([n.latency_ms for n in rest])).mean())
+
+    drawn = [np.random.default_rng(draw).permutation(at)[:samples] for draw in range(draws)]
+    random = [mape_pct(seen) for seen in drawn]
+    latency_ms = np.array([n.latency_ms for n in networks])
+    one_factor = errors_pct(np.median(latency_ms / base_ms) * base_ms, latency_ms)
     return {
         "networks": len(networks) - samples,
-        "mape_pct": np.median(mape),
-        "worst_draw_mape_pct": np.max(mape),
+        "chosen_mape_pct": mape_pct(chosen),
+        "random_mape_pct": float(np.median(random)),
+        "worst_random_mape_pct": max(random),
+        "one_factor_mape_pct": float(one_factor.mean()),
     }
 
 

@@ -16,7 +16,6 @@ c(α) = max(sum, launches) where that predicts networks clearly better (launch_f
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,7 +26,7 @@ from predictors.intervals import conformal_quantiles
 from predictors.latency.launch_fit import fit_ends, left_out_ms
 from predictors.latency.launch_terms import launch_terms
 from predictors.latency.launches import design
-from predictors.latency.ridge import Ridge, Rows, Term
+from predictors.latency.ridge import Ridge, Rows, Term, clearly_lower
 from predictors.latency.work_law import fit_work_law
 from profiler.devices.registry import backend_named
 from profiler.errors import InvalidInputError
@@ -45,7 +44,6 @@ INTERCEPT_WIDTH = 0.05
 LAW_WIDTH = 1.0
 LEVEL_WIDTHS = {"size": 0.05, "stride": 0.05, "kernel": 0.02, "expand": 0.02, "op": 0.02}
 NETWORK_NOISE = 0.005  # what a whole network repeats to, at best
-CLEAR_GAIN = 1.0  # standard errors by which launches must lower the leave-one-out error
 
 OpLatency = Callable[[Op], float]
 
@@ -98,8 +96,7 @@ def _launch_aware(
         np.abs(predicted / networks.latency_ms - 1)
         for predicted in (additive_left_out_ms, left_out)
     )
-    gain = before - after
-    if gain.mean() <= CLEAR_GAIN * gain.std(ddof=1) / math.sqrt(len(gain)):
+    if not clearly_lower(before, after):
         return None
     law = launches.law(ends.launch_costs)
     launch = Launches(fixed_ms=law.fixed_ms, kernels_ms=dict(law.costs))

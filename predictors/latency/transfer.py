@@ -2,11 +2,13 @@
 
     latency(op) = factor · base(op) · (1 + Σ_terms weight[term] · x[term](op))
 
-One factor common to all ops explains most of how two devices differ; the rest follows the shape
+One factor common to all ops explains most of how two devices differ. The rest follows the shape
 of an op (work, sizes, kernel, stride, squeeze-and-excitation), its kind, and what the base's op
-deviates from the law that the base follows (work_law.py). Weights are learnt from measured blocks
-and whole networks alike, each a sum of ops, by the ridge regression of the calibration (ridge.py):
-towards the common factor, and away from it only as far as leave-one-out error supports.
+deviates from the law that the base follows (work_law.py); and where one of two runtimes takes
+another path for large depthwise kernels, the multiply-adds of these. Weights are learnt from
+measured blocks and whole networks alike, each a sum of ops, by the ridge regression of the
+calibration (ridge.py): towards the common factor, and away from it only as far as leave-one-out
+error supports.
 
 Numbers of different sources (another runtime or protocol; a block alone, a block in a network)
 have a factor each. They are not averaged: a table is on the scale of one of them.
@@ -23,7 +25,7 @@ import numpy as np
 
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles
-from predictors.latency.features import SHAPE_FEATURES, shape_matrix
+from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS, shape_matrix, work
 from predictors.latency.lookup import calibration_of
 from predictors.latency.regression import OpRegression, check_one_device, fit_regression
 from predictors.latency.ridge import Ridge, Term
@@ -37,6 +39,7 @@ from profiler.tables.table import LatencyTable
 
 MIN_SAMPLES = 3
 COMMON, LAW, INTERCEPT = "common", "law", "intercept"
+PATH = "large_depthwise_madds"  # work for which one runtime may take a far slower path
 # Prior standard deviations as fractions of latency: of the common factor (the median ratios only
 # say where it is about), of a source around it, of the intercept; before scaling of the others.
 COMMON_WIDTH = 1.0
@@ -44,8 +47,9 @@ SOURCE_WIDTH = 0.2
 INTERCEPT_WIDTH = 0.05
 LAW_WIDTH = 0.5
 SHAPE_WIDTH = 0.05
+PATH_WIDTH, PATH_SIZE_WIDTH = 10.0, 1.0
 NOISE = 0.02  # of one measured number: of published ones nothing else is known
-MIN_FACTOR = 0.2  # of the common one: no op is corrected to nothing
+MIN_FACTOR = 0.02  # of the common one: no op is corrected to nothing
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,28 @@ class BaseDevice:
         for kind in law.offsets:
             found[f"kind={kind}"] = np.array([float(op.kind == kind) for op in ops])
         found[LAW] = np.zeros(len(ops))
+        path = self._path_work(ops) * self._path_ms
+        found[PATH] = path
+        sizes_px = np.array([_height_px(op) for op in ops])
+        for px in sorted(set(sizes_px[path > 0].tolist())):
+            found[f"{PATH} at {px} px"] = path * (sizes_px == px)
         lawful = [i for i, op in enumerate(ops) if op.kind in law.offsets and self.has(op)]
         if lawful:
             known = [ops[i] for i in lawful]
             law_ms = law.predict_ms(known, np.full(len(known), float(self.threads)))
             found[LAW][lawful] = law_ms / [self._known[op] for op in known] - 1
         return found
+
+    def _path_work(self, ops: Sequence[Op]) -> Floats:
+        """[n] work on the path per ms of the base."""
+        amounts = np.array([work(op, 1)[WORK_TERMS.index(PATH)] for op in ops])
+        return amounts / [self.latency_ms(op, in_network=False) for op in ops]
+
+    @cached_property
+    def _path_ms(self) -> float:
+        """What one unit of that work costs the base in the mean; 0 where it does none."""
+        on_path = self._path_work(list(self._known))
+        return 1 / float(on_path[on_path > 0].mean()) if on_path.any() else 0.0
 
     def _shapes(self, ops: Sequence[Op]) -> Floats:
         threads = np.full(len(ops), float(self.threads))
@@ -253,8 +273,11 @@ def transfer_ridge(
     if networks.any():
         width_ms = INTERCEPT_WIDTH * float(latency_ms[networks].mean())
         always[INTERCEPT] = Term(networks.astype(np.float64), width_ms)
-    supported = {
-        name: Term(ops_ms @ values, LAW_WIDTH if name == LAW else SHAPE_WIDTH)
-        for name, values in base.features(distinct).items()
-    }
-    return Ridge(latency_ms, total_ms, NOISE * latency_ms, always, supported)
+    widths = {LAW: LAW_WIDTH, PATH: PATH_WIDTH}
+    supported: dict[str, Term] = {}
+    optional: dict[str, Term] = {}
+    for name, values in base.features(distinct).items():
+        on_path = name.startswith(PATH)
+        width = widths.get(name, PATH_SIZE_WIDTH if on_path else SHAPE_WIDTH)
+        (optional if on_path else supported)[name] = Term(ops_ms @ values, width)
+    return Ridge(latency_ms, total_ms, NOISE * latency_ms, always, supported, optional)

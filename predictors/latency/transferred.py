@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from predictors.latency.ridge import most_telling
+from predictors.latency.ridge import Choice, most_telling
 from predictors.latency.transfer import (
     MIN_SAMPLES,
     NOISE,
@@ -60,8 +60,8 @@ class TransferTarget:
 def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
     """The `count` ops and networks of the base's space that tell most of its other networks.
 
-    Before anything is measured only the prior is known: how far ops of which shape may depart
-    from a multiple of the base, and blocks alone from blocks in networks.
+    Before anything is measured only the prior is known, at its widest: how far ops of which shape
+    may depart from a multiple of the base, and blocks alone from blocks in networks.
     """
     device, space = BaseDevice(base), base.search_space
     batch_size = device.batch_size
@@ -73,7 +73,7 @@ def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
     like = [Measured(ops, 0.0, "like", is_network) for is_network, ops in workloads]
     base_ms = base_sums_ms(device, like)
     ridge = transfer_ridge(device, like, {one.scale: 1.0 for one in like}, base_ms)
-    covariance = ridge.covariances[1.0] / np.outer(base_ms, base_ms)
+    covariance = ridge.covariances[Choice(1.0, optional=True)] / np.outer(base_ms, base_ms)
     # every second network is one to predict; all else may be measured
     at = np.arange(len(like))
     is_target = (at < len(drawn)) & (at % 2 == 1)

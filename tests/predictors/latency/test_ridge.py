@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from predictors.latency.ridge import Ridge, Term, most_telling
+from predictors.latency.ridge import Choice, Ridge, Term, most_telling
 
 RNG = np.random.default_rng(0)
 AMOUNTS = RNG.uniform(1, 3, (12, 3))
@@ -20,7 +20,7 @@ def test_weights_are_the_mean_of_the_posterior():
     truth = np.array([0.5, -0.3, 0.4])
     fitted = ridge(1 + AMOUNTS @ truth)
     rows = np.arange(12)
-    scale = fitted.best_scale(rows)
+    scale = fitted.best_choice(rows).scale
     assert scale > 0
     prior = np.diag(1 / np.array([0.3, scale * 0.2, scale * 0.2]) ** 2)
     posterior = np.linalg.inv(prior + AMOUNTS.T @ AMOUNTS / 0.05**2)
@@ -33,6 +33,20 @@ def test_terms_that_nothing_supports_are_left_out():
     weights = fitted.weights(np.arange(12))
     assert weights["a"] == pytest.approx(0.5, abs=1e-5)
     assert weights.keys() == {"a"} or max(abs(weights[f"b{i}"]) for i in (1, 2)) < 1e-5
+
+
+def test_an_optional_term_takes_part_where_it_tells():
+    rows, wide = np.arange(12), {"path": Term(AMOUNTS[:, 2], 10.0)}
+    with_path, without = 1 + AMOUNTS @ [0.5, 0, 7.0], 1 + AMOUNTS @ [0.5, 0, 0]
+    noise_ms = RNG.normal(0, 0.05, 12)
+    for latency_ms, takes_part in ((with_path, True), (without + noise_ms, False)):
+        always = {"a": Term(AMOUNTS[:, 0], 0.3)}
+        fitted = Ridge(latency_ms, np.ones(12), np.full(12, 0.05), always, {}, wide)
+        assert fitted.best_choice(rows) == Choice(0.0, takes_part)
+        weights = fitted.weights(rows)
+        assert ("path" in weights) == takes_part
+        if takes_part:
+            assert weights["path"] == pytest.approx(7.0, rel=0.01)
 
 
 def test_left_out_predictions_are_those_of_fits_without():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from predictors.latency.transfer import BaseDevice, Measured, TransferModel
+from predictors.latency.features import WORK_TERMS, work
+from predictors.latency.transfer import BaseDevice, Measured, TransferModel, base_sums_ms
 from predictors.latency.transferred import (
     TransferTarget,
     described_device,
@@ -238,3 +239,24 @@ def test_what_is_worth_measuring_is_not_what_a_draw_gives(table):
             errors[how].append(abs((model.intercept_ms + total) / one.latency_ms - 1))
     assert np.mean(errors["chosen"]) < np.mean(errors["random"])
     assert np.mean(errors["chosen"]) < 0.01
+
+
+def test_a_runtime_that_is_far_slower_for_large_kernels_is_found(table):
+    """As XNNPACK beyond 25 taps: by multiply-adds, whatever the base takes for the op."""
+
+    def slow_ms(op):
+        large_madds = work(op, 1)[WORK_TERMS.index("large_depthwise_madds")]
+        return 0.9 * law_ms(op) + 5e-7 * large_madds
+
+    chosen = worth_measuring(table, 15)
+    archs = [SPACE.parse_architecture(arch) for arch in chosen.networks]
+    model = TransferModel(BaseDevice(table), networks(archs, slow_ms))
+    held_out = networks(ARCHS, slow_ms)
+    predicted = [
+        model.intercept_ms + model.predict_ms(one.ops, one.scale, in_network=True).sum()
+        for one in held_out
+    ]
+    latency_ms = np.array([one.latency_ms for one in held_out])
+    base_ms = base_sums_ms(BaseDevice(table), held_out)
+    assert (latency_ms / base_ms).max() > 2 * (latency_ms / base_ms).min()
+    np.testing.assert_allclose(predicted, latency_ms, rtol=0.03)
