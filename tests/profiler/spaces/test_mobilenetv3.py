@@ -134,7 +134,7 @@ def test_malformed_architectures_are_refused(text):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("mbv2",), ("mbv3", 1.1), ("mbv3", 1.0, 127), ("mbv3", 1.0, 225), ("mbv3-cifar", 1.0, 224)],
+    [("mbv2",), ("mbv3", 1.1), ("mbv3", 1.0, 95), ("mbv3", 1.0, 321), ("mbv3-cifar", 1.0, 224)],
 )
 def test_unknown_spaces_are_refused(arguments):
     with pytest.raises(InvalidInputError):
