@@ -206,9 +206,8 @@ class Journal(Closing):
             raise InvalidInputError(f"cannot open {path}: {error}") from None
         except sqlite3.DatabaseError as error:
             self.close()
-            raise InvalidInputError(
-                f"{path} is not a journal ({error}); begin anew with --fresh"
-            ) from None
+            advice = "" if read_only else "; begin anew with --fresh"  # a reader keeps what it has
+            raise InvalidInputError(f"{path} is not a journal ({error}){advice}") from None
         except InvalidInputError:
             self.close()
             raise
@@ -428,7 +427,7 @@ def _block(
         raise ValueError(f"flags {shown(flagged)}")
     return Block(
         name, _time(started_s), _time(spent_s), runs, tuple(samples_ms), canary,
-        canary_ms, tuple(flagged), sweep, epoch,
+        canary_ms if canary_ms is None else _number(canary_ms), tuple(flagged), sweep, epoch,
     )  # fmt: skip
 
 
@@ -438,6 +437,17 @@ def _time(value: Any) -> Any:
     Raises:
         ValueError: not a finite number of at least 0.
     """
-    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if not 0 <= _number(value) < math.inf:
+        raise ValueError(f"{shown(value)} for a time")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number as it was stored, whatever its size.
+
+    Raises:
+        ValueError: text or bytes.
+    """
+    if not isinstance(value, (int, float)):
         raise ValueError(f"{shown(value)} for a time")
     return value

@@ -118,6 +118,8 @@ def test_a_foreign_file_is_refused(tmp_path):
     path.write_text("not a database, and long enough to be read as one" * 10)
     with pytest.raises(InvalidInputError, match=r"not a journal.*--fresh"):
         Journal(path)
+    with pytest.raises(InvalidInputError, match=r"not a journal \([^)]*\)$"):  # a report's
+        Journal(path, read_only=True)
 
 
 def test_a_locked_journal_is_not_to_be_thrown_away(tmp_path, monkeypatch):
@@ -211,6 +213,18 @@ def test_a_row_that_no_measurement_gives_is_one_line(written, change):
         read_all(written)
     assert str(written) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_canary_that_no_measurement_gives_is_refused_with_its_block(written):
+    """Whoever reads blocks alone, as a report does."""
+    with sqlite3.connect(written) as connection:
+        connection.execute("UPDATE block SET canary_ms = 'abc' WHERE id = 30")
+    connection.close()
+    with (
+        Journal(written, read_only=True) as journal,
+        pytest.raises(InvalidInputError, match=r"cannot read .*'abc' for a time"),
+    ):
+        journal.blocks("key")
 
 
 @pytest.mark.parametrize("sample", ["0", "-1", "NaN", "1e999", "-0.0"])
