@@ -14,12 +14,14 @@ from pnag.learning.train import Learner
 from pnag.search.archive import Archive
 from pnag.search.constraints import ROUNDING, Bools, Constraints
 from pnag.search.decoding import decode
+from pnag.search.independence import Streams, occurrences
 from pnag.search.problem import Problem
 from predictors.base import CostFunction, Floats, UncertainAccuracy
 from predictors.cost import madds_cost, params_cost
 from predictors.intervals import interval_ms
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import Tokens
+from profiler.spaces.decisions import Ints
 from profiler.spaces.networks import with_networks
 
 DEFAULT_SAMPLES = 32
@@ -100,7 +102,9 @@ def generate(
     """One architecture per budget, never beyond it.
 
     Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
-    that is more accurate. With `confidence`, c(α) plus its interval is within the budget.
+    that is more accurate. With `confidence`, c(α) plus its interval is within the budget. The same
+    budget and seed give the same architecture whatever other budgets are asked for; a budget given
+    again draws anew.
 
     Raises:
         InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
@@ -152,14 +156,14 @@ def generate_each(
     begun = time.perf_counter()
     request = _Request(problem, constraints, margin, limited, n_samples)
     budgets = np.asarray(budgets_ms, dtype=np.float64)
-    rng = np.random.default_rng(seed)
+    repeats = np.array(occurrences(budgets))
     tokens = np.empty((len(budgets), len(problem.space.positions)), np.int8)
     met = np.zeros(len(budgets), np.bool_)
     owner = np.array([_nearest(learners, budget) for budget in budgets])
     for index, learner in enumerate(learners):
         mine = np.flatnonzero(owner == index)
         if len(mine):
-            tokens[mine], met[mine] = request.best(learner, budgets[mine], rng)
+            tokens[mine], met[mine] = request.best(learner, budgets[mine], repeats[mine], seed)
     from_known = np.zeros(len(budgets), np.bool_)
     if known is not None:
         from_known = request.replace_by_known(tokens, met, budgets, known)
@@ -196,19 +200,22 @@ class _Request:
     n_samples: int
 
     def best(
-        self, learner: Learner, budgets: Floats, rng: np.random.Generator
+        self, learner: Learner, budgets: Floats, repeats: Ints, seed: int
     ) -> tuple[Tokens, Bools]:
         """The best sample for each of [n] budgets, [n, L], and for which of them there is one."""
         best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
         met = np.zeros(len(budgets), np.bool_)
         missing = np.arange(len(budgets))
         # a budget beyond the dearest architecture is no limit; training saw none
+        seen = np.minimum(budgets, self.problem.reachable_ms[1])
         aims = np.minimum(budgets / (1 + self.margin), self.problem.reachable_ms[1])
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             missing = missing[self._reachable(aims[missing])]
             if not len(missing):
                 break
-            drawn = self._draw(learner, aims[missing], rng)
+            draws = MAX_ATTEMPTS * repeats[missing] + attempt
+            streams = Streams.of_budgets(seed, seen[missing], draws.tolist())
+            drawn = self._draw(learner, aims[missing], streams)
             chosen, found, overshoot = self._choose(drawn, budgets[missing])
             best[missing[found]] = chosen[found]
             met[missing[found]] = True
@@ -236,10 +243,10 @@ class _Request:
         tokens[better], met[better] = known.tokens[best[better]], True
         return better
 
-    def _draw(self, learner: Learner, aims: Floats, rng: np.random.Generator) -> Tokens:
+    def _draw(self, learner: Learner, aims: Floats, streams: Streams) -> Tokens:
         repeated = np.repeat(aims, self.n_samples)
         start = learner.policy.start(learner.grid.weights(repeated))
-        return decode(self.constraints, self._bounds(repeated), start, rng)
+        return decode(self.constraints, self._bounds(repeated), start, streams)
 
     def _bounds(self, aims: Floats) -> Floats:
         limits = [bound for _, bound in self.limited]
@@ -258,7 +265,9 @@ class _Request:
         within = cost_ms * (1 + self.margin) <= repeated
         for cost, bound in self.limited:
             within &= cost(drawn) <= bound
-        top1 = np.where(within, self.problem.accuracy.top1(drawn), -np.inf).reshape(shape)
+        # budget by budget: how many rows there are decides how a matrix product rounds
+        asked = [self.problem.accuracy.top1(samples) for samples in drawn.reshape(*shape, -1)]
+        top1 = np.where(within.reshape(shape), np.array(asked), -np.inf)
         winner = top1.argmax(axis=1)
         rows = np.arange(len(budgets))
         return (

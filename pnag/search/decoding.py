@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnag.search.constraints import ROUNDING, Bools, Constraints
+from pnag.search.independence import Streams
 from pnag.search.policies import Policy
 from predictors.base import Floats
 from profiler.spaces.base import DEAD, Tokens
@@ -65,7 +66,7 @@ def decode(
     constraints: Constraints,
     bounds: Floats,
     policy: Policy,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | Streams | None,
 ) -> Tokens:
     """[n, L] architectures drawn from softmax(logits), none beyond [n, n_bounds] bounds.
 

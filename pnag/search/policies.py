@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.search.constraints import Bools
+from pnag.search.independence import product
 from predictors.base import Floats
 from profiler.spaces.base import DEAD, Tokens
 from profiler.spaces.decisions import Ints
@@ -78,7 +79,8 @@ class LstmPolicy:
     def start(self, budget_weights: Floats32, *, temperature: float = 1.0) -> _LstmDecoding:
         """A decoding pass for [n, K] interpolation weights of n budgets."""
         state = np.zeros((len(budget_weights), len(self.recurrent)), np.float32)
-        return _LstmDecoding(self, budget_weights @ self.budget, 1 / temperature, state, state)
+        gates = product(budget_weights, self.budget)
+        return _LstmDecoding(self, gates, 1 / temperature, state, state)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class _LstmDecoding:
 
     def logits(self, positions: Ints, previous: Ints, tightness: Floats) -> Floats32:
         weights = self.weights
-        gates = self.hidden @ weights.recurrent
+        gates = product(self.hidden, weights.recurrent)
         gates += weights.previous[previous]
         gates += weights.position[positions]
         gates += self.budget_gates

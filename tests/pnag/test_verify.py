@@ -9,6 +9,7 @@ from pnag.runs.run import load_run
 from pnag.verify import Request, generate_verified
 from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
+from profiler.devices.simulated.replay import ReplayDevice
 from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT
 
@@ -83,16 +84,17 @@ def test_networks_of_the_same_device_join_those_of_the_table(run, table):
         assert row.picked.top1 >= min(c.top1 for c in measured)
 
 
-def test_the_device_is_opened_once_for_all_that_is_measured(run, table, monkeypatch):
+def test_the_device_is_opened_once_for_all_that_is_measured(run, table, folder, monkeypatch):
     opened = []
-    construct = FakeDevice.__init__
+    construct = ReplayDevice.__init__
 
     def counted(device, *arguments, **settings):
         opened.append(device)
         construct(device, *arguments, **settings)
 
-    monkeypatch.setattr(FakeDevice, "__init__", counted)
-    verified = generate_verified(run, table, DEVICE, Request(budgets(run, 0.3, 0.6)), SILENT)
+    monkeypatch.setattr(ReplayDevice, "__init__", counted)
+    spec = f"replay:{folder / 'latency_table.json'}"
+    verified = generate_verified(run, table, spec, Request(budgets(run, 0.3, 0.6)), SILENT)
     assert verified.n_measured > 6  # what the corrected cost proposed was measured too
     assert len(opened) == 1
 

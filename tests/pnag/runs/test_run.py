@@ -49,6 +49,29 @@ def test_ten_thousand_samples_for_a_hundred_budgets_violate_none(mobilenet_run):
         assert all(m.feasible for m in made)
 
 
+@pytest.mark.parametrize("n_samples", [1, 5, 32])
+def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(mobilenet_run, n_samples):
+    def archs(budgets_ms):
+        made = mobilenet_run.generate(budgets_ms, n_samples=n_samples, seed=3)
+        return [one.arch for one in made]
+
+    budgets_ms = np.linspace(*mobilenet_run.reachable_ms, 12).tolist()
+    every = archs(budgets_ms)
+    assert archs(budgets_ms[::-1]) == every[::-1]
+    for at in (0, 5, 11):
+        budget_ms = budgets_ms[at]
+        assert archs([budget_ms]) == [every[at]]
+        first, _, again, _ = archs([budget_ms, budgets_ms[3], budget_ms, budgets_ms[7]])
+        assert first == every[at]
+        assert archs([budget_ms, budget_ms]) == [first, again]
+
+
+def test_a_budget_given_again_draws_anew(mobilenet_run):
+    middle_ms = float(np.mean(mobilenet_run.reachable_ms))
+    made = mobilenet_run.generate([middle_ms] * 20, n_samples=1)
+    assert len({one.arch for one in made}) > 10
+
+
 def test_the_evaluator_ranks_fresh_architectures(mobilenet_run):
     taus = mobilenet_run.evaluator_taus()
     assert len(taus) == 5
