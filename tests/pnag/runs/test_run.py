@@ -55,7 +55,8 @@ def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(mobilen
         made = mobilenet_run.generate(budgets_ms, n_samples=n_samples, seed=3)
         return [one.arch for one in made]
 
-    budgets_ms = np.linspace(*mobilenet_run.reachable_ms, 12).tolist()
+    low, high = mobilenet_run.reachable_ms
+    budgets_ms = np.linspace(low, high, 12).tolist()
     every = archs(budgets_ms)
     assert archs(budgets_ms[::-1]) == every[::-1]
     for at in (0, 5, 11):

@@ -155,7 +155,7 @@ def our_table(**changes: Any) -> dict[str, Any]:
         (published([0.75, "x"]), "row 2: 'x' is not a number"),
         (published([0.75, "0.75"]), "row 2: '0.75' is not a number"),
         (published([0.75, True]), "row 2: True is not a number"),
-        (published([0.75, 10**400]), "row 2: 10+ is not a number"),
+        (published([0.75, 10**400]), "a number of 401 digits"),
         ([{"arch": ARCHS[0], "w1.0": {"acc": 1}}], "expected entries"),
         ([1, 2], "expected entries"),
         ({"a": 1}, "expected entries"),
