@@ -61,8 +61,9 @@ def networks_needed(confidence: float) -> int:
 def missing(confidence: float) -> str:
     """What an interval takes where there is none."""
     needed = networks_needed(confidence)
-    command = f" (pnag profile --networks {needed})" if needed <= MOST else ""
-    return f"the table is not calibrated on the {needed} measured networks that it takes{command}"
+    # an imported table cannot be measured further, so that no table's own command is named
+    like = f", as one of pnag profile --networks {needed} is" if needed <= MOST else ""
+    return f"the table is not calibrated on the {needed} measured networks that it takes{like}"
 
 
 def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:

@@ -85,10 +85,7 @@ def generate(
     from profiler.spaces.export import parse_formats
     from profiler.spaces.networks import with_networks
 
-    if (export is None) != (out is None):
-        raise InvalidInputError("--export and --out belong together")
-    if candidates is not None and verify_on is None:
-        raise InvalidInputError("--candidates is for --verify-on")
+    _refuse_parts(export, out, candidates, verify_on)
     verifying = [backend_of(verify_on)] if verify_on else []
     device_options.refuse_others(verifying, "--verify-on {}")
     budgets_ms = [parse_budget_ms(text) for text in budget]
@@ -122,6 +119,16 @@ def generate(
         export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document) if met else None)
     refuse_unmet(made)  # after the others: a script reads the exit code
+
+
+def _refuse_parts(
+    export: str | None, out: Path | None, candidates: int | None, verify_on: str | None
+) -> None:
+    """Options that mean something only beside another one."""
+    if (export is None) != (out is None):
+        raise InvalidInputError("--export and --out belong together")
+    if candidates is not None and verify_on is None:
+        raise InvalidInputError("--candidates is for --verify-on")
 
 
 def _limits(max_madds: str | None, max_params: str | None) -> Limits:

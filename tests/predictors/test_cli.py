@@ -94,14 +94,14 @@ def test_without_networks_there_is_no_interval_and_a_note(pnag, tmp_path):
     )
     assert document["results"][0]["interval_ms"] is None
     assert "no interval of coverage 0.95" in notes
-    assert "(pnag profile --networks 19)" in notes
+    assert "as one of pnag profile --networks 19 is" in notes
 
 
 def test_what_is_advised_for_an_interval_gives_it(pnag, table_file, tmp_path):
     arguments = ["--arch", str(ARCHS[0]), "--confidence", "0.97"]
     document, notes = pnag("predict", "--latency-table", table_file, *arguments)
     assert document["results"][0]["interval_ms"] is None
-    assert "(pnag profile --networks 33)" in notes
+    assert "as one of pnag profile --networks 33 is" in notes
     make_table(n_networks=33, noise=0.01).save(tmp_path / "enough.json")
     document, _ = pnag("predict", "--latency-table", str(tmp_path / "enough.json"), *arguments)
     assert document["results"][0]["interval_ms"]

@@ -33,7 +33,7 @@ def test_no_more_networks_are_asked_for_than_an_interval_takes(confidence):
     needed = networks_needed(confidence)
     assert half_width(conformal_quantiles(np.ones(needed)), confidence) == 1.0
     if needed > 3:  # which a calibration takes anyway
-        with pytest.raises(InvalidInputError, match=f"--networks {needed}\\)"):
+        with pytest.raises(InvalidInputError, match=f"--networks {needed} is$"):
             half_width(conformal_quantiles(np.ones(needed - 1)), confidence)
 
 
