@@ -1,3 +1,4 @@
+from predictors.accuracy.enumerated import enumerated_accuracy as enumerated_accuracy
 from predictors.accuracy.fitted import embedded_accuracy as embedded_accuracy
 from predictors.accuracy.fitted import load_accuracy_model as load_accuracy_model
 from predictors.accuracy.fitted import save_accuracy_model as save_accuracy_model

@@ -21,7 +21,9 @@ from profiler.graph.from_onnx import read_onnx as read_onnx
 from profiler.graph.graph import Graph as Graph
 from profiler.graph.op import Block as Block
 from profiler.graph.op import Op as Op
+from profiler.graph.to_onnx import export_onnx as export_onnx
 from profiler.graph.to_torch import GraphModule as GraphModule
+from profiler.graph.weights import random_weights as random_weights
 from profiler.measuring.campaign import ProfileRequest as ProfileRequest
 from profiler.measuring.campaign import profile_device as profile_device
 from profiler.measuring.follow_up import measure_networks as measure_networks
@@ -43,6 +45,7 @@ from profiler.spaces.mobilenetv3_architecture import Architecture as Architectur
 from profiler.spaces.mobilenetv3_ops import OpConfig as OpConfig
 from profiler.spaces.mobilenetv3_ops import OpKind as OpKind
 from profiler.spaces.mobilenetv3_reader import read_onnx_ops as read_onnx_ops
+from profiler.spaces.nasbench201 import NasBench201Space as NasBench201Space
 from profiler.spaces.registry import open_space as open_space
 from profiler.spaces.tabular import TabularSpace as TabularSpace
 from profiler.spaces.tabular import load_tabular_space as load_tabular_space

@@ -43,6 +43,8 @@ from tests.docs_commands import (
 from tests.pnag.profiled import FAST, SMALL
 from tests.pnag.supernet.supernet_data import write_jpeg_npz
 
+pytestmark = pytest.mark.slow
+
 # --- What stands in for the reader's device, files and patience; all else is run as written ---
 
 DEVICES = {"cpu": "fake:1", "tflite": "fake:2"}

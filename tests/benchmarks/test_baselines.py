@@ -10,6 +10,8 @@ from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = mobilenet_problem()
 SLOTS = Slots.of(PROBLEM.space)
 LOW, HIGH = PROBLEM.reachable_ms

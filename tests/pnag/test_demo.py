@@ -12,6 +12,8 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.profiled import FAST, SMALL
 
+pytestmark = pytest.mark.slow
+
 SPACE = MobileNetV3Space()
 
 

@@ -25,6 +25,8 @@ from tests.pnag.landscapes import SaturatingAccuracy, block_cost, synthetic_cost
 from tests.pnag.profiled import FAST, SILENT, SMALL
 from tests.profiler.devices.cuda.simulated_cuda import launch_ms, simulated, work_ms
 
+pytestmark = pytest.mark.slow
+
 SPACE = MobileNetV3Space()
 WORK = synthetic_cost(SPACE)
 LAUNCH = block_cost(5.0, np.full((20, 3, 3), 1.8))  # 23 to 41 ms

@@ -19,7 +19,7 @@ SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"]
         ["space", "inspect"],
         ["space", "nonsense"],
         ["space", "describe", "--width-mult", "1.3"],
-        ["space", "describe", "--resolution", "300"],
+        ["space", "describe", "--resolution", "321"],
         ["space", "describe", "--space", "resnet"],
         ["space", "export", "--arch", SMALLEST, "--export", "coreml", "--out", "never"],
         ["--no-such-option"],

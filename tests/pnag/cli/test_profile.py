@@ -10,6 +10,8 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import network_ops
 from profiler.tables.table import Verdict, load_table
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):
     out = tmp_path / "fake.json"

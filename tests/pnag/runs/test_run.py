@@ -23,6 +23,8 @@ from profiler.system.lock import device_lock
 from profiler.system.tensor_files import read_tensors, write_tensors
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainSettings(
     n_evaluations=1200, n_budgets=5, rounds=3, evaluator_steps=60, evaluator_full_steps=4,
     generator_steps=25, evaluator_hidden=64, generator_hidden=32,
@@ -50,9 +52,12 @@ def test_ten_thousand_samples_for_a_hundred_budgets_violate_none(mobilenet_run):
 
 
 @pytest.mark.parametrize("n_samples", [1, 5, 32])
-def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(mobilenet_run, n_samples):
+@pytest.mark.parametrize("pure", [True, False])
+def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(
+    mobilenet_run, n_samples, pure
+):
     def archs(budgets_ms):
-        made = mobilenet_run.generate(budgets_ms, n_samples=n_samples, seed=3)
+        made = mobilenet_run.generate(budgets_ms, n_samples=n_samples, pure=pure, seed=3)
         return [one.arch for one in made]
 
     low, high = mobilenet_run.reachable_ms
@@ -69,7 +74,7 @@ def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(mobilen
 
 def test_a_budget_given_again_draws_anew(mobilenet_run):
     middle_ms = float(np.mean(mobilenet_run.reachable_ms))
-    made = mobilenet_run.generate([middle_ms] * 20, n_samples=1)
+    made = mobilenet_run.generate([middle_ms] * 20, n_samples=1, pure=True)
     assert len({one.arch for one in made}) > 10
 
 

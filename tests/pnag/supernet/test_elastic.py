@@ -12,6 +12,8 @@ from profiler.graph.to_torch import randomise_
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from tests.ofa_oracle import import_ofa
 
+pytestmark = pytest.mark.slow
+
 SEED_WITHOUT_TIES = 8  # equal importances: their order is not defined
 SPACES = [MobileNetV3Space(width_mult=w, resolution_px=128) for w in (1.0, 1.2)]
 

@@ -44,6 +44,8 @@ from tests.pnag.supernet.supernet_data import (
 )
 from tests.pnag.supernet.test_train import COMMAND_LINE, ROOT
 
+pytestmark = pytest.mark.slow
+
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]
 

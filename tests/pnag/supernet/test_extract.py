@@ -22,6 +22,8 @@ from tests.pnag.supernet.supernet_data import (
     write_supernet_and_images,
 )
 
+pytestmark = pytest.mark.slow
+
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]
 

@@ -29,6 +29,8 @@ from profiler.spaces.mobilenetv3 import open_space
 from profiler.terminal import Terminal
 from tests.pnag.supernet.supernet_data import coloured_dataset, write_jpeg_npz
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SPACE = open_space("mbv3-cifar")
 QUIET = Terminal(quiet=True)

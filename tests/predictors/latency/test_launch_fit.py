@@ -17,6 +17,8 @@ from profiler.spaces.networks import network_ops
 from profiler.tables.table import Calibration, LatencyTable, Launches, load_table
 from tests.predictors.synthetic import make_table, measured
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = Law(0.7, {"block": 0.4, "excitation": 0.17, "hard_swish": 0.1})  # ms
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.profiler.cli.test_profile import invoke
 from tests.profiler.models.onnx_files import convolution
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def net(tmp_path):

@@ -16,6 +16,8 @@ from profiler.errors import DemandError, DeviceUnavailableError, InvalidInputErr
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 
+pytestmark = pytest.mark.slow
+
 app = typer.Typer()
 register(app)
 

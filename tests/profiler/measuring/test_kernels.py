@@ -12,6 +12,8 @@ from profiler.models.kernel import parse_kernel
 from profiler.spaces.kernels import KernelSpace
 from profiler.tables.table import load_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("spec", "told"), [("cpu", True), ("tflite", False)])
 def test_a_table_says_what_ran(tmp_path, monkeypatch, spec, told):

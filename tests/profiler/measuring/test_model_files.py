@@ -19,6 +19,8 @@ from profiler.models.op_profile import OpShare
 from profiler.terminal import SILENT
 from tests.profiler.models.onnx_files import convolution
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL, SHORT = (
     replace(one, stopping=replace(one.stopping, resamples=300)) for one in (FULL, QUICK)
 )

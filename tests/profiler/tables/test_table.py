@@ -91,7 +91,7 @@ CALIBRATION = {
 @pytest.mark.parametrize(
     ("where", "value"),
     [
-        *((("ops", "latency_ms"), value) for value in (True, "1.5", -1.0, 10**400)),
+        *((("ops", "latency_ms"), value) for value in (True, "1.5", -1.0)),
         *((("ops", "ci95_ms"), value) for value in ([2.0, 1.0], [-1.0, 2.0], [1.0], ["1", "2"])),
         *((("ops", "n_samples"), value) for value in (1.5, True, -1)),
         (("space", "resolution_px"), "224"),

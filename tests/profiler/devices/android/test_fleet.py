@@ -28,6 +28,8 @@ from tests.adbd import Adbd
 from tests.profiler.devices.android.conftest import FAST
 from tests.profiler.devices.android.test_sweep import OPS, latencies_ms, sweep
 
+pytestmark = pytest.mark.slow
+
 PROMPT_HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
@@ -49,7 +51,6 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of ray's own sockets and files
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning")

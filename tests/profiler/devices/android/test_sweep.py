@@ -17,6 +17,8 @@ from profiler.measuring.sweep import Role, Sweep, Task, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adbd import Adbd, Fault
 
+pytestmark = pytest.mark.slow
+
 MakeDevice = Callable[..., AndroidDevice]
 SPACE = MobileNetV3Space(resolution_px=128)
 OPS = [SPACE.block_op(16, 3, 3), SPACE.block_op(12, 4, 5), *SPACE.head_ops()[1:]]
