@@ -7,7 +7,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain
@@ -21,6 +20,7 @@ from profiler.graph.op import Op
 from profiler.graph.op_shape import shape_of
 from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
+from profiler.system.stamp import now
 from profiler.tables.keys import ops_of_table
 from profiler.tables.table import LatencyTable, transfer_in_words
 
@@ -250,7 +250,7 @@ def _provenance(contents: Contents) -> list[tuple[str, list[tuple[str, str]]]]:
         groups.append(("Latency table", _table_rows(contents, table)))
     groups.append(("Training", config["settings"].items()))
     groups.append(("Inputs (SHA-256)", [(k, v["sha256"]) for k, v in config["inputs"].items()]))
-    written = datetime.now(UTC).isoformat(timespec="seconds")
+    written = now()
     versions = {"run finished": config["finished"], **config["versions"], "report written": written}
     groups.append(("Versions", (versions | {"report's pnag": version("pnag")}).items()))
     return [

@@ -10,7 +10,8 @@ import numpy as np
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.measuring.journal import Block, Journal, epoch_of
+from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.records import Block
 
 MAX_BLOCKS = 120  # of one configuration, spread over all of its blocks
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from profiler.measuring.campaign import Chosen
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
 from profiler.spaces.registry import OPENERS, open_space
 from profiler.spaces.sampling import draw_networks
+from profiler.system.stamp import now, this_tool
 from profiler.tables.keys import op_of_key, ops_of_table
 from profiler.tables.table import (
     Calibration,
@@ -166,8 +165,8 @@ def transferred_table(
                 [i for i, one in enumerate(measured) if one.is_network == in_network]
             ),
         ),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tool=f"pnag {version('pnag')}",
+        created=now(),
+        tool=this_tool(),
     )
 
 

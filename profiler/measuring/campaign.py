@@ -12,14 +12,17 @@ import numpy as np
 from profiler.devices.base import Device, ModelWorkload, Workload, network_workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
-from profiler.measuring.journal import Journal, Outcome, SweepReport, epoch_of, journal_path
+from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
+from profiler.measuring.records import Outcome, SweepReport
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
-from profiler.measuring.sweep import Role, Task, make_task, run_sweep
+from profiler.measuring.sweep import run_sweep
+from profiler.measuring.task import Role, Task, make_task
 from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
+from profiler.system.stamp import this_tool
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import SILENT, Terminal
 
@@ -243,24 +246,24 @@ class Campaign:
             task.key: outcomes[task.key]
             for task in tasks
             if task.key in outcomes
+            and outcomes[task.key].epoch != self._epoch
             and not outcomes[task.key].failed
             and self._journal.blocks(task.key, epoch=outcomes[task.key].epoch)
         }
-        earlier = {outcome.epoch for outcome in done.values()} - {self._epoch}
         rule = self._protocol.epochs
-        for epoch in sorted(earlier):
+        for epoch in sorted({outcome.epoch for outcome in done.values()}):
             self._levels.fix_references(epoch)  # its first sweep may have been cut off
             members = [task for task in tasks if task.key in done and done[task.key].epoch == epoch]
             chosen = np.random.default_rng(self._request.seed).permutation(len(members))
             bridge = [members[i] for i in chosen[: rule.bridge_configs]]
-            old = {task.key: self._entry(task, epoch).latency_ms for task in bridge}
+            old = {task.key: self._entry(task, done[task.key]).latency_ms for task in bridge}
             self._terminal.note(
                 f"new boot or runtime: measuring {len(bridge)} configurations again"
             )
             self._sweep(bridge)
             outcomes = self._journal.outcomes()
             ratios = [
-                self._entry(task, self._epoch).latency_ms / old[task.key]
+                self._entry(task, outcomes[task.key]).latency_ms / old[task.key]
                 for task in bridge
                 if not outcomes[task.key].failed
             ]
@@ -269,14 +272,13 @@ class Campaign:
             else:
                 self._terminal.note("the earlier results do not carry over; measuring all again")
 
-    def _entry(self, task: Task, epoch: str) -> Entry:
-        decision = self._journal.outcomes()[task.key].decision
+    def _entry(self, task: Task, outcome: Outcome) -> Entry:
         return summarise(
-            self._journal.blocks(task.key, epoch=epoch),
+            self._journal.blocks(task.key, epoch=outcome.epoch),
             self._levels,
             self._protocol,
-            decision=decision,
-            bridge=self._bridges.get(epoch, 1.0),
+            decision=outcome.decision,
+            bridge=self._bridges.get(outcome.epoch, 1.0),
         )
 
     def _table(self, tasks: Sequence[Task]) -> LatencyTable:
@@ -290,7 +292,7 @@ class Campaign:
                 failed = f"{name} (repeat)" if task.role is Role.REPEAT else name
                 failures[failed] = outcome.message
             else:
-                entries[task.role, name] = self._entry(task, outcome.epoch)
+                entries[task.role, name] = self._entry(task, outcome)
         repeats = [name for role, name in entries if role is Role.REPEAT]
         firsts = {name: entry for (role, name), entry in entries.items() if role is not Role.REPEAT}
         both = [name for name in repeats if name in firsts]
@@ -311,7 +313,7 @@ class Campaign:
                 self._protocol,
             ),
             created=self._journal.last_started(),
-            tool=_tool(),
+            tool=this_tool(),
         )
 
     def _protocol_record(self, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -333,12 +335,3 @@ class Campaign:
             "waited_s": round(report.waited_s, 3),
             "steady_state": report.steady,
         }
-
-
-def _tool() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"pnag {version('pnag')}"
-    except PackageNotFoundError:
-        return "pnag"

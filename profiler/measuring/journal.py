@@ -7,23 +7,26 @@ rebuilt from here.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.flags import Flag
+from profiler.measuring.records import (
+    Block,
+    Outcome,
+    SweepReport,
+    SweepTimes,
+    block_of_row,
+    stored_time,
+)
 from profiler.measuring.stats import Floats, are_latencies
 from profiler.measuring.stopping import Decision
-from profiler.printable import shown
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.context_manager import Closing
 
@@ -85,70 +88,6 @@ CREATE TABLE IF NOT EXISTS ran (      -- what the runtime made of a model file
 """
 
 _TABLES = {"launch", "reference", "block", "outcome"}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One measurement: samples of one configuration, with the canary that preceded it."""
-
-    name: str
-    started_s: float
-    spent_s: float
-    runs: int
-    samples_ms: tuple[float, ...]
-    canary: str = ""
-    canary_ms: float | None = None
-    flags: tuple[str, ...] = ()
-    sweep: int = 0
-    epoch: str = ""
-
-    @property
-    def throttled(self) -> bool:
-        """Discarded: kept here, counted, and left out of every statistic."""
-        return Flag.THROTTLED.among(self.flags)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    sweep: int
-    name: str
-    decision: Decision
-    message: str = ""
-    epoch: str = ""
-
-    @property
-    def failed(self) -> bool:
-        return self.decision is Decision.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class SweepTimes:
-    """Where a sweep's time went beside its blocks."""
-
-    wall_s: float = 0.0
-    warm_up_s: float = 0.0
-    waited_s: float = 0.0
-    steady: bool = True  # whether the warm-up reached a steady state
-
-
-@dataclass(frozen=True, slots=True)
-class SweepReport:
-    """Where the time of one or several sweeps went."""
-
-    wall_s: float = 0.0
-    measuring_s: float = 0.0
-    waited_s: float = 0.0
-    n_blocks: int = 0
-    steady: bool = True
-
-    def __add__(self, other: SweepReport) -> SweepReport:
-        return SweepReport(
-            self.wall_s + other.wall_s,
-            self.measuring_s + other.measuring_s,
-            self.waited_s + other.waited_s,
-            self.n_blocks + other.n_blocks,
-            self.steady and other.steady,
-        )
 
 
 def journal_path(table: Path) -> Path:
@@ -303,7 +242,7 @@ class Journal(Closing):
         """Reference latency of each canary in an epoch; empty before its first sweep ended."""
         query = "SELECT canary, reference_ms FROM reference WHERE epoch = ?"
         with self._read():
-            return {name: _time(ms) for name, ms in self._db.execute(query, (epoch,))}
+            return {name: stored_time(ms) for name, ms in self._db.execute(query, (epoch,))}
 
     def canary_series(self, sweep: int, canary: str) -> tuple[Floats, Floats]:
         """Times in s and samples in ms of a canary in one sweep, [n] each."""
@@ -338,7 +277,7 @@ class Journal(Closing):
         with self._read():
             n_blocks, spent_s, end_s = self._db.execute(of_blocks, (sweep,)).fetchone()
             row = self._db.execute(beside, (sweep,)).fetchone()
-            times = SweepTimes(*map(_time, row)) if row else SweepTimes()
+            times = SweepTimes(*map(stored_time, row)) if row else SweepTimes()
         return SweepReport(
             wall_s=max(times.wall_s, end_s),
             measuring_s=times.warm_up_s + spent_s,
@@ -358,7 +297,7 @@ class Journal(Closing):
             " WHERE key = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY block.id"
         )
         with self._read():
-            blocks = [_block(*row) for row in self._db.execute(query, (key, epoch))]
+            blocks = [block_of_row(*row) for row in self._db.execute(query, (key, epoch))]
             return [one for one in blocks if are_latencies(np.array(one.samples_ms, float)).all()]
 
     def outcomes(self) -> dict[str, Outcome]:
@@ -402,52 +341,3 @@ class Journal(Closing):
 
     def close(self) -> None:
         self._db.close()
-
-
-def now() -> str:
-    """UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _block(
-    name: str, started_s: Any, spent_s: Any, runs: int, samples: str, canary: str, canary_ms: Any,
-    flags: str, sweep: int, epoch: str,
-) -> Block:  # fmt: skip
-    """A row of blocks.
-
-    Raises:
-        ValueError, TypeError: values that no measurement gives.
-    """
-    samples_ms, flagged = json.loads(samples), json.loads(flags)
-    if not isinstance(samples_ms, list) or not all(
-        isinstance(ms, (int, float)) for ms in samples_ms
-    ):
-        raise ValueError(f"samples {shown(samples_ms)}")
-    if not isinstance(flagged, list) or not all(isinstance(flag, str) for flag in flagged):
-        raise ValueError(f"flags {shown(flagged)}")
-    return Block(
-        name, _time(started_s), _time(spent_s), runs, tuple(samples_ms), canary,
-        canary_ms if canary_ms is None else _number(canary_ms), tuple(flagged), sweep, epoch,
-    )  # fmt: skip
-
-
-def _time(value: Any) -> Any:
-    """A time as it was stored.
-
-    Raises:
-        ValueError: not a finite number of at least 0.
-    """
-    if not 0 <= _number(value) < math.inf:
-        raise ValueError(f"{shown(value)} for a time")
-    return value
-
-
-def _number(value: Any) -> Any:
-    """A number as it was stored, whatever its size.
-
-    Raises:
-        ValueError: text or bytes.
-    """
-    if not isinstance(value, (int, float)):
-        raise ValueError(f"{shown(value)} for a time")
-    return value

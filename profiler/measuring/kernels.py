@@ -27,7 +27,7 @@ from profiler.graph.weights import random_weights
 from profiler.measuring.campaign import AnyWorkload, Campaign, Doubts, ProfileRequest, profile_on
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import MeasuringProtocol
-from profiler.measuring.sweep import Role, make_task
+from profiler.measuring.task import Role, make_task
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel, read_model_file, runnable
 from profiler.models.inputs import ModelInput
 from profiler.models.kernels import kernel_shares, kernels_of

@@ -19,11 +19,13 @@ from profiler.devices.base import ModelDevice, ModelWorkload
 from profiler.devices.registry import check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import compare
-from profiler.measuring.journal import Block, Journal, Outcome, epoch_of, journal_path
+from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
+from profiler.measuring.records import Block, Outcome
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import Role, Task, make_task, run_sweep
+from profiler.measuring.sweep import run_sweep
+from profiler.measuring.task import Role, Task, make_task
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
 from profiler.models.inputs import Shapes, Values

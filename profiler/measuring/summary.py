@@ -10,8 +10,9 @@ import numpy as np
 
 from profiler.flags import Flag
 from profiler.measuring.canary import Canary
-from profiler.measuring.journal import Block, Journal
+from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.records import Block
 from profiler.measuring.stats import (
     Floats,
     change_point,

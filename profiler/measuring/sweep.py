@@ -7,12 +7,9 @@ block at a time, so that whatever drifts over minutes is common to all of them.
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -20,7 +17,6 @@ import numpy as np
 from profiler.devices.base import (
     Device,
     DeviceBase,
-    DeviceInfo,
     DeviceState,
     ModelDevice,
     ModelWorkload,
@@ -35,52 +31,17 @@ from profiler.measuring.canary import (
     nearest_canary,
     prepare_canary,
 )
-from profiler.measuring.journal import (
-    Block,
-    Journal,
-    Outcome,
-    SweepReport,
-    SweepTimes,
-    epoch_of,
-    now,
-)
+from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.records import Block, Outcome, SweepReport, SweepTimes
 from profiler.measuring.sampling import Sampler
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
+from profiler.measuring.task import Task
 from profiler.measuring.waiting import CoolDown, GateKeeper
+from profiler.system.stamp import now
 from profiler.terminal import Progress, SilentProgress, Terminal
-
-
-class Role(StrEnum):
-    OP = "op"
-    NETWORK = "network"
-    REPEAT = "repeat"  # a hidden second measurement of an op or network
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One configuration to measure; `key` identifies its result across processes."""
-
-    workload: Workload | ModelWorkload
-    role: Role
-    key: str
-
-
-def make_task(
-    workload: Workload | ModelWorkload, role: Role, info: DeviceInfo, protocol: MeasuringProtocol
-) -> Task:
-    """Key = hash of model, backend, flags, device and protocol.
-
-    The boot and the runtime's version are left out: they make an epoch, not another key.
-    """
-    device = asdict(info)
-    for name in ("spec", "runtime_version", "boot_id", "affinity", "os_release"):
-        del device[name]
-    parts = [*workload.identity, role, device, protocol.digest]
-    text = json.dumps(parts, sort_keys=True)
-    return Task(workload, role, hashlib.sha256(text.encode()).hexdigest()[:24])
 
 
 @dataclass
@@ -132,6 +93,7 @@ class Sweep:
         self._canary_ms: dict[Canary, list[float]] = {canary: [] for canary in Canary}
         self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
         self._outlook = Outlook(self._progress, protocol.stopping.min_blocks)
+        self._had_their_time: Set[str] = frozenset()  # keys; they are asked for again
         self._start_s = self._now()
         self._warm_up_s, self._steady = 0.0, True
 
@@ -148,6 +110,7 @@ class Sweep:
                 is in the journal.
         """
         self._outlook.begin(task.key for task in tasks)
+        self._had_their_time = self._journal.outcomes().keys()
         if isinstance(self._device, DeviceBase):
             self._device.say = self._progress.say
         try:
@@ -244,7 +207,7 @@ class Sweep:
         one = _Active(task, prepared, count, single_ms, nearest_canary(task.workload))
         for block in self._journal.blocks(task.key, epoch=self._epoch):
             one.count(block)  # of a sweep that was cut off
-        if task.key in self._journal.outcomes():  # it had its time, and is asked for again
+        if task.key in self._had_their_time:
             one.spent_s = 0.0
         self._outlook.expect(task.key, max(self._outlook.at_least - one.n_blocks, 1))
         return one

@@ -15,9 +15,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from profiler.errors import InvalidInputError
 from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import SIZE, parse_key
+from profiler.system.stamp import now, this_tool
 from profiler.system.user_files import read_json, read_yaml
 from profiler.tables.keys import nn_meter_op
 from profiler.tables.table import (
@@ -293,8 +292,8 @@ def _imported(
         device=device,
         protocol={"imported_from": path.name, "format": str(table_format)},
         ops=ops,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tool=f"pnag {version('pnag')}",
+        created=now(),
+        tool=this_tool(),
     )
 
 

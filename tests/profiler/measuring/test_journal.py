@@ -7,7 +7,8 @@ import pytest
 
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
-from profiler.measuring.journal import Block, Journal, Outcome, SweepReport, SweepTimes, epoch_of
+from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.records import Block, Outcome, SweepReport, SweepTimes
 from profiler.measuring.stopping import Decision
 
 INFO = FakeDevice(0).info

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
-from profiler.measuring.sweep import Role, Sweep, make_task
+from profiler.measuring.sweep import Sweep
+from profiler.measuring.task import Role, make_task
 from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS
 
 

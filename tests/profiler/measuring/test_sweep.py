@@ -11,11 +11,13 @@ from profiler.devices.base import Workload
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.flags import Flag
-from profiler.measuring.journal import Block, Journal, epoch_of
+from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.protocol import FULL
+from profiler.measuring.records import Block
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import Role, Sweep, make_task
+from profiler.measuring.sweep import Sweep
+from profiler.measuring.task import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import Verdict
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from profiler.devices.base import DeviceInfo, Workload
-from profiler.measuring.sweep import Role, make_task
+from profiler.measuring.task import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 
 INFO = DeviceInfo("cpu", "cpu", "a processor", "ONNX Runtime", "1.0", 1, "float32", 1)

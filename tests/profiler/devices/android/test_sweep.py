@@ -13,7 +13,8 @@ from profiler.devices.base import Device, Workload
 from profiler.errors import DeviceUnavailableError
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import FULL
-from profiler.measuring.sweep import Role, Sweep, Task, make_task
+from profiler.measuring.sweep import Sweep
+from profiler.measuring.task import Role, Task, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from tests.adbd import Adbd, Fault
 

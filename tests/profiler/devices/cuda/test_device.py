@@ -12,7 +12,8 @@ from profiler.devices.cuda.nvml import GpuState
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import QUICK
-from profiler.measuring.sweep import Role, Sweep, make_task
+from profiler.measuring.sweep import Sweep
+from profiler.measuring.task import Role, make_task
 from profiler.testing import NETWORK, SMALL, SPACE, DeviceConformance, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (
     COLD_BYTES_PER_MS,

@@ -26,7 +26,7 @@ from profiler.devices.seeded import seeded_module
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.protocol import QUICK
 from profiler.measuring.several_devices import Profiled
-from profiler.measuring.sweep import Role, make_task
+from profiler.measuring.task import Role, make_task
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.testing import LARGE, NETWORK, SMALL, DeviceConformance, op_workload
 from tests.profiler.devices.cuda.simulated_cuda import (

@@ -1,0 +1,120 @@
+"""What a journal records of a sweep, and the checks of what is read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from profiler.flags import Flag
+from profiler.measuring.stopping import Decision
+from profiler.printable import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One measurement: samples of one configuration, with the canary that preceded it."""
+
+    name: str
+    started_s: float
+    spent_s: float
+    runs: int
+    samples_ms: tuple[float, ...]
+    canary: str = ""
+    canary_ms: float | None = None
+    flags: tuple[str, ...] = ()
+    sweep: int = 0
+    epoch: str = ""
+
+    @property
+    def throttled(self) -> bool:
+        """Discarded: kept here, counted, and left out of every statistic."""
+        return Flag.THROTTLED.among(self.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    sweep: int
+    name: str
+    decision: Decision
+    message: str = ""
+    epoch: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.decision is Decision.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTimes:
+    """Where a sweep's time went beside its blocks."""
+
+    wall_s: float = 0.0
+    warm_up_s: float = 0.0
+    waited_s: float = 0.0
+    steady: bool = True  # whether the warm-up reached a steady state
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """Where the time of one or several sweeps went."""
+
+    wall_s: float = 0.0
+    measuring_s: float = 0.0
+    waited_s: float = 0.0
+    n_blocks: int = 0
+    steady: bool = True
+
+    def __add__(self, other: SweepReport) -> SweepReport:
+        return SweepReport(
+            self.wall_s + other.wall_s,
+            self.measuring_s + other.measuring_s,
+            self.waited_s + other.waited_s,
+            self.n_blocks + other.n_blocks,
+            self.steady and other.steady,
+        )
+
+
+def block_of_row(
+    name: str, started_s: Any, spent_s: Any, runs: int, samples: str, canary: str, canary_ms: Any,
+    flags: str, sweep: int, epoch: str,
+) -> Block:  # fmt: skip
+    """A row of the journal's blocks.
+
+    Raises:
+        ValueError, TypeError: values that no measurement gives.
+    """
+    samples_ms, flagged = json.loads(samples), json.loads(flags)
+    if not isinstance(samples_ms, list) or not all(
+        isinstance(ms, (int, float)) for ms in samples_ms
+    ):
+        raise ValueError(f"samples {shown(samples_ms)}")
+    if not isinstance(flagged, list) or not all(isinstance(flag, str) for flag in flagged):
+        raise ValueError(f"flags {shown(flagged)}")
+    return Block(
+        name, stored_time(started_s), stored_time(spent_s), runs, tuple(samples_ms), canary,
+        canary_ms if canary_ms is None else _number(canary_ms), tuple(flagged), sweep, epoch,
+    )  # fmt: skip
+
+
+def stored_time(value: Any) -> Any:
+    """A time as it was stored.
+
+    Raises:
+        ValueError: not a finite number of at least 0.
+    """
+    if not 0 <= _number(value) < math.inf:
+        raise ValueError(f"{shown(value)} for a time")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number as it was stored, whatever its size.
+
+    Raises:
+        ValueError: text or bytes.
+    """
+    if not isinstance(value, (int, float)):
+        raise ValueError(f"{shown(value)} for a time")
+    return value
