@@ -88,36 +88,6 @@ class UnmetBudget:
     reason: str
 
 
-def generate(
-    problem: Problem,
-    learners: Sequence[Learner],
-    budgets_ms: Sequence[float],
-    *,
-    n_samples: int = DEFAULT_SAMPLES,
-    confidence: float | None = None,
-    limits: Limits = NO_LIMITS,
-    known: Archive | None = None,
-    seed: int = 0,
-) -> list[GeneratedArchitecture]:
-    """One architecture per budget, never beyond it.
-
-    Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
-    that is more accurate. With `confidence`, c(α) plus its interval is within the budget. The same
-    budget and seed give the same architecture whatever other budgets are asked for; a budget given
-    again draws anew.
-
-    Raises:
-        InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
-        InvalidInputError: no interval for `confidence`, or limits that the space lacks.
-    """
-    return refuse_unmet(
-        generate_each(
-            problem, learners, budgets_ms, n_samples=n_samples, confidence=confidence,
-            limits=limits, known=known, seed=seed,
-        )
-    )  # fmt: skip
-
-
 def refuse_unmet(
     made: Sequence[GeneratedArchitecture | UnmetBudget],
 ) -> list[GeneratedArchitecture]:
@@ -145,7 +115,12 @@ def generate_each(
     known: Archive | None = None,
     seed: int = 0,
 ) -> list[GeneratedArchitecture | UnmetBudget]:
-    """`generate` where a budget that nothing fits leaves the others as they are.
+    """One architecture per budget, never beyond it; one that nothing fits leaves the others be.
+
+    Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
+    that is more accurate. With `confidence`, c(α) plus its interval is within the budget. The same
+    budget and seed give the same architecture whatever other budgets are asked for; a budget given
+    again draws anew.
 
     Raises:
         InvalidInputError: no interval for `confidence`, or limits that the space lacks.

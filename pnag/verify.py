@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, Origin, described, generate
+from pnag.generate import (
+    DEFAULT_SAMPLES,
+    NO_LIMITS,
+    GeneratedArchitecture,
+    Limits,
+    Origin,
+    described,
+    generate_each,
+    refuse_unmet,
+)
 from pnag.runs.run import Run
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
@@ -35,7 +44,7 @@ class Request:
 
     budgets_ms: Sequence[float]
     n_candidates: int = 3
-    n_samples: int | None = None
+    n_samples: int = DEFAULT_SAMPLES
     confidence: float | None = None
     limits: Limits = NO_LIMITS
     seed: int = 0
@@ -185,10 +194,11 @@ class _Loop:
         known: Archive | None = None,
     ) -> list[GeneratedArchitecture]:
         request = self._request
-        options = {} if request.n_samples is None else {"n_samples": request.n_samples}
-        made = generate(
-            problem, self.run.learners, budgets_ms,
-            confidence=request.confidence, limits=request.limits, known=known, seed=seed, **options,
+        made = refuse_unmet(
+            generate_each(
+                problem, self.run.learners, budgets_ms, n_samples=request.n_samples,
+                confidence=request.confidence, limits=request.limits, known=known, seed=seed,
+            )
         )  # fmt: skip
         self._origins = {one.arch: one.origin for one in made} | self._origins
         return made

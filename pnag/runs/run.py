@@ -9,7 +9,6 @@ import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +22,8 @@ from pnag.generate import (
     GeneratedArchitecture,
     Limits,
     UnmetBudget,
-    generate,
     generate_each,
+    refuse_unmet,
 )
 from pnag.learning.evaluator import kendall_tau
 from pnag.learning.rewards import reward_named
@@ -47,6 +46,7 @@ from predictors.base import CostFunction
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
+from profiler.system.stamp import now
 from profiler.system.user_files import check_schema, read_json, read_text
 from profiler.terminal import SILENT, Terminal
 
@@ -84,24 +84,23 @@ class Run:
         return Archive.joined((learner.archive for learner in self.learners), cost)
 
     def generate(
-        self,
-        budgets_ms: Sequence[float],
-        *,
-        n_samples: int | None = None,
-        confidence: float | None = None,
-        limits: Limits = NO_LIMITS,
-        pure: bool = False,
+        self, budgets_ms: Sequence[float], *, n_samples: int = DEFAULT_SAMPLES,
+        confidence: float | None = None, limits: Limits = NO_LIMITS, pure: bool = False,
         seed: int = 0,
-    ) -> list[GeneratedArchitecture]:
-        """One architecture per budget; see `pnag.generate.generate`.
+    ) -> list[GeneratedArchitecture]:  # fmt: skip
+        """One architecture per budget; see `pnag.generate.generate_each`.
 
         What training evaluated is known, unless the generator is wanted `pure`.
+
+        Raises:
+            InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
+            InvalidInputError: no interval for `confidence`, or limits that the space lacks.
         """
-        options = {} if n_samples is None else {"n_samples": n_samples}
-        return generate(
-            self.problem, self.learners, budgets_ms,
-            confidence=confidence, limits=limits, known=None if pure else self.known, seed=seed,
-            **options,
+        return refuse_unmet(
+            self.generate_each(
+                budgets_ms, n_samples=n_samples, confidence=confidence, limits=limits, pure=pure,
+                seed=seed,
+            )
         )  # fmt: skip
 
     def generate_each(
@@ -290,7 +289,7 @@ def _begin(
         "reachable_ms": [low, high],
         "versions": {name: version(name) for name in ("pnag", "numpy", "torch")}
         | {"python": platform.python_version()},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now(),
     }
     _write_config(folder, config)
 
@@ -324,7 +323,7 @@ def _finish(run: Run, folder: Path) -> None:
     )
     config = read_config(folder)
     config["evaluator_kendall_tau"] = run.evaluator_taus()
-    config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    config["finished"] = now()
     _write_config(folder, config)
     drop_checkpoint(folder)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
-from pnag.generate import Limits, generate
+from pnag.generate import Limits, generate_each, refuse_unmet
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import decode, producible
@@ -116,17 +116,21 @@ def test_a_profiled_gpu_is_trained_on_and_generates_by_the_longer_end(run_folder
     assert result["latency_ms"] == pytest.approx(cost, rel=1e-12)
 
 
+def generated(problem, run, budgets_ms, **options):
+    return refuse_unmet(generate_each(problem, run.learners, budgets_ms, **options))
+
+
 def test_generating_holds_a_confidence_and_limits_too(run_folder):
     run = load_run(run_folder / "run")
     low, high = run.reachable_ms
     limits = Limits(max_madds=4e8)
     budgets = np.linspace(low + 0.4 * (high - low), high, 5).tolist()
-    for made in generate(run.problem, run.learners, budgets, confidence=0.9, limits=limits):
+    for made in generated(run.problem, run, budgets, confidence=0.9, limits=limits):
         assert made.interval_ms is not None
         assert made.interval_ms[1] <= made.budget_ms * (1 + 1e-12)
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):
-        generate(run.problem, run.learners, [high], limits=Limits(max_madds=1.0))
+        generated(run.problem, run, [high], limits=Limits(max_madds=1.0))
 
 
 def test_a_generous_budget_is_used_where_work_outgrows_all_launches(run_folder):
@@ -135,6 +139,6 @@ def test_a_generous_budget_is_used_where_work_outgrows_all_launches(run_folder):
     few_launches = block_cost(1.0, np.full((20, 3, 3), 0.1))  # 2 to 3 ms
     problem = Problem(SPACE, LongestCost((few_launches, WORK), {0.95: 0.03}), SaturatingAccuracy())
     high = problem.reachable_ms[1]
-    (made,) = generate(problem, run.learners, [high], n_samples=64)
+    (made,) = generated(problem, run, [high], n_samples=64)
     assert few_launches(SPACE.encode([SPACE.parse_architecture(made.arch)]))[0] < 3.1
     assert 0.5 * high < made.latency_ms <= high
