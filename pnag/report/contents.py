@@ -12,7 +12,8 @@ import numpy as np
 
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
-from pnag.generate import GeneratedArchitecture, described
+from pnag.report.beside import RunBeside, names_of, read_beside
+from pnag.report.choices import N_BUDGETS, Choice, choices_of, frontier_of
 from pnag.report.published import (
     Published,
     PublishedArchitecture,
@@ -26,6 +27,7 @@ from pnag.runs.run import Run, load_run, read_config
 from pnag.search.archive import Archive
 from pnag.search.frontier import Frontier, FrontierPoint
 from predictors.base import Floats
+from predictors.latency.calibration import MIN_NETWORKS, left_out_latencies_ms, usable_networks
 from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import journal_path
@@ -33,21 +35,13 @@ from profiler.spaces.networks import distinct_ops
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 
-N_BUDGETS = 60
 N_SAMPLED = 1000  # of the archive, in the cloud; the slider redraws them at every step
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The architecture that one budget gets."""
-
-    made: GeneratedArchitecture
-    measured: MeasuredNetwork | None
-
-
-@dataclass(frozen=True)
 class Check:
-    """One network measured and predicted; `fitted` if the calibration has seen it."""
+    """One network measured and predicted; `fitted` if the calibration has seen it, and what is
+    predicted is then of a calibration that has not."""
 
     arch: str
     predicted_ms: float
@@ -76,6 +70,7 @@ class Contents:
         published: on this device, or of this space and predicted here.
         elsewhere: published networks by the device that they were measured on.
         traces: raw samples by op key or architecture; empty without a journal.
+        beside: this run, then those that it is compared with.
     """
 
     run: Run
@@ -88,6 +83,7 @@ class Contents:
     elsewhere: dict[str, tuple[PublishedNetwork, ...]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     traces: dict[str, list[Trace]] = field(default_factory=dict)
+    beside: tuple[RunBeside, ...] = ()
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -95,9 +91,7 @@ class Contents:
 
     @property
     def generated(self) -> Frontier:
-        return Frontier.of(
-            FrontierPoint(c.made.arch, c.made.latency_ms, c.made.top1) for c in self.choices
-        )
+        return frontier_of(self.choices)
 
     @property
     def title(self) -> str:
@@ -108,9 +102,15 @@ class Contents:
 
 
 def gather(
-    folder: Path, sources: Sources, terminal: Terminal, *, n_budgets: int = N_BUDGETS, seed: int = 0
+    folder: Path,
+    sources: Sources,
+    terminal: Terminal,
+    others: Sequence[Path] = (),
+    *,
+    n_budgets: int = N_BUDGETS,
+    seed: int = 0,
 ) -> Contents:
-    """Everything a report of the run in `folder` shows.
+    """Everything a report of the run in `folder` shows, with `others` beside it.
 
     Raises:
         InvalidInputError: no finished run, or a file in `sources` that does not go with it.
@@ -127,13 +127,18 @@ def gather(
     space = run.problem.space
     published = [entry for f in sources.published for entry in read_published(f, space)]
     here, elsewhere = _placed(run, published, table)
-    with terminal.progress("Report", total=3) as progress:
-        choices = tuple(_choices(run, measured, n_budgets, seed))
+    with terminal.progress("Report", total=3 + len(others)) as progress:
+        choices = tuple(choices_of(run, measured, n_budgets=n_budgets, seed=seed))
         progress.advance(note="searching by baselines")
         baselines = _baselines(run, seed)
         progress.advance(note="predicting what was measured")
         checks = tuple(_checks(run, table, measured))
         progress.advance()
+        first, *names = names_of([folder, *others])
+        beside = [RunBeside(first, run, table, choices)]
+        for other, name in zip(others, names, strict=True):
+            beside.append(read_beside(other, name, n_budgets=n_budgets, seed=seed))
+            progress.advance(note=name)
     return Contents(
         run=run,
         config=config,
@@ -145,6 +150,7 @@ def gather(
         elsewhere=elsewhere,
         checks=checks,
         traces=_traces(table, config, sources.journal, terminal),
+        beside=tuple(beside),
     )
 
 
@@ -156,24 +162,6 @@ def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dic
 
 
 # --- Parts ---------------------------------------------------------------------------------
-
-
-def _choices(
-    run: Run, measured: Sequence[MeasuredNetwork], n_budgets: int, seed: int
-) -> Iterable[Choice]:
-    """Generated for evenly spread budgets, and what was measured for its own budget."""
-    low, high = run.reachable_ms
-    spread = np.linspace(low, high, n_budgets)
-    digits = max(0, 1 - int(np.floor(np.log10((high - low) / n_budgets))))
-    budgets_ms = np.unique([low, *spread[1:-1].round(digits), high]).tolist()
-    known = {network.arch: network for network in measured}
-    asked = {n.budget_ms: n for n in measured if n.budget_ms is not None}
-    made = {m.budget_ms: m.tokens for m in run.generate(budgets_ms, pure=True, seed=seed)}
-    made |= {b: run.problem.space.parse(n.arch) for b, n in asked.items()}
-    budgets = sorted(made)
-    tokens = np.stack([made[budget] for budget in budgets])
-    for one in described(run.problem, np.array(budgets), tokens):
-        yield Choice(one, known.get(one.arch))
 
 
 def _sampled(run: Run, seed: int) -> tuple[Floats, Floats]:
@@ -226,15 +214,21 @@ def _placed(
 def _checks(
     run: Run, table: LatencyTable | None, measured: Sequence[MeasuredNetwork]
 ) -> Iterable[Check]:
-    """Networks that were measured after the run, and those of its table."""
+    """Networks that were measured after the run, and those of its table, each predicted by what
+    has not seen it."""
     if table is None:
         return
+    left_out_ms = {}
+    if len(usable_networks(table)) >= MIN_NETWORKS:
+        left_out_ms = left_out_latencies_ms(table, table_latency(table))
     once = {network.arch: network for network in measured}.values()
     rows = [(n.arch, n.latency_ms, n.ci95_ms, n.verdict, False) for n in once]
     rows += [(n.arch, n.latency_ms, n.ci95_ms, n.verdict.value, True) for n in table.networks]
     space = run.problem.space
     for arch, latency_ms, ci95_ms, verdict, fitted in rows:
-        predicted_ms = float(run.problem.cost(space.parse(arch)[None])[0])
+        predicted_ms = left_out_ms.get(arch) if fitted else None
+        if predicted_ms is None:
+            predicted_ms = float(run.problem.cost(space.parse(arch)[None])[0])
         yield Check(arch, predicted_ms, latency_ms, ci95_ms, verdict, fitted)
 
 

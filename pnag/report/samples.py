@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +43,37 @@ def read_traces(path: Path, device: DeviceInfo) -> dict[str, list[Trace]]:
     Raises:
         InvalidInputError: not a journal, or one of another device, boot or runtime.
     """
-    if not path.is_file():
-        raise InvalidInputError(f"{path} does not exist")
     traces: dict[str, list[Trace]] = defaultdict(list)
-    with Journal(path, read_only=True) as journal:
+    with _opened(path, device, "the run's table") as journal:
         references = {epoch: journal.references_ms(epoch) for epoch in journal.epochs()}
-        if epoch_of(device) not in references:
-            raise InvalidInputError(f"{path} is not the journal of the run's table")
         for key, outcome in journal.outcomes().items():
             blocks = journal.blocks(key)
             if blocks:
                 traces[outcome.name].append(_trace(blocks, references))
     return dict(traces)
+
+
+def read_copies(path: Path, device: DeviceInfo, copies: Sequence[str]) -> list[Trace]:
+    """Traces of the copies of one model, by their keys, of this boot and runtime.
+
+    Raises:
+        InvalidInputError: as for `read_traces`.
+    """
+    epoch = epoch_of(device)
+    with _opened(path, device, "these results") as journal:
+        references = {epoch: journal.references_ms(epoch)}
+        found = [journal.blocks(key, epoch=epoch) for key in copies]
+        return [_trace(blocks, references) for blocks in found if blocks]
+
+
+@contextmanager
+def _opened(path: Path, device: DeviceInfo, whose: str) -> Iterator[Journal]:
+    if not path.is_file():
+        raise InvalidInputError(f"{path} does not exist")
+    with Journal(path, read_only=True) as journal:
+        if epoch_of(device) not in journal.epochs():
+            raise InvalidInputError(f"{path} is not the journal of {whose}")
+        yield journal
 
 
 def _trace(blocks: list[Block], references: dict[str, dict[str, float]]) -> Trace:
@@ -68,3 +90,14 @@ def _trace(blocks: list[Block], references: dict[str, dict[str, float]]) -> Trac
         )
     kept = np.linspace(0, len(points) - 1, min(len(points), MAX_BLOCKS)).round().astype(int)
     return Trace(tuple(points[i] for i in kept), len(points))
+
+
+def embedded_trace(trace: Trace) -> dict[str, Any]:
+    """As a page's scripts read it: of a block its time, canary, whether it counts, samples."""
+    return {
+        "n_blocks": trace.n_blocks,
+        "blocks": [
+            [block.time_s, block.canary_ratio, int(block.throttled), *block.samples_ms]
+            for block in trace.blocks
+        ],
+    }

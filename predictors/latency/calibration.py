@@ -61,6 +61,22 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     Raises:
         InvalidInputError: fewer than 3 usable networks, or one that is not of the space.
     """
+    return _fit(table, op_latency_ms)[0]
+
+
+def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict[str, float]:
+    """What the table's usable networks would take by calibrations that have not seen them, by
+    architecture: each is fitted to the other networks.
+
+    Raises:
+        InvalidInputError: as for `fit_calibration`.
+    """
+    archs = [network.arch for network in usable_networks(table)]
+    return dict(zip(archs, _fit(table, op_latency_ms)[1].tolist(), strict=True))
+
+
+def _fit(table: LatencyTable, op_latency_ms: OpLatency) -> tuple[Calibration, Floats]:
+    """The calibration, and [n] the usable networks in ms, each predicted from the others."""
     measured = usable_networks(table)
     if len(measured) < MIN_NETWORKS:
         raise InvalidInputError(
@@ -73,7 +89,7 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     networks = _ridge(measured, ops, op_latency_ms, law_ms)
     law_ratios = {op: latency_ms / op_latency_ms(op) for op, latency_ms in law_ms.items()}
     left_out = networks.left_out_predictions_ms()
-    additive = _calibration(networks, np.arange(len(measured)), law_ratios, left_out)
+    additive = _calibration(networks, np.arange(len(measured)), law_ratios, left_out), left_out
     backend = backend_named(table.device.platform)
     if backend is None or not backend.queued:
         return additive
@@ -85,8 +101,8 @@ def _launch_aware(
     ops: Sequence[Sequence[Op]],
     law_ratios: Mapping[Op, float],
     additive_left_out_ms: Floats,
-) -> Calibration | None:
-    """The calibration with launches; None where they do not clearly predict better."""
+) -> tuple[Calibration, Floats] | None:
+    """As `_fit`, with launches; None where they do not clearly predict better."""
     launches = design(ops, launch_terms)
     ends = fit_ends(networks, launches.amounts, np.arange(len(ops)))
     left_out = left_out_ms(networks, launches.amounts) if ends else None
@@ -100,7 +116,7 @@ def _launch_aware(
         return None
     law = launches.law(ends.launch_costs)
     launch = Launches(fixed_ms=law.fixed_ms, kernels_ms=dict(law.costs))
-    return _calibration(networks, ends.compute_bound, law_ratios, left_out, launch)
+    return _calibration(networks, ends.compute_bound, law_ratios, left_out, launch), left_out
 
 
 def _calibration(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.base import ModelDevice, ModelWorkload
+from profiler.devices.base import DeviceInfo, ModelDevice, ModelWorkload
 from profiler.devices.registry import check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import compare
@@ -31,6 +31,8 @@ from profiler.models.file import RunnableModel, check_names, read_model_file, ru
 from profiler.models.inputs import Shapes, Values
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
+from profiler.system.stamp import this_tool
+from profiler.system.user_files import read_json, validated
 from profiler.terminal import SILENT, Terminal
 
 
@@ -136,6 +138,7 @@ class ModelResult:
     peak_memory_mb: float | None
     ops: tuple[OpLatency, ...] | None  # in order of execution
     unavailable: Mapping[str, str]
+    copies: tuple[str, ...] = ()  # their keys in the journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +158,30 @@ class ModelComparison:
 class ModelReport:
     results: tuple[ModelResult, ...]
     comparisons: tuple[ModelComparison, ...]
+    device: DeviceInfo
+    created: str  # when the last of it was measured
+    tool: str
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def read_model_report(path: Path) -> ModelReport:
+    """What `measure_models` wrote.
+
+    Raises:
+        InvalidInputError: unreadable, something else, or numbers that no measurement gives.
+    """
+    document = read_json(path)
+    if not (isinstance(document, dict) and {"results", "comparisons", "device"} <= document.keys()):
+        raise InvalidInputError(f"{path} was not written by pnag profile --model ... --out")
+    report = validated(ModelReport, document, path)
+    if not report.results:
+        raise InvalidInputError(f"{path} holds no results")
+    for one in report.results:
+        if not (0 < one.interval_ms[0] <= one.latency_ms <= one.interval_ms[1]):
+            raise InvalidInputError(f"{path}: {one.model}: the latency lies outside its interval")
+    return report
 
 
 class ModelSweep:
@@ -206,7 +230,9 @@ class ModelSweep:
         results = tuple(map(self._result, self._copies, starts))
         others = zip(self._copies[1:], results[1:], strict=True)
         comparisons = tuple(self._compared(results[0], *other) for other in others)
-        return ModelReport(results, comparisons)
+        return ModelReport(
+            results, comparisons, self._device.info, self._journal.last_started(), this_tool()
+        )
 
     def _pending(self) -> list[Task]:
         """What is not measured yet; once all is, what did not converge."""
@@ -280,6 +306,7 @@ class ModelSweep:
             peak_memory_mb=start.peak_memory_mb,
             ops=ops,
             unavailable=unavailable,
+            copies=tuple(self._task(copy).key for copy in copies),
         )
 
     def _ops(

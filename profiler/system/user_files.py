@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from profiler.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import pydantic
     import yaml
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
@@ -29,7 +28,7 @@ UNFIT = (AttributeError, LookupError, TypeError, OverflowError)
 MAX_DIGITS = 300  # of a whole number that a float can hold
 MAX_YAML_NODES = 1_000_000  # with every alias written out
 
-Model = TypeVar("Model", bound="pydantic.BaseModel")
+Model = TypeVar("Model")
 
 
 @contextmanager
@@ -152,7 +151,7 @@ def check_schema(document: Any, schema: str, source: Path) -> None:
 
 
 def validated(model: type[Model], document: Any, source: Path) -> Model:
-    """The document as a pydantic model; true and "1.5" are no numbers.
+    """The document as a pydantic model or a dataclass; true and "1.5" are no numbers.
 
     Raises:
         InvalidInputError: the first field that is wrong.
@@ -161,7 +160,7 @@ def validated(model: type[Model], document: Any, source: Path) -> Model:
 
     try:
         # as JSON: only there a strict tuple may be a list, and an enumeration a string
-        return model.model_validate_json(json.dumps(document), strict=True)
+        return pydantic.TypeAdapter(model).validate_json(json.dumps(document), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -35,7 +35,7 @@ from pnag.serve.work import WorkQueue
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
-from tests.pnag.report.test_page import ARGUMENTS, CHROMIUM
+from tests.pnag.report.browser import ARGUMENTS, CHROMIUM
 
 SMALL = TrainSettings(
     n_evaluations=200, rounds=2, evaluator_steps=5, evaluator_full_steps=1, generator_steps=5,

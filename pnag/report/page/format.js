@@ -10,6 +10,8 @@ const ms = (value) => (value === null || value === undefined ? "–" : value < 1
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
+const signed = (share) => `${share < 0 ? "−" : "+"}${percent(Math.abs(share), 2)}`;
+
 const millions = (value) => `${(value / 1e6).toFixed(1)} M`;
 
 const interval = (ends) => (ends ? `${ms(ends[0])} – ${ms(ends[1])} ms` : "");

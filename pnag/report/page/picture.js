@@ -42,7 +42,7 @@ function drawPicture(choice) {
     drawTokens(box, choice);
     return;
   }
-  const width = Math.max(box.clientWidth, 280);
+  const width = paper.matches ? PAPER_PX : Math.max(box.clientWidth, 280);
   const summary = choice.depths.map((depth, stage) => {
     const own = layers(choice).filter((layer) => layer.stage === stage + 1);
     return `stage ${stage + 1}: ${depth} blocks, kernels ${own.map((l) => l.kernel).join(" ")}, expand ratios ${own.map((l) => l.expand).join(" ")}`;
@@ -51,6 +51,22 @@ function drawPicture(choice) {
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", `Architecture; ${summary.join("; ")}. Costs are in the table below.`);
   box.replaceChildren(drawing);
+  if (!byId("picture-tools")) box.after(toolbar("picture-tools", "the architecture as a picture", { SVG: savePicture }));
+}
+
+/** Away from the style sheet, the picture carries its colours and its type itself. */
+function savePicture() {
+  const shown = byId("picture").querySelector("svg");
+  const saved = shown.cloneNode(true);
+  const both = [...shown.querySelectorAll("text, rect, line")].map((one, i) => [one, saved.querySelectorAll("text, rect, line")[i]]);
+  for (const [from, to] of both) {
+    const style = getComputedStyle(from);
+    for (const name of ["fill", "stroke", "font-size", "font-weight", "font-family"]) to.setAttribute(name, style.getPropertyValue(name));
+  }
+  const { width, height } = shown.viewBox.baseVal;
+  for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) saved.setAttribute(name, value);
+  saved.style.background = colour("card");
+  save("architecture.svg", svgType, new XMLSerializer().serializeToString(saved));
 }
 
 /** Left to right, as data flows. */

@@ -78,7 +78,7 @@ def test_a_message_is_one_readable_line_whatever_a_file_puts_into_it(monkeypatch
 
 
 def test_help_loads_nothing_heavy():
-    heavy = ["torch", "sklearn", "ray", "plotly", "matplotlib", "onnx", "onnxruntime", "pydantic"]
+    heavy = ["torch", "sklearn", "ray", "matplotlib", "onnx", "onnxruntime", "pydantic"]
     code = (
         "import sys; from pnag.cli.app import run; run(['--help']); "
         f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"

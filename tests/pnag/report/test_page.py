@@ -1,28 +1,35 @@
-"""The report page in a real browser: Debian's Chromium, through Playwright.
+"""The page of a run in a browser, with another run beside it."""
 
-Screenshots go to $PNAG_ARTIFACTS where it is set.
-"""
-
+import csv
+import io
 import json
-import os
 import re
-from pathlib import Path
+import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
-from playwright.sync_api import ViewportSize, sync_playwright
 
 from pnag.cli.app import run as pnag
+from tests.pnag.profiled import slower_run
+from tests.pnag.report.browser import (
+    DESKTOP,
+    PHONE,
+    contrast,
+    digits,
+    keep_screenshot,
+    luminance,
+    opened_page,
+    saved,
+    wait_until,
+)
 
-CHROMIUM = "/usr/bin/chromium"  # tests/install_debian_packages.sh
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-DESKTOP: ViewportSize = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
 AA_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
+SLOWER = 1.04  # the run beside, a month ago
 
 
 @pytest.fixture(scope="module")
 def report(profiled_folder, tmp_path_factory):
-    """A report with one network measured at a budget of its own, and its embedded data."""
+    """A report with one network measured at a budget of its own, and a slower run beside it."""
     folder, run = tmp_path_factory.mktemp("report"), profiled_folder
     points = json.loads((run / "frontier.json").read_text())["points"]
     point = points[len(points) // 2]
@@ -33,8 +40,8 @@ def report(profiled_folder, tmp_path_factory):
     measured.write_text(json.dumps({"rows": [row]}))
     networks = folder / "published.csv"
     networks.write_text("name,latency_ms,top1_pct\n<b>bold</b> & $x$,90,76\nother,80,75\n")
-    page = folder / "report.html"
-    arguments = ["report", "--run", run, "--out", page, "--measured", measured]
+    page, before = folder / "report.html", slower_run(run, folder / "before", SLOWER)
+    arguments = ["report", "--run", run, "--run", before, "--out", page, "--measured", measured]
     assert pnag([*map(str, arguments), "--published", str(networks), "--quiet"]) == 0
     return page
 
@@ -49,19 +56,8 @@ def data(report):
 
 @pytest.fixture(scope="module")
 def opened(report):
-    """The page, and whatever the browser complained about or asked the network for."""
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport=DESKTOP, color_scheme="light")
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("request", lambda request: complaints.append(f"request: {request.url}"))
-        page.goto(report.as_uri())
-        page.locator("#frontier .point").first.wait_for()
-        assert complaints.pop(0) == f"request: {report.as_uri()}"
-        yield page, complaints
-        browser.close()
+    with opened_page(report, "#frontier .point") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -69,25 +65,14 @@ def page(opened):
     """The page; a test fails if the browser complained meanwhile."""
     page, complaints = opened
     page.set_viewport_size(DESKTOP)
-    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="light", media="screen")
     yield page
     assert complaints == []
-
-
-def keep_screenshot(page, name, tmp_path):
-    folder = Path(os.environ.get("PNAG_ARTIFACTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"report-{name}.png", full_page=True)
 
 
 def shown(page, what):
     """The value of a fact beside the slider."""
     return page.locator("#result > div", has_text=what).locator("dd").inner_text()
-
-
-def digits(value):
-    """As the page writes latencies: four significant digits."""
-    return f"{value:#.4g}"
 
 
 def test_the_slider_moves_by_keyboard_and_everything_follows(page, data):
@@ -139,6 +124,7 @@ def test_a_click_on_the_frontier_chooses_its_budget(page, data):
     page.locator("#budget").fill("0")
     names = page.evaluate("document.getElementById('frontier').data.map((trace) => trace.name)")
     points = page.locator("#frontier .scatterlayer .trace").nth(names.index("generated"))
+    points.locator(".point").nth(10).scroll_into_view_if_needed()
     box = points.locator(".point").nth(10).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     chosen = data["choices"][int(page.locator("#budget").input_value())]
@@ -155,7 +141,7 @@ def test_the_table_sorts_by_keyboard(page, data):
         button.focus()
         page.keyboard.press("Enter")
         assert header.get_attribute("aria-sort") == state
-        column = table.locator("tbody td:nth-child(7)").all_inner_texts()
+        column = table.locator("tbody td:nth-child(2)").all_inner_texts()
         assert column == [digits(value) for value in expected[::order]]
     assert table.locator("th[aria-sort=descending]").count() == 1
 
@@ -207,23 +193,17 @@ def test_everything_has_a_name(page):
         assert every.count() == page.get_by_role(role, name=re.compile(r"\w")).count() > 0, role
 
 
-def luminance(colour):
-    """Relative luminance of `rgb(...)` (WCAG 2.2)."""
-    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_colour_schemes_are_readable(page, scheme, tmp_path):
     page.emulate_media(color_scheme=scheme)
     style = "(e, name) => getComputedStyle(e)[name]"
     background = page.locator(".card").first.evaluate(style, "backgroundColor")
     assert (luminance(background) > 0.5) == (scheme == "light")
-    for selector in ("h1", "#budget-help", "#budget-value", "#ops .verdict", "thead th", "#noise"):
-        ink = luminance(page.locator(selector).first.evaluate(style, "color"))
-        low, high = sorted([ink, luminance(background)])
-        assert (high + 0.05) / (low + 0.05) >= AA_CONTRAST, selector
+    for selector in (
+        "h1", "#dates", "#contents a", "#budget-help", "#budget-value", "#ops .verdict",
+        "#verdicts a", "#change-groups-0 .verdict", "thead th", "#noise", ".tools",
+    ):  # fmt: skip
+        assert contrast(page, selector, luminance(background)) >= AA_CONTRAST, selector
     chart = page.locator("#frontier .xtitle").evaluate(style, "fill")
     assert (luminance(chart) < 0.5) == (scheme == "light")
     keep_screenshot(page, scheme, tmp_path)
@@ -231,10 +211,216 @@ def test_both_colour_schemes_are_readable(page, scheme, tmp_path):
 
 def test_a_phone_sees_all_without_scrolling_sideways(page, data, tmp_path):
     page.set_viewport_size(PHONE)
-    page.wait_for_function("document.querySelector('#picture svg').viewBox.baseVal.width < 390")
-    page.wait_for_function("document.documentElement.scrollWidth === 390")
+    wait_until(page, "document.querySelector('#picture svg').viewBox.baseVal.width < 390")
+    wait_until(page, "document.documentElement.scrollWidth === 390")
     choice = data["choices"][int(page.locator("#budget").input_value())]
     rows = page.locator("#picture svg text", has_text=re.compile("^k[357] e[346]$"))
     assert rows.count() == sum(choice["depths"])
     assert page.locator("#frontier").bounding_box()["width"] <= PHONE["width"]
     keep_screenshot(page, "phone", tmp_path)
+
+
+# --- The latency table, the contents, dates ---------------------------------------------------
+
+
+def test_what_a_reader_wants_of_an_op_comes_first_and_stays_in_sight(page):
+    headers = page.locator("#ops thead th").all_inner_texts()
+    assert [text.split("\n")[0].strip() for text in headers[:4]] == [
+        "Op",
+        "ms",
+        "95 % ±",
+        "In network",
+    ]
+    page.set_viewport_size(PHONE)
+    wait_until(page, "document.documentElement.scrollWidth === 390")
+    table = page.get_by_role("region", name="Latency table, scrollable")
+    op = page.locator("#ops tbody th").first
+    before = op.bounding_box()["x"]
+    table.evaluate("(element) => { element.scrollLeft = 400; }")
+    assert op.bounding_box()["x"] == pytest.approx(before, abs=2)
+    assert page.locator("#ops tbody td").first.bounding_box()["x"] < before
+    table.evaluate("(element) => { element.scrollLeft = 0; }")
+
+
+@pytest.mark.parametrize(
+    ("words", "matches"),
+    [
+        ("14x14", lambda op: [14, 14] in (op["input"][:2], op["output"][:2])),
+        (
+            "14×14 k5",
+            lambda op: [14, 14] in (op["input"][:2], op["output"][:2]) and op["kernel"] == 5,
+        ),
+        ("hard-swish", lambda op: op["activation"] == "hard-swish"),
+        ("classifier", lambda op: op["name"] == "classifier"),
+    ],
+)
+def test_find_works_on_what_is_shown(page, data, words, matches):
+    page.get_by_label("Find").fill(words)
+    expected = sum(map(matches, data["ops"]))
+    assert page.locator("#ops tbody tr:visible").count() == expected > 0
+    page.get_by_label("Find").fill("")
+
+
+def test_counts_of_verdicts_are_links_to_these_ops(page, data):
+    verdict = data["ops"][0]["verdict"]
+    count = sum(op["verdict"] == verdict for op in data["ops"])
+    page.get_by_role("link", name=f"{count} {verdict}").press("Enter")
+    assert page.get_by_label("Find").input_value() == f"verdict:{verdict}"
+    assert page.locator("#ops tbody tr:visible").count() == count
+    page.get_by_label("Find").fill("verdict:noisy")
+    noisy = sum(op["verdict"] == "noisy" for op in data["ops"])
+    assert page.locator("#ops tbody tr:visible").count() == noisy
+    page.get_by_label("Find").fill("")
+
+
+def test_the_contents_lead_to_every_section_and_stay_in_sight(page):
+    links = page.get_by_role("navigation", name="Contents").get_by_role("link")
+    sections = page.locator("main > section:visible")
+    assert links.count() == sections.count() == 7
+    for i in range(links.count()):
+        links.nth(i).press("Enter")
+        name = links.nth(i).get_attribute("href")
+        wait_until(
+            page,
+            "(id) => { const top = document.querySelector(id).getBoundingClientRect().top;"
+            " return top >= 0 && top < innerHeight; }", name,
+        )  # fmt: skip
+        assert links.nth(i).bounding_box()["y"] < 60
+    page.evaluate("scrollTo(0, 0)")
+
+
+def test_dates_say_when_it_was_measured_trained_and_written(page, data):
+    assert [what for what, _ in data["dates"]] == ["measured", "trained", "report written"]
+    times = page.locator("#dates time").all_inner_texts()
+    assert times == [f"{written[:10]} {written[11:16]} UTC" for _, written in data["dates"]]
+
+
+# --- Budgets ---------------------------------------------------------------------------------
+
+
+def test_a_typed_budget_gets_the_most_accurate_within_it(page, data):
+    choices = data["choices"]
+    typed = (choices[5]["latency_ms"] + choices[6]["latency_ms"]) / 2
+    page.get_by_label("Or type one, in ms").fill(f"{typed:.5f}")
+    best = max((c for c in choices if c["latency_ms"] <= typed), key=lambda c: c["top1"])
+    assert page.locator("#arch").inner_text() == best["arch"]
+    assert page.locator("#budget-value").inner_text() == f"{digits(typed)} ms"
+    line = page.evaluate("document.getElementById('frontier').layout.shapes[0].x0")
+    assert line == pytest.approx(typed, abs=1e-5)
+    page.get_by_label("Or type one, in ms").fill("0.5")
+    low = min(choice["latency_ms"] for choice in choices)
+    note = page.locator("#typed-note").inner_text()
+    assert note == f"Nothing is within 0.5000 ms; the cheapest takes {digits(low)} ms."
+    page.locator("#budget").focus()
+    page.keyboard.press("Home")
+    assert page.get_by_label("Or type one, in ms").input_value() == ""
+    assert page.locator("#budget-value").inner_text() == f"{digits(choices[0]['budget_ms'])} ms"
+
+
+def test_the_slider_ends_where_the_frontier_does(page, data):
+    last = data["generated"]["latency_ms"][-1]
+    assert data["choices"][-1]["budget_ms"] == pytest.approx(last, rel=1e-5)
+    assert page.locator("#budget-high").inner_text() == f"{digits(last)} ms"
+
+
+# --- Saving and printing ----------------------------------------------------------------------
+
+
+def rows_of(text):
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_tables_are_saved_as_csv(page, data):
+    name, text = saved(
+        page, page.get_by_role("button", name="Save as CSV: Ops of the latency table")
+    )
+    header, *rows = rows_of(text)
+    assert name == "pnag-ops.csv"
+    assert header[:4] == ["Op", "ms", "95 % ±", "In network"]
+    assert {row[0]: float(row[1]) for row in rows} == {
+        op["key"]: op["latency_ms"] for op in data["ops"]
+    }
+
+
+def test_charts_are_saved_as_csv_and_svg(page, data):
+    label = "Frontier of accuracy against latency"
+    _, text = saved(page, page.get_by_role("button", name=f"Save as CSV: {label}"))
+    header, *rows = rows_of(text)
+    assert header == ["series", "latency (ms)", "top-1 (%)"]
+    generated = [(float(x), float(y)) for name, x, y in rows if name == "generated"]
+    expected = [(choice["latency_ms"], 100 * choice["top1"]) for choice in data["choices"]]
+    assert np.array(generated) == pytest.approx(np.array(expected))
+    name, text = saved(page, page.get_by_role("button", name=f"Save as SVG: {label}"))
+    assert name == "pnag-frontier.svg"
+    picture = ET.fromstring(text)
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    words = "".join(picture.itertext())
+    assert all(word in words for word in ("latency (ms)", "top-1 (%)", "generated", "evolution"))
+
+
+def test_the_picture_is_saved_with_its_colours(page):
+    _, text = saved(page, page.get_by_role("button", name="Save as SVG: the architecture"))
+    picture = ET.fromstring(text)
+    drawn = page.locator("#picture svg rect").count()
+    bars = picture.findall(".//{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == drawn > 20
+    assert "var(" not in text
+    assert {bar.get("fill") for bar in bars} >= {"rgb(217, 115, 13)"}  # what an op costs
+
+
+def test_paper_has_charts_with_legends_in_its_own_width_and_colours(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    style = "(e, name) => getComputedStyle(e)[name]"
+    chart = page.locator("#frontier .main-svg").first
+    wait_until(page, "document.querySelector('#frontier .main-svg').clientWidth === 640")
+    assert page.locator("#frontier").bounding_box()["width"] >= chart.bounding_box()["width"]
+    assert "generated" in page.locator("#frontier .legend").text_content()
+    assert luminance(page.locator("#frontier .xtitle").evaluate(style, "fill")) < 0.2
+    assert page.locator(".legend i").first.evaluate(style, "printColorAdjust") == "exact"
+    for hidden in ("#contents", ".slider", ".tools"):
+        assert not page.locator(hidden).first.is_visible()
+    assert page.pdf(format="A4").startswith(b"%PDF-")
+    page.emulate_media(media="screen", color_scheme="light")
+    wait_until(page, "document.querySelector('#frontier .main-svg').clientWidth > 900")
+
+
+# --- Runs side by side ------------------------------------------------------------------------
+
+
+def test_frontiers_of_runs_are_overlaid(page, data):
+    drawn = page.evaluate(
+        "document.getElementById('frontiers').data.map((t) => [t.name, Array.from(t.x)])"
+    )
+    assert [name for name, _ in drawn] == ["run", "before"]
+    for (_, latencies), run in zip(drawn, data["runs"], strict=True):
+        assert latencies == run["latency_ms"] == sorted(run["latency_ms"])
+    note = page.locator("#beside-note").inner_text()
+    assert "before: mbv3 width 1 at 224 px on fake 1, measured 2026-10-01" in note
+
+
+def test_what_changed_since_last_time_has_its_interval(page, data):
+    table = page.get_by_role("table", name="Latencies of run over those of before; headers sort")
+    first = table.locator("tbody tr").first
+    assert first.locator("th").inner_text() == "whole networks"
+    assert "−3.85 %" in first.inner_text()  # 1 / 1.04
+    (changes,) = data["changes"]
+    assert len(changes["ops"]) == 96
+    floor = 1 + data["noise_floor"]["p95_pct"] / 100
+    for op in changes["ops"]:
+        low, high = op["interval"]
+        assert op["ratio"] == pytest.approx(1 / SLOWER, rel=1e-4)
+        assert low <= op["ratio"] / floor * 1.0001 and high >= op["ratio"] * floor / 1.0001
+        assert (op["finding"] == "faster") == (high < 1)
+
+
+def test_runs_are_compared_at_the_same_budgets(page, data):
+    assert len(data["budgets"]) == 8
+    for row in data["budgets"]:
+        for top1, run in zip(row["top1"], data["runs"], strict=True):
+            known = zip(run["latency_ms"], run["top1"], strict=True)
+            within = [accuracy for ms, accuracy in known if ms <= row["budget_ms"] * (1 + 1e-5)]
+            assert top1 is None or top1 == max(within)
+        if row["first_ms"][0] is not None:  # what fits here takes longer there
+            assert row["first_ms"][0] <= SLOWER * row["budget_ms"] * (1 + 1e-4)
+    page.get_by_text("Top-1 at the same budgets, as a table").click()
+    assert page.locator("#budgets-table tbody tr").count() == 8

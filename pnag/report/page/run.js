@@ -1,12 +1,16 @@
-// The page: which budget is chosen, and what follows from it.
+// The page of a run: which budget is chosen, and what follows from it.
 
 const slider = byId("budget");
 
 const chosen = () => REPORT.choices[Number(slider.value)];
 
+let typedMs = null; // a budget between those of the slider
+
+const budgetMs = () => typedMs ?? chosen().budget_ms;
+
 function showChoice() {
   const choice = chosen();
-  byId("budget-value").textContent = `${ms(choice.budget_ms)} ms`;
+  byId("budget-value").textContent = `${ms(budgetMs())} ms`;
   const facts = [
     ["Predicted", `${ms(choice.latency_ms)} ms`, choice.interval_ms ? `95 %: ${interval(choice.interval_ms)}` : "no interval: not calibrated"],
     ["Top-1", percent(choice.top1, 2), "by the run’s accuracy model"],
@@ -21,17 +25,33 @@ function showChoice() {
   if (choice.ops) facts.push(["Multiply-adds", millions(choice.madds), `${millions(choice.params)} parameters`]);
   fillFacts(byId("result"), facts);
   byId("arch").textContent = choice.arch;
-  const spoken = `Budget ${ms(choice.budget_ms)} ms: ${ms(choice.latency_ms)} ms predicted, ${measured ? `${ms(measured.latency_ms)} ms measured, ` : ""}top-1 ${percent(choice.top1, 2)}`;
+  const spoken = `Budget ${ms(budgetMs())} ms: ${ms(choice.latency_ms)} ms predicted, ${measured ? `${ms(measured.latency_ms)} ms measured, ` : ""}top-1 ${percent(choice.top1, 2)}`;
   slider.setAttribute("aria-valuetext", spoken);
   byId("announcement").textContent = spoken;
   drawPicture(choice);
   fillCost(choice);
 }
 
-function choose(index) {
+function choose(index, typed = null) {
   slider.value = index;
+  typedMs = typed;
+  if (typed === null) { byId("typed").value = ""; byId("typed-note").textContent = ""; }
   showChoice();
   moveSelection(chosen());
+}
+
+/** For a typed budget, the most accurate of the architectures that are within it. */
+function chooseTyped() {
+  const typed = byId("typed").valueAsNumber;
+  if (!(typed > 0)) return;
+  const within = REPORT.choices.filter((choice) => choice.latency_ms <= typed);
+  if (!within.length) {
+    byId("typed-note").textContent = `Nothing is within ${ms(typed)} ms; the cheapest takes ${ms(Math.min(...REPORT.choices.map((c) => c.latency_ms)))} ms.`;
+    return;
+  }
+  const best = within.reduce((a, b) => (b.top1 > a.top1 ? b : a));
+  byId("typed-note").textContent = `The best of ${REPORT.choices.length} within ${ms(typed)} ms; pnag generate makes one for this very budget.`;
+  choose(REPORT.choices.indexOf(best), typed);
 }
 
 function showSample() {
@@ -56,22 +76,16 @@ function fillSamples() {
   byId("sample").addEventListener("change", showSample);
 }
 
-function fillProvenance() {
-  byId("provenance").replaceChildren(...REPORT.provenance.map(([title, rows]) =>
-    element("div", { class: "card" }, element("h3", {}, title),
-      element("dl", {}, ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])))));
-}
-
 function drawCharts() {
   drawFrontier(chosen());
+  drawBeside();
   drawChecks();
   drawElsewhere();
   if (!byId("samples-section").hidden) showSample();
 }
 
 function begin() {
-  byId("device-line").textContent = REPORT.device_line;
-  fillFacts(byId("facts"), REPORT.facts);
+  fillHeading();
   slider.max = REPORT.choices.length - 1;
   slider.value = Math.round(slider.max / 2);
   byId("budget-low").textContent = `${ms(REPORT.choices[0].budget_ms)} ms`;
@@ -82,10 +96,13 @@ function begin() {
   fillOps();
   fillChecks();
   fillSamples();
+  fillBeside();
   fillProvenance();
+  fillContents();
   showChoice();
   drawCharts();
   slider.addEventListener("input", () => choose(Number(slider.value)));
+  byId("typed").addEventListener("input", chooseTyped);
   byId("frontier").on("plotly_click", ({ points }) => {
     const index = points.map((point) => point.customdata).find((value) => value !== undefined);
     if (index !== undefined) choose(index);
@@ -99,7 +116,7 @@ function begin() {
     }
     setTimeout(() => { byId("copy").textContent = "Copy"; }, 1500);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCharts);
+  redrawWhereItIsSeen(() => { drawCharts(); drawPicture(chosen()); });
   let width = byId("picture").clientWidth;
   new ResizeObserver(([entry]) => {
     if (Math.round(entry.contentRect.width) === width) return;

@@ -1,22 +1,4 @@
-// Charts by Plotly, in the colours of the style sheet.
-
-const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
-
-const NARROW_PX = 640;
-const TWO_COLUMNS = { entrywidth: 0.48, entrywidthmode: "fraction", font: { size: 11 } };
-
-function layout(x, y, extra = {}) {
-  const axis = (title) => ({ title: { text: title, font: { size: 12 } }, gridcolor: colour("line"), zeroline: false, linecolor: colour("line"), automargin: true });
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
-    margin: { l: 44, r: 12, t: 8, b: 40 },
-    xaxis: axis(x), yaxis: axis(y),
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, ...(innerWidth < NARROW_PX ? TWO_COLUMNS : {}) },
-    hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
-    ...extra,
-  };
-}
+// Charts of a run.
 
 const percents = (shares) => shares.map((share) => 100 * share);
 
@@ -68,12 +50,9 @@ function publishedTrace(networks, name) {
   };
 }
 
-/** Plotly reads a few tags and formulas in text; names from files must not be read so. */
-const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;");
-
 function selection(choice) {
   return {
-    shapes: [{ type: "line", x0: choice.budget_ms, x1: choice.budget_ms, yref: "paper", y0: 0, y1: 1, line: { color: colour("accent"), width: 1.5, dash: "dash" } }],
+    shapes: [{ type: "line", x0: budgetMs(), x1: budgetMs(), yref: "paper", y0: 0, y1: 1, line: { color: colour("accent"), width: 1.5, dash: "dash" } }],
     annotations: [{
       x: choice.latency_ms, y: 100 * choice.top1, text: `${percent(choice.top1, 2)}`, showarrow: true, arrowhead: 0, ax: -34, ay: -28,
       arrowcolor: colour("accent"), font: { color: colour("ink"), size: 12 }, bgcolor: colour("card"), bordercolor: colour("accent"), borderpad: 3,
@@ -88,7 +67,7 @@ function drawFrontier(choice) {
   const chart = layout("latency (ms)", "top-1 (%)", selection(choice));
   chart.yaxis.range = [100 * (low - room), 100 * (high + room)];
   chart.xaxis.range = latencyRange(); // fixed, so that moving the selection redraws only that
-  Plotly.react("frontier", frontierTraces(), chart, CONFIG);
+  drawChart("frontier", frontierTraces(), chart);
 }
 
 function latencyRange() {
@@ -98,7 +77,7 @@ function latencyRange() {
 }
 
 const moveSelection = (choice) => Plotly.relayout("frontier", {
-  "shapes[0].x0": choice.budget_ms, "shapes[0].x1": choice.budget_ms,
+  "shapes[0].x0": budgetMs(), "shapes[0].x1": budgetMs(),
   "annotations[0].x": choice.latency_ms, "annotations[0].y": 100 * choice.top1, "annotations[0].text": percent(choice.top1, 2),
 });
 
@@ -121,10 +100,10 @@ function drawChecks() {
   const band = half === null ? [] : [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -half, y1: half, fillcolor: colour("accent"), opacity: 0.12, line: { width: 0 }, layer: "below" }];
   const zero = { type: "line", xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: colour("quiet"), width: 1 } };
   const traces = [
-    group(true, "fitted", { symbol: "circle-open", size: 8, color: colour("quiet") }),
+    group(true, "of the table", { symbol: "circle-open", size: 8, color: colour("quiet") }),
     group(false, "measured later", { symbol: "diamond", size: 9, color: colour("measured") }),
   ].filter((trace) => trace.x.length);
-  Plotly.react("checks", traces, layout("predicted latency (ms)", "measured – predicted (%)", { shapes: [...band, zero], showlegend: true }), CONFIG);
+  drawChart("checks", traces, layout("predicted latency (ms)", "measured – predicted (%)", { shapes: [...band, zero], showlegend: true }));
 }
 
 const samplesOf = (trace) => trace.blocks.flatMap((block) => block.slice(3));
@@ -147,12 +126,10 @@ function drawSamples(name, latencyMs) {
     type: "line", line: { color: colour("measured"), width: 1.5, dash: "dash" },
     ...(horizontal ? { xref: "paper", x0: 0, x1: 1, y0: latencyMs, y1: latencyMs } : { yref: "paper", y0: 0, y1: 1, x0: latencyMs, x1: latencyMs }),
   });
-  Plotly.react("trace", [...canaries, ...dots], layout("time since the sweep began (s)", "ms", { shapes: [level(true)], showlegend: true }), CONFIG);
-  const bars = traces.map((trace, i) => ({
-    type: "histogram", x: samplesOf(trace), nbinsx: 40, opacity: repeated ? 0.6 : 0.85, name: `measurement ${i + 1}`,
-    marker: { color: colour(colours[i % 3]) }, hovertemplate: "%{y} samples around %{x} ms<extra></extra>",
-  }));
-  Plotly.react("histogram", bars, layout("ms", "samples", { shapes: [level(false)], barmode: "overlay", showlegend: repeated }), CONFIG);
+  drawChart("trace", [...canaries, ...dots], layout("time since the sweep began (s)", "ms", { shapes: [level(true)], showlegend: true }));
+  const looks = traces.map((_, i) => ({ opacity: repeated ? 0.6 : 0.85, marker: { color: colour(colours[i % 3]) } }));
+  const bars = histogram(traces.map((trace, i) => [samplesOf(trace), `measurement ${i + 1}`]), looks, "ms");
+  drawChart("histogram", bars, layout("ms", "samples", { shapes: [level(false)], barmode: "overlay", bargap: 0, showlegend: repeated }));
 }
 
 function drawElsewhere() {
@@ -163,6 +140,6 @@ function drawElsewhere() {
       box.append(element("div", { class: "card" }, element("h3", {}, device), element("div", { id: `elsewhere-${i}`, class: "chart", role: "img", "aria-label": label })));
     }
     const trace = { ...publishedTrace(networks, "published"), mode: "markers+text", textposition: "top center", textfont: { size: 10, color: colour("quiet") } };
-    Plotly.react(`elsewhere-${i}`, [trace], layout(`latency (ms) on ${plain(device)}`, "top-1 (%)", { showlegend: false }), CONFIG);
+    drawChart(`elsewhere-${i}`, [trace], layout(`latency (ms) on ${plain(device)}`, "top-1 (%)", { showlegend: false }));
   });
 }

@@ -1,0 +1,80 @@
+"""Further runs on the page of one: their frontiers, and what differs in the latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pnag.report.changes import Changes, table_changes
+from pnag.report.choices import Choice, choices_of, frontier_of
+from pnag.runs.inputs import LATENCY_FILE
+from pnag.runs.run import Run, load_run
+from pnag.search.frontier import Frontier, FrontierPoint
+from profiler.tables.table import LatencyTable, load_table
+
+N_COMMON_BUDGETS = 8
+
+
+@dataclass(frozen=True)
+class RunBeside:
+    """A finished run, and the choices that its frontier is made of."""
+
+    name: str
+    run: Run
+    table: LatencyTable | None
+    choices: Sequence[Choice]
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        return frontier_of(self.choices)
+
+    def best_within(self, budget_ms: float) -> FrontierPoint | None:
+        """The frontier's pick for a budget, if there is one."""
+        within = [point for point in self.frontier if point.latency_ms <= budget_ms]
+        return within[-1] if within else None  # a frontier rises
+
+    def changes_to(self, first: RunBeside) -> Changes | None:
+        """What differs in the first run's table; None where the two have no space in common."""
+        if self.table is None or first.table is None or self.table.space != first.table.space:
+            return None
+        return table_changes(self.table, first.table)
+
+    def latency_here_ms(self, other: RunBeside, arch: str) -> float | None:
+        """c(α) of this run for an architecture of another; None of another space."""
+        if self.table is None or other.table is None or self.table.space != other.table.space:
+            return None
+        return float(self.run.problem.cost(self.run.problem.space.parse(arch)[None])[0])
+
+
+def read_beside(folder: Path, name: str, *, n_budgets: int, seed: int) -> RunBeside:
+    """Raises InvalidInputError: no finished run."""
+    run = load_run(folder)
+    path = folder / LATENCY_FILE
+    table = load_table(path) if path.exists() else None
+    return RunBeside(name, run, table, choices_of(run, n_budgets=n_budgets, seed=seed))
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The last parts of paths, as many as tell them apart.
+
+    >>> names_of([Path("runs/a"), Path("runs/b")]), names_of([Path("x/cpu"), Path("y/cpu")])
+    (['a', 'b'], ['x/cpu', 'y/cpu'])
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    for n in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-n:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]  # one of them twice
+
+
+def common_budgets_ms(runs: Sequence[RunBeside]) -> list[float]:
+    """Evenly spread over what any of the frontiers spans."""
+    latencies = [point.latency_ms for one in runs for point in one.frontier]
+    low, high = min(latencies), max(latencies)
+    spread: list[float] = np.linspace(low, high, N_COMMON_BUDGETS).tolist()
+    return spread
