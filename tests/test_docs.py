@@ -1,6 +1,7 @@
 """Every command in the documentation: run where a CPU is enough, else parsed; every example run."""
 
 import json
+import os
 import re
 import runpy
 import shlex
@@ -40,8 +41,9 @@ from tests.docs_commands import (
     resolve,
     shell_lines,
 )
-from tests.pnag.profiled import FAST, SMALL
+from tests.pnag.profiled import SMALL
 from tests.pnag.supernet.supernet_data import write_jpeg_npz
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
 
@@ -277,6 +279,7 @@ def test_a_python_space_passes_its_conformance_suites(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_perceptrons.py"],
         cwd=tmp_path, check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # none of ours is needed
     )  # fmt: skip
     assert re.search(r"^\d+ passed", done.stdout, re.M), done.stdout
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from pnag.learning.settings import TrainSettings
@@ -11,12 +10,11 @@ from pnag.runs.inputs import LATENCY_FILE, table_inputs
 from pnag.runs.run import train_run
 from predictors.latency.lookup import calibrate_file
 from profiler.measuring.campaign import ProfileRequest, profile_device
-from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.terminal import Terminal
+from tests.profiler.fast import FAST
 
 SILENT = Terminal(quiet=True)
-FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
 SMALL = TrainSettings(
     n_evaluations=600, n_budgets=4, rounds=2, evaluator_steps=20, evaluator_full_steps=2,
     generator_steps=10, evaluator_hidden=32, generator_hidden=32,

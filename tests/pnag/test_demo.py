@@ -10,7 +10,8 @@ from pnag.learning.settings import TrainSettings
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
-from tests.pnag.profiled import FAST, SMALL
+from tests.pnag.profiled import SMALL
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
 

@@ -22,8 +22,9 @@ from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.pnag.landscapes import SaturatingAccuracy, block_cost, synthetic_cost
-from tests.pnag.profiled import FAST, SILENT, SMALL
+from tests.pnag.profiled import SILENT, SMALL
 from tests.profiler.devices.cuda.simulated_cuda import launch_ms, simulated, work_ms
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
 

@@ -465,7 +465,11 @@ def test_the_page_asks_a_budget_and_shows_the_architecture(trained):
         requests = []
         page.on("request", lambda request: requests.append(request.url))
         late = []
-        page.route("**/health", lambda route: late.append(route))
+
+        def hold(route):
+            late.append(route)
+
+        page.route("**/health", hold)
         page.goto(f"http://{host}:{port}/")
         page.get_by_label("Latency budget").fill("25")
         late[0].continue_()  # suggests a budget: what is typed stays

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
 from profiler.errors import MeasurementError
+from profiler.graph.op import Op
 from profiler.system.context_manager import Closing
 
 MADDS_PER_MS = 2.0e7
@@ -50,6 +52,12 @@ class Scenario:
 QUIET = Scenario()
 
 
+@cache
+def _op_ms(op: Op) -> float:
+    graph = op.graph
+    return graph.madds / MADDS_PER_MS + graph.bytes_moved / BYTES_PER_MS + OVERHEAD_MS
+
+
 class FakeDevice(Closing):
     """Deterministic for a seed; its clock `now` advances only by the work it does."""
 
@@ -84,10 +92,7 @@ class FakeDevice(Closing):
 
     def latency_ms(self, workload: Workload) -> float:
         """The true latency: Σ (madds / rate + bytes / bandwidth + overhead) / threads."""
-        total = sum(
-            graph.madds / MADDS_PER_MS + graph.bytes_moved / BYTES_PER_MS + OVERHEAD_MS
-            for graph in (op.graph for op in workload.ops)
-        )
+        total = sum(map(_op_ms, workload.ops))
         share = NETWORK_SHARE if len(workload.ops) > 1 else 1.0
         return share * total / self.info.threads
 

@@ -105,7 +105,7 @@ def supernet():
 
 def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet, monkeypatch):
     evaluator = SubnetEvaluator(
-        coloured_dataset(20, 60), SPACE, EvaluationSettings(12, batch_size=7)
+        coloured_dataset(20, 21), SPACE, EvaluationSettings(12, batch_size=7)
     )
     archs = in_shared_order(SPACE, architectures_to_evaluate(SPACE, 5, seed=0))
     twin = replace(archs[0], depths=(2, 2, 2, 2, 2))  # the same two first blocks

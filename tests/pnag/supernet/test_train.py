@@ -255,7 +255,7 @@ def test_every_method_resumes_exactly():
         SMALL, epochs=5, batch_size=4, micro_batch_size=2, n_random=1, method="progressive",
         start_resolution_px=16, precision="bfloat16",
     )  # fmt: skip
-    data = coloured_dataset(8)
+    data = coloured_dataset(4)  # a step an epoch
 
     def trainer() -> Trainer:
         return Trainer(SPACE, data, settings, Workers())

@@ -15,11 +15,17 @@ from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DemandError, DeviceUnavailableError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
 
 app = typer.Typer()
 register(app)
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr("profiler.measuring.protocol.QUICK", FAST)
 
 
 def invoke(*arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,15 +27,14 @@ from profiler.measuring.campaign import (
     profile_device,
 )
 from profiler.measuring.journal import Journal, journal_path
-from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.tables.table import Verdict, load_table
 from profiler.terminal import Terminal
+from tests.profiler.fast import FAST
 
 SPACE = MobileNetV3Space()
-FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
 SILENT = Terminal(quiet=True)
 
 
@@ -45,6 +45,23 @@ def request(out, **changes):
 def campaign(out, device, terminal=SILENT, **changes):
     with Journal(journal_path(out)) as journal:
         return Campaign(request(out, **changes), device, journal, terminal).run()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The journal of `campaign(..., FakeDevice(0))`, and its table."""
+    out = tmp_path_factory.mktemp("undisturbed") / "t.json"
+    table = campaign(out, FakeDevice(0))
+    return journal_path(out), table
+
+
+@pytest.fixture
+def measured(tmp_path, undisturbed):
+    """`t.json` whose first sweep is done, undisturbed, and what that sweep found."""
+    journal, table = undisturbed
+    out = tmp_path / "t.json"
+    shutil.copyfile(journal, journal_path(out))
+    return out, table
 
 
 def latencies(table):
@@ -78,9 +95,8 @@ def workloads():
     return {key: Workload(key, (op,)) for key, op in SPACE.distinct_ops().items()}
 
 
-def test_a_second_run_has_nothing_to_measure(tmp_path):
-    out = tmp_path / "t.json"
-    first = campaign(out, FakeDevice(0))
+def test_a_second_run_has_nothing_to_measure(measured):
+    out, first = measured
     device = FakeDevice(5)
     object.__setattr__(device, "info", FakeDevice(0).info)
     second = campaign(out, device)
@@ -90,11 +106,10 @@ def test_a_second_run_has_nothing_to_measure(tmp_path):
 
 @pytest.mark.parametrize("spoilt", ["0.0", "NaN", "-1.0"])
 def test_a_journal_with_samples_that_are_no_latencies_is_measured_again_there_only(
-    tmp_path, spoilt
+    measured, spoilt
 ):
     """Older versions committed what a device returned."""
-    out, key = tmp_path / "t.json", next(iter(SPACE.distinct_ops()))
-    first = campaign(out, FakeDevice(0))
+    (out, first), key = measured, next(iter(SPACE.distinct_ops()))
     samples = f"[{spoilt}, 1.0, 1.0]"
     with sqlite3.connect(journal_path(out)) as journal:
         journal.execute("UPDATE block SET samples_ms = ? WHERE name = ?", (samples, key))
@@ -107,9 +122,8 @@ def test_a_journal_with_samples_that_are_no_latencies_is_measured_again_there_on
     assert keys_measured(out, sweep=2) <= 2  # it, and its hidden repeat if it has one
 
 
-def test_one_sample_that_is_no_latency_is_left_out_with_its_block(tmp_path):
-    out = tmp_path / "t.json"
-    first = campaign(out, FakeDevice(0))
+def test_one_sample_that_is_no_latency_is_left_out_with_its_block(measured):
+    out, first = measured
     with sqlite3.connect(journal_path(out)) as journal:
         journal.execute("UPDATE block SET samples_ms = '[0.0, 1.0, 1.0]' WHERE id = 500")
     journal.close()
@@ -183,17 +197,15 @@ def test_the_record_is_of_all_sweeps_that_the_table_was_made_of(tmp_path):
     assert measuring_s / table.protocol["wall_s"] < table.protocol["measuring_share"] < 1
 
 
-def test_sweeps_that_did_not_carry_over_are_not_in_the_record(tmp_path):
-    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
-    campaign(out, FakeDevice(0))
+def test_sweeps_that_did_not_carry_over_are_not_in_the_record(measured):
+    (out, _), keys = measured, tuple(SPACE.distinct_ops())
     device = FakeDevice(0, runtime_version="2", scenario=Scenario(step_keys=keys[::2]))
     table = campaign(out, device, seed=1)
     assert table.protocol["wall_s"] == pytest.approx(device.now(), rel=0.01)
 
 
-def test_more_networks_are_added_on_the_same_scale(tmp_path):
-    out = tmp_path / "t.json"
-    first = campaign(out, FakeDevice(0))
+def test_more_networks_are_added_on_the_same_scale(measured):
+    out, first = measured
     slower = campaign(out, FakeDevice(0, scenario=Scenario(slowdown=1.1)), n_networks=8)
     common = latencies(slower).keys() & latencies(first).keys()
     assert len(common) >= 96 + 2  # all ops and both extremes are not measured again
@@ -273,9 +285,8 @@ def read_number(out: Path, query: str) -> float:
         connection.close()
 
 
-def test_a_new_boot_is_bridged_by_three_configurations(tmp_path):
-    out = tmp_path / "t.json"
-    first = campaign(out, FakeDevice(0))
+def test_a_new_boot_is_bridged_by_three_configurations(measured):
+    out, first = measured
     rebooted = FakeDevice(0, boot_id="another", scenario=Scenario(slowdown=1.25))
     second = campaign(out, rebooted)
     with Journal(journal_path(out)) as journal:
@@ -294,9 +305,8 @@ def keys_measured(out: Path, *, sweep: int) -> int:
     return int(count)
 
 
-def test_a_runtime_that_changed_single_ops_is_measured_anew(tmp_path, capsys):
-    out = tmp_path / "t.json"
-    campaign(out, FakeDevice(0))
+def test_a_runtime_that_changed_single_ops_is_measured_anew(measured, capsys):
+    out, _ = measured
     keys = tuple(SPACE.distinct_ops())
     changed = Scenario(step_keys=keys[::2])  # every second op 20 % slower: ratios disagree
     table = campaign(out, FakeDevice(0, runtime_version="2", scenario=changed), Terminal(), seed=1)
@@ -307,9 +317,8 @@ def test_a_runtime_that_changed_single_ops_is_measured_anew(tmp_path, capsys):
         assert table.ops[key].latency_ms == pytest.approx(true_ms, rel=0.02)
 
 
-def test_what_is_measured_after_a_bridge_is_on_its_scale(tmp_path):
-    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
-    campaign(out, FakeDevice(0))
+def test_what_is_measured_after_a_bridge_is_on_its_scale(measured):
+    (out, _), keys = measured, tuple(SPACE.distinct_ops())
     slower_later = Scenario(
         step_keys=keys[::2], throttle_at_s=1.5, throttle_factor=1.08, throttle_visible=False
     )
@@ -324,9 +333,8 @@ def test_what_is_measured_after_a_bridge_is_on_its_scale(tmp_path):
     np.testing.assert_allclose(ratios, 1.0, rtol=0.02)
 
 
-def test_a_bridge_that_fails_carries_nothing_over(tmp_path, capsys):
-    out, keys = tmp_path / "t.json", tuple(SPACE.distinct_ops())
-    campaign(out, FakeDevice(0))
+def test_a_bridge_that_fails_carries_nothing_over(measured, capsys):
+    (out, _), keys = measured, tuple(SPACE.distinct_ops())
     failing = Scenario(failing_keys=keys)
     table = campaign(out, FakeDevice(0, boot_id="b", scenario=failing), Terminal(), n_networks=0)
     assert "do not carry over" in capsys.readouterr().err
@@ -334,10 +342,9 @@ def test_a_bridge_that_fails_carries_nothing_over(tmp_path, capsys):
     assert set(keys) <= table.failures.keys()
 
 
-def test_an_epoch_that_was_cut_off_is_bridged_on_one_scale(tmp_path):
+def test_an_epoch_that_was_cut_off_is_bridged_on_one_scale(measured):
     """Killed before the canaries of its first sweep were made the reference."""
-    out = tmp_path / "t.json"
-    campaign(out, FakeDevice(0))
+    out, _ = measured
     campaign(out, FakeDevice(0, scenario=Scenario(slowdown=1.08)), n_networks=8)
     with sqlite3.connect(journal_path(out)) as journal:
         journal.execute("DELETE FROM reference")

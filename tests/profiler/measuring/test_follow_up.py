@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,13 +9,12 @@ from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.campaign import Campaign, ProfileRequest
 from profiler.measuring.follow_up import Bridge, measure_networks
 from profiler.measuring.journal import Journal, journal_path
-from profiler.measuring.protocol import QUICK
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 from profiler.terminal import Terminal
+from tests.profiler.fast import FAST
 
 SPACE = MobileNetV3Space()
-FAST = replace(QUICK, stopping=replace(QUICK.stopping, min_blocks=10, resamples=100))
 RULE = FAST.follow_up
 SILENT = Terminal(quiet=True)
 

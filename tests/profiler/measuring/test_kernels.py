@@ -1,6 +1,6 @@
 """Kernels and networks measured by the sweep, on this machine's own processor."""
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -11,14 +11,19 @@ from profiler.measuring.protocol import QUICK
 from profiler.models.kernel import parse_kernel
 from profiler.spaces.kernels import KernelSpace
 from profiler.tables.table import load_table
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
+
+BRIEF = replace(  # other tests are at work beside it
+    FAST, warm_up=replace(FAST.warm_up, max_s=0.5), gate=replace(FAST.gate, max_wait_s=0.5)
+)
 
 
 @pytest.mark.parametrize(("spec", "told"), [("cpu", True), ("tflite", False)])
 def test_a_table_says_what_ran(tmp_path, monkeypatch, spec, told):
     out = tmp_path / "kernels.json"
-    request = ProfileRequest(spec, KernelSpace(0.1), out, QUICK, n_networks=1)
+    request = ProfileRequest(spec, KernelSpace(0.1), out, BRIEF, n_networks=1)
     assert profile_kernels(request) == out
     table = load_table(out, partial=True)
     assert table.space.name == "kernels"
@@ -49,14 +54,14 @@ def test_of_every_few_drawn_the_one_most_doubted_is_measured_also_after_an_inter
         return [1.0 + 9 * (model is models[2]) for model in models]
 
     request = ProfileRequest(
-        "tflite", KernelSpace(0.1), tmp_path / "t.json", QUICK, n_networks=0, doubts=doubts
+        "tflite", KernelSpace(0.1), tmp_path / "t.json", BRIEF, n_networks=0, doubts=doubts
     )
     profile_kernels(request)
     table = load_table(request.out, partial=True)
     assert len(table.ops) == 2
     assert len(asked[0]) == DRAWN_PER_DOUBTED
     assert asked[0][2] in [[key for key, _ in ran] for ran in table.kernels.values()]
-    changed = dataclasses.replace(request, doubts=lambda _, models: [0.0, 1.0, 0.0, 0.0, 0.0])
+    changed = replace(request, doubts=lambda _, models: [0.0, 1.0, 0.0, 0.0, 0.0])
     profile_kernels(changed)
     assert load_table(request.out, partial=True).ops == table.ops
 
@@ -66,7 +71,7 @@ def test_devices_without_model_files_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="runs no model files"):
         profile_kernels(request)
     with pytest.raises(InvalidInputError, match="float32"):
-        profile_kernels(dataclasses.replace(request, spec="tflite", precision="int8"))
+        profile_kernels(replace(request, spec="tflite", precision="int8"))
 
 
 def test_each_configuration_gets_little_time_by_the_same_rules():
