@@ -61,6 +61,7 @@ class GeneratedArchitecture:
     Attributes:
         tokens: [L].
         interval_ms: conformal interval of the latency, where the cost has one.
+        budget_used: share of the budget that the cost takes, with the interval if asked for.
         top1_interval: of the accuracy, where its model says how far off it may be.
         feasible: its cost, plus the interval if a confidence was asked for, is in the budget.
         generation_ms: time to generate it; of a batch, its share.
@@ -73,6 +74,7 @@ class GeneratedArchitecture:
     latency_ms: float
     interval_ms: tuple[float, float] | None
     top1: float
+    budget_used: float
     feasible: bool
     generation_ms: float
     top1_interval: tuple[float, float] | None = None
@@ -295,6 +297,7 @@ def described(
             latency_ms=float(cost),
             interval_ms=interval_ms(float(cost), half) if half else None,
             top1=float(accuracy),
+            budget_used=float(cost * (1 + margin) / budget),
             feasible=bool(cost * (1 + margin) <= budget),
             generation_ms=elapsed_ms,
             top1_interval=_top1_interval(problem, float(accuracy), confidence),

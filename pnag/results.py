@@ -12,61 +12,86 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pnag.generate import GeneratedArchitecture, UnmetBudget
+from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, UnmetBudget
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
+from profiler.spaces.networks import NetworkSpace, network_ops
 from profiler.system.user_files import read_json, validated
 from profiler.tables.table import IntervalMs
 
 if TYPE_CHECKING:
+    from pnag.runs.verification import KeptVerification
     from pnag.verify import Verification, VerifiedArchitecture
     from profiler.devices.base import DeviceInfo
     from profiler.spaces.base import SearchSpace
-    from profiler.spaces.networks import NetworkSpace
     from profiler.tables.table import Calibration, NetworkEntry
 
 
 def generated_results(
-    made: Sequence[GeneratedArchitecture | UnmetBudget], space: SearchSpace
+    made: Sequence[GeneratedArchitecture | UnmetBudget],
+    space: SearchSpace,
+    limits: Limits = NO_LIMITS,
+    kept: KeptVerification | None = None,
 ) -> dict[str, Any]:
-    """`{"results": [...]}`, one row a budget; that of one that nothing fits says what would."""
-    return {
+    """`{"results": [...]}`, one row a budget; that of one that nothing fits says what would.
+
+    Rows of architectures that `kept` has measured say so.
+    """
+    document: dict[str, Any] = {
         "results": [
-            _unmet(one) if isinstance(one, UnmetBudget) else _row(one, space) for one in made
+            _unmet(one) if isinstance(one, UnmetBudget) else _row(one, space, limits)
+            for one in made
         ]
     }
+    if kept is not None:
+        measured = kept.measured
+        for row in met_rows(document):
+            if row["arch"] in measured:
+                row.update(_measurement(measured[row["arch"]]))
+        document["verified"] = {"created": kept.created, "device": asdict(kept.device)}
+    return document
 
 
 def verified_results(
     verification: Verification,
     space: SearchSpace,
     made: Sequence[GeneratedArchitecture | UnmetBudget] = (),
+    limits: Limits = NO_LIMITS,
 ) -> dict[str, Any]:
     """The same with what was measured, and `"verification"`, what that did to the calibration.
 
     Of `made`, for all that was asked, only what fits a budget was verified.
     """
-    verified = [_row(one.picked, space) | _measured(one) for one in verification.rows]
+    verified = [_row(one.picked, space, limits) | _measured(one) for one in verification.rows]
     rows = iter(verified)
     asked = [_unmet(one) if isinstance(one, UnmetBudget) else next(rows) for one in made]
     return {"results": asked or verified, "verification": _summary(verification)}
 
 
-def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
+def _row(made: GeneratedArchitecture, space: SearchSpace, limits: Limits) -> dict[str, Any]:
     row: dict[str, Any] = {"budget_ms": made.budget_ms, "arch": made.arch}
-    return (
-        row
-        | other_forms(space, made.tokens)
-        | {
-            "latency_ms": made.latency_ms,
-            "interval_ms": list(made.interval_ms) if made.interval_ms else None,
-            "top1": made.top1,
-            "top1_interval": list(made.top1_interval) if made.top1_interval else None,
-            "feasible": made.feasible,
-            "generation_ms": made.generation_ms,
-            "origin": made.origin,
-        }
-    )
+    row |= other_forms(space, made.tokens)
+    row |= {
+        "latency_ms": made.latency_ms,
+        "interval_ms": list(made.interval_ms) if made.interval_ms else None,
+        "top1": made.top1,
+        "top1_interval": list(made.top1_interval) if made.top1_interval else None,
+    }
+    used = {"latency": made.budget_used}
+    if isinstance(space, NetworkSpace):
+        ops = network_ops(space, made.tokens)
+        row["madds"] = sum(op.graph.madds for op in ops)
+        row["params"] = sum(op.graph.params for op in ops)
+        used |= {"madds": row["madds"] / limits.max_madds} if limits.max_madds else {}
+        used |= {"params": row["params"] / limits.max_params} if limits.max_params else {}
+    nearest = max(used, key=lambda bound: used[bound])
+    return row | {
+        "bound": nearest,
+        "bound_used": used[nearest],
+        "feasible": made.feasible,
+        "generation_ms": made.generation_ms,
+        "origin": made.origin,
+    }
 
 
 def _unmet(budget: UnmetBudget) -> dict[str, Any]:
@@ -147,27 +172,46 @@ def export_results(
 
 
 def results_text(document: Mapping[str, Any]) -> str:
-    """A table of the rows; measured latencies, what changed, and files where there are any."""
+    """A table of the rows; measured latencies, what changed, and files where there are any.
+
+    The bound is the one that held the architecture back, with the share of it that is used.
+    """
     rows, verification = met_rows(document), document.get("verification")
-    measured = verification is not None
-    lines = ["budget ms  latency ms  " + "measured ms  " * measured + "top-1 %  architecture"]
-    for row in document["results"]:
-        if "arch" not in row:
+    measured = any("measured_ms" in row for row in rows)
+    counted = any("madds" in row for row in rows)
+    header = ["budget ms", "latency ms", *["measured ms"] * measured, "top-1 %"]
+    header += ["MAdds M", "params M"] * counted + ["bound", "used %"]
+    table = [
+        _cells(row, measured, counted) if "arch" in row else None for row in document["results"]
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *filter(None, table), strict=True)]
+    lines = [f"{_aligned(header, widths)}  architecture"]
+    for row, cells in zip(document["results"], table, strict=True):
+        if cells is None:
             low, high = row["reachable_ms"]
-            lines.append(
-                f"{row['budget_ms']:9.3f}  nothing fits; {low:.6g} to {high:.6g} ms is reachable"
-            )
+            why = f"nothing fits; {low:.6g} to {high:.6g} ms is reachable"
+            lines.append(f"{row['budget_ms']:{widths[0]}.3f}  {why}")
             continue
-        lines.append(
-            f"{row['budget_ms']:9.3f}  {row['latency_ms']:10.3f}  "
-            + (f"{row['measured_ms']:11.3f}  " if measured else "")
-            + f"{100 * row['top1']:7.2f}{_half_width(row)}  {row['arch']}"
-            + "  (evaluated in training)" * (row["origin"] == "evaluated")
-        )
+        evaluated = "  (evaluated in training)" * (row["origin"] == "evaluated")
+        lines.append(f"{_aligned(cells, widths)}  {row['arch']}{evaluated}")
     if verification is not None:
         lines += _changes(rows, verification)
     lines += [file for row in rows for file in row.get("files", ())]
     return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any], measured: bool, counted: bool) -> list[str]:
+    cells = [f"{row['budget_ms']:.3f}", f"{row['latency_ms']:.3f}"]
+    if measured:
+        cells.append(f"{row['measured_ms']:.3f}" if "measured_ms" in row else "-")
+    cells.append(f"{100 * row['top1']:.2f}{_half_width(row)}")
+    if counted:
+        cells += [f"{row['madds'] / 1e6:.1f}", f"{row['params'] / 1e6:.2f}"]
+    return [*cells, row["bound"], f"{100 * row['bound_used']:.2f}"]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
 def _half_width(row: Mapping[str, Any]) -> str:

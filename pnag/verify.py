@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from pnag.generate import (
     generate_each,
     refuse_unmet,
 )
+from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run
+from pnag.runs.verification import KeptVerification, VerifiedPick, table_digest
 from pnag.search.archive import Archive
 from pnag.search.problem import Problem
 from predictors.base import Floats
@@ -28,7 +31,8 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.measuring.follow_up import same_device
 from profiler.measuring.session import Session
-from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
+from profiler.system.stamp import now, this_tool
+from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, load_table
 from profiler.terminal import Terminal
 
 DRAWS_PER_CANDIDATE = 4  # since many draws of one budget end at the same architecture
@@ -91,6 +95,7 @@ class Verification:
         same_device: whether it is the table's; if not, the table's networks play no part.
         error_before_pct: mean |measured / predicted - 1| of the candidates, before.
         before, after: calibrations; `after` is None with too few networks to fit one.
+        networks: all that was measured.
     """
 
     device: DeviceInfo
@@ -100,6 +105,7 @@ class Verification:
     error_before_pct: float
     before: Calibration | None
     after: Calibration | None
+    networks: tuple[NetworkEntry, ...] = ()
 
 
 def generate_verified(
@@ -144,6 +150,42 @@ def _verified(loop: _Loop) -> Verification:
         error_before_pct=error_pct,
         before=calibration_of(table),
         after=corrected.calibration if corrected else None,
+        networks=tuple(loop.entries.values()),
+    )
+
+
+def table_to_verify(folder: Path, earlier: KeptVerification | None) -> LatencyTable:
+    """The table of the run in `folder`, with the networks that an earlier verification measured on
+    its device."""
+    table = load_table(folder / LATENCY_FILE)
+    if earlier is None or not earlier.same_device:
+        return table
+    measured = earlier.measured
+    others = tuple(network for network in table.networks if network.arch not in measured)
+    return table.model_copy(update={"networks": (*others, *earlier.networks)})
+
+
+def to_keep(verification: Verification, request: Request, folder: Path) -> KeptVerification:
+    """What the run in `folder` keeps of a verification; only what held is a pick."""
+    limits = request.limits
+    picks = [
+        VerifiedPick(
+            budget_ms=row.picked.budget_ms, confidence=request.confidence,
+            max_madds=limits.max_madds, max_params=limits.max_params, pure=request.pure,
+            arch=row.picked.arch, origin=row.picked.origin,
+        )
+        for row in verification.rows
+        if row.picked.feasible
+    ]  # fmt: skip
+    return KeptVerification(
+        latency_table=table_digest(folder),
+        device=verification.device,
+        same_device=verification.same_device,
+        networks=verification.networks,
+        calibration=verification.after,
+        picks=tuple(picks),
+        created=now(),
+        tool=this_tool(),
     )
 
 

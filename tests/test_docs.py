@@ -54,6 +54,7 @@ DEVICES = {"cpu": "fake:1", "tflite": "fake:2"}
 BUDGETS = {"5ms": "14ms", "8ms": "20ms", "9ms": "22ms", "12ms": "30ms", "0.011s": "0.03s"}
 ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 PLACEHOLDERS = {
+    "BEFORE": "runs/cpu",
     "T": "tables/mine.json", "TABLE": "tables/again.json", "A": "tables/cpu.json",
     "B": "tables/cpu.json", "R": "runs/cpu", "ARCH": ARCH, "DIR": "exported", "FILE": "table.yaml",
 }  # fmt: skip
@@ -77,6 +78,7 @@ ELSEWHERE = {
     "serve": "runs until interrupted: tests/pnag/test_serve.py",
     "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/supernet/test_elastic.py",
     "cifar10_jpeg_30k.npz": "hours",
+    "compared.json": "of model files: tests/pnag/report/test_model_page.py",
     "kernels.json": "minutes: tests/profiler/measuring/test_kernels.py",
 }
 # Pages that make all that they use; others find tables/cpu.json and runs/cpu.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,9 @@ from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pnag.generate import Limits
+    from pnag.generate import GeneratedArchitecture, Limits, UnmetBudget
+    from pnag.runs.run import Run
+    from pnag.verify import Request
 
 RunOption = Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")]
 BudgetOption = Annotated[
@@ -50,6 +53,10 @@ CandidatesOption = Annotated[
 ExportOption = Annotated[
     str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")
 ]
+DropOption = Annotated[
+    bool,
+    typer.Option("--drop-verification", help="Forget what --verify-on kept in the run."),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Directory of the exports.")]
 
 
@@ -69,6 +76,7 @@ def generate(
     pure: PureOption = False,
     verify_on: VerifyOption = None,
     candidates: CandidatesOption = None,
+    drop_kept: DropOption = False,
     device_options: DeviceOptions = NONE,
     export: ExportOption = None,
     out: OutOption = None,
@@ -78,8 +86,7 @@ def generate(
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
     from pnag.generate import GeneratedArchitecture, refuse_unmet
-    from pnag.results import export_results, generated_results, results_text, verified_results
-    from pnag.runs.run import load_run
+    from pnag.results import export_results, generated_results, results_text
     from pnag.search.budget import parse_budget_ms
     from predictors.intervals import check_confidence
     from profiler.spaces.export import parse_formats
@@ -92,7 +99,7 @@ def generate(
     check_confidence(confidence)
     formats = parse_formats(export) if export else ()
     limits = _limits(max_madds, max_params)
-    trained = load_run(run)
+    trained = _opened(run, terminal, as_trained=verify_on is not None, drop_kept=drop_kept)
     space = trained.problem.space
     networks = with_networks(space, "to measure or to export") if verify_on or formats else None
     if out is not None:
@@ -102,23 +109,57 @@ def generate(
     )
     met = [one.budget_ms for one in made if isinstance(one, GeneratedArchitecture)]
     if verify_on and met:
-        from pnag.runs.inputs import LATENCY_FILE
-        from pnag.verify import Request, generate_verified
-        from profiler.tables.table import load_table
+        from pnag.verify import Request
 
         options = device_options.of(*verifying)
         request = Request(
             met, candidates or 3, samples, confidence, limits, seed, options, pure=pure
         )
-        table = load_table(run / LATENCY_FILE)
-        verification = generate_verified(trained, table, verify_on, request, terminal)
-        document = verified_results(verification, space, made)
+        document = _verified(trained, verify_on, request, made, terminal)
     else:
-        document = generated_results(made, space)
+        document = generated_results(made, space, limits, trained.verification)
     if out is not None and networks is not None:
         export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document) if met else None)
     refuse_unmet(made)  # after the others: a script reads the exit code
+
+
+def _opened(run: Path, terminal: Terminal, *, as_trained: bool, drop_kept: bool) -> Run:
+    """The run with what is kept of a verification, if it is to be used."""
+    from pnag.runs.run import load_run
+    from pnag.runs.verification import drop_verification
+
+    if drop_kept and drop_verification(run):
+        terminal.note(f"{run}: what --verify-on kept is dropped")
+    opened = load_run(run, verified=not as_trained)
+    if opened.verification is not None:
+        kept = opened.verification
+        terminal.note(
+            f"c(α) as corrected by {len(kept.networks)} networks measured on {kept.device.model}, "
+            f"{kept.created} (--drop-verification undoes it)"
+        )
+    return opened
+
+
+def _verified(
+    run: Run,
+    spec: str,
+    request: Request,
+    made: Sequence[GeneratedArchitecture | UnmetBudget],
+    terminal: Terminal,
+) -> dict[str, Any]:
+    """Measure, keep what that showed in the run, and say it."""
+    from pnag.results import verified_results
+    from pnag.runs.verification import VERIFICATION_FILE, read_verification
+    from pnag.verify import generate_verified, table_to_verify, to_keep
+
+    folder = run.folder or Path()
+    refuse_unwritable(folder / VERIFICATION_FILE)
+    earlier = read_verification(folder)
+    verification = generate_verified(run, table_to_verify(folder, earlier), spec, request, terminal)
+    to_keep(verification, request, folder).over(earlier).save(folder)
+    terminal.note(f"kept in {folder}, and used from now on (--drop-verification undoes it)")
+    return verified_results(verification, run.problem.space, made, request.limits)
 
 
 def _refuse_parts(

@@ -52,7 +52,7 @@ class RunBeside:
 
 def read_beside(folder: Path, name: str, *, n_budgets: int, seed: int) -> RunBeside:
     """Raises InvalidInputError: no finished run."""
-    run = load_run(folder)
+    run = load_run(folder, verified=False)
     path = folder / LATENCY_FILE
     table = load_table(path) if path.exists() else None
     return RunBeside(name, run, table, choices_of(run, n_budgets=n_budgets, seed=seed))

@@ -24,6 +24,7 @@ from pnag.report.samples import Trace, read_traces
 from pnag.results import MeasuredNetwork, read_measured
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run, load_run, read_config
+from pnag.runs.verification import read_verification
 from pnag.search.archive import Archive
 from pnag.search.frontier import Frontier, FrontierPoint
 from predictors.base import Floats
@@ -115,13 +116,14 @@ def gather(
     Raises:
         InvalidInputError: no finished run, or a file in `sources` that does not go with it.
     """
-    run = load_run(folder)
+    run = load_run(folder, verified=False)
     config = read_config(folder)
     path = folder / LATENCY_FILE
     table = load_table(path) if path.exists() else None
     if table is None and (sources.measured or sources.journal):
         raise InvalidInputError(f"{folder} has no latency table; nothing was measured for it")
-    measured = (
+    measured = _kept(folder) if table else []
+    measured += (
         [n for f in sources.measured for n in read_measured(f, table.device)] if table else []
     )
     space = run.problem.space
@@ -162,6 +164,21 @@ def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dic
 
 
 # --- Parts ---------------------------------------------------------------------------------
+
+
+def _kept(folder: Path) -> list[MeasuredNetwork]:
+    """What a verification has measured on the device of the run's table."""
+    kept = read_verification(folder)
+    if kept is None or not kept.same_device:
+        return []
+    budgets: dict[str, list[float | None]] = {network.arch: [] for network in kept.networks}
+    for pick in kept.picks:
+        budgets[pick.arch].append(pick.budget_ms)
+    return [
+        MeasuredNetwork(n.arch, n.latency_ms, n.ci95_ms, n.verdict.value, budget_ms)
+        for n in kept.networks
+        for budget_ms in budgets[n.arch] or [None]
+    ]
 
 
 def _sampled(run: Run, seed: int) -> tuple[Floats, Floats]:

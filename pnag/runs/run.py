@@ -8,7 +8,7 @@ import json
 import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner, new_learners, run_round, steps_per_round
-from pnag.runs.inputs import Inputs, inputs_of_run
+from pnag.runs.inputs import LATENCY_FILE, Inputs, inputs_of_run
 from pnag.runs.learner_files import (
     drop_checkpoint,
     load_checkpoint,
@@ -38,6 +38,7 @@ from pnag.runs.learner_files import (
     save_checkpoint,
     save_finished,
 )
+from pnag.runs.verification import KeptVerification, read_verification
 from pnag.search.archive import Archive
 from pnag.search.budget import budgets_at
 from pnag.search.frontier import Frontier, FrontierPoint
@@ -48,6 +49,7 @@ from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.system.stamp import now
 from profiler.system.user_files import check_schema, read_json, read_text
+from profiler.tables.table import load_table
 from profiler.terminal import SILENT, Terminal
 
 SCHEMA = "pnag.run/1"
@@ -63,11 +65,20 @@ class Run:
     settings: TrainSettings
     learners: list[Learner]
     folder: Path | None = None
+    verification: KeptVerification | None = None
+
+    @cached_property
+    def corrected(self) -> Problem:
+        """The problem with c(α) as verification left it; without one, as it was trained on."""
+        if self.verification is None or self.folder is None:
+            return self.problem
+        table = load_table(self.folder / LATENCY_FILE)
+        return replace(self.problem, cost=self.verification.cost(table))
 
     @property
     def reachable_ms(self) -> tuple[float, float]:
         """Cost of the cheapest and of the dearest architecture."""
-        return self.problem.reachable_ms
+        return self.corrected.reachable_ms
 
     @property
     def n_evaluated(self) -> int:
@@ -77,7 +88,7 @@ class Run:
     @cached_property
     def known(self) -> Archive:
         """Every architecture that training evaluated."""
-        return self.known_under(self.problem.cost)
+        return self.known_under(self.corrected.cost)
 
     def known_under(self, cost: CostFunction) -> Archive:
         """The same at their costs by another cost function."""
@@ -108,12 +119,18 @@ class Run:
         confidence: float | None = None, limits: Limits = NO_LIMITS, pure: bool = False,
         seed: int = 0,
     ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
-        """The same, where a budget that nothing fits leaves the others as they are."""
-        return generate_each(
-            self.problem, self.learners, budgets_ms,
+        """The same, where a budget that nothing fits leaves the others as they are.
+
+        A budget that was verified has its verified architecture, as long as that holds.
+        """
+        made = generate_each(
+            self.corrected, self.learners, budgets_ms,
             n_samples=n_samples, confidence=confidence, limits=limits,
             known=None if pure else self.known, seed=seed,
         )  # fmt: skip
+        if self.verification is None:
+            return made
+        return self.verification.in_place_of(made, self.corrected, confidence, limits, pure=pure)
 
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
         """Non-dominated architectures generated for evenly spread budgets."""
@@ -203,8 +220,10 @@ def _train(
     return run
 
 
-def load_run(folder: Path, problem: Problem | None = None) -> Run:
+def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = True) -> Run:
     """Open a finished run; `problem` only if it was trained on one without files.
+
+    What was verified is used, unless the run is wanted as it was trained.
 
     Raises:
         InvalidInputError: no run, an unfinished one, or damaged or changed files.
@@ -222,7 +241,8 @@ def load_run(folder: Path, problem: Problem | None = None) -> Run:
             if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
         problem = inputs.problem
-    run = Run(problem, settings, load_finished(folder, problem, settings), folder)
+    kept = read_verification(folder) if verified else None
+    run = Run(problem, settings, load_finished(folder, problem, settings), folder, kept)
     run.generate([run.reachable_ms[1]])  # the first use builds tables and imports modules
     return run
 

@@ -80,10 +80,17 @@ class ArchitectureResult(_Document):
     origin: Literal["generated", "evaluated"] = Field(
         description="Made by the generator, or evaluated in training and better."
     )
+    bound: Literal["latency", "madds", "params"] = Field(description="What held it back.")
+    bound_used: float = Field(description="The share of that bound that it takes.")
 
 
 class NetworkResult(ArchitectureResult):
     ofa: dict[str, Any] = Field(description="Once-for-All's dict: d, ks, e, r.")
+    madds: int
+    params: int
+    measured_ms: float | None = Field(default=None, description="Of a verified network.")
+    measured_ci95_ms: list[float] | None = None
+    verdict: str | None = None
 
 
 class RowResult(ArchitectureResult):
@@ -97,7 +104,13 @@ class UnmetResult(_Document):
     reason: str
 
 
+class Verified(_Document):
+    created: str
+    device: dict[str, Any]
+
+
 class GenerateResponse(_Document):
+    verified: Verified | None = Field(default=None, description="What corrected the latencies.")
     results: list[NetworkResult | RowResult | ArchitectureResult | UnmetResult]
 
 
@@ -148,6 +161,7 @@ def create_app(
     @app.post(
         "/generate",
         response_model=GenerateResponse,
+        response_model_exclude_unset=True,
         responses={
             400: {"model": Refusal, "description": "The body is not JSON."},
             409: {"model": Refusal, "description": "This run cannot meet the request."},
@@ -171,7 +185,8 @@ def create_app(
         unmet = [one for one in made if isinstance(one, UnmetBudget)]
         if len(unmet) == len(made):
             return refusal(409, unmet[0].reason, reachable_ms=list(unmet[0].reachable_ms))
-        return generated_results(made, run.problem.space)
+        limits = Limits(body.max_madds, body.max_params)
+        return generated_results(made, run.problem.space, limits, run.verification)
 
     return app
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pnag.generate import GeneratedArchitecture
+from pnag.generate import GeneratedArchitecture, Limits
 from pnag.results import (
     MeasuredNetwork,
     generated_results,
@@ -13,6 +13,7 @@ from pnag.results import (
     results_text,
     verified_results,
 )
+from pnag.runs.verification import KeptVerification
 from pnag.verify import Candidate, Verification, VerifiedArchitecture
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
@@ -28,7 +29,7 @@ SMALL, LARGE = (str(arch) for arch in SPACE.extremes())
 def generated(arch, latency_ms, **others):
     made = GeneratedArchitecture(
         budget_ms=20.0, arch=arch, tokens=SPACE.parse(arch), latency_ms=latency_ms,
-        interval_ms=None, top1=0.75, feasible=True, generation_ms=1.5,
+        interval_ms=None, top1=0.75, budget_used=latency_ms / 20, feasible=True, generation_ms=1.5,
     )  # fmt: skip
     return replace(made, **others)
 
@@ -58,24 +59,53 @@ def test_a_row_says_how_its_space_writes_an_architecture():
     assert row == {
         "budget_ms": 20.0, "arch": SMALL, "ofa": SPACE.extremes()[0].to_ofa(), "latency_ms": 10.5,
         "interval_ms": None, "top1": 0.75, "feasible": True, "generation_ms": 1.5,
-        "top1_interval": None, "origin": "generated",
+        "top1_interval": None, "origin": "generated", "bound": "latency", "bound_used": 0.525,
+        "madds": SPACE.madds(SPACE.extremes()[0]), "params": SPACE.params(SPACE.extremes()[0]),
     }  # fmt: skip
     space = grid_space(n_positions=3, n_choices=3)
     tokens = space.parse(",".join(map(str, space.rows[4])))
     made = generated(SMALL, 10.5, tokens=tokens, interval_ms=(10.0, 11.0))
     (row,) = generated_results([made], space)["results"]
     assert row["tokens"] == [str(value) for value in space.rows[4]]
-    assert row["interval_ms"] == [10.0, 11.0] and "ofa" not in row
+    assert row["interval_ms"] == [10.0, 11.0] and not row.keys() & {"ofa", "madds", "params"}
+
+
+def test_a_row_says_which_bound_held_it_back():
+    small = SPACE.extremes()[0]
+    for limits, bound, used in [
+        (Limits(), "latency", 0.525),
+        (Limits(max_params=1.01 * SPACE.params(small)), "params", 1 / 1.01),
+        (Limits(1.001 * SPACE.madds(small), 1.01 * SPACE.params(small)), "madds", 1 / 1.001),
+        (Limits(max_madds=1e12), "latency", 0.525),
+    ]:
+        (row,) = generated_results([generated(SMALL, 10.5)], SPACE, limits)["results"]
+        assert (row["bound"], row["bound_used"]) == (bound, pytest.approx(used))
+
+
+def test_an_architecture_that_was_measured_says_so():
+    kept = KeptVerification(
+        latency_table="0" * 64, device=DEVICE, same_device=True, networks=(measured(SMALL, 10.0),),
+        calibration=None, picks=(), created="2026-01-01T00:00:00+00:00", tool="test",
+    )  # fmt: skip
+    document = generated_results([generated(SMALL, 10.5), generated(LARGE, 19.0)], SPACE, kept=kept)
+    small, large = document["results"]
+    assert (small["measured_ms"], small["verdict"]) == (10.0, "stable")
+    assert "measured_ms" not in large
+    assert document["verified"]["device"]["model"] == "one"
+    lines = results_text(document).splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["10.000", "-"]
 
 
 def test_the_text_is_a_line_a_budget(verification):
     made = generated(SMALL, 10.5)
+    small = SPACE.extremes()[0]
+    counts = f"  {SPACE.madds(small) / 1e6:7.1f}  {SPACE.params(small) / 1e6:8.2f}"
     assert results_text(generated_results([made], SPACE)).splitlines()[1:] == [
-        f"   20.000      10.500    75.00  {SMALL}"
+        f"   20.000      10.500    75.00{counts}  latency   52.50  {SMALL}"
     ]
     lines = results_text(verified_results(verification, SPACE)).splitlines()
     assert lines[1:] == [
-        f"   20.000      10.500       10.000    75.00  {SMALL}",
+        f"   20.000      10.500       10.000    75.00{counts}  latency   52.50  {SMALL}",
         "2 networks measured on one; predictions were off by 12.50 % on average",
         f"20 ms: was {LARGE} (19.000 ms predicted, 21.000 measured)",
     ]

@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_generator(client, trained):
     for row, expected in zip(answer.json()["results"], made, strict=True):
         assert set(row) == {
             "budget_ms", "arch", "ofa", "latency_ms", "interval_ms", "top1", "feasible",
-            "generation_ms", "origin", "top1_interval",
+            "generation_ms", "origin", "top1_interval", "madds", "params", "bound", "bound_used",
         }  # fmt: skip
         assert (row["arch"], row["latency_ms"], row["top1"]) == (
             expected.arch, expected.latency_ms, expected.top1,

@@ -1,6 +1,7 @@
 """The closed loop: what measuring finds corrects c(α), and the picks follow."""
 
 import json
+import shutil
 
 import pytest
 
@@ -119,8 +120,9 @@ def test_a_budget_that_measuring_shows_to_be_out_of_reach_is_reported(run, table
     assert row.measured.latency_ms == min(c.measured.latency_ms for c in row.candidates)
 
 
-def test_the_command_prints_predicted_measured_and_what_changed(folder, run, table, capsys):
+def test_the_command_prints_predicted_measured_and_what_changed(folder, run, tmp_path, capsys):
     (budget_ms,) = budgets(run, 0.4)
+    folder = shutil.copytree(folder, tmp_path / "run")
     spec = f"replay:{folder / 'latency_table.json'}"
     arguments = ["generate", "--run", folder, "--budget", budget_ms, "--verify-on", spec]
     arguments = [*map(str, arguments), "--candidates", "3", "--quiet"]

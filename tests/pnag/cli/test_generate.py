@@ -32,7 +32,7 @@ def test_generate_prints_the_contracted_fields(run, call):
     for row in results:
         assert set(row) == {
             "budget_ms", "arch", "ofa", "latency_ms", "interval_ms", "top1", "feasible",
-            "generation_ms", "origin", "top1_interval",
+            "generation_ms", "origin", "top1_interval", "madds", "params", "bound", "bound_used",
         }  # fmt: skip
         tokens = space.parse(row["arch"])[None]
         assert (space.parse(json.dumps(row["ofa"])) == tokens[0]).all()
@@ -94,10 +94,16 @@ def test_a_budget_given_twice_is_exported_twice(run, call, tmp_path):
     assert rows[0]["files"] != rows[1]["files"]
 
 
-def test_networks_are_measured_where_asked(run, call):
-    (row,) = call("generate", "--run", run, "--budget", "20", "--verify-on", "fake:1", "--json")[
-        "results"
-    ]
+@pytest.fixture
+def own_run(run, tmp_path):
+    """To be written to: a verification is kept in it."""
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def test_networks_are_measured_where_asked(own_run, call):
+    (row,) = call(
+        "generate", "--run", own_run, "--budget", "20", "--verify-on", "fake:1", "--json"
+    )["results"]
     assert row["measured_ms"] > 0
 
 
@@ -159,9 +165,9 @@ def test_text_says_which_budgets_were_not_met(run, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_fits_is_verified_and_the_rest_is_named(run, capsys):
+def test_what_fits_is_verified_and_the_rest_is_named(own_run, capsys):
     budgets = ["--budget", "1ms", "--budget", "30"]
-    assert pnag(["generate", "--run", str(run), *budgets, "--verify-on", "fake", "--json"]) == 3
+    assert pnag(["generate", "--run", str(own_run), *budgets, "--verify-on", "fake", "--json"]) == 3
     unmet, row = json.loads(capsys.readouterr().out)["results"]
     assert unmet["feasible"] is False and "measured_ms" not in unmet
     assert row["budget_ms"] == 30 and row["measured_ms"] > 0

@@ -1,0 +1,166 @@
+"""What measuring generated networks showed: kept in the run, and used until it is dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pnag.generate import (
+    DEFAULT_CONFIDENCE,
+    GeneratedArchitecture,
+    Limits,
+    Origin,
+    UnmetBudget,
+    described,
+)
+from pnag.runs.inputs import LATENCY_FILE
+from pnag.search.independence import occurrences
+from pnag.search.problem import Problem
+from predictors.base import CostFunction
+from predictors.latency.lookup import cost_from_table
+from profiler.devices.base import DeviceInfo
+from profiler.errors import InvalidInputError
+from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import check_schema, read_json, validated
+from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
+
+VERIFICATION_FILE = "verification.json"
+SCHEMA: Final = "pnag.verification/1"
+
+
+class VerifiedPick(BaseModel):
+    """The architecture that a budget got, and what else it was asked with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    budget_ms: float = Field(gt=0)
+    confidence: float | None = None
+    max_madds: float | None = None
+    max_params: float | None = None
+    pure: bool = False
+    arch: str
+    origin: Origin
+
+    @property
+    def asked(self) -> tuple[float | None, ...]:
+        return (self.budget_ms, self.confidence, self.max_madds, self.max_params, self.pure)
+
+
+class KeptVerification(BaseModel):
+    """Measured networks, the calibration that they correct, and the picks.
+
+    `latency_table` is the SHA-256 of the run's table, whose ops the calibration is for;
+    without a calibration there were too few networks for one.
+    """
+
+    schema_: Literal["pnag.verification/1"] = Field(
+        default=SCHEMA, validation_alias="schema", serialization_alias="schema"
+    )
+    latency_table: str
+    device: DeviceInfo
+    same_device: bool
+    networks: tuple[NetworkEntry, ...]
+    calibration: Calibration | None
+    picks: tuple[VerifiedPick, ...]
+    created: str
+    tool: str
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    @property
+    def measured(self) -> dict[str, NetworkEntry]:
+        """By architecture."""
+        return {network.arch: network for network in self.networks}
+
+    def cost(self, table: LatencyTable) -> CostFunction:
+        """c(α) from the run's table, corrected."""
+        if self.calibration is None:
+            return cost_from_table(table)
+        return cost_from_table(table.model_copy(update={"calibration": self.calibration}))
+
+    def in_place_of(
+        self, made: Sequence[GeneratedArchitecture | UnmetBudget], problem: Problem,
+        confidence: float | None, limits: Limits, *, pure: bool,
+    ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
+        """The pick of each budget that was verified with the same request, as long as it holds by
+        the measurement and by the corrected `problem`; what was `made` for the others.
+
+        A budget given again draws anew.
+        """
+        by_request = {pick.asked: pick for pick in self.picks}
+        repeated = occurrences(np.array([one.budget_ms for one in made]))
+        found = []
+        for one, again in zip(made, repeated, strict=True):
+            asked = (one.budget_ms, confidence, limits.max_madds, limits.max_params, pure)
+            pick = None if again else by_request.get(asked)
+            found.append((pick and self._holding(pick, one, problem)) or one)
+        return found
+
+    def _holding(
+        self, pick: VerifiedPick, made: GeneratedArchitecture | UnmetBudget, problem: Problem
+    ) -> GeneratedArchitecture | None:
+        measured = self.measured.get(pick.arch)
+        if measured is None or measured.latency_ms > pick.budget_ms:
+            return None
+        margin = 0.0
+        if pick.confidence is not None:
+            margin = problem.cost.relative_interval(pick.confidence)
+        elapsed_ms = made.generation_ms if isinstance(made, GeneratedArchitecture) else 0.0
+        (found,) = described(
+            problem, np.array([pick.budget_ms]), problem.space.parse(pick.arch)[None], margin,
+            elapsed_ms, pick.confidence or DEFAULT_CONFIDENCE,
+        )  # fmt: skip
+        return replace(found, origin=pick.origin) if found.feasible else None
+
+    def over(self, earlier: KeptVerification | None) -> KeptVerification:
+        """This one with what an earlier one of the same device has beside it."""
+        if earlier is None or earlier.device.model != self.device.model:
+            return self
+        asked, measured = {pick.asked for pick in self.picks}, self.measured
+        picks = [pick for pick in earlier.picks if pick.asked not in asked]
+        networks = [network for network in earlier.networks if network.arch not in measured]
+        return self.model_copy(
+            update={"picks": (*picks, *self.picks), "networks": (*networks, *self.networks)}
+        )
+
+    def save(self, folder: Path) -> None:
+        text = self.model_dump_json(by_alias=True, indent=1)
+        write_text_atomic(folder / VERIFICATION_FILE, text + "\n")
+
+
+def read_verification(folder: Path) -> KeptVerification | None:
+    """What a run keeps; None if nothing.
+
+    Raises:
+        InvalidInputError: damaged, or of another latency table than the run's.
+    """
+    path = folder / VERIFICATION_FILE
+    if not path.exists():
+        return None
+    document = read_json(path)
+    check_schema(document, SCHEMA, path)
+    kept = validated(KeptVerification, document, path)
+    if kept.latency_table != table_digest(folder):
+        raise InvalidInputError(f"{path} is of another latency table; --drop-verification")
+    return kept
+
+
+def drop_verification(folder: Path) -> bool:
+    """Whether there was one."""
+    path = folder / VERIFICATION_FILE
+    found = path.exists()
+    path.unlink(missing_ok=True)
+    return found
+
+
+def table_digest(folder: Path) -> str:
+    """SHA-256 of a run's latency table."""
+    return hashlib.sha256((folder / LATENCY_FILE).read_bytes()).hexdigest()
