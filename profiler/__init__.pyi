@@ -51,6 +51,7 @@ from profiler.spaces.tabular import TabularSpace as TabularSpace
 from profiler.spaces.tabular import load_tabular_space as load_tabular_space
 from profiler.system.lock import HOST_CPU as HOST_CPU
 from profiler.system.lock import device_lock as device_lock
+from profiler.tables.rows import to_pandas as to_pandas
 from profiler.tables.table import LatencyTable as LatencyTable
 from profiler.tables.table import NetworkEntry as NetworkEntry
 from profiler.tables.table import Verdict as Verdict

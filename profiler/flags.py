@@ -7,27 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 
 class Flag(StrEnum):
     """Those of blocks come first, then those of all samples of an op or network."""
 
-    PREEMPTED = "preempted"  # the measuring thread waited for a core
-    STEAL = "steal"  # the hypervisor took the core
-    DISTURBED = "disturbed"  # a canary is slower than its reference
-    CANARY_SPLIT = "canary_split"  # the canaries moved against each other
-    POWER_CAPPED = "power_capped"
-    OTHER_PROCESSES = "other_processes"  # they compute on the GPU
-    SM_CLOCK_MOVED = "sm_clock_moved"
-    MEMORY_CLOCK_MOVED = "memory_clock_moved"
-    THROTTLED = "throttled"  # of a block with its reason; of an entry alone: some blocks were
+    PREEMPTED = "preempted", "the measuring thread waited for a core"
+    STEAL = "steal", "the hypervisor took the core"
+    DISTURBED = "disturbed", "a canary is slower than its reference"
+    CANARY_SPLIT = "canary_split", "the canaries moved against each other"
+    POWER_CAPPED = "power_capped", "the power limit slowed the clock"
+    OTHER_PROCESSES = "other_processes", "they compute on the GPU"
+    SM_CLOCK_MOVED = "sm_clock_moved", "the GPU's clock changed"
+    MEMORY_CLOCK_MOVED = "memory_clock_moved", "the GPU memory's clock changed"
+    THROTTLED = "throttled", "blocks were discarded"  # of a block with its reason
 
-    CONTENDED = "contended"  # many outliers
-    MULTIMODAL = "multimodal"  # with the modes
-    SCATTERED = "scattered"  # the samples do not lie together where the estimate is
-    COARSE = "coarse"  # few different values: of a clock that does not resolve them, or of none
-    NONSTATIONARY = "nonstationary"  # the level changed
-    SESSION_SHIFT = "session_shift"  # networks of its table moved since the table was measured
+    CONTENDED = "contended", "many outliers"
+    MULTIMODAL = "multimodal", "several levels"  # with the modes
+    SCATTERED = "scattered", "the samples do not lie together where the estimate is"
+    COARSE = "coarse", "few different values: a clock that does not resolve them, or none"
+    NONSTATIONARY = "nonstationary", "the level changed"
+    SESSION_SHIFT = "session_shift", "networks of its table moved since it was measured"
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str) -> Self:
+        flag = str.__new__(cls, word)
+        flag._value_, flag.meaning = word, meaning
+        return flag
 
     def about(self, argument: str) -> str:
         """The flag with its argument.
@@ -53,3 +61,9 @@ class Flag(StrEnum):
         """
         parts = (flag.partition(":") for flag in flags)
         return [argument for word, colon, argument in parts if colon and word == self]
+
+
+def meaning_of(flag: str) -> str:
+    """In words; empty of a flag that is not ours."""
+    word = flag.partition(":")[0]
+    return next((known.meaning for known in Flag if known == word), "")

@@ -16,7 +16,7 @@ import profiler
 from tests.docs_commands import PAGES, ROOT, blocks
 
 FACES = [profiler, predictors, pnag]
-HEAVY = ["torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "ray", "numpy"]
+HEAVY = ["torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "pandas", "ray", "numpy"]
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)

@@ -13,12 +13,7 @@ from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     from profiler.tables.interop import TableFormat
-    from profiler.tables.table import LatencyTable
 
 FORMATS = "ofa-yaml, proxyless-yaml, nn-meter-blocks or pnag-json"
 TableArgument = Annotated[Path, typer.Argument(help="Latency table (JSON).")]
@@ -37,15 +32,38 @@ def register(parent: typer.Typer) -> None:
 @shared_options
 def show(
     table: TableArgument,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", help="Column of --csv, e.g. latency_ms; -latency_ms: dearest first."
+        ),
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Every number of every op and network as CSV.")
+    ] = False,
     *,
     terminal: Terminal,
 ) -> None:
     """Print what was measured, on what, and how far to trust it."""
+    from profiler.cli.table_text import rendered
+    from profiler.tables.rows import rows_as_csv, sorted_rows, table_rows
     from profiler.tables.table import load_table
 
+    if terminal.json_output and (sort or as_csv):
+        raise InvalidInputError(
+            "--json is the table's file as it is; --sort and --csv are for text"
+        )
     loaded = load_table(table, partial=True)
-    document = loaded.model_dump(mode="json", by_alias=True)
-    terminal.result(document, None if terminal.json_output else _rendered(loaded))
+    if terminal.json_output:
+        terminal.result(loaded.model_dump(mode="json", by_alias=True))
+        return
+    rows = table_rows(loaded)
+    if sort is not None:
+        rows = sorted_rows(rows, sort)
+    if as_csv:
+        print(rows_as_csv(rows), end="", flush=True)
+    else:
+        terminal.result({}, rendered(loaded, rows, grouped=sort is None))
 
 
 @app.command("import")
@@ -133,12 +151,13 @@ def diff(
     terminal: Terminal,
 ) -> None:
     """Compare two tables: ops, ratios b / a, and what differs in device and protocol."""
+    from profiler.cli.table_text import difference_text
     from profiler.tables.checks import compare_tables
     from profiler.tables.table import load_table
 
     limit_pct = None if fail_above is None else _percentage(fail_above)
     document = compare_tables(load_table(a, partial=True), load_table(b, partial=True))
-    terminal.result(document, _difference_text(document))
+    terminal.result(document, difference_text(document))
     if limit_pct is not None:
         _refuse_difference(document, limit_pct)
 
@@ -217,121 +236,3 @@ def _parse_format(text: str) -> TableFormat:
         return TableFormat(text)
     except ValueError:
         raise InvalidInputError(f"unknown format {text!r}; known: {FORMATS}") from None
-
-
-def _rendered(table: LatencyTable) -> RenderableType:
-    from rich.console import Group
-
-    return Group(_heading(table), _op_rows(table), _footer(table))
-
-
-def _heading(table: LatencyTable) -> Text:
-    from rich.text import Text
-
-    device = table.device
-    return Text(
-        f"{table.space}\n"
-        f"{device.model}, {device.runtime} {device.runtime_version}, {device.threads} "
-        f"thread{'s' * (device.threads != 1)}, batch {device.batch_size}, {device.precision}\n"
-        f"{table.created} by {table.tool}"
-    )
-
-
-def _op_rows(table: LatencyTable) -> RichTable:
-    """One row an op, by kind; keys of any project have the form kind-name:value-name:value."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from profiler.tables.checks import kind_of
-    from profiler.tables.table import Verdict
-
-    calm = {
-        Verdict.STABLE: "green",
-        Verdict.IMPORTED: "cyan",
-        Verdict.TRANSFERRED: "cyan",
-    }  # all others call for attention
-    rows = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for title in ("op", "input", "output"):
-        rows.add_column(title, no_wrap=True)
-    for title in ("mid", "k", "s", "se", "hs", "ms", "±%"):
-        rows.add_column(title, justify="right", no_wrap=True)
-    rows.add_column("verdict", overflow="fold", min_width=8)
-    previous = ""
-    for key in sorted(table.ops, key=lambda key: (kind_of(key), _sizes(key), key)):
-        entry, kind = table.ops[key], kind_of(key)
-        fields = _fields(key)
-        half = (entry.ci95_ms[1] - entry.ci95_ms[0]) / 2 if entry.ci95_ms else None
-        verdict = f"{entry.verdict}{': ' if entry.flags else ''}{', '.join(entry.flags)}"
-        style = calm.get(entry.verdict, "yellow")
-        shape = (fields.get(name, "") for name in ("expand", "kernel", "stride", "se", "hs"))
-        rows.add_row(
-            Text("" if kind == previous else kind), fields.get("input"), fields.get("output"),
-            *shape,
-            f"{entry.latency_ms:.4g}", f"{100 * half / entry.latency_ms:.1f}" if half else "",
-            Text(verdict, style),
-        )  # fmt: skip
-        previous = kind
-    return rows
-
-
-def _fields(key: str) -> dict[str, str]:
-    """What a key says by name; nothing where it has another form, which `validate` tells."""
-    parts = (part.partition(":") for part in key.split("-")[1:])
-    return {name: value for name, _, value in parts}
-
-
-def _sizes(key: str) -> list[int]:
-    """Sort key: large feature maps first."""
-    sizes = _fields(key).get("input", "").split("x")
-    return [-int(size) for size in sizes if size.isdecimal()]
-
-
-def _footer(table: LatencyTable) -> Text:
-    from rich.text import Text  # as it is: a message may hold what markup takes for a tag
-
-    from profiler.tables.table import transfer_in_words
-
-    failures = Text()
-    for key, why in sorted(table.failures.items()):
-        failures.append("failed", "red").append(f" {key}: {why}\n")
-    lines = []
-    if table.networks:
-        latencies = [network.latency_ms for network in table.networks]
-        lines.append(
-            f"{len(latencies)} whole networks, {min(latencies):.4g} to {max(latencies):.4g} ms"
-        )
-    lines += transfer_in_words(table)
-    if table.noise_floor is not None:
-        floor = table.noise_floor
-        lines.append(
-            f"noise floor: {floor.n_repeats} repeats differ by {floor.median_pct:.2g} % (median), "
-            f"{floor.p95_pct:.2g} % (p95)"
-        )
-    if table.calibration is not None:
-        launches = ", launches included" if table.calibration.launch else ""
-        lines.append(
-            f"calibrated on {table.calibration.n_networks} networks{launches}, leave-one-out "
-            f"error {table.calibration.residual_mape_pct:.2g} %"
-        )
-    return failures.append("\n".join(lines))
-
-
-def _difference_text(document: dict[str, Any]) -> str:
-    lines = []
-    for what in ("space", "device", "protocol"):
-        for name, (left, right) in document[what].items():
-            lines.append(f"{what} {name}: {left} | {right}")
-    for side in ("a", "b"):
-        keys = document[f"only_in_{side}"]
-        lines += [f"only in {side}: {key}" for key in keys[:10]]
-        lines += [f"only in {side}: {len(keys) - 10} more"] if len(keys) > 10 else []
-    lines.append(f"{document['n_common']} ops in both")
-    spreads = {"all": document["ratio"], **document["ratio_by_kind"]} if document["ratio"] else {}
-    for kind, spread in spreads.items():
-        lines.append(
-            f"  {kind:14s} b/a median {spread['median']:.4f}, "
-            f"p95 difference {spread['p95_difference_pct']:.2f} %"
-        )
-    lines += [f"  {ratio:8.4f}  {key}" for key, ratio in document["furthest"].items()]
-    return "\n".join(lines)

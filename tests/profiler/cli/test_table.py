@@ -1,5 +1,7 @@
 """`pnag table` from outside."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import yaml
 from pnag.cli.app import run
 from predictors.latency.lookup import calibrated, cost_from_table
 from predictors.latency.transferred import TransferTarget, described_device, transferred_table
+from profiler import to_pandas
 from profiler.tables.table import TransferSample, Verdict, load_table
 from tests.predictors.synthetic import make_table
 
@@ -52,6 +55,71 @@ def test_tables_are_shown_to_people_and_to_programs(pnag, table, tmp_path, capsy
     assert "30 whole networks" in shown
     assert "calibrated on 30 networks" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def flagged(table, flags_of):
+    """The table with unconverged ops and the flags of each by its place."""
+    ops = {
+        key: entry.model_copy(update={"verdict": Verdict.UNCONVERGED, "flags": flags_of(at)})
+        for at, (key, entry) in enumerate(table.ops.items())
+    }
+    return table.model_copy(update={"ops": ops})
+
+
+@pytest.mark.parametrize("sort", [[], ["--sort", "-latency_ms"]])
+def test_flags_are_said_once_and_no_word_is_broken(table, tmp_path, sort, capsys, monkeypatch):
+    """In a terminal of 80 columns as in a pipe."""
+    often = {0: ("canary_split", "preempted"), 1: ("canary_split", "multimodal:1.2 ms, 1.4 ms")}
+    flagged(table, lambda at: often.get(at % 3, ("canary_split",))).save(tmp_path / "t.json")
+    assert run(["table", "show", str(tmp_path / "t.json"), *sort]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("canary_split") == 1
+    assert "all 96 ops are canary_split (the canaries moved against each other)" in shown
+    assert "b: preempted (the measuring thread waited for a core), 32 ops" in shown
+    assert "a: multimodal (several levels), 32 ops" in shown
+    rows = [line.split() for line in shown.splitlines() if "unconverged" in line]
+    assert len(rows) == 96
+    assert sorted(row[-1] for row in rows if row[-1] in "ab") == ["a"] * 32 + ["b"] * 32
+    monkeypatch.setattr("profiler.terminal.ANY_WIDTH", 80)  # as in a terminal
+    assert run(["table", "show", str(tmp_path / "t.json"), *sort]) == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.split() == shown.split()
+
+
+def test_a_table_is_sorted_by_any_column(table, table_file, capsys):
+    latencies = sorted(entry.latency_ms for entry in table.ops.values())
+    for column, expected in [("latency_ms", latencies), ("-latency_ms", latencies[::-1])]:
+        assert run(["table", "show", table_file, "--sort", column]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        shown = [line for line in lines if line.split()[-1:] == ["stable"]]
+        assert len(shown) == 96
+        first, last = (float(f"{value:.4g}") for value in (expected[0], expected[-1]))
+        assert (str(f"{first:.4g}") in shown[0], str(f"{last:.4g}") in shown[-1]) == (True, True)
+    assert run(["table", "show", table_file, "--sort", "speed"]) == 2
+    assert "no column 'speed'; there are name, kind, input" in capsys.readouterr().err
+
+
+def test_every_number_is_in_the_csv_and_in_the_data_frame(table, table_file, capsys):
+    assert run(["table", "show", table_file, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 96 + 30
+    entries = table.ops | {network.arch: network for network in table.networks}
+    assert {r["name"]: float(r["latency_ms"]) for r in rows} == {
+        name: entry.latency_ms for name, entry in entries.items()
+    }
+    (block,) = [
+        row for row in rows if "28x28x40-output:14x14x80-expand:240-kernel:7" in row["name"]
+    ]
+    assert [block[name] for name in ("kind", "input", "mid", "kernel", "stride")] == [
+        "expanded_conv", "28x28x40", "240", "7", "2",
+    ]  # fmt: skip
+    frame = to_pandas(table)
+    assert list(frame.columns) == list(rows[0])
+    assert frame.latency_ms.tolist() == [float(row["latency_ms"]) for row in rows]
+    assert (frame.kind == "network").sum() == 30
+    assert run(["table", "show", table_file, "--csv", "--json"]) == 2
+    assert "--sort and --csv are for text" in capsys.readouterr().err
 
 
 def test_a_transferred_table_says_in_words_that_it_was_not_measured(pnag, table_file, tmp_path):

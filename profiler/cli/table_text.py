@@ -1,0 +1,143 @@
+"""What a person reads of latency tables: a table shown, and two compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
+from typing import TYPE_CHECKING, Any
+
+from profiler.flags import meaning_of
+from profiler.tables.rows import NETWORK, Row
+from profiler.tables.table import LatencyTable, Verdict, transfer_in_words
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+COLUMN_LEGEND = (
+    "mid: channels inside; k, s: kernel, stride; se: squeeze-and-excitation;",
+    "hs: hard-swish; ±%: half of the 95 % interval",
+)
+CALM = {Verdict.STABLE: "green", Verdict.IMPORTED: "cyan", Verdict.TRANSFERRED: "cyan"}
+
+
+def rendered(table: LatencyTable, rows: Sequence[Row], *, grouped: bool) -> RenderableType:
+    """A heading, a row an op, and what the columns and flags mean; `grouped`: a kind once."""
+    from rich.console import Group
+
+    ops = [row for row in rows if row["kind"] != NETWORK]
+    flags = Counter(_word(flag) for row in ops for flag in {_word(f): f for f in row["flags"]})
+    everywhere = [flag for flag, count in flags.items() if count == len(ops)]
+    others = sorted(flags.keys() - set(everywhere), key=lambda flag: (-flags[flag], flag))
+    letters = dict(zip(others, ascii_lowercase, strict=False))
+    legend = [f"all {len(ops)} ops are {flag}{_meaning(flag)}" for flag in everywhere]
+    legend += [
+        f"{letter}: {flag}{_meaning(flag)}, {flags[flag]} ops" for flag, letter in letters.items()
+    ]
+    return Group(
+        _heading(table), _op_rows(ops, letters, grouped), _footer(table, [*COLUMN_LEGEND, *legend])
+    )
+
+
+def _word(flag: str) -> str:
+    """A flag without its argument."""
+    return flag.partition(":")[0]
+
+
+def _meaning(flag: str) -> str:
+    meaning = meaning_of(flag)
+    return f" ({meaning})" if meaning else ""
+
+
+def _heading(table: LatencyTable) -> Text:
+    from rich.text import Text
+
+    device = table.device
+    return Text(
+        f"{table.space}\n"
+        f"{device.model}, {device.runtime} {device.runtime_version}, {device.threads} "
+        f"thread{'s' * (device.threads != 1)}, batch {device.batch_size}, {device.precision}\n"
+        f"{table.created} by {table.tool}\n"
+    )
+
+
+def _op_rows(ops: Sequence[Row], letters: Mapping[str, str], grouped: bool) -> RichTable:
+    """As narrow as 80 columns; flags are letters, so that no word is ever broken."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for title in ("op", "input", "output"):
+        shown.add_column(title, no_wrap=True)
+    for title in ("mid", "k", "s", "se", "hs", "ms", "±%"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    for title in ("verdict", ""):
+        shown.add_column(title, no_wrap=True)
+    previous = ""
+    for row in ops:
+        repeated = grouped and row["kind"] == previous
+        previous = row["kind"]
+        latency_ms, low, high = (row[n] for n in ("latency_ms", "ci95_low_ms", "ci95_high_ms"))
+        half = "" if low is None else f"{50 * (high - low) / latency_ms:.1f}"
+        shapes = (row[name] for name in ("input", "output", "mid", "kernel", "stride", "se", "hs"))
+        marks = "".join(
+            letters[word] for word in dict.fromkeys(map(_word, row["flags"])) if word in letters
+        )
+        shown.add_row(
+            Text("" if repeated else row["kind"]),
+            *(Text("" if shape is None else str(shape)) for shape in shapes),
+            f"{latency_ms:.4g}", half,
+            Text(row["verdict"], CALM.get(Verdict(row["verdict"]), "yellow")), marks,
+        )  # fmt: skip
+    return shown
+
+
+def _footer(table: LatencyTable, legend: Sequence[str]) -> Text:
+    from rich.text import Text  # as it is: a message may hold what markup takes for a tag
+
+    text = Text("\n")
+    for key, why in sorted(table.failures.items()):
+        text.append("failed", "red").append(f" {key}: {why}\n")
+    lines = []
+    if table.networks:
+        latencies = [network.latency_ms for network in table.networks]
+        lines.append(
+            f"{len(latencies)} whole networks, {min(latencies):.4g} to {max(latencies):.4g} ms"
+        )
+    lines += transfer_in_words(table)
+    if table.noise_floor is not None:
+        floor = table.noise_floor
+        lines.append(
+            f"noise floor: {floor.n_repeats} repeats differ by {floor.median_pct:.2g} % (median), "
+            f"{floor.p95_pct:.2g} % (p95)"
+        )
+    if table.calibration is not None:
+        launches = ", launches included" if table.calibration.launch else ""
+        lines.append(
+            f"calibrated on {table.calibration.n_networks} networks{launches}, leave-one-out "
+            f"error {table.calibration.residual_mape_pct:.2g} %"
+        )
+    return text.append("\n".join([*lines, *legend]))
+
+
+def difference_text(document: dict[str, Any]) -> str:
+    """Of `compare_tables`."""
+    lines = []
+    for what in ("space", "device", "protocol"):
+        for name, (left, right) in document[what].items():
+            lines.append(f"{what} {name}: {left} | {right}")
+    for side in ("a", "b"):
+        keys = document[f"only_in_{side}"]
+        lines += [f"only in {side}: {key}" for key in keys[:10]]
+        lines += [f"only in {side}: {len(keys) - 10} more"] if len(keys) > 10 else []
+    lines.append(f"{document['n_common']} ops in both")
+    spreads = {"all": document["ratio"], **document["ratio_by_kind"]} if document["ratio"] else {}
+    for kind, spread in spreads.items():
+        lines.append(
+            f"  {kind:14s} b/a median {spread['median']:.4f}, "
+            f"p95 difference {spread['p95_difference_pct']:.2f} %"
+        )
+    lines += [f"  {ratio:8.4f}  {key}" for key, ratio in document["furthest"].items()]
+    return "\n".join(lines)
