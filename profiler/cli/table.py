@@ -1,8 +1,9 @@
-"""`pnag table`: show, import, export, compare and check latency tables."""
+"""`pnag table`: show, import, export, compare, check and audit latency tables."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,6 +216,35 @@ def validate(
         raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
     if strict and found.warnings:
         raise DemandError(f"{table} has {len(found.warnings)} warnings, first {found.warnings[0]}")
+
+
+@app.command()
+@shared_options
+def audit(
+    tables: Annotated[list[Path], typer.Argument(help="Latency tables, of any devices.")],
+    table_format: FormatOption = "pnag-json",
+    *,
+    terminal: Terminal,
+) -> None:
+    """Find numbers that nobody can have measured: copies, spreads of 0, orders, units."""
+    from profiler.tables.audit import audit_tables
+    from profiler.tables.interop import import_table
+
+    read = _parse_format(table_format)
+    findings = audit_tables({str(path): import_table(path, read) for path in tables})
+    lines = [
+        f"{one.table}: {one.kind}: {one.message}"
+        + "".join(f"\n  {key}" for key in one.keys[:5])
+        + (f"\n  and {len(one.keys) - 5} more" if len(one.keys) > 5 else "")
+        for one in findings
+    ]
+    n = len(tables)
+    lines = lines or [f"{n} table{'s' * (n != 1)}: nothing that could not have been measured"]
+    terminal.result({"findings": [asdict(one) for one in findings]}, "\n".join(lines))
+    if findings:
+        raise DemandError(
+            f"{len(findings)} finding{'s' * (len(findings) != 1)}, first {findings[0].message}"
+        )
 
 
 @app.command()

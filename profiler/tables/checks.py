@@ -50,7 +50,7 @@ def check_table(table: LatencyTable) -> Findings:
     else:
         warnings.append(f"space {table.space.name!r} is not known here; its ops are not checked")
     for name, entry in [*table.ops.items(), *((n.arch, n) for n in table.networks)]:
-        faults += [f"{name}: {fault}" for fault in _disordered(entry)]
+        faults += [f"{name}: {fault}" for fault in disordered(entry)]
     both = table.failures.keys() & table.ops.keys()
     faults += [f"both measured and failed: {key}" for key in sorted(both)]
     if known and not faults and table.calibration:
@@ -90,7 +90,7 @@ def _wrong_factors(table: LatencyTable, calibration: Calibration) -> list[str]:
     return faults
 
 
-def _disordered(entry: Entry) -> list[str]:
+def disordered(entry: Entry) -> list[str]:
     """Statistics that cannot be of one sample."""
     order = [("min", entry.min_ms), ("p10", entry.p10_ms), ("median", entry.median_ms)]
     order.append(("p90", entry.p90_ms))

@@ -283,3 +283,18 @@ def test_strict_validation_fails_on_warnings(table, table_file, tmp_path, capsys
     assert capsys.readouterr().err == (
         f"pnag: {noisy} has 1 warnings, first 1 of 96 ops are noisy\n"
     )
+
+
+def test_an_audit_fails_on_numbers_that_were_not_measured(pnag, tmp_path, capsys):
+    note10 = str(Path(__file__).parents[3] / "tables" / "note10.json")
+    document, _ = pnag("table", "audit", note10)
+    assert document == {"findings": []}
+    table = load_table(Path(note10))
+    first, second = sorted(table.ops)[:2]
+    copied = tmp_path / "copied.json"
+    table.model_copy(update={"ops": table.ops | {first: table.ops[second]}}).save(copied)
+    assert run(["table", "audit", str(copied), "--json"]) == 1
+    out, err = capsys.readouterr()
+    (finding,) = [one for one in json.loads(out)["findings"] if one["kind"] == "copy"]
+    assert (finding["table"], finding["keys"]) == (str(copied), [first, second])
+    assert err.count("\n") == 1 and "to the digit" in err
