@@ -174,7 +174,7 @@ def throughput(table: LatencyTable) -> dict[str, float]:
     package = import_ofa("ofa.nas.efficiency_predictor.latency_lookup_table")
     walker = package.MBv3LatencyTable.__new__(package.MBv3LatencyTable)  # its loader downloads
     walker.lut = {key: {"mean": entry.latency_ms} for key, entry in table.ops.items()}
-    px = table.space.resolution_px
+    px = table.space.facts["resolution_px"]
     configs = [ofa_config(network_ops(space, row), px) for row in tokens[:2000]]
 
     def walk() -> list[float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from predictors.accuracy.enumerated import SCALE
+from predictors.accuracy.enumerated import METADATA, SCALE
 from profiler.spaces.nasbench201 import NasBench201Space
 from profiler.system.tensor_files import described, write_arrays
 
@@ -41,7 +41,7 @@ def main() -> None:
         dataset: np.round([float(row[column]) * SCALE / 100 for row in cells]).astype(np.uint32)
         for dataset, column in COLUMNS.items()
     }
-    write_arrays(options.write, arrays, described("accuracies", DESCRIPTION))
+    write_arrays(options.write, arrays, described(METADATA, DESCRIPTION))
     for dataset, values in arrays.items():
         best = int(values.argmax())
         print(f"{dataset:15} {values[best] / SCALE:.5%}  {cells[best]['arch']}")

@@ -139,7 +139,7 @@ def main() -> None:
     budgets_ms = [round(budget_ms, 3) for budget_ms in spread_budgets_ms(*run.reachable_ms)]
     request = Request(budgets_ms, confidence=options.confidence, seed=options.seed)
     verified = generate_verified(run, table, options.device, request, Terminal())
-    space = open_space(table.space.name, table.space.width_mult, table.space.resolution_px)
+    space = open_space(table.space.name, **table.space.facts)
     supernet = load_supernet(options.checkpoint, space)
     data = open_dataset(options.data, supernet.space)
     protocols = Protocols.of_recipe(options.recipe, options.checkpoint, data, supernet)

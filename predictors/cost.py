@@ -162,7 +162,7 @@ def additive_cost(
     """
     terms, always = [], 0.0
     for segment in space.segments(batch_size=batch_size):
-        costs = {key: sum(op_cost(op) for op in ops) for key, ops in segment.ops.items()}
+        costs = segment.sums(op_cost)
         if segment.positions:
             n_choices = [len(space.positions[at].choices) for at in segment.positions]
             values = np.zeros(n_choices)

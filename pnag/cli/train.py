@@ -27,7 +27,7 @@ RunOption = Annotated[
 ]
 SpaceOption = Annotated[
     str | None,
-    typer.Option("--space", help="mbv3, mbv3-cifar (default: the table's) or tabular:FILE."),
+    typer.Option("--space", help="Of the table (mbv3, nasbench201, ...), or tabular:FILE."),
 ]
 BudgetsOption = Annotated[int, typer.Option("--budgets", help="K, budgets with an embedding.")]
 EvaluationsOption = Annotated[

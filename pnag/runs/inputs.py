@@ -98,7 +98,7 @@ def table_inputs(
     accuracy_model: Path | None = None,
     seed: int = 0,
 ) -> Inputs:
-    """A latency table with accuracies: a table, a model, or else the embedded model.
+    """A latency table with accuracies: a table, a model, or else what is embedded.
 
     Raises:
         InvalidInputError: unreadable or malformed files, or files of another space.
@@ -118,16 +118,22 @@ def table_inputs(
 def _accuracy(
     space: NetworkSpace, table: Path | None, model: Path | None, seed: int
 ) -> tuple[AccuracyModel, InputFile]:
-    from predictors.accuracy.fitted import FittedAccuracy, embedded_accuracy, load_accuracy_model
+    from predictors.accuracy.enumerated import enumerated_accuracy, shipped_file
+    from predictors.accuracy.fitted import embedded_accuracy, load_accuracy_model
+    from predictors.accuracy.once_for_all import OfaAccuracyPredictor
     from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table
 
     if model is not None:
         loaded = load_accuracy_model(model, space)
-        name = ACCURACY_FILE if isinstance(loaded, FittedAccuracy) else OFA_ACCURACY_FILE
+        name = OFA_ACCURACY_FILE if isinstance(loaded, OfaAccuracyPredictor) else ACCURACY_FILE
         return loaded, InputFile(name, str(model), model.read_bytes())
     if table is not None:
         fitted = accuracy_from_table(load_accuracy_table(table, space), space, seed=seed)
         return fitted, InputFile(ACCURACY_FILE, str(table), _model_bytes(fitted))
+    shipped = shipped_file(space)
+    if shipped is not None:
+        published = enumerated_accuracy(space, space.facts["dataset"])
+        return published, InputFile(ACCURACY_FILE, "embedded", shipped.read_bytes())
     fitted = embedded_accuracy(space)
     return fitted, InputFile(ACCURACY_FILE, "embedded", _model_bytes(fitted))
 

@@ -85,7 +85,9 @@ class ArchitectureResult(_Document):
 
 
 class NetworkResult(ArchitectureResult):
-    ofa: dict[str, Any] = Field(description="Once-for-All's dict: d, ks, e, r.")
+    ofa: dict[str, Any] | None = Field(
+        default=None, description="Once-for-All's dict of one of its networks: d, ks, e, r."
+    )
     madds: int
     params: int
     measured_ms: float | None = Field(default=None, description="Of a verified network.")

@@ -18,12 +18,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.accuracy.enumerated import is_enumeration, load_enumeration
 from predictors.accuracy.once_for_all import load_ofa_accuracy
 from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.base import AccuracyModel, Floats
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import DEAD, Tokens
-from profiler.spaces.mobilenetv3 import open_space
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.tensor_files import (
     described,
@@ -142,7 +142,7 @@ def embedded_accuracy(space: NetworkSpace) -> FittedAccuracy:
     for name in EMBEDDED:
         with as_file(files("predictors").joinpath("data", name)) as path:
             description = description_of(read_metadata(path), METADATA, SCHEMA, path)
-            if open_space(**description["space"]) == space:
+            if SpaceRef(**description["space"]).open() == space:
                 return _read(path)
         available.append(str(SpaceRef(**description["space"])))
     raise InvalidInputError(
@@ -152,13 +152,16 @@ def embedded_accuracy(space: NetworkSpace) -> FittedAccuracy:
 
 
 def load_accuracy_model(path: Path, space: NetworkSpace) -> AccuracyModel:
-    """Read our safetensors, or Once-for-All's accuracy predictor (a PyTorch checkpoint).
+    """Read our safetensors, fitted or enumerated, or Once-for-All's accuracy predictor (a PyTorch
+    checkpoint).
 
     Raises:
         InvalidInputError: unreadable, malformed, or of another space.
     """
     if not is_tensor_file(path):
         return load_ofa_accuracy(path, space)
+    if is_enumeration(path):
+        return load_enumeration(path, space)
     fitted = _read(path)
     if fitted.space != space:
         raise InvalidInputError(f"{path} is a model of {fitted.space}, not of {space}")
@@ -198,7 +201,7 @@ def _read(path: Path) -> FittedAccuracy:
 
 def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedAccuracy:
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
-    space = open_space(**description["space"])
+    space = SpaceRef(**description["space"]).open()
     ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
     d = sum(n - 1 for n in encoding.n_choices)
     if encoding.n_choices != tuple(len(p.choices) for p in space.positions):

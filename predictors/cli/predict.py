@@ -95,11 +95,9 @@ def predict(
     check_space(table, table.search_space, latency_table[0])
     others = [load_table(path, partial=True) for path in latency_table[1:]]
     predictor = LatencyPredictor(table, *others)
-    space = open_space(
-        table.space.name,
-        table.space.width_mult if width_mult is None else width_mult,
-        table.space.resolution_px if resolution is None else resolution,
-    )
+    asked = {"width_mult": width_mult, "resolution_px": resolution}
+    given = {fact: value for fact, value in asked.items() if value is not None}
+    space = open_space(table.space.name, **{**table.space.facts, **given})
     written = [WrittenArchitecture(text) for text in arch or ()]
     written += read_architectures(arch_file) if arch_file else []
     batch_size = table.device.batch_size
@@ -112,8 +110,8 @@ def predict(
         prediction = predictor.predict(ops, confidence=confidence)
         results.append({kind: name} | _as_json(prediction))
         lines.append(f"{_as_text(prediction)}  {name}")
-    asked = SpaceRef.of(space)
-    for note in _notes(predictor.half_width(confidence), confidence, table.space, asked):
+    half_width = predictor.half_width(confidence)
+    for note in _notes(half_width, confidence, table.space, SpaceRef.of(space)):
         terminal.note(note)
     document = {"results": results, "confidence": confidence, "device": table.device.model}
     terminal.result(document, "\n".join(lines))
@@ -213,7 +211,6 @@ def _notes(
         notes.append(f"no interval of coverage {confidence:g}: {missing(confidence)}")
     if asked != measured:
         notes.append(
-            f"the table is of {measured}; width {asked.width_mult:g} at {asked.resolution_px} px "
-            "is predicted by regression, without an interval"
+            f"the table is of {measured}; {asked} is predicted by regression, without an interval"
         )
     return notes

@@ -99,9 +99,6 @@ def _space(
 
     if (name, width_mult, resolution) == (None, None, None):
         return None
-    own = base.space
-    return open_space(
-        name or own.name,
-        own.width_mult if width_mult is None else width_mult,
-        own.resolution_px if resolution is None else resolution,
-    )
+    asked = {"width_mult": width_mult, "resolution_px": resolution}
+    given = {fact: value for fact, value in asked.items() if value is not None}
+    return open_space(name or base.space.name, **{**base.space.facts, **given})

@@ -187,12 +187,11 @@ def _measured(sample: TransferSample, space: NetworkSpace | None, batch_size: in
         return Measured(ops, sample.latency_ms, sample.source, is_network=False)
     if space is None:
         raise InvalidInputError("networks were measured, and the base is of no space: say --space")
-    facts = space.facts
-    own = open_space(
-        space.name,
-        sample.width_mult or facts["width_mult"],
-        sample.resolution_px or facts["resolution_px"],
-    )
+    facts = SpaceRef.of(space).facts
+    facts |= {
+        name: value for name in ("width_mult", "resolution_px") if (value := getattr(sample, name))
+    }
+    own = open_space(space.name, **facts)
     tokens = own.parse(sample.arch or "")
     of_network = tuple(network_ops(own, tokens, batch_size=batch_size))
     return Measured(of_network, sample.latency_ms, sample.source, is_network=True)

@@ -16,13 +16,24 @@ from profiler.terminal import Terminal
 
 R = TypeVar("R")
 
-SpaceOption = Annotated[str, typer.Option("--space", help="mbv3 or mbv3-cifar.")]
-WidthOption = Annotated[float, typer.Option("--width-mult", help="Width multiplier, 1.0 or 1.2.")]
+SpaceOption = Annotated[str, typer.Option("--space", help="mbv3, mbv3-cifar or nasbench201.")]
+WidthOption = Annotated[
+    float | None, typer.Option("--width-mult", help="Width multiplier, 1.0 (the default) or 1.2.")
+]
 ResolutionOption = Annotated[
     int | None, typer.Option("--resolution", help="Input size in px; by default the space's own.")
 ]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", help="Of nasbench201: cifar10 (the default), cifar100 or imagenet16-120."
+    ),
+]
 ArchOption = Annotated[
-    str, typer.Option("--arch", help="depths:kernels:expands, or Once-for-All's dict as JSON.")
+    str,
+    typer.Option(
+        "--arch", help="depths:kernels:expands, Once-for-All's dict as JSON, or a cell |op~0|+..."
+    ),
 ]
 ExportOption = Annotated[str, typer.Option("--export", help="onnx,tflite,torch")]
 

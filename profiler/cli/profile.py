@@ -18,7 +18,7 @@ from profiler.cli.model_files import (
     measure_files,
     model_request,
 )
-from profiler.cli.options import ResolutionOption, WidthOption, shared_options
+from profiler.cli.options import DatasetOption, ResolutionOption, WidthOption, shared_options
 from profiler.devices.backend import Backend, Settings
 from profiler.devices.registry import backend_of, backends, options_of
 from profiler.errors import DemandError, InvalidInputError
@@ -43,7 +43,8 @@ ProfiledSpaceOption = Annotated[
     str | None,
     typer.Option(
         "--space",
-        help="mbv3 (the default), mbv3-cifar, or kernels, from which any CNN's file is predicted.",
+        help="mbv3 (the default), mbv3-cifar, nasbench201, or kernels, from which any CNN's file "
+        "is predicted.",
     ),
 ]
 MinutesOption = Annotated[
@@ -129,8 +130,9 @@ def profile(
     model: ModelOption = None,
     shape: ShapeOption = None,
     arrays: InputOption = None,
-    width_mult: WidthOption = 1.0,
+    width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    dataset: DatasetOption = None,
     batch_size: BatchOption = 1,
     threads: ThreadsOption = None,
     precision: PrecisionOption = "float32",
@@ -156,9 +158,10 @@ def profile(
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
     counts = threads or [1]
+    facts = {"width_mult": width_mult, "resolution_px": resolution, "dataset": dataset}
     if model or shape or arrays:
-        of_spaces = (space, resolution, networks, fleet, minutes, like, samples)
-        with_space = any(of_spaces) or width_mult != 1 or precision != "float32"
+        of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples)
+        with_space = any(of_spaces) or precision != "float32"
         request = model_request(
             device, model, shape, arrays, counts, with_space, quick, batch_size=batch_size,
             out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
@@ -168,9 +171,9 @@ def profile(
     _check_counts(device, out, networks, counts)
     settings = Settings(counts[0], batch_size, precision)
     if like is None or choose is None:
-        measured, chosen = _space(space or "mbv3", width_mult, resolution, minutes, samples), None
+        measured, chosen = _space(space or "mbv3", facts, minutes, samples), None
     else:
-        base = _base(like, settings, any((space, resolution, networks, minutes, width_mult != 1)))
+        base = _base(like, settings, any((space, *facts.values(), networks, minutes)))
         measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)
     requests = space_requests(
         device, measured, out, settings, device_options, quick, chosen=chosen,
@@ -231,11 +234,7 @@ def _base(like: Path, settings: Settings, says_more: bool) -> LatencyTable:
 
 
 def _space(
-    name: str,
-    width_mult: float,
-    resolution: int | None,
-    minutes: float | None,
-    samples: int | None,
+    name: str, facts: Mapping[str, Any], minutes: float | None, samples: int | None
 ) -> NetworkSpace | SingleKernels:
     from profiler.spaces.kernels import KernelSpace
     from profiler.spaces.registry import open_space
@@ -243,12 +242,12 @@ def _space(
     if samples is not None:
         raise InvalidInputError("--samples is for --like")
     if name == KernelSpace.name:
-        if width_mult != 1 or resolution is not None:
-            raise InvalidInputError("kernels have no --width-mult and no --resolution")
+        if any(fact is not None for fact in facts.values()):
+            raise InvalidInputError("kernels have no --width-mult, --resolution or --dataset")
         return KernelSpace() if minutes is None else KernelSpace(minutes)
     if minutes is not None:
         raise InvalidInputError("--minutes is for --space kernels")
-    return open_space(name, width_mult, resolution)
+    return open_space(name, **facts)
 
 
 def space_requests(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.options import (
     ArchOption,
+    DatasetOption,
     ExportOption,
     ResolutionOption,
     SpaceOption,
@@ -16,6 +17,9 @@ from profiler.cli.options import (
     shared_options,
 )
 from profiler.terminal import Terminal
+
+if TYPE_CHECKING:
+    from profiler.graph.op import Op
 
 app = typer.Typer(no_args_is_help=True, help="Describe a search space, inspect an architecture.")
 
@@ -28,38 +32,48 @@ def register(parent: typer.Typer) -> None:
 @shared_options
 def describe(
     space: SpaceOption = "mbv3",
-    width_mult: WidthOption = 1.0,
+    width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    dataset: DatasetOption = None,
     *,
     terminal: Terminal,
 ) -> None:
     """Say what the space contains: its decisions, its size and its range of costs."""
-    from profiler.spaces.mobilenetv3 import open_space
+    from profiler.spaces.decisions import amount_range, decision_graph
+    from profiler.spaces.networks import distinct_ops
+    from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution)
-    smallest, largest = chosen.extremes()
+    chosen = open_space(space, width_mult, resolution, dataset)
+    *_, head = chosen.segments()
+    (last,) = {ops[-1].graph.outputs[0].shape[-1] for ops in head.ops.values()}
+    madds, params = (
+        [round(end) for end in amount_range(chosen, amount)] for amount in (_madds, _params)
+    )
     document = {
-        "space": chosen.name,
-        "width_mult": chosen.width_mult,
-        "resolution_px": chosen.resolution_px,
-        "n_classes": chosen.backbone.n_classes,
+        **chosen.facts,
+        "n_classes": last,
         "n_tokens": len(chosen.positions),
-        "n_architectures": chosen.size(),
-        "n_ops": len(chosen.distinct_ops()),
-        "madds": [chosen.madds(smallest), chosen.madds(largest)],
-        "params": [chosen.params(smallest), chosen.params(largest)],
+        "n_architectures": decision_graph(chosen).n_paths,
+        "n_ops": len(distinct_ops(chosen)),
+        "madds": madds,
+        "params": params,
     }
     text = (
-        f"{chosen.name}, width {chosen.width_mult:g}, {chosen.resolution_px} px, "
-        f"{chosen.backbone.n_classes} classes\n"
-        f"  architectures  {chosen.size():.3g} ({len(chosen.positions)} tokens)\n"
-        f"  distinct ops   {len(chosen.distinct_ops())}\n"
-        f"  MAdds          {chosen.madds(smallest) / 1e6:.1f}M to "
-        f"{chosen.madds(largest) / 1e6:.1f}M\n"
-        f"  parameters     {chosen.params(smallest) / 1e6:.2f}M to "
-        f"{chosen.params(largest) / 1e6:.2f}M"
+        f"{chosen}, {last} classes\n"
+        f"  architectures  {document['n_architectures']:.3g} ({len(chosen.positions)} tokens)\n"
+        f"  distinct ops   {document['n_ops']}\n"
+        f"  MAdds          {madds[0] / 1e6:.1f}M to {madds[1] / 1e6:.1f}M\n"
+        f"  parameters     {params[0] / 1e6:.2f}M to {params[1] / 1e6:.2f}M"
     )
     terminal.result(document, text)
+
+
+def _madds(op: Op) -> int:
+    return op.graph.madds
+
+
+def _params(op: Op) -> int:
+    return op.graph.params
 
 
 @app.command()
@@ -67,31 +81,33 @@ def describe(
 def inspect(
     arch: ArchOption,
     space: SpaceOption = "mbv3",
-    width_mult: WidthOption = 1.0,
+    width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    dataset: DatasetOption = None,
     *,
     terminal: Terminal,
 ) -> None:
     """Print MAdds, parameters and op keys of one architecture."""
-    from profiler.spaces.mobilenetv3 import open_space
+    from profiler.spaces.base import other_forms
+    from profiler.spaces.networks import network_ops
+    from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution)
-    architecture = chosen.parse_architecture(arch)
-    ops = chosen.ops(architecture)
+    chosen = open_space(space, width_mult, resolution, dataset)
+    tokens = chosen.parse(arch)
+    ops = network_ops(chosen, tokens)
+    madds, params = sum(map(_madds, ops)), sum(map(_params, ops))
     document = {
-        "arch": str(architecture),
-        "ofa": architecture.to_ofa(),
-        "madds": chosen.madds(architecture),
-        "params": chosen.params(architecture),
+        "arch": chosen.format(tokens),
+        **other_forms(chosen, tokens),
+        "madds": madds,
+        "params": params,
         "ops": [op.key for op in ops],
     }
     lines = [
-        f"{architecture}",
-        f"MAdds {document['madds']:,}   parameters {document['params']:,}   {len(ops)} ops",
+        f"{document['arch']}",
+        f"MAdds {madds:,}   parameters {params:,}   {len(ops)} ops",
     ]
-    lines += [
-        f"  {op.graph.madds / 1e6:9.3f}M  {op.graph.params / 1e3:9.1f}k  {op.key}" for op in ops
-    ]
+    lines += [f"  {_madds(op) / 1e6:9.3f}M  {_params(op) / 1e3:9.1f}k  {op.key}" for op in ops]
     terminal.result(document, "\n".join(lines))
 
 
@@ -102,20 +118,22 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Directory of the files.")],
     formats: ExportOption = "onnx",
     space: SpaceOption = "mbv3",
-    width_mult: WidthOption = 1.0,
+    width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    dataset: DatasetOption = None,
     *,
     terminal: Terminal,
     seed: int,
 ) -> None:
     """Write one architecture with random weights: for latency, not for accuracy."""
     from profiler.spaces.export import export_network, parse_formats, random_network
-    from profiler.spaces.mobilenetv3 import open_space
+    from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution)
-    architecture, names = chosen.parse_architecture(arch), parse_formats(formats)
-    (tokens,) = chosen.encode([architecture])
+    chosen = open_space(space, width_mult, resolution, dataset)
+    tokens, names = chosen.parse(arch), parse_formats(formats)
     network = random_network(chosen, tokens, seed=seed)
     paths = export_network(network, tokens, chosen, names, out, stem=chosen.name)
-    document = {"arch": str(architecture), "weights": "random", "files": [str(p) for p in paths]}
+    document = {
+        "arch": chosen.format(tokens), "weights": "random", "files": [str(p) for p in paths],
+    }  # fmt: skip
     terminal.result(document, "\n".join(map(str, paths)))

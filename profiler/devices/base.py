@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from profiler.graph.graph import Graph, chain
-from profiler.graph.op import Op
+from profiler.graph.op import Op, digest_of
 from profiler.spaces.base import Tokens
-from profiler.spaces.networks import NetworkSpace, network_ops
+from profiler.spaces.networks import Branching, NetworkSpace, network_ops
 from profiler.system.context_manager import Closing
 from profiler.system.memory import available_memory_mb
 
@@ -26,14 +26,17 @@ if TYPE_CHECKING:  # annotations only; they bring numpy
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Ops executed in order as one model: a single op, or a whole network."""
+    """What is executed as one model: a single op, or a whole network of ops."""
 
     key: str  # op key, or the written architecture
     ops: tuple[Op, ...]
+    network: Graph | None = field(default=None, repr=False)  # where it is no row of its ops
 
     @property
     def graph(self) -> Graph:
-        """Its ops in a row."""
+        """The network, or its ops in a row."""
+        if self.network is not None:
+            return self.network
         return chain([(f"op{index}", op.graph) for index, op in enumerate(self.ops)])
 
     @property
@@ -55,7 +58,8 @@ class Workload:
     @property
     def identity(self) -> list[Any]:
         """What tells it from any other workload, as JSON."""
-        return [self.key, [op.identity for op in self.ops]]
+        parts = [self.key, [op.identity for op in self.ops]]
+        return parts if self.network is None else [*parts, digest_of(self.network)]
 
     @property
     def arithmetic_intensity(self) -> float:
@@ -66,7 +70,8 @@ class Workload:
 def network_workload(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> Workload:
     """A whole network of [L] tokens, by its written architecture."""
     ops = network_ops(space, tokens, batch_size=batch_size)
-    return Workload(space.format(tokens), tuple(ops))
+    graph = space.network(tokens, batch_size=batch_size) if isinstance(space, Branching) else None
+    return Workload(space.format(tokens), tuple(ops), graph)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

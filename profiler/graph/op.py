@@ -56,7 +56,12 @@ class Block:
 
     @property
     def identity(self) -> Any:
-        return [self.key, hashlib.sha256(repr(self.graph).encode()).hexdigest()]
+        return [self.key, digest_of(self.graph)]
+
+
+def digest_of(graph: Graph) -> str:
+    """Hash of all that a graph says."""
+    return hashlib.sha256(repr(graph).encode()).hexdigest()
 
 
 def batch_size_of(op: Op) -> int:

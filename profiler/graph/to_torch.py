@@ -66,6 +66,13 @@ class GraphModule(nn.Module):
         found = tuple(values[tensor.name] for tensor in self.source.outputs)
         return found if len(found) > 1 else found[0]
 
+    def as_graph(self) -> Graph:
+        return self.source
+
+    def weights(self) -> Weights:
+        """The weights of `as_graph()`."""
+        return weights_of(self, self.source)
+
 
 class Call(nn.Module):
     """A function without weights as a module."""

@@ -134,11 +134,11 @@ def default_out(
     >>> default_out("cpu", open_space("mbv3"), quick=False, settings=["t2", "b8"]).as_posix()
     'tables/cpu_mbv3_w1.0_224_t2_b8.json'
     """
-    sizes = (f"w{space.facts['width_mult']:.1f}", str(space.facts["resolution_px"]))
+    facts = {} if isinstance(space, SingleKernels) else SpaceRef.of(space).facts
     parts = [
         spec,
         space.name,
-        *(() if isinstance(space, SingleKernels) else sizes),
+        *(f"w{fact:.1f}" if name == "width_mult" else str(fact) for name, fact in facts.items()),
         *settings,
         *(["quick"] if quick else []),
     ]

@@ -6,7 +6,8 @@ positions that a path skips are dead. All paths end in one terminal node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.spaces.base import DEAD, SearchSpace, TokenPosition, Tokens
 from profiler.spaces.networks import NetworkSpace
 
@@ -25,6 +27,7 @@ SAMPLES = 4000  # that must agree with the positions' conditions
 
 State = tuple[int, ...]  # the choice at every earlier position, DEAD, or FORGOTTEN
 Edge = tuple[int, int]  # node and choice
+Sums = dict[tuple[int, ...], float]  # by choices
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,14 @@ class DecisionGraph:
     def is_tree(self) -> bool:
         """Whether every node remembers all: then the last choice knows the architecture."""
         return not (self.remembered[: self.terminal] == FORGOTTEN).any()
+
+    @cached_property
+    def n_paths(self) -> int:
+        """How many architectures there are."""
+        paths = [0] * self.terminal + [1]
+        for node in reversed(range(self.terminal)):
+            paths[node] = sum(paths[after] for after in self.successor[node].tolist() if after >= 0)
+        return paths[ROOT]
 
     def endings(self) -> tuple[Ints, Ints, Tokens]:
         """Nodes and choices [m] that end a path, and in a tree the path's tokens [m, L]."""
@@ -145,6 +156,31 @@ def decision_graph(space: SearchSpace) -> DecisionGraph:
             "when they are active, or list its architectures as a tabular space"
         )
     return graph
+
+
+def amount_range(space: NetworkSpace, amount: Callable[[Op], float]) -> tuple[float, float]:
+    """The least and the most of an amount that the ops of a network have together."""
+    graph, fixed = decision_graph(space), 0.0
+    ending: defaultdict[int, list[tuple[list[int], Sums]]] = defaultdict(list)
+    for segment in space.segments():
+        if segment.positions:
+            *before, last = segment.positions
+            ending[last].append((before, segment.sums(amount)))
+        else:
+            fixed += sum(segment.sums(amount).values())
+    low, high = [0.0] * len(graph.position), [0.0] * len(graph.position)
+    for node in reversed(range(graph.terminal)):
+        known = graph.remembered[node].tolist()
+        ends = []
+        for choice, after in enumerate(graph.successor[node].tolist()):
+            if after >= 0:
+                parts = ending[int(graph.position[node])]
+                added = sum(
+                    sums.get((*(known[at] for at in before), choice), 0) for before, sums in parts
+                )
+                ends += [(added + low[after], added + high[after])]
+        low[node], high[node] = min(end[0] for end in ends), max(end[1] for end in ends)
+    return fixed + low[ROOT], fixed + high[ROOT]
 
 
 def conditional_graph(

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens, other_forms
-from profiler.spaces.networks import NetworkSpace, network_ops
+from profiler.spaces.networks import Branching, NetworkSpace, network_ops
 from profiler.system.atomic import write_bytes_atomic
 from profiler.system.tensor_files import tensors_to_bytes
 
 if TYPE_CHECKING:
-    from profiler.spaces.mobilenetv3_network import Network
+    from profiler.graph.graph import Graph, Weights
 
 FORMATS = ("onnx", "tflite", "torch")
+
+
+class WeightedNetwork(Protocol):
+    """A torch module, and the graph that it computes."""
+
+    def as_graph(self) -> Graph: ...
+
+    def weights(self) -> Weights:
+        """The weights of `as_graph()`."""
+        ...
+
+    def state_dict(self) -> Any: ...
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -33,18 +45,18 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return formats
 
 
-def random_network(space: NetworkSpace, tokens: Tokens, *, seed: int) -> Network:
+def random_network(space: NetworkSpace, tokens: Tokens, *, seed: int) -> WeightedNetwork:
     """The network of [L] tokens with random weights: right for latency, useless for accuracy."""
-    from profiler.graph.to_torch import randomise_
+    from profiler.graph.to_torch import GraphModule, randomise_
     from profiler.spaces.mobilenetv3_network import Network
 
-    network = Network(network_ops(space, tokens))
-    randomise_(network, seed=seed)
-    return network
+    if isinstance(space, Branching):
+        return randomise_(GraphModule(space.network(tokens)), seed=seed)
+    return randomise_(Network(network_ops(space, tokens)), seed=seed)
 
 
 def export_network(
-    network: Network,
+    network: WeightedNetwork,
     tokens: Tokens,
     space: NetworkSpace,
     formats: tuple[str, ...],
@@ -54,7 +66,7 @@ def export_network(
 ) -> list[Path]:
     """Write `directory/stem.{onnx,tflite,safetensors}`, all or none; the paths written.
 
-    The torch file holds the network's state dict (Once-for-All names), with the architecture
+    The torch file holds the network's state dict (by the published names), with the architecture
     and the space in its metadata.
     """
     contents: dict[Path, bytes] = {}

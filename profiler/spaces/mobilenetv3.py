@@ -339,13 +339,17 @@ def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
 
 
 def open_space(
-    name: str, width_mult: float = 1.0, resolution_px: int | None = None
+    name: str, width_mult: float | None = None, resolution_px: int | None = None
 ) -> MobileNetV3Space:
-    """A MobileNetV3 space by name, at its own resolution unless one is given.
+    """A MobileNetV3 space by name, of width 1.0 and its own resolution unless others are given.
 
     Raises:
         InvalidInputError: unknown name, width or resolution.
     """
     known = BACKBONES.get(name)
     default = known.default_resolution_px if known else 224
-    return MobileNetV3Space(name, width_mult, default if resolution_px is None else resolution_px)
+    return MobileNetV3Space(
+        name,
+        1.0 if width_mult is None else width_mult,
+        default if resolution_px is None else resolution_px,
+    )

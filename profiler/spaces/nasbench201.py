@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,16 @@ from profiler.graph.graph import Graph
 from profiler.printable import shown
 from profiler.spaces.base import TokenPosition, Tokens
 from profiler.spaces.decisions import DecisionGraph, trie
-from profiler.spaces.nasbench201_network import EDGES, OPERATIONS, OUTPUT, Cell, cell_network
+from profiler.spaces.nasbench201_network import (
+    EDGES,
+    OPERATIONS,
+    OUTPUT,
+    STAGE_CHANNELS,
+    Cell,
+    cell_network,
+)
+from profiler.spaces.nasbench201_ops import head_op, reduction_op, stem_op, step_op, steps
+from profiler.spaces.networks import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,13 @@ class NasBench201Space:
     @property
     def name(self) -> str:
         return "nasbench201"
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.dataset}"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"space": self.name, "dataset": self.dataset}
 
     @property
     def images(self) -> Images:
@@ -117,3 +135,31 @@ class NasBench201Space:
         """The trained network of one row of tokens [6], without what no output depends on."""
         images = self.images
         return cell_network(self.cell(tokens), images.resolution_px, images.n_classes, batch_size)
+
+    def segments(self, *, batch_size: int = 1) -> tuple[Segment, ...]:
+        """What a network costs, by stages, whose cells all edges decide together."""
+        return _segments(self, batch_size)
+
+
+@cache
+def _segments(space: NasBench201Space, batch_size: int) -> tuple[Segment, ...]:
+    images, edges = space.images, tuple(range(len(EDGES)))
+    sizes = images.resolution_px, batch_size
+    taken = {tuple(row): steps(space.cell(row)) for row in space.every().tolist()}
+    segments = [Segment((), {(): (stem_op(*sizes),)})]
+    for stage in range(len(STAGE_CHANNELS)):
+        if stage:
+            segments.append(Segment((), {(): (reduction_op(stage - 1, *sizes),)}))
+        ops = {names: tuple(step_op(n, stage, *sizes) for n in names) for names in taken.values()}
+        segments.append(Segment(edges, {row: ops[names] for row, names in taken.items()}))
+    head = head_op(images.resolution_px, images.n_classes, batch_size)
+    return (*segments, Segment((), {(): (head,)}))
+
+
+def open_space(dataset: str = "cifar10") -> NasBench201Space:
+    """The networks trained on a data set.
+
+    Raises:
+        InvalidInputError: unknown data set.
+    """
+    return NasBench201Space(dataset)

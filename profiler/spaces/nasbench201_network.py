@@ -73,9 +73,7 @@ def add_cell(builder: GraphBuilder, name: str, cell: Cell, x: Tensor) -> Tensor:
     planned = plan(cell)
     nodes = {0: x}
     if planned.zeros:
-        nothing = builder.add(f"{name}.nothing", Constant((), 0.0))
-        zeros = builder.add(f"{name}.zeros", Elementwise(Operation.MULTIPLY), x, nothing)
-        nodes |= dict.fromkeys(planned.zeros, zeros)
+        nodes |= dict.fromkeys(planned.zeros, add_zeros(builder, name, x))
     for index in planned.edges:
         source, target = EDGES[index]
         y = add_operation(builder, f"{name}.layers.{index}", cell[index], nodes[source])
@@ -83,6 +81,12 @@ def add_cell(builder: GraphBuilder, name: str, cell: Cell, x: Tensor) -> Tensor:
             y = builder.add(f"{name}.sum.{index}", Elementwise(Operation.ADD), nodes[target], y)
         nodes[target] = y
     return nodes[OUTPUT]
+
+
+def add_zeros(builder: GraphBuilder, name: str, x: Tensor) -> Tensor:
+    """Of the shape of x, which the published code multiplies by 0."""
+    nothing = builder.add(f"{name}.nothing", Constant((), 0.0))
+    return builder.add(f"{name}.zeros", Elementwise(Operation.MULTIPLY), x, nothing)
 
 
 def add_operation(builder: GraphBuilder, name: str, operation: str, x: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +27,11 @@ class Segment:
     positions: tuple[int, ...]
     ops: Mapping[tuple[int, ...], tuple[Op, ...]]
 
+    def sums(self, amount: Callable[[Op], float]) -> dict[tuple[int, ...], float]:
+        """By choices, the amounts of their ops together; each op is asked once."""
+        of = functools.cache(amount)
+        return {choices: sum(map(of, ops)) for choices, ops in self.ops.items()}
+
 
 @runtime_checkable
 class NetworkSpace(SearchSpace, Protocol):
@@ -39,6 +44,15 @@ class NetworkSpace(SearchSpace, Protocol):
 
     def segments(self, *, batch_size: int = 1) -> tuple[Segment, ...]:
         """The networks, stretch by stretch in order of execution."""
+        ...
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A space whose networks are no rows of ops: these say what it costs, not how it is wired."""
+
+    def network(self, tokens: Tokens, *, batch_size: int = 1) -> Graph:
+        """The network of one row of tokens [L]."""
         ...
 
 
@@ -99,7 +113,7 @@ def key_reader(space: NetworkSpace, *, batch_size: int = 1) -> Callable[[str], O
     The returned function raises InvalidInputError where no op has this key.
     """
     if isinstance(space, ReadsKeys):
-        return partial(space.op_of_key, batch_size=batch_size)
+        return functools.partial(space.op_of_key, batch_size=batch_size)
     known = distinct_ops(space, batch_size=batch_size)
 
     def read(key: str) -> Op:

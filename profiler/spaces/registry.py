@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import partial
+
 from profiler.errors import InvalidInputError
-from profiler.spaces import mobilenetv3
+from profiler.spaces import mobilenetv3, nasbench201
 from profiler.spaces.networks import NetworkSpace
 
-OPENERS = dict.fromkeys(mobilenetv3.BACKBONES, mobilenetv3.open_space)
+# each takes what tells a space from others of its family, by the names of `facts`
+OPENERS: dict[str, Callable[..., NetworkSpace]] = {
+    **{name: partial(mobilenetv3.open_space, name) for name in mobilenetv3.BACKBONES},
+    "nasbench201": nasbench201.open_space,
+}
 
 
 def open_space(
-    name: str, width_mult: float = 1.0, resolution_px: int | None = None
-) -> NetworkSpace:
-    """A space by name, at its own resolution unless one is given.
+    name: str, width_mult: float | None = None, resolution_px: int | None = None,
+    dataset: str | None = None,
+) -> NetworkSpace:  # fmt: skip
+    """A space by name; what is None is as the space has it unless told.
 
     Raises:
-        InvalidInputError: unknown name, width or resolution.
+        InvalidInputError: unknown name, or a fact that the space does not have.
     """
     if name not in OPENERS:
         raise InvalidInputError(f"unknown space {name!r}; known: {', '.join(OPENERS)}")
-    return OPENERS[name](name, width_mult, resolution_px)
+    facts = {"width_mult": width_mult, "resolution_px": resolution_px, "dataset": dataset}
+    given = {fact: value for fact, value in facts.items() if value is not None}
+    known = inspect.signature(OPENERS[name]).parameters
+    for fact in given:
+        if fact not in known:
+            raise InvalidInputError(f"{name} has no {fact.partition('_')[0]} to choose")
+    return OPENERS[name](**given)

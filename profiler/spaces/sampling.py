@@ -25,7 +25,9 @@ def draw_networks(space: NetworkSpace, count: int, *, seed: int) -> Tokens:
     rng, graph, madds_of = np.random.default_rng(seed), decision_graph(space), _madds(space)
     n_spread = (count - min(count, 2)) // 2
     n_choices = np.array([len(position.choices) for position in space.positions])
-    ends = graph.without_dead(np.array([np.zeros_like(n_choices), n_choices - 1], np.int8))
+    # all positions alike: where choices rise in cost, these are the cheapest and the dearest
+    alike = np.minimum(np.arange(n_choices.max())[:, None], n_choices - 1)
+    ends = graph.without_dead(alike.astype(np.int8))
     pool = [_tilted(space, graph, rng) for _ in range(POOL_PER_NETWORK * max(1, n_spread))]
     pool = sorted(pool, key=madds_of)
     madds = np.array([madds_of(tokens) for tokens in pool])
@@ -44,11 +46,10 @@ def _distinct(rows: Tokens | list[Tokens]) -> dict[bytes, Tokens]:
     return {row.tobytes(): row for row in rows}
 
 
-def _madds(space: NetworkSpace) -> Callable[[Tokens], int]:
+def _madds(space: NetworkSpace) -> Callable[[Tokens], float]:
     """Of the network of [L] tokens."""
     stretches = [
-        (part.positions, {c: sum(op.graph.madds for op in ops) for c, ops in part.ops.items()})
-        for part in space.segments()
+        (part.positions, part.sums(lambda op: op.graph.madds)) for part in space.segments()
     ]
     return lambda tokens: sum(
         madds.get(tuple(int(tokens[at]) for at in positions), 0) for positions, madds in stretches

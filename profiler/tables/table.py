@@ -44,17 +44,42 @@ class _Strict(BaseModel):
 
 
 class SpaceRef(_Strict):
+    """A space by its name and what tells it from others of its family; None is what it lacks."""
+
     name: str
-    width_mult: float = Field(gt=0)
-    resolution_px: int = Field(gt=0)
+    width_mult: float | None = Field(default=None, gt=0)
+    resolution_px: int | None = Field(default=None, gt=0)
+    dataset: str | None = None
 
     @classmethod
     def of(cls, space: NetworkSpace | SingleKernels) -> SpaceRef:
         facts = dict(space.facts)
         return cls(name=facts.pop("space"), **facts)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it has, by name, without `name`."""
+        return self.model_dump(exclude={"name"})
+
+    def open(self) -> NetworkSpace:
+        """The space.
+
+        Raises:
+            InvalidInputError: it is unknown here, or lacks one of its facts.
+        """
+        space = open_space(self.name, **self.facts)
+        if SpaceRef.of(space) != self:
+            raise InvalidInputError(f"{self} does not say which; such as {SpaceRef.of(space)}")
+        return space
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_lacks(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in fields(self).items() if value is not None}
+
     def __str__(self) -> str:
-        return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"
+        width = "" if self.width_mult is None else f" width {self.width_mult:g}"
+        size = "" if self.resolution_px is None else f" at {self.resolution_px} px"
+        return f"{self.name}{width}{size}" + (f" of {self.dataset}" if self.dataset else "")
 
 
 def _rising(interval: tuple[float, float]) -> tuple[float, float]:
@@ -229,7 +254,7 @@ class LatencyTable(_Strict):
 
     @property
     def search_space(self) -> NetworkSpace:
-        return open_space(self.space.name, self.space.width_mult, self.space.resolution_px)
+        return self.space.open()
 
     def to_json(self) -> str:
         """The file's text, keys sorted so that two tables can be compared by diff."""

@@ -63,7 +63,7 @@ def train(
     data: DataOption,
     out: OutOption,
     space: SpaceOption = "mbv3-cifar",
-    width_mult: WidthOption = 1.0,
+    width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
     epochs: EpochsOption = 60,
     batch_size: BatchOption = 128,

@@ -147,6 +147,13 @@ def test_an_error_of_no_known_kind_does_not_touch_the_others_either(tmp_path, mo
         (["--device", "fake", "--resolution", 64], "resolution 64 px is outside"),
         (["--device", "fake", "--threads", 0], "at least 1"),
         (["--device", "fake", "--space", "resnet"], "unknown space"),
+        (["--device", "fake", "--dataset", "cifar10"], "mbv3 has no dataset to choose"),
+        (["--device", "fake", "--space", "nasbench201", "--resolution", 32], "has no resolution"),
+        (
+            ["--device", "fake", "--space", "nasbench201", "--dataset", "svhn"],
+            "known: cifar10, cifar100, imagenet16-120",
+        ),
+        (["--device", "fake", "--space", "kernels", "--dataset", "cifar10"], "or --dataset"),
         (["--device", "fake", "--device", "gpu"], "unknown device 'gpu'"),
         (
             ["--device", "fake", "--launch", "eager"],

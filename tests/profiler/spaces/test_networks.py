@@ -16,6 +16,7 @@ from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import QUICK
 from profiler.spaces.kernels import KernelSpace
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.nasbench201 import NasBench201Space
 from profiler.spaces.networks import (
     NetworkSpace,
     SingleKernels,
@@ -102,10 +103,26 @@ def test_madds_of_a_network_are_those_of_its_ops():
 
 def test_a_table_is_named_by_its_space():
     assert default_out("cpu", SPACE, quick=False).as_posix() == "tables/cpu_residual_w1.0_12.json"
+    cells = default_out("cpu", NasBench201Space("cifar100"), quick=True)
+    assert cells.as_posix() == "tables/cpu_nasbench201_cifar100_quick.json"
 
 
 def test_spaces_are_opened_by_name():
     assert open_space("mbv3", 1.2, 160) == MobileNetV3Space("mbv3", 1.2, 160)
     assert open_space("mbv3-cifar").facts["resolution_px"] == 32
+    assert open_space("nasbench201", dataset="cifar100") == NasBench201Space("cifar100")
     with pytest.raises(InvalidInputError, match="unknown space 'kernels'; known: mbv3, mbv3-cifar"):
         open_space("kernels")
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "message"),
+    [
+        ("nasbench201", {"width_mult": 1.0}, "nasbench201 has no width to choose"),
+        ("nasbench201", {"resolution_px": 32}, "nasbench201 has no resolution to choose"),
+        ("mbv3", {"dataset": "cifar10"}, "mbv3 has no dataset to choose"),
+    ],
+)
+def test_what_a_space_does_not_have_is_no_choice(name, facts, message):
+    with pytest.raises(InvalidInputError, match=message):
+        open_space(name, **facts)

@@ -39,6 +39,17 @@ def test_a_saved_table_loads_back_equal(table, tmp_path):
     assert table.search_space == MobileNetV3Space()
 
 
+def test_a_space_that_is_not_said_in_full_is_refused(table, tmp_path):
+    """It is none of the default width."""
+    document = json.loads(table.to_json())
+    del document["space"]["width_mult"]
+    (tmp_path / "t.json").write_text(json.dumps(document))
+    with pytest.raises(
+        InvalidInputError, match="mbv3 at 224 px does not say which; such as mbv3 w"
+    ):
+        load_table(tmp_path / "t.json")
+
+
 def damaged(document, how):
     match how:
         case "schema":
