@@ -32,7 +32,7 @@ NOISES = tuple(np.logspace(-5, 1, 31))  # noise variance over that of the main e
 SELECTION_ROWS = 600  # rows that choose γ and the noise; more do not change the choice
 HELD_OUT_ROWS = 4000  # the most of a fold; more would not change its figures
 CHUNK_ROWS = 4096  # features of this many rows stay in the cache
-GRAM_ROWS = 1024  # functions of this many rows are in memory at once
+COUNTED_ROWS = 4096  # functions of this many rows are in memory at once
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,31 @@ class Centring:
         z: Floats = np.sqrt(self.scale) * (self.encoding.features(tokens) - self.centre)
         return z
 
+    def gram(self, counts: NDArray[np.int32]) -> Floats:
+        """[D, D] sums over rows of the products of two functions of z, of `_counts` of them."""
+        from scipy.sparse import csr_array
+
+        d, c, s = len(self.centre), self.centre, self.scale
+        i, j = np.triu_indices(d)
+        one, pair, r = np.zeros(d, np.int64), 1 + d + np.arange(len(i)), np.sqrt(s)
+        terms = [  # z_i = r (x_i - c_i), and their products
+            ([0], [0], [1.0]),
+            (1 + np.arange(d), 1 + np.arange(d), np.full(d, r)),
+            (1 + np.arange(d), one, -r * c),
+            (pair, pair, np.full(len(i), s)),
+            (pair, 1 + i, -s * c[j]),
+            (pair, 1 + j, -s * c[i]),
+            (pair, np.zeros_like(pair), s * c[i] * c[j]),
+        ]
+        rows, columns, values = (np.concatenate(part) for part in zip(*terms, strict=True))
+        of_x = csr_array((values, (rows, columns)), shape=counts.shape)
+        of_both = counts.astype(np.float64)
+        of_both += np.tril(counts, -1).T
+        gram = np.empty(counts.shape, order="F")
+        for rows in _chunks(np.arange(len(counts)), 256):  # no third matrix of that size
+            gram[:, rows] = of_x @ (of_x[rows] @ of_both).T
+        return gram
+
     def model(
         self, ceiling: float, constant: float, linear: Floats, pairs: Floats
     ) -> QuadraticModel:
@@ -166,19 +191,8 @@ class Evaluations:
         return Centring.of(self.encoding, self.tokens)
 
     @cached_property
-    def _gram(self) -> Floats:
-        """[D, D] sums over all rows of the products of two functions; upper triangle."""
-        size = _n_functions(len(self._centring.centre))
-        return self._plus_gram(np.zeros((size, size), order="F"), self.tokens, 1.0)
-
-    def _plus_gram(self, gram: Floats, tokens: Tokens, factor: float) -> Floats:
-        """`gram` plus `factor` times that of tokens, in place."""
-        from scipy.linalg.blas import dsyrk
-
-        for chunk in _chunks(tokens, GRAM_ROWS):
-            functions = _functions(self._centring(chunk))
-            gram = dsyrk(factor, functions.T, beta=1.0, c=gram, overwrite_c=True)
-        return gram
+    def _counts(self) -> NDArray[np.int32]:
+        return _counts(self.encoding, self.tokens)
 
     def _fit_functions(
         self, held_out: NDArray[np.int64], rng: np.random.Generator
@@ -196,8 +210,8 @@ class Evaluations:
         d = len(self._centring.centre)
         sd = _prior_sd(prior, d)
         used = len(sd) if prior.pair_weight else 1 + d
-        gram = self._plus_gram(self._gram.copy(order="F"), self.tokens[held_out], -1.0)
-        system = np.asfortranarray(gram[:used, :used])
+        counts = self._counts - _counts(self.encoding, self.tokens[held_out])
+        system = np.asfortranarray(self._centring.gram(counts)[:used, :used])
         system *= sd[:used, None]
         system *= sd[:used]
         system[np.diag_indices(used)] += prior.noise
@@ -246,15 +260,30 @@ def _n_functions(d: int) -> int:
     return 1 + d + d * (d + 1) // 2
 
 
-def _functions(z: Floats) -> Floats:
-    """[n, D] 1, z_i, and z_i z_j with i ≤ j, of z [n, d]."""
-    n, d = z.shape
-    functions = np.empty((n, _n_functions(d)))
+def _counts(encoding: Encoding, tokens: Tokens) -> NDArray[np.int32]:
+    """[D, D] in how many rows of tokens [n, L] two functions of x are both 1; lower triangle.
+
+    The functions are binary, so that single precision is exact, and twice as fast.
+    """
+    from scipy.linalg.blas import ssyrk
+
+    size = _n_functions(sum(n - 1 for n in encoding.n_choices))
+    counts = np.zeros((size, size), np.int32)
+    for chunk in _chunks(tokens, COUNTED_ROWS):
+        counts += ssyrk(1.0, _functions(encoding.features(chunk)).T).T.astype(np.int32)
+    return counts
+
+
+def _functions(x: Floats) -> NDArray[np.float32]:
+    """[n, D] 1, x_i, and x_i x_j with i ≤ j, of x [n, d]."""
+    n, d = x.shape
+    x = x.astype(np.float32)
+    functions = np.empty((n, _n_functions(d)), np.float32)
     functions[:, 0] = 1
-    functions[:, 1 : 1 + d] = z
+    functions[:, 1 : 1 + d] = x
     start = 1 + d
     for i in range(d):
-        np.multiply(z[:, i, None], z[:, i:], out=functions[:, start : start + d - i])
+        np.multiply(x[:, i, None], x[:, i:], out=functions[:, start : start + d - i])
         start += d - i
     return functions
 

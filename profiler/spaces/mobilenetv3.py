@@ -165,7 +165,8 @@ class MobileNetV3Space:
         )
 
     def parse(self, text: str) -> Tokens:
-        row: Tokens = self.encode([self.parse_architecture(text)])[0]
+        arch = read_architecture(text, self.resolution_px, self.width_mult)
+        row: Tokens = self.encode([arch])[0]
         return row
 
     def format(self, tokens: Tokens) -> str:
