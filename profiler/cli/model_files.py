@@ -37,7 +37,8 @@ NAME_WIDTH = 44
 
 def model_request(
     device: Sequence[str], model: Sequence[Path] | None, shape: Sequence[str] | None,
-    arrays: Path | None, threads: Sequence[int], with_space: bool, quick: bool, **settings: Any,
+    arrays: Path | None, threads: Sequence[int], with_space: bool, quick: bool,
+    batch_sizes: Sequence[int], **settings: Any,
 ) -> ModelRequest:  # fmt: skip
     """What the options ask for; `with_space`: some of them are for spaces.
 
@@ -58,8 +59,10 @@ def model_request(
         )
     if len(device) > 1:
         raise InvalidInputError("--model is measured on one --device at a time")
+    if len(batch_sizes) > 1:
+        raise InvalidInputError("a --model is measured at one --batch-size at a time")
     return ModelRequest(
-        device[0], model, threads,
+        device[0], model, threads, batch_sizes[0],
         shapes=dict(map(parse_shape, shape or [])),
         arrays=read_npz(arrays) if arrays else {},
         protocol=protocol_of(backend_of(device[0]), quick=quick),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +39,10 @@ DeviceOption = Annotated[
     ),
 ]
 
-BatchOption = Annotated[int, typer.Option("--batch-size", help="Images per run.")]
+BatchOption = Annotated[
+    list[int] | None,
+    typer.Option("--batch-size", help="Images per run (1); repeat it for a table of each."),
+]
 ProfiledSpaceOption = Annotated[
     str | None,
     typer.Option(
@@ -52,7 +56,10 @@ MinutesOption = Annotated[
 ]
 ThreadsOption = Annotated[
     list[int] | None,
-    typer.Option("--threads", help="Threads of the runtime (1); repeat it to compare a --model."),
+    typer.Option(
+        "--threads",
+        help="Threads of the runtime (1); repeat it for a table of each, or to compare a --model.",
+    ),
 ]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="float32, or what else the device has.")
@@ -133,7 +140,7 @@ def profile(
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
     dataset: DatasetOption = None,
-    batch_size: BatchOption = 1,
+    batch_size: BatchOption = None,
     threads: ThreadsOption = None,
     precision: PrecisionOption = "float32",
     device_options: DeviceOptions = NONE,
@@ -157,19 +164,19 @@ def profile(
 
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
-    counts = threads or [1]
+    counts, images = threads or [1], batch_size or [1]
     facts = {"width_mult": width_mult, "resolution_px": resolution, "dataset": dataset}
     if model or shape or arrays:
         of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples)
         with_space = any(of_spaces) or precision != "float32"
         request = model_request(
-            device, model, shape, arrays, counts, with_space, quick, batch_size=batch_size,
-            out=out, seed=seed, resume=resume, device_options=device_options.of(used[0]),
+            device, model, shape, arrays, counts, with_space, quick, batch_sizes=images, out=out,
+            seed=seed, resume=resume, device_options=device_options.of(used[0]),
         )  # fmt: skip
         verdicts = measure_files(request, terminal)
         return (), _unstable("", verdicts) if require_stable else None
-    _check_counts(device, out, networks, counts)
-    settings = Settings(counts[0], batch_size, precision)
+    settings = _each_setting(counts, images, precision)
+    _check_counts(device, out, networks, settings)
     if like is None or choose is None:
         measured, chosen = _space(space or "mbv3", facts, minutes, samples), None
     else:
@@ -209,26 +216,34 @@ def _unstable(where: str, verdicts: Sequence[str]) -> DemandError | None:
     return DemandError(f"{where}{counted.total()} of {len(verdicts)} are not stable ({listed})")
 
 
+def _each_setting(
+    threads: Sequence[int], batch_sizes: Sequence[int], precision: str
+) -> list[Settings]:
+    """Each count of threads with each batch size, once."""
+    each = dict.fromkeys(product(threads, batch_sizes))
+    return [Settings(*counts, precision) for counts in each]
+
+
 def _check_counts(
-    device: Sequence[str], out: Path | None, networks: int | None, threads: Sequence[int]
+    device: Sequence[str], out: Path | None, networks: int | None, settings: Sequence[Settings]
 ) -> None:
-    if out is not None and len(device) > 1:
-        raise InvalidInputError("--out names one table; leave it out with several devices")
+    if out is not None and len(device) * len(settings) > 1:
+        raise InvalidInputError(
+            "--out names one table; leave it out with several devices or settings"
+        )
     if networks is not None and not 0 <= networks <= MAX_NETWORKS:
         raise InvalidInputError(f"--networks must be from 0 to {MAX_NETWORKS}, got {networks}")
-    if len(threads) > 1:
-        raise InvalidInputError("several --threads are for a --model")
 
 
-def _base(like: Path, settings: Settings, says_more: bool) -> LatencyTable:
+def _base(like: Path, settings: Sequence[Settings], says_more: bool) -> LatencyTable:
     """The table of --like, if what is measured can be read beside it."""
     from profiler.tables.table import load_table
 
     if says_more:
         raise InvalidInputError("--like measures the space of its table, by --samples")
     base = load_table(like)
-    ours, theirs = settings.batch_size, base.device.batch_size
-    if ours != theirs:
+    theirs = base.device.batch_size
+    for ours in (one.batch_size for one in settings if one.batch_size != theirs):
         raise InvalidInputError(f"{like} is of batch size {theirs}, not of {ours}")
     return base
 
@@ -252,23 +267,23 @@ def _space(
 
 def space_requests(
     device: Sequence[str], space: NetworkSpace | SingleKernels, out: Path | None,
-    settings: Settings, device_options: DeviceOptions, quick: bool, **shared: Any,
+    settings: Sequence[Settings], device_options: DeviceOptions, quick: bool, **shared: Any,
 ) -> list[ProfileRequest]:  # fmt: skip
-    """What each device is asked for."""
+    """What each device is asked for, once with each of the settings."""
     from profiler.measuring.campaign import ProfileRequest, default_out
     from profiler.measuring.protocol import protocol_of
 
     requests = []
-    for spec in device:
+    for spec, one in product(device, settings):
         backend = backend_of(spec)
         options = device_options.of(backend, space=space)
-        names = unusual(settings, backend, options)
+        names = unusual(one, backend, options)
         names += ["like"] * (shared.get("chosen") is not None)  # beside a table of everything
         place = out or default_out(spec, space, quick=quick, settings=names)
         protocol = protocol_of(backend, quick=quick)
         requests.append(
             ProfileRequest(
-                spec, space, place, protocol, **asdict(settings), **shared, device_options=options
+                spec, space, place, protocol, **asdict(one), **shared, device_options=options
             )
         )
     return requests

@@ -7,11 +7,13 @@ then leaves its device as it was found. A device that fails does not touch the o
 from __future__ import annotations
 
 import multiprocessing
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from profiler.devices.registry import backend_of
@@ -34,32 +36,47 @@ class Profiled:
 def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> Profiled:
     """Measure all requests.
 
-    Phones and devices of a fleet run at once. Devices of this computer share its cores, so that
-    they take their turns, after the others.
+    Phones and devices of a fleet run at once, one setting of each after the other. Devices of this
+    computer share its cores, so that they take their turns, after the others.
     """
-    elsewhere = [r for r in requests if r.fleet is not None or not backend_of(r.spec).shares_host]
     lines = Terminal(terminal.json_output, terminal.quiet, live=False)
+    apart = sum(map(_is_elsewhere, requests)) > 1
     outcomes: dict[int, Path | Exception] = {}
-    with ExitStack() as processes:
-        waiting: dict[int, Callable[[], Path]] = {}
-        if len(elsewhere) > 1:
-            for request in elsewhere:
-                waiting[id(request)] = _begin(request, lines, processes)
-        for request in sorted(requests, key=lambda r: id(r) not in waiting):
-            result = waiting.get(id(request))
-            try:
-                table = result() if result else _profile(request, terminal)
-                outcomes[id(request)] = table
-            except Exception as error:  # of whatever kind: the others are measured all the same
-                outcomes[id(request)] = error
-                if len(requests) > 1:
-                    terminal.note(f"{request.spec}: {error}")
+    for at_once in rounds_of(requests):
+        with ExitStack() as processes:
+            results: list[Callable[[], Path]] = [
+                _begin(request, lines, processes)
+                if apart and _is_elsewhere(request)
+                else partial(_profile, request, terminal)
+                for request in at_once
+            ]
+            for request, result in zip(at_once, results, strict=True):
+                try:
+                    outcomes[id(request)] = result()
+                except Exception as error:  # of whatever kind: the others are measured all the same
+                    outcomes[id(request)] = error
+                    if len(requests) > 1:
+                        terminal.note(f"{request.spec}: {error}")
     ordered = [outcomes[id(request)] for request in requests]
     failures = [outcome for outcome in ordered if isinstance(outcome, Exception)]
     return Profiled(
         tuple(outcome for outcome in ordered if isinstance(outcome, Path)),
         failures[0] if failures else None,
     )
+
+
+def _is_elsewhere(request: ProfileRequest) -> bool:
+    return request.fleet is not None or not backend_of(request.spec).shares_host
+
+
+def rounds_of(requests: Sequence[ProfileRequest]) -> list[list[ProfileRequest]]:
+    """What is measured at once: one setting of each device elsewhere; of this computer's, one."""
+    turns: Counter[str] = Counter()
+    elsewhere: dict[int, list[ProfileRequest]] = defaultdict(list)
+    for request in filter(_is_elsewhere, requests):
+        elsewhere[turns[request.spec]].append(request)
+        turns[request.spec] += 1
+    return [*elsewhere.values(), *([one] for one in requests if not _is_elsewhere(one))]
 
 
 def _profile(request: ProfileRequest, terminal: Terminal) -> Path:

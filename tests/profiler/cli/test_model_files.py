@@ -84,10 +84,6 @@ def test_what_cannot_be_measured_is_one_line(tmp_path, net):
         (("--device", "cpu", *model, "--space", "mbv3"), "are for spaces"),
         (("--device", "cpu", *model, "--device", "tflite"), "one --device at a time"),
         (("--device", "cpu", "--shape", "image=1"), "--shape and --input are for a --model"),
-        (
-            ("--device", "cpu", "--threads", 1, "--threads", 2),
-            "--threads are for a --model",
-        ),
     ):
         said = refused(*arguments)
         assert line in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +14,8 @@ from profiler.devices import discovery as status
 from profiler.devices.backend import DeviceStatus, Finding
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DemandError, DeviceUnavailableError, InvalidInputError
+from profiler.measuring.campaign import ProfileRequest
+from profiler.measuring.several_devices import rounds_of
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from tests.profiler.fast import FAST
@@ -61,6 +64,46 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         "fake-2_mbv3_w1.0_224_quick.json",
     ]
     assert result.stderr == ""
+
+
+def test_each_setting_makes_a_table_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ("--threads", 1, "--threads", 2, "--batch-size", 1, "--batch-size", 4)
+    device = ("--device", "fake:1", "--quick", "--networks", 0, "--json", "-q")
+    result = invoke("profile", *device, *settings, "--threads", 2)
+    assert result.exit_code == 0, result.output
+    paths = [Path(table["path"]) for table in json.loads(result.stdout)["tables"]]
+    assert [path.stem.removeprefix("fake-1_mbv3_w1.0_224_") for path in paths] == [
+        "quick", "b4_quick", "t2_quick", "t2_b4_quick",
+    ]  # fmt: skip
+    devices = [load_table(path).device for path in paths]
+    assert [(d.threads, d.batch_size) for d in devices] == [(1, 1), (1, 4), (2, 1), (2, 4)]
+
+
+def test_settings_of_a_phone_take_turns_and_phones_are_measured_at_once():
+    space = MobileNetV3Space()
+    requests = [
+        ProfileRequest(spec, space, Path(f"{spec}-{threads}"), threads=threads)
+        for spec in ("adb:a", "fake", "adb:b")
+        for threads in (1, 2)
+    ]
+    rounds = [[(one.spec, one.threads) for one in at_once] for at_once in rounds_of(requests)]
+    assert rounds == [
+        [("adb:a", 1), ("adb:b", 1)], [("adb:a", 2), ("adb:b", 2)], [("fake", 1)], [("fake", 2)],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--threads", 1, "--threads", 2, "--out", "t.json"], "--out names one table"),
+        (["--batch-size", 1, "--batch-size", 0], "must be at least 1"),
+        (["--batch-size", 1, "--batch-size", 2, "--model", "a.onnx"], "at one --batch-size"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(arguments, message):
+    refused = invoke("profile", "--device", "fake", *arguments).exception
+    assert isinstance(refused, InvalidInputError) and message in str(refused)
 
 
 def test_a_table_that_is_not_stable_is_written_and_fails_where_that_is_required(
