@@ -323,6 +323,23 @@ def test_the_slider_ends_where_the_frontier_does(page, data):
     assert page.locator("#budget-high").inner_text() == f"{digits(last)} ms"
 
 
+def test_residuals_of_the_table_are_leave_one_out(page, data):
+    drawn = page.evaluate(
+        "document.getElementById('checks').data.map((t) => [t.name, Array.from(t.y)])"
+    )
+    fitted = [check for check in data["checks"] if check["fitted"]]
+    errors = [100 * (c["measured_ms"] / c["predicted_ms"] - 1) for c in fitted]
+    assert dict(drawn)["of the table"] == pytest.approx(errors)
+    stated = next(float(text.split()[0]) for name, text in data["facts"] if "error" in name)
+    assert np.mean(np.abs(errors)) == pytest.approx(stated, rel=0.06)  # two digits, other base
+    assert "fitted to the others" in page.locator("#checks-note").inner_text()
+
+
+def test_plotly_is_the_basic_bundle(page):
+    kinds = page.evaluate("Object.keys(Plotly.PlotSchema.get().traces).sort()")
+    assert kinds == ["bar", "pie", "scatter"]
+
+
 # --- Saving and printing ----------------------------------------------------------------------
 
 
