@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, UnmetBudget
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
-from profiler.spaces.networks import NetworkSpace, network_ops
+from profiler.spaces.networks import NetworkSpace, file_stem, network_ops
 from profiler.system.user_files import read_json, validated
 from profiler.tables.table import IntervalMs
 
@@ -163,7 +163,7 @@ def export_results(
     for row in met_rows(document):
         tokens = space.parse(row["arch"])
         network = random_network(space, tokens, seed=seed)
-        stem = f"{space.name}-{row['budget_ms']:g}ms"
+        stem = f"{file_stem(space)}-{row['budget_ms']:g}ms"
         n_named[stem] += 1
         if n_named[stem] > 1:  # a budget given twice gets two architectures
             stem = f"{stem}-{n_named[stem]}"

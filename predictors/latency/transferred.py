@@ -23,7 +23,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
 from profiler.measuring.campaign import Chosen
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
-from profiler.spaces.registry import OPENERS, open_space
+from profiler.spaces.registry import is_known, open_space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.stamp import now, this_tool
 from profiler.tables.keys import op_of_key, ops_of_table
@@ -171,7 +171,7 @@ def transferred_table(
 
 
 def _own_space(table: LatencyTable) -> NetworkSpace | None:
-    return table.search_space if table.space.name in OPENERS else None
+    return table.search_space if is_known(table.space.name) else None
 
 
 def _ops(space: NetworkSpace | None, base: LatencyTable, batch_size: int) -> dict[str, Op]:

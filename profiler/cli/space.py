@@ -127,12 +127,13 @@ def export(
 ) -> None:
     """Write one architecture with random weights: for latency, not for accuracy."""
     from profiler.spaces.export import export_network, parse_formats, random_network
+    from profiler.spaces.networks import file_stem
     from profiler.spaces.registry import open_space
 
     chosen = open_space(space, width_mult, resolution, dataset)
     tokens, names = chosen.parse(arch), parse_formats(formats)
     network = random_network(chosen, tokens, seed=seed)
-    paths = export_network(network, tokens, chosen, names, out, stem=chosen.name)
+    paths = export_network(network, tokens, chosen, names, out, stem=file_stem(chosen))
     document = {
         "arch": chosen.format(tokens), "weights": "random", "files": [str(p) for p in paths],
     }  # fmt: skip

@@ -7,7 +7,7 @@ Immutable and without weights: those are arrays beside it, by the names that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -213,6 +213,12 @@ class GraphBuilder:
     def add(self, name: str, layer: Layer, *inputs: Tensor) -> Tensor:
         """The first output of a new node."""
         return self.add_all(name, layer, *inputs)[0]
+
+    def add_row(self, layers: Mapping[str, Layer], x: Tensor) -> Tensor:
+        """Layers of one input by their names, each applied to what the one before makes."""
+        for name, layer in layers.items():
+            x = self.add(name, layer, x)
+        return x
 
     def add_all(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from profiler.graph.graph import Graph
+from profiler.graph.layers import Shape
 
 
 class Op(Hashable, Protocol):
@@ -50,6 +51,13 @@ class Block:
     key: str
     graph: Graph = field(hash=False, repr=False)
 
+    @classmethod
+    def of(cls, kind: str, graph: Graph, **sizes: object) -> Block:
+        """With a key of the shapes that it takes and makes, and of further `sizes`."""
+        (taken,), (made,) = graph.inputs, graph.outputs
+        named = {"input": _written(taken.shape), "output": _written(made.shape), **sizes}
+        return cls(kind, "-".join([kind, *(f"{k}:{v}" for k, v in named.items())]), graph)
+
     @property
     def title(self) -> str:
         return self.kind
@@ -57,6 +65,11 @@ class Block:
     @property
     def identity(self) -> Any:
         return [self.key, digest_of(self.graph)]
+
+
+def _written(shape: Shape) -> str:
+    """``HxWxC`` of images, as Once-for-All's keys have it, or ``C``; batches are of the table."""
+    return "x".join(map(str, (*shape[2:], shape[1])))
 
 
 def digest_of(graph: Graph) -> str:

@@ -19,7 +19,7 @@ from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import run_sweep
 from profiler.measuring.task import Role, Task, make_task
-from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops
+from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops, file_stem
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.system.stamp import this_tool
@@ -137,7 +137,7 @@ def default_out(
     facts = {} if isinstance(space, SingleKernels) else SpaceRef.of(space).facts
     parts = [
         spec,
-        space.name,
+        file_stem(space),
         *(f"w{fact:.1f}" if name == "width_mult" else str(fact) for name, fact in facts.items()),
         *settings,
         *(["quick"] if quick else []),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens, other_forms
-from profiler.spaces.networks import Branching, NetworkSpace, network_ops
+from profiler.spaces.networks import NetworkSpace, network_graph
 from profiler.system.atomic import write_bytes_atomic
 from profiler.system.tensor_files import tensors_to_bytes
 
@@ -48,11 +48,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def random_network(space: NetworkSpace, tokens: Tokens, *, seed: int) -> WeightedNetwork:
     """The network of [L] tokens with random weights: right for latency, useless for accuracy."""
     from profiler.graph.to_torch import GraphModule, randomise_
-    from profiler.spaces.mobilenetv3_network import Network
 
-    if isinstance(space, Branching):
-        return randomise_(GraphModule(space.network(tokens)), seed=seed)
-    return randomise_(Network(network_ops(space, tokens)), seed=seed)
+    return randomise_(GraphModule(network_graph(space, tokens)), seed=seed)
 
 
 def export_network(

@@ -6,17 +6,17 @@ written, what ops they are made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
 from profiler.spaces.base import DEAD, Condition, TokenPosition, Tokens
+from profiler.spaces.blocks import BlockSpace
 from profiler.spaces.mobilenetv3_architecture import (
     DEPTHS,
     EXPANDS,
@@ -32,9 +32,11 @@ from profiler.spaces.mobilenetv3_ops import (
     OpConfig,
     OpKind,
     make_divisible,
+    module_names,
     parse_key,
 )
 from profiler.spaces.networks import Segment, distinct_ops, network_ops
+from profiler.spaces.once_for_all import RESOLUTIONS_PX, refuse_resolution
 
 WIDTH_MULTS = (1.0, 1.2)
 
@@ -57,13 +59,13 @@ class Backbone:
 
 
 BACKBONES = {
-    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, range(96, 321), 224),
+    "mbv3": Backbone(2, (2, 2, 2, 1, 2), 1000, RESOLUTIONS_PX, 224),
     "mbv3-cifar": Backbone(1, (1, 2, 2, 1, 2), 10, range(32, 33), 32),
 }
 
 
 @dataclass(frozen=True)
-class MobileNetV3Space:
+class MobileNetV3Space(BlockSpace):
     """Elastic MobileNetV3: 5 stages of 2-4 blocks, kernel 3/5/7, expand ratio 3/4/6.
 
     Tokens: per stage its depth, then expand and kernel of each of 4 slots (L = 45).
@@ -82,22 +84,7 @@ class MobileNetV3Space:
             raise InvalidInputError(f"unknown space {self.name!r}; known: {', '.join(BACKBONES)}")
         if self.width_mult not in WIDTH_MULTS:
             raise InvalidInputError(f"width multiplier {self.width_mult:g} is not 1.0 or 1.2")
-        allowed = BACKBONES[self.name].resolutions_px
-        if self.resolution_px not in allowed:
-            raise InvalidInputError(
-                f"resolution {self.resolution_px} px is outside {allowed[0]}-{allowed[-1]} px"
-            )
-
-    def __str__(self) -> str:
-        return f"{self.name} width {self.width_mult:g} at {self.resolution_px} px"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {
-            "space": self.name,
-            "width_mult": self.width_mult,
-            "resolution_px": self.resolution_px,
-        }
+        refuse_resolution(self.resolution_px, BACKBONES[self.name].resolutions_px)
 
     @property
     def backbone(self) -> Backbone:
@@ -252,9 +239,21 @@ class MobileNetV3Space:
             OpConfig(OpKind.LOGITS, mixed, backbone.n_classes, 1, 1, batch_size=batch_size),
         ]
 
-    def segments(self, *, batch_size: int = 1) -> tuple[Segment, ...]:
+    def stretches(self, batch_size: int) -> Iterator[Segment]:
         """Stem, the 20 slots (each decided by its expand ratio and kernel), head."""
-        return _segments(self, batch_size)
+        yield self.stretch(partial(self.stem_ops, batch_size=batch_size))
+        for slot in range(N_SLOTS):
+            stage, within = divmod(slot, SLOTS_PER_STAGE)
+            block = f"s{stage + 1}.b{within + 1}"
+            made = partial(self._slot_ops, batch_size, slot)
+            yield self.stretch(made, f"{block}.expand", f"{block}.kernel")
+        yield self.stretch(partial(self.head_ops, batch_size=batch_size))
+
+    def _slot_ops(self, batch_size: int, slot: int, expand: int, kernel: int) -> list[Op]:
+        return [self.block_op(slot, expand, kernel, batch_size=batch_size)]
+
+    def module_names(self, ops: Sequence[Op]) -> list[str]:
+        return module_names(len(ops))
 
     def ops(self, arch: Architecture, *, batch_size: int = 1) -> list[Op]:
         """The ops of one architecture, in order of execution."""
@@ -317,26 +316,6 @@ class MobileNetV3Space:
         for stride in self.backbone.stage_strides:
             sizes.append(-(-sizes[-1] // stride))
         return tuple(sizes)
-
-
-@cache
-def _segments(space: MobileNetV3Space, batch_size: int) -> tuple[Segment, ...]:
-    names = [position.name for position in space.positions]
-    slots = []
-    for slot in range(N_SLOTS):
-        stage, within = divmod(slot, SLOTS_PER_STAGE)
-        decided = tuple(
-            names.index(f"s{stage + 1}.b{within + 1}.{w}") for w in ("expand", "kernel")
-        )
-        ops: dict[tuple[int, ...], tuple[Op, ...]] = {
-            (e, k): (space.block_op(slot, expand, kernel, batch_size=batch_size),)
-            for e, expand in enumerate(EXPANDS)
-            for k, kernel in enumerate(KERNELS)
-        }
-        slots.append(Segment(decided, ops))
-    ends = space.stem_ops(batch_size=batch_size), space.head_ops(batch_size=batch_size)
-    stem, head = (Segment((), {(): tuple(ops)}) for ops in ends)
-    return (stem, *slots, head)
 
 
 def open_space(

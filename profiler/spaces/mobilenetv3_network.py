@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from profiler.graph.graph import Graph, Weights, chain
 from profiler.graph.op import Op
 from profiler.graph.to_torch import GraphModule, weights_of
-
-HEAD = ("final_expand_layer", "global_avg_pool", "feature_mix_layer", "classifier")
+from profiler.spaces.mobilenetv3_ops import HEAD_MODULES, module_names
 
 
 class Network(nn.Module):
@@ -25,16 +24,19 @@ class Network(nn.Module):
         super().__init__()
         self.ops = tuple(ops)
         modules = [GraphModule(op.graph) for op in ops]
-        first, blocks, head = modules[0], modules[1 : -len(HEAD)], modules[-len(HEAD) :]
+        first, blocks, head = (
+            modules[0],
+            modules[1 : -len(HEAD_MODULES)],
+            modules[-len(HEAD_MODULES) :],
+        )
         self.first_conv = first
         self.blocks = nn.ModuleList(blocks)
-        for name, module in zip(HEAD, head, strict=True):
+        for name, module in zip(HEAD_MODULES, head, strict=True):
             self.add_module(name, module)
 
     def as_graph(self) -> Graph:
         """All ops in a row; its weights bear the names of the state dict."""
-        blocks = [f"blocks.{index}" for index in range(len(self.blocks))]
-        names = ["first_conv", *blocks, *HEAD]
+        names = module_names(len(self.ops))
         return chain([(name, op.graph) for name, op in zip(names, self.ops, strict=True)])
 
     def weights(self) -> Weights:
@@ -43,7 +45,7 @@ class Network(nn.Module):
 
     def op_modules(self) -> list[nn.Module]:
         """The modules in order of execution, one per op."""
-        return [self.first_conv, *self.blocks, *(getattr(self, name) for name in HEAD)]
+        return [self.first_conv, *self.blocks, *(getattr(self, name) for name in HEAD_MODULES)]
 
     def forward(self, x: Tensor) -> Tensor:
         for module in self.op_modules():

@@ -9,20 +9,19 @@ from functools import cache
 from typing import Any
 
 from profiler.errors import InvalidInputError
-from profiler.graph import layers
 from profiler.graph.graph import Graph, GraphBuilder, Tensor
 from profiler.graph.layers import (
+    Activation,
     BatchNorm,
-    Elementwise,
     Function,
     GlobalPool,
     Linear,
-    Operation,
     Statistic,
     square_convolution,
 )
 from profiler.graph.moves import Reshape
 from profiler.printable import shown
+from profiler.spaces.inverted_residual import add_inverted_residual
 
 
 class OpKind(StrEnum):
@@ -36,6 +35,7 @@ class OpKind(StrEnum):
     LOGITS = "Logits"  # fully connected classifier
 
 
+HEAD_MODULES = ("final_expand_layer", "global_avg_pool", "feature_mix_layer", "classifier")
 TITLES = {
     OpKind.CONV: "first convolution",
     OpKind.MBCONV: "block",
@@ -50,6 +50,13 @@ class OpActivation(StrEnum):
     NONE = "none"
     RELU = "relu"
     HARD_SWISH = "hard_swish"
+
+
+_FUNCTIONS = {
+    OpActivation.NONE: None,
+    OpActivation.RELU: Function.RELU,
+    OpActivation.HARD_SWISH: Function.HARD_SWISH,
+}
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -152,7 +159,10 @@ def op_graph(op: OpConfig) -> Graph:
     x = builder.input("input", (op.batch_size, op.in_channels, op.height_px, op.width_px))
     match op.kind:
         case OpKind.MBCONV:
-            y = _inverted_residual(builder, op, x)
+            y = add_inverted_residual(
+                builder, x, mid=op.mid_channels, out=op.out_channels, kernel=op.kernel,
+                stride=op.stride, activation=_FUNCTIONS[op.activation], se_channels=op.se_channels,
+            )  # fmt: skip
         case OpKind.AVG_POOL:
             y = builder.add("pool", GlobalPool(Statistic.MEAN), x)
         case OpKind.LOGITS:
@@ -166,39 +176,15 @@ def op_graph(op: OpConfig) -> Graph:
     return builder.graph(y)
 
 
-def _inverted_residual(builder: GraphBuilder, op: OpConfig, x: Tensor) -> Tensor:
-    mid, y = op.mid_channels, x
-    if op.has_expansion:
-        y = builder.add("conv.inverted_bottleneck.conv", square_convolution(mid), y)
-        y = builder.add("conv.inverted_bottleneck.bn", BatchNorm(), y)
-        y = _activated(builder, op, "conv.inverted_bottleneck.act", y)
-    depthwise = square_convolution(mid, op.kernel, op.stride, groups=mid)
-    y = builder.add("conv.depth_conv.conv", depthwise, y)
-    y = builder.add("conv.depth_conv.bn", BatchNorm(), y)
-    y = _activated(builder, op, "conv.depth_conv.act", y)
-    if op.se:
-        gate = builder.add("conv.depth_conv.se.squeeze", GlobalPool(Statistic.MEAN), y)
-        for name, layer in (
-            ("reduce", square_convolution(op.se_channels, bias=True)),
-            ("relu", layers.Activation(Function.RELU)),
-            ("expand", square_convolution(mid, bias=True)),
-            ("h_sigmoid", layers.Activation(Function.HARD_SIGMOID)),
-        ):
-            gate = builder.add(f"conv.depth_conv.se.fc.{name}", layer, gate)
-        y = builder.add("conv.depth_conv.se.scale", Elementwise(Operation.MULTIPLY), y, gate)
-    y = builder.add("conv.point_linear.conv", square_convolution(op.out_channels), y)
-    y = builder.add("conv.point_linear.bn", BatchNorm(), y)
-    return builder.add("shortcut", Elementwise(Operation.ADD), x, y) if op.has_shortcut else y
-
-
 def _activated(builder: GraphBuilder, op: OpConfig, name: str, x: Tensor) -> Tensor:
-    match op.activation:
-        case OpActivation.NONE:
-            return x
-        case OpActivation.RELU:
-            return builder.add(name, layers.Activation(Function.RELU), x)
-        case OpActivation.HARD_SWISH:
-            return builder.add(name, layers.Activation(Function.HARD_SWISH), x)
+    function = _FUNCTIONS[op.activation]
+    return x if function is None else builder.add(name, Activation(function), x)
+
+
+def module_names(n_ops: int) -> list[str]:
+    """Once-for-All's names of a network's ops."""
+    blocks = [f"blocks.{index}" for index in range(n_ops - 1 - len(HEAD_MODULES))]
+    return ["first_conv", *blocks, *HEAD_MODULES]
 
 
 SIZE = r"[1-9]\d{0,8}"  # in keys: never 0, nor of more digits than fit any layer

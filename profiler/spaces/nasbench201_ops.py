@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from profiler.graph.graph import Graph, GraphBuilder, Tensor
+from profiler.graph.graph import GraphBuilder, Tensor
 from profiler.graph.layers import Activation, Elementwise, Function, Operation
 from profiler.graph.op import Block, Op
 from profiler.spaces.nasbench201_network import (
@@ -144,20 +144,20 @@ STEPS = (
 def stem_op(resolution_px: int, batch_size: int) -> Op:
     builder = GraphBuilder()
     x = builder.input("input", (batch_size, 3, resolution_px, resolution_px))
-    return _block("stem", builder.graph(add_stem(builder, x)))
+    return Block.of("stem", builder.graph(add_stem(builder, x)))
 
 
 def reduction_op(stage: int, resolution_px: int, batch_size: int) -> Op:
     """What follows `stage`, 0 or 1."""
     builder = GraphBuilder()
     x = builder.input("input", _stage_shape(stage, resolution_px, batch_size))
-    return _block("reduction", builder.graph(add_reduction(builder, "block", x)))
+    return Block.of("reduction", builder.graph(add_reduction(builder, "block", x)))
 
 
 def head_op(resolution_px: int, n_classes: int, batch_size: int) -> Op:
     builder = GraphBuilder()
     x = builder.input("input", _stage_shape(len(STAGE_CHANNELS) - 1, resolution_px, batch_size))
-    return _block("head", builder.graph(add_head(builder, x, n_classes)))
+    return Block.of("head", builder.graph(add_head(builder, x, n_classes)))
 
 
 @cache
@@ -171,7 +171,7 @@ def step_op(step: str, stage: int, resolution_px: int, batch_size: int) -> Op:
     first = x
     for cell in range(CELLS_PER_STAGE):
         x = _add_step(builder, f"cells.{cell}", step, x, first)
-    return _block(step, builder.graph(x))
+    return Block.of(step, builder.graph(x))
 
 
 def _add_step(builder: GraphBuilder, name: str, step: str, x: Tensor, first: Tensor) -> Tensor:
@@ -193,16 +193,3 @@ def _add_step(builder: GraphBuilder, name: str, step: str, x: Tensor, first: Ten
 def _stage_shape(stage: int, resolution_px: int, batch_size: int) -> tuple[int, int, int, int]:
     side = resolution_px >> stage
     return batch_size, STAGE_CHANNELS[stage], side, side
-
-
-def _block(kind: str, graph: Graph) -> Block:
-    sizes = "-".join(
-        f"{end}:{_size(tensor.shape)}"
-        for end, tensor in (("input", graph.inputs[0]), ("output", graph.outputs[0]))
-    )
-    return Block(kind, f"{kind}-{sizes}", graph)
-
-
-def _size(shape: Sequence[int]) -> str:
-    """``HxWxC`` of images, as Once-for-All's keys have it, or ``C``."""
-    return "x".join(map(str, (*shape[2:], shape[1])))

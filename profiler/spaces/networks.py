@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from profiler.errors import InvalidInputError
-from profiler.graph.graph import Graph
+from profiler.graph.graph import Graph, chain
 from profiler.graph.op import Op
 from profiler.printable import shown
 from profiler.spaces.base import SearchSpace, Tokens
@@ -84,12 +84,55 @@ def with_networks(space: SearchSpace, purpose: str) -> NetworkSpace:
     return space
 
 
+@runtime_checkable
+class NamesModules(Protocol):
+    """A space whose networks were published with names of their modules."""
+
+    def module_names(self, ops: Sequence[Op]) -> Sequence[str]:
+        """By op of a network, in order of execution."""
+        ...
+
+
+def written_facts(facts: Mapping[str, Any]) -> str:
+    """What a space is called in a sentence.
+
+    >>> written_facts({"space": "mbv3", "width_mult": 1.2, "resolution_px": 160})
+    'mbv3 width 1.2 at 160 px'
+    """
+    width, size, dataset = map(facts.get, ("width_mult", "resolution_px", "dataset"))
+    parts = [str(facts["space"])]
+    parts += [] if width is None else [f"width {width:g}"]
+    parts += [] if size is None else [f"at {size} px"]
+    return " ".join(parts + ([] if dataset is None else [f"of {dataset}"]))
+
+
+def file_stem(space: SearchSpace | SingleKernels) -> str:
+    """The space's name in names of files: of a user's own, without the file that it is in.
+
+    >>> from types import SimpleNamespace
+    >>> file_stem(SimpleNamespace(name="spaces/towers.py:Towers"))
+    'Towers'
+    """
+    return space.name.rpartition(":")[2]
+
+
 def network_ops(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> list[Op]:
     """The ops of one row of tokens [L], in order of execution."""
     ops: list[Op] = []
     for segment in space.segments(batch_size=batch_size):
         ops += segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
     return ops
+
+
+def network_graph(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -> Graph:
+    """The network of one row of tokens [L], by the published names where there are any."""
+    if isinstance(space, Branching):
+        return space.network(tokens, batch_size=batch_size)
+    ops = network_ops(space, tokens, batch_size=batch_size)
+    names: Sequence[str] = [f"op{index}" for index in range(len(ops))]
+    if isinstance(space, NamesModules):
+        names = space.module_names(ops)
+    return chain([(name, op.graph) for name, op in zip(names, ops, strict=True)])
 
 
 def distinct_ops(space: NetworkSpace, *, batch_size: int = 1) -> dict[str, Op]:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from functools import partial
 
 from profiler.errors import InvalidInputError
-from profiler.spaces import mobilenetv3, nasbench201
+from profiler.spaces import mobilenetv3, nasbench201, proxyless, resnet50
 from profiler.spaces.networks import NetworkSpace
+from profiler.spaces.own import checked, is_own, own_opener
 
 # each takes what tells a space from others of its family, by the names of `facts`
 OPENERS: dict[str, Callable[..., NetworkSpace]] = {
     **{name: partial(mobilenetv3.open_space, name) for name in mobilenetv3.BACKBONES},
+    "proxyless": proxyless.ProxylessSpace,
+    "resnet50": resnet50.ResNet50Space,
     "nasbench201": nasbench201.open_space,
 }
 
@@ -26,12 +29,19 @@ def open_space(
     Raises:
         InvalidInputError: unknown name, or a fact that the space does not have.
     """
-    if name not in OPENERS:
-        raise InvalidInputError(f"unknown space {name!r}; known: {', '.join(OPENERS)}")
+    opener = own_opener(name) if is_own(name) else OPENERS.get(name)
+    if opener is None:
+        known = f"{', '.join(OPENERS)}, or FILE.py:NAME"
+        raise InvalidInputError(f"unknown space {name!r}; known: {known}")
     facts = {"width_mult": width_mult, "resolution_px": resolution_px, "dataset": dataset}
     given = {fact: value for fact, value in facts.items() if value is not None}
-    known = inspect.signature(OPENERS[name]).parameters
+    choices = inspect.signature(opener).parameters
     for fact in given:
-        if fact not in known:
+        if fact not in choices:
             raise InvalidInputError(f"{name} has no {fact.partition('_')[0]} to choose")
-    return OPENERS[name](**given)
+    return checked(opener(**given), name)
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a space of this name, or a file of a user's that says what it is."""
+    return name in OPENERS or is_own(name)

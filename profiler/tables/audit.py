@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from profiler.graph.op import Op
 from profiler.spaces.networks import key_reader, network_ops
-from profiler.spaces.registry import OPENERS
+from profiler.spaces.registry import is_known
 from profiler.tables.checks import disordered, kind_of
 from profiler.tables.table import Entry, LatencyTable, Verdict
 
@@ -77,7 +77,7 @@ def _audit(name: str, table: LatencyTable) -> Iterator[AuditFinding]:
     for key, entry in entries.items():
         for why in [*disordered(entry), *_impossible_mean(entry)]:
             yield AuditFinding(name, FindingKind.ORDER, (key,), why)
-    known = table.space.name in OPENERS
+    known = is_known(table.space.name)
     works = _works(table, entries) if known else []
     for keys, why in _orders(works):
         yield AuditFinding(name, FindingKind.ORDER, keys, why)

@@ -12,7 +12,7 @@ import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.spaces.networks import distinct_ops, key_reader, network_ops
-from profiler.spaces.registry import OPENERS
+from profiler.spaces.registry import is_known
 from profiler.tables.op_factors import op_factor
 from profiler.tables.table import Calibration, Entry, LatencyTable, Verdict
 
@@ -42,7 +42,7 @@ def check_table(table: LatencyTable) -> Findings:
     """Completeness of its space and sanity of its numbers."""
     faults: list[str] = []
     warnings: list[str] = []
-    known = table.space.name in OPENERS
+    known = is_known(table.space.name)
     if known:
         missing = sorted(distinct_ops(table.search_space).keys() - table.ops.keys())
         faults += [f"op is missing: {key}" for key in missing]

@@ -2,8 +2,7 @@
 
 Both YAML files map an op key to ``{mean, std | var, count}`` in ms. Once-for-All's keys are ours
 (`expand` is the number of mid channels); ProxylessNAS has neither squeeze-and-excitation nor
-hard-swish, writes `expand` as a ratio, and so is a table of another space, ``proxyless``:
-it can be shown, compared and exported, and is refused wherever an mbv3 table is wanted.
+hard-swish, writes `expand` as a ratio, and so is a table of another space, ``proxyless``.
 nn-Meter's block files map a key of their own (keys.py) to ms; they are no whole space either, but
 a base for transfers (`nn-meter`).
 """
@@ -26,6 +25,10 @@ from profiler.errors import InvalidInputError
 from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import BACKBONES, WIDTH_MULTS, MobileNetV3Space
 from profiler.spaces.mobilenetv3_ops import SIZE, parse_key
+from profiler.spaces.networks import distinct_ops
+from profiler.spaces.proxyless import EXPANDS as PROXYLESS_EXPANDS
+from profiler.spaces.proxyless import ProxylessSpace
+from profiler.spaces.proxyless import parse_key as parse_proxyless_key
 from profiler.system.stamp import now, this_tool
 from profiler.system.user_files import read_json, read_yaml
 from profiler.tables.keys import nn_meter_op
@@ -92,20 +95,17 @@ def import_table(
         blocks = _read_blocks(path)
         return _imported(path, table_format, NN_METER_SPACE, blocks, provenance or TableOrigin())
     ops = _read_entries(path, _SPREAD_FIELD[table_format])
-    check_key = _check_proxyless_key if table_format is TableFormat.PROXYLESS_YAML else parse_key
+    proxyless = table_format is TableFormat.PROXYLESS_YAML
+    check_key = parse_proxyless_key if proxyless else parse_key
     for key in ops:
         _named(path, check_key, key)
-    if table_format is TableFormat.PROXYLESS_YAML:
+    if proxyless:
         if space_name not in (None, PROXYLESS):
             raise InvalidInputError(
                 f"{path} is a ProxylessNAS table (ratios, no squeeze-and-excitation); "
                 f"it cannot be a table of {space_name}"
             )
-        # ProxylessNAS publishes its tables at width 1.0
-        width_mult = 1.0 if width_mult is None else width_mult
-        space = SpaceRef(
-            name=PROXYLESS, width_mult=width_mult, resolution_px=resolution_px or _image_px(ops)
-        )
+        space = _proxyless_space(ops, width_mult, resolution_px)
     else:
         space = _matching_space(path, ops, *declared)
     table = _imported(path, table_format, space, ops, provenance or TableOrigin())
@@ -200,32 +200,6 @@ def _read_blocks(path: Path) -> dict[str, Entry]:
     return entries
 
 
-_PROXYLESS_KEY = re.compile(
-    r"(?P<kind>Conv|Conv_1|Logits|expanded_conv)-input:(?P<h>#)x(?P<w>#)x(?P<cin>#)"
-    r"-output:(?:(?P<oh>#)x(?P<ow>#)x)?(?P<cout>#)"
-    r"(?:-expand:(?P<ratio>#)-kernel:(?P<k>#)-stride:(?P<s>#)-idskip:(?P<skip>[01]))?".replace(
-        "#", SIZE
-    )
-)
-
-
-def _check_proxyless_key(key: str) -> None:
-    """Refuse a key that is not ProxylessNAS's, or whose sizes contradict its stride."""
-    match = _PROXYLESS_KEY.fullmatch(key)
-    if match is None or (match["kind"] == "expanded_conv") != (match["ratio"] is not None):
-        raise InvalidInputError(f"not a ProxylessNAS op key: {shown(key)}")
-    if match["oh"] is None:
-        consistent = match["kind"] == "Logits"
-    else:
-        stride = int(match["s"] or (2 if match["kind"] == "Conv" else 1))
-        consistent = all(
-            int(match[out]) == -(-int(match[size]) // stride)
-            for size, out in (("h", "oh"), ("w", "ow"))
-        )
-    if not consistent:
-        raise InvalidInputError(f"op key contradicts itself: {shown(key)}")
-
-
 def _named(path: Path, check: Callable[[str], object], key: str) -> None:
     try:
         check(key)
@@ -268,6 +242,16 @@ def _matching_space(
     # an incomplete table is refused by check_space, which names what the nearest space lacks
     space = max(complete or candidates, key=lambda s: len(s.distinct_ops().keys() & ops.keys()))
     return SpaceRef.of(space)
+
+
+def _proxyless_space(
+    ops: dict[str, Entry], width_mult: float | None, resolution_px: int | None
+) -> SpaceRef:
+    """The space of the width that most ops are of."""
+    size = _image_px(ops) if resolution_px is None else resolution_px
+    widths = PROXYLESS_EXPANDS if width_mult is None else [width_mult]
+    candidates = [ProxylessSpace(PROXYLESS, width, size) for width in widths]
+    return SpaceRef.of(max(candidates, key=lambda s: len(distinct_ops(s).keys() & ops.keys())))
 
 
 def _imported(

@@ -9,7 +9,7 @@ from profiler.graph.op import Op
 from profiler.printable import shown
 from profiler.spaces.mobilenetv3_ops import SIZE, OpActivation, OpConfig, OpKind, parse_key
 from profiler.spaces.networks import key_reader
-from profiler.spaces.registry import OPENERS
+from profiler.spaces.registry import is_known
 from profiler.tables.table import LatencyTable
 
 _NN_METER_KEY = re.compile(
@@ -30,7 +30,7 @@ def ops_of_table(table: LatencyTable) -> dict[str, Op]:
         InvalidInputError: a key that is no op.
     """
     batch_size = table.device.batch_size
-    if table.space.name not in OPENERS:
+    if not is_known(table.space.name):
         return {key: op_of_key(key, batch_size=batch_size) for key in table.ops}
     read = key_reader(table.search_space, batch_size=batch_size)
     return {key: read(key) for key in table.ops}

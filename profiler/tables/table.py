@@ -19,7 +19,7 @@ from pydantic import (
 
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
-from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops
+from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops, written_facts
 from profiler.spaces.registry import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
@@ -77,9 +77,7 @@ class SpaceRef(_Strict):
         return {name: value for name, value in fields(self).items() if value is not None}
 
     def __str__(self) -> str:
-        width = "" if self.width_mult is None else f" width {self.width_mult:g}"
-        size = "" if self.resolution_px is None else f" at {self.resolution_px} px"
-        return f"{self.name}{width}{size}" + (f" of {self.dataset}" if self.dataset else "")
+        return written_facts({"space": self.name, **self.facts})
 
 
 def _rising(interval: tuple[float, float]) -> tuple[float, float]:
