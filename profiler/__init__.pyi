@@ -19,6 +19,7 @@ from profiler.errors import MeasurementError as MeasurementError
 from profiler.errors import PnagError as PnagError
 from profiler.graph.from_onnx import read_onnx as read_onnx
 from profiler.graph.graph import Graph as Graph
+from profiler.graph.graph import GraphBuilder as GraphBuilder
 from profiler.graph.op import Block as Block
 from profiler.graph.op import Op as Op
 from profiler.graph.to_onnx import export_onnx as export_onnx
@@ -35,9 +36,11 @@ from profiler.measuring.protocol import QUICK as QUICK
 from profiler.measuring.protocol import MeasuringProtocol as MeasuringProtocol
 from profiler.measuring.session import Session as Session
 from profiler.spaces.base import DEAD as DEAD
+from profiler.spaces.base import Condition as Condition
 from profiler.spaces.base import SearchSpace as SearchSpace
 from profiler.spaces.base import TokenPosition as TokenPosition
 from profiler.spaces.base import Tokens as Tokens
+from profiler.spaces.blocks import BlockSpace as BlockSpace
 from profiler.spaces.export import export_network as export_network
 from profiler.spaces.export import random_network as random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space as MobileNetV3Space

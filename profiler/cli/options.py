@@ -16,9 +16,11 @@ from profiler.terminal import Terminal
 
 R = TypeVar("R")
 
-SpaceOption = Annotated[str, typer.Option("--space", help="mbv3, mbv3-cifar or nasbench201.")]
+SPACES = "mbv3, mbv3-cifar, proxyless, resnet50, nasbench201, or FILE.py:NAME."
+SpaceOption = Annotated[str, typer.Option("--space", help=SPACES)]
 WidthOption = Annotated[
-    float | None, typer.Option("--width-mult", help="Width multiplier, 1.0 (the default) or 1.2.")
+    float | None,
+    typer.Option("--width-mult", help="Width multiplier, of those that the space has."),
 ]
 ResolutionOption = Annotated[
     int | None, typer.Option("--resolution", help="Input size in px; by default the space's own.")
@@ -32,7 +34,7 @@ DatasetOption = Annotated[
 ArchOption = Annotated[
     str,
     typer.Option(
-        "--arch", help="depths:kernels:expands, Once-for-All's dict as JSON, or a cell |op~0|+..."
+        "--arch", help="As the space writes it (depths:kernels:expands), or Once-for-All's dict."
     ),
 ]
 ExportOption = Annotated[str, typer.Option("--export", help="onnx,tflite,torch")]

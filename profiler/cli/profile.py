@@ -19,7 +19,13 @@ from profiler.cli.model_files import (
     measure_files,
     model_request,
 )
-from profiler.cli.options import DatasetOption, ResolutionOption, WidthOption, shared_options
+from profiler.cli.options import (
+    SPACES,
+    DatasetOption,
+    ResolutionOption,
+    WidthOption,
+    shared_options,
+)
 from profiler.devices.backend import Backend, Settings
 from profiler.devices.registry import backend_of, backends, options_of
 from profiler.errors import DemandError, InvalidInputError
@@ -47,8 +53,7 @@ ProfiledSpaceOption = Annotated[
     str | None,
     typer.Option(
         "--space",
-        help="mbv3 (the default), mbv3-cifar, nasbench201, or kernels, from which any CNN's file "
-        "is predicted.",
+        help=f"{SPACES.removesuffix('.')}; or kernels, from which any CNN's file is predicted.",
     ),
 ]
 MinutesOption = Annotated[

@@ -42,6 +42,10 @@ def checked(space: object, name: str) -> NetworkSpace:
     """
     if not isinstance(space, NetworkSpace):
         raise InvalidInputError(f"{name} makes {type(space).__name__}, which is no NetworkSpace")
+    if unknown := space.facts.keys() - {"space", "width_mult", "resolution_px", "dataset"}:
+        raise InvalidInputError(
+            f"{name} has a field {min(unknown)}, for which tables have no place"
+        )
     if not space.name == space.facts["space"] == name:
         raise InvalidInputError(
             f"{name} calls itself {shown(space.name)}; use the name it is given"
