@@ -345,7 +345,7 @@ def test_the_python_page_runs_as_written(workspace, tmp_path, monkeypatch, capsy
     assert names["low_ms"] < low_ms < high_ms < names["high_ms"]
     assert names["model"].latency_ms > 0
     assert sum(op.share for op in names["model"].ops) == pytest.approx(1)
-    assert capsys.readouterr().out.count("\n") == 6
+    assert capsys.readouterr().out.count("\n") == 7
 
 
 def test_pymoo_finds_a_frontier_with_the_measured_cost(workspace, monkeypatch, capsys):

@@ -123,6 +123,18 @@ class Refusal(_Document):
     )
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": why}
+    for status, why in {
+        400: "The body is not JSON.",
+        409: "This run cannot meet the request.",
+        413: "The body is too long.",
+        422: "A value is missing, unknown or out of range.",
+        503: "Too much is waiting; see Retry-After.",
+    }.items()
+}
+
+
 class Health(_Document):
     status: Literal["ok"]
     version: str
@@ -164,13 +176,7 @@ def create_app(
         "/generate",
         response_model=GenerateResponse,
         response_model_exclude_unset=True,
-        responses={
-            400: {"model": Refusal, "description": "The body is not JSON."},
-            409: {"model": Refusal, "description": "This run cannot meet the request."},
-            413: {"model": Refusal, "description": "The body is too long."},
-            422: {"model": Refusal, "description": "A value is missing, unknown or out of range."},
-            503: {"model": Refusal, "description": "Too much is waiting; see Retry-After."},
-        },
+        responses=REFUSALS,
     )
     async def generate(body: GenerateRequest, request: Request) -> Any:
         """The best architecture for each budget; none exceeds its budget."""

@@ -226,7 +226,12 @@ def audit(
     *,
     terminal: Terminal,
 ) -> None:
-    """Find numbers that nobody can have measured: copies, spreads of 0, orders, units."""
+    """Find numbers that nobody can have measured: copies, spreads of 0, orders, units.
+
+    \b
+    Example:
+      pnag table audit tables/sd821.json tables/cpu.json
+    """
     from profiler.tables.audit import audit_tables
     from profiler.tables.interop import import_table
 
