@@ -50,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if marked and why_no_gpu():
         items[:] = [item for item in items if item not in marked]
         config.hook.pytest_deselected(items=marked)
+    # so that no worker is left with one of them when the others are done
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

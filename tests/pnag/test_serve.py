@@ -37,6 +37,8 @@ from profiler.spaces.base import TokenPosition
 from tests.pnag.landscapes import mobilenet_problem, tabular_problem
 from tests.pnag.report.browser import ARGUMENTS, CHROMIUM
 
+pytestmark = pytest.mark.slow
+
 SMALL = TrainSettings(
     n_evaluations=200, rounds=2, evaluator_steps=5, evaluator_full_steps=1, generator_steps=5,
     evaluator_hidden=16, generator_hidden=16, n_budgets=2,

@@ -30,6 +30,8 @@ from profiler.tables.table import TransferSample, load_table
 from tests.pnag.landscapes import grid_space
 from tests.pnag.profiled import SILENT, SMALL
 
+pytestmark = pytest.mark.slow
+
 SPACE = MobileNetV3Space()
 HOSTILE = '</script><script>alert("1")</script><!-- & {{data}} $x$'
 SMALLEST = str(SPACE.extremes()[0])

@@ -22,6 +22,8 @@ from tests.pnag.report.browser import (
 )
 from tests.profiler.measuring.test_model_files import SHORT, FakeModels, measured, model
 
+pytestmark = pytest.mark.slow
+
 AA_CONTRAST = 4.5
 
 

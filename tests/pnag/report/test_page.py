@@ -23,6 +23,8 @@ from tests.pnag.report.browser import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 AA_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 SLOWER = 1.04  # the run beside, a month ago
 

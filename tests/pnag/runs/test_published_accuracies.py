@@ -27,6 +27,8 @@ from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT, SMALL
 from tests.profiler.fast import FAST
 
+pytestmark = pytest.mark.slow
+
 SPACE = NasBench201Space("cifar100")
 EVERY = SPACE.every()
 TOP1 = enumerated_accuracy(SPACE, "cifar100").top1(EVERY)

@@ -24,6 +24,8 @@ from profiler.spaces.nasbench201_ops import OF_ZEROS, STEPS, SUMMED, step_op, st
 from profiler.spaces.networks import distinct_ops, network_ops
 from profiler.spaces.sampling import draw_networks
 
+pytestmark = pytest.mark.slow
+
 # parameters and "FLOPs" of the smallest and the largest networks in the benchmark's own records;
 # its count has one more operation a class than multiply-adds: the classifier's bias
 PUBLISHED = {

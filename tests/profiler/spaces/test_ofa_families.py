@@ -14,6 +14,8 @@ from profiler.spaces.proxyless import ProxylessSpace
 from profiler.spaces.resnet50 import ResNet50Space
 from tests.ofa_oracle import import_ofa
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = "ofa.imagenet_classification.elastic_nn.networks"
 SMALL_PX = 96
 

@@ -33,6 +33,8 @@ from tests.adbd import Adbd, Fault
 from tests.phone import REPOSITORY, executable_of
 from tests.profiler.devices.android.conftest import FAST
 
+pytestmark = pytest.mark.slow
+
 MakeDevice = Callable[..., AndroidDevice]
 SPACE = MobileNetV3Space(resolution_px=128)
 OP = SPACE.block_op(16, 3, 3)
