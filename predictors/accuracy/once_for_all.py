@@ -1,6 +1,7 @@
-"""Once-for-All's accuracy predictor: an MLP over one-hot kernels, expands and resolution.
+"""Once-for-All's accuracy predictors: MLPs over one-hot choices and resolution.
 
-Two layouts of its PyTorch checkpoint exist (github.com/mit-han-lab/once-for-all):
+Choices are the kernels and expands of MobileNetV3; of ResNet50 the stem's depth, then widths and
+expands. Two layouts of its PyTorch checkpoint exist (github.com/mit-han-lab/once-for-all):
 - `ofa/tutorial/accuracy_predictor.py`, the published file: 128-400-400-400-1, features are
   kernels [60], expands [60], then 8 resolution bins of 16 px from 112 px;
 - `ofa/nas/accuracy_predictor`: resolutions first, last layer without bias, `base_acc` added.
@@ -9,17 +10,19 @@ Both predict fractions: they were trained on percentages divided by 100.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
+from profiler.models.inputs import read_npz
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.user_files import opened
@@ -42,6 +45,10 @@ IMAGE_SIZES_PX = {
     8: range(FIRST_BIN_PX, 225, BIN_PX),
     25: range(128, 225, 4),
 }
+# the published predictor of ResNet50, by its number of inputs (tutorial/ofa_resnet50_example)
+SIZES_OF_INPUTS_PX = {82: (128, 144, 160, 176, 192, 224, 240, 256)}
+# endings of names of positions, in the order in which predictors have them; depths show in expands
+ENCODED = (("stem.depth",), ("stem.mid", ".width"), (".kernel",), (".expand",))
 
 
 @dataclass(frozen=True)
@@ -49,19 +56,19 @@ class OfaAccuracyPredictor:
     """The MLP, ReLU between layers.
 
     Attributes:
-        blocks: where the kernels and the expand ratios stand.
+        choices: where those of each kind stand.
         layers: weights [out, in] and biases [out]. resolution: one-hot row.
-        resolution_first: whether it precedes kernels and expands.
+        resolution_first: whether it precedes the choices.
     """
 
-    blocks: tuple[OneHot, OneHot]
+    choices: tuple[OneHot, ...]
     layers: tuple[tuple[Array, Array], ...]
     resolution: Array
     resolution_first: bool
     base: float = 0.0
 
     def top1(self, tokens: Tokens) -> Floats:
-        """[n] fractions of tokens [n, 45], as the network gives them."""
+        """[n] fractions of tokens [n, L], as the network gives them."""
         tokens = np.asarray(tokens)
         values = np.empty(len(tokens))
         for start in range(0, len(tokens), CHUNK_ROWS):
@@ -74,7 +81,7 @@ class OfaAccuracyPredictor:
 
     def _features(self, tokens: Tokens) -> Array:
         resolution = np.broadcast_to(self.resolution, (len(tokens), len(self.resolution)))
-        parts = [_one_hot(tokens[:, list(at)], n) for at, n in self.blocks]
+        parts = [_one_hot(tokens[:, list(at)], n) for at, n in self.choices]
         parts.append(resolution)
         if self.resolution_first:
             parts = [parts[-1], *parts[:-1]]
@@ -82,7 +89,7 @@ class OfaAccuracyPredictor:
 
 
 def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
-    """Read a checkpoint; only tensors are read, no code of the file is run.
+    """Read a checkpoint, or its tensors in an .npz file; no code of the file is run.
 
     The file names neither width nor supernet: that it fits `space` is for the user to know.
 
@@ -101,6 +108,8 @@ def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
 
 
 def _read_state(path: Path) -> dict[str, Array]:
+    if _holds_arrays(path):
+        return {name: array.astype(np.float32) for name, array in read_npz(path).items()}
     import torch
 
     with opened(path) as file:
@@ -117,6 +126,15 @@ def _read_state(path: Path) -> dict[str, Array]:
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InvalidInputError(f"{path} holds no state dict")
     return {key: value.detach().float().numpy() for key, value in state.items()}
+
+
+def _holds_arrays(path: Path) -> bool:
+    """Whether it is an .npz file, by what is in it: runs keep it under another name."""
+    with opened(path) as file:
+        if not is_zipfile(file):
+            return False
+        names = ZipFile(file).namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def predictor_of_state(
@@ -144,19 +162,21 @@ def predictor_of_state(
         ) from None
     shapes = [weight.shape for weight, _ in layers]
     chained = all(a[0] == b[1] for a, b in pairwise(shapes))
-    blocks = _positions(space, ".kernel"), _positions(space, ".expand")
-    n_sizes = shapes[0][1] - sum(len(at) * n for at, n in blocks)
+    choices = tuple(_positions(space, endings) for endings in ENCODED)
+    n_sizes = shapes[0][1] - sum(len(at) * n for at, n in choices)
     if state or not chained or shapes[-1][0] != 1 or n_sizes < 1:
         raise InvalidInputError(f"{path} is no Once-for-All accuracy predictor: layers {shapes}")
+    sizes = SIZES_OF_INPUTS_PX.get(shapes[0][1], IMAGE_SIZES_PX.get(n_sizes, ()))
     resolution = _resolution(
-        n_sizes, space.facts["resolution_px"], exact=resolution_first, path=path
+        n_sizes, sizes, space.facts["resolution_px"], exact=resolution_first, path=path
     )
-    return OfaAccuracyPredictor(blocks, tuple(layers), resolution, resolution_first, base)
+    return OfaAccuracyPredictor(choices, tuple(layers), resolution, resolution_first, base)
 
 
-def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) -> Array:
+def _resolution(
+    n_sizes: int, sizes: Sequence[int], resolution_px: int, *, exact: bool, path: Path
+) -> Array:
     """One-hot row; the tutorial's bins hold the sizes up to the next, others one size each."""
-    sizes = IMAGE_SIZES_PX.get(n_sizes, range(0))
     found = resolution_px if exact else resolution_px // BIN_PX * BIN_PX
     if found not in sizes:
         raise InvalidInputError(
@@ -168,8 +188,8 @@ def _resolution(n_sizes: int, resolution_px: int, *, exact: bool, path: Path) ->
     return row
 
 
-def _positions(space: SearchSpace, suffix: str) -> OneHot:
-    at = [i for i, position in enumerate(space.positions) if position.name.endswith(suffix)]
+def _positions(space: SearchSpace, endings: tuple[str, ...]) -> OneHot:
+    at = [i for i, position in enumerate(space.positions) if position.name.endswith(endings)]
     return tuple(at), max((len(space.positions[i].choices) for i in at), default=0)
 
 

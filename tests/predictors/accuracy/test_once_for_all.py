@@ -14,10 +14,12 @@ from predictors.accuracy.fitted import load_accuracy_model
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.resnet50 import ResNet50Space
 from tests.ofa_oracle import import_ofa
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 SIZES = list(range(112, 225, 16))
+RESNET_SIZES = [128, 144, 160, 176, 192, 224, 240, 256]  # of Once-for-All's tutorial
 
 
 def architectures(space: MobileNetV3Space, n: int = 20) -> tuple[Tokens, list[dict[str, Any]]]:
@@ -77,6 +79,30 @@ def test_package_layout_equals_the_packages_predictor(
         expected = oracle.predict_acc([{**d, "image_size": d["r"]} for d in dicts]).numpy()
     predicted = load_accuracy_model(tmp_path / "predictor.pth", SPACE).top1(tokens)
     np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["predictor.pth", "predictor.npz"])
+def test_the_predictor_of_resnet50_equals_the_packages(tmp_path: Path, name: str) -> None:
+    package = import_ofa("ofa.nas.accuracy_predictor")
+    encoder = package.ResNetArchEncoder(image_size_list=RESNET_SIZES)
+    oracle = package.AccuracyPredictor(encoder, device="cpu")
+    randomise(oracle.layers.parameters())
+    with torch.no_grad():
+        oracle.base_acc.fill_(0.8)
+    state = oracle.state_dict()
+    if name.endswith("npz"):
+        np.savez(tmp_path / name, **{key: value.numpy() for key, value in state.items()})
+    else:
+        torch.save(state, tmp_path / name)
+    space = ResNet50Space(resolution_px=192)
+    tokens = space.sample(20, np.random.default_rng(7))
+    dicts: list[Any] = [space.other_forms(row)["ofa"] for row in tokens]
+    with torch.no_grad():
+        expected = oracle.predict_acc([{**d, "image_size": d["r"]} for d in dicts]).numpy()
+    predicted = load_accuracy_model(tmp_path / name, space).top1(tokens)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+    with pytest.raises(InvalidInputError, match="does not say how it encodes 208 px"):
+        load_accuracy_model(tmp_path / name, ResNet50Space(resolution_px=208))
 
 
 def test_a_predictor_of_percentages_is_refused(tmp_path: Path) -> None:
