@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from profiler.errors import InvalidInputError
+from profiler.spaces.checkpoint import canonical_name, read_torch_state
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.system.tensor_files import (
     described,
     read_metadata,
     read_tensors,
-    refuse_infinite,
     write_tensors,
 )
 
@@ -34,8 +32,6 @@ SCHEMA: Final = "pnag.supernet/1"
 COMPRESSED_FROM: Final = "compressed_from_sha256"
 WEIGHTS: Final = "weights/"  # what is evaluated: the moving average, once training has one
 
-# Once-for-All has renamed its modules over time; doubled names are those of dynamic layers.
-_DOUBLED = re.compile(r"\.(bn|conv|linear)\.\1\.")
 _MAY_BE_ABSENT = ("_matrix", "num_batches_tracked")  # of a plain network; of old PyTorch
 
 
@@ -186,24 +182,6 @@ def refuse_untrained(path: Path, archs: Sequence[Architecture]) -> None:
         raise InvalidInputError(f"{path} holds one fine-tuned subnet: use --arch {only}")
 
 
-def read_torch_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a PyTorch checkpoint, bare or under `state_dict`.
-
-    Raises:
-        InvalidInputError: unreadable, not a state dict, or numbers that are not finite.
-    """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what is not a plain state dict
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InvalidInputError(f"{path} is no PyTorch checkpoint of tensors: {line}") from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InvalidInputError(f"{path} holds no state dict")
-    refuse_infinite(state, path)
-    return dict(state)
-
-
 def load_named(model: ElasticMobileNetV3, state: Mapping[str, Tensor], *, source: str) -> None:
     """Load Once-for-All weights under any of the names they were published with.
 
@@ -232,18 +210,6 @@ def load_named(model: ElasticMobileNetV3, state: Mapping[str, Tensor], *, source
                 "another width multiplier or another number of classes?"
             )
     model.load_state_dict({names[name]: tensor for name, tensor in given.items()}, strict=False)
-
-
-def canonical_name(name: str) -> str:
-    """One name for a tensor, whichever version of Once-for-All wrote it.
-
-    >>> canonical_name("module.blocks.3.mobile_inverted_conv.depth_conv.bn.bn.weight")
-    'blocks.3.conv.depth_conv.bn.weight'
-    >>> canonical_name("blocks.3.conv.depth_conv.conv.conv.weight")
-    'blocks.3.conv.depth_conv.conv.weight'
-    """
-    name = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
-    return _DOUBLED.sub(r".\1.", name)
 
 
 def file_digest(path: Path) -> str:

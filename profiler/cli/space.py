@@ -21,6 +21,11 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from profiler.graph.op import Op
 
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Weights, of the network or of Once-for-All's supernet."),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Describe a search space, inspect an architecture.")
 
 
@@ -121,20 +126,28 @@ def export(
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
     dataset: DatasetOption = None,
+    checkpoint: CheckpointOption = None,
     *,
     terminal: Terminal,
     seed: int,
 ) -> None:
-    """Write one architecture with random weights: for latency, not for accuracy."""
+    """Write one architecture, with random weights (for latency only) or a checkpoint's."""
     from profiler.spaces.export import export_network, parse_formats, random_network
     from profiler.spaces.networks import file_stem
     from profiler.spaces.registry import open_space
 
     chosen = open_space(space, width_mult, resolution, dataset)
     tokens, names = chosen.parse(arch), parse_formats(formats)
-    network = random_network(chosen, tokens, seed=seed)
+    if checkpoint is None:
+        network = random_network(chosen, tokens, seed=seed)
+    else:
+        from profiler.spaces.checkpoint import trained_network
+
+        network = trained_network(chosen, tokens, checkpoint)
     paths = export_network(network, tokens, chosen, names, out, stem=file_stem(chosen))
     document = {
-        "arch": chosen.format(tokens), "weights": "random", "files": [str(p) for p in paths],
-    }  # fmt: skip
+        "arch": chosen.format(tokens),
+        "weights": str(checkpoint or "random"),
+        "files": [str(path) for path in paths],
+    }
     terminal.result(document, "\n".join(map(str, paths)))

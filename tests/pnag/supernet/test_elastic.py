@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pnag.supernet.checkpoint import canonical_name, load_supernet
+from pnag.supernet.checkpoint import load_supernet
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.sorting import apply_orders, importance_orders
 from profiler.errors import InvalidInputError
 from profiler.graph.to_torch import randomise_
+from profiler.spaces.checkpoint import canonical_name
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
 from tests.ofa_oracle import import_ofa
 

@@ -9,6 +9,7 @@ import torch
 
 from profiler.errors import InvalidInputError
 from profiler.graph.to_torch import GraphModule, randomise_
+from profiler.spaces.checkpoint import trained_network
 from profiler.spaces.networks import network_graph
 from profiler.spaces.proxyless import ProxylessSpace
 from profiler.spaces.resnet50 import ResNet50Space
@@ -76,17 +77,42 @@ def test_twenty_networks_have_the_madds_and_parameters_of_once_for_alls(family):
 
 
 @torch.no_grad()
-def test_networks_compute_what_once_for_alls_do(family):
+def test_networks_compute_what_once_for_alls_do(family, tmp_path):
+    """With weights of the supernet's checkpoint, and of the network's own."""
     space, supernet = family
     noise = np.random.default_rng(0).normal(size=(1, 3, SMALL_PX, SMALL_PX))
     images = torch.from_numpy(noise).float()
+    state = {published_name(name): tensor for name, tensor in supernet.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "supernet.pth")
     for tokens in space.sample(3, np.random.default_rng(3)):
-        state = activated(supernet, space, tokens).state_dict()
-        ours = GraphModule(network_graph(space, tokens)).eval()
-        assert ours.state_dict().keys() == state.keys()
-        ours.load_state_dict(state)
+        theirs = activated(supernet, space, tokens)
+        torch.save(theirs.state_dict(), tmp_path / "alone.pth")
         expected = supernet(images)
-        assert (ours(images) - expected).abs().max() / expected.abs().max() < 1e-5
+        for name in ("supernet.pth", "alone.pth"):
+            ours = trained_network(space, tokens, tmp_path / name)
+            assert ours.state_dict().keys() == theirs.state_dict().keys()
+            for weight, tensor in ours.state_dict().items():
+                if not weight.endswith("num_batches_tracked"):
+                    torch.testing.assert_close(tensor, theirs.state_dict()[weight])
+            assert (ours(images) - expected).abs().max() / expected.abs().max() < 1e-5
+
+
+def published_name(name):
+    """As in the checkpoints that were published."""
+    return name.replace(".conv.", ".mobile_inverted_conv.", 1) if ".depth_conv." in name else name
+
+
+def test_weights_of_other_networks_are_refused(tmp_path):
+    space = ProxylessSpace(resolution_px=SMALL_PX)
+    narrower = ProxylessSpace("proxyless", 1.0, SMALL_PX)
+    tokens = narrower.sample(1, np.random.default_rng(0))[0]
+    state = GraphModule(network_graph(narrower, tokens)).state_dict()
+    torch.save(state, tmp_path / "narrower.pth")
+    with pytest.raises(InvalidInputError, match="another width multiplier"):
+        trained_network(space, tokens, tmp_path / "narrower.pth")
+    torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(InvalidInputError, match=r"has no first_conv\.conv\.weight"):
+        trained_network(space, tokens, tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("space", [ProxylessSpace(), ResNet50Space()], ids=lambda s: s.name)
