@@ -48,16 +48,19 @@ def profile_over(
     server.adb("connect", adbd.serial)
     adbd.drop_every = drop_every
     binary = folder / "benchmark_model"
-    binary.write_bytes(
-        executable_of(REPOSITORY / "tests/profiler/devices/android/benchmark_model_standin.py")
-    )
+    standin = REPOSITORY / f"tests/profiler/devices/android/{arguments.tool}_model_standin.py"
+    binary.write_bytes(executable_of(standin))
     request = ProfileRequest(
         spec=f"adb://127.0.0.1:{server.port}/{adbd.serial}",
         space=open_space(arguments.space, 1.0, arguments.resolution),
         out=folder / f"table-{drop_every}.json",
         protocol=protocol(arguments.samples),
         n_networks=arguments.networks,
-        device_options={"benchmark_binary": binary, "timing": TIMING},
+        device_options={
+            "benchmark_binary": binary,
+            "fixed_performance": arguments.fixed_performance,
+            "timing": TIMING,
+        },
     )
     begin = time.monotonic()
     try:
@@ -72,7 +75,8 @@ def profile_over(
             "wall_s": round(time.monotonic() - begin, 1),
             "leaked_processes": len(adbd.processes()),
             "leaked_files": len(list(adbd.phone.temporary.iterdir())),
-            "changed_settings": int(adbd.phone.setting("stay_on_while_plugged_in") is not None),
+            "changed_settings": int(adbd.phone.setting("stay_on_while_plugged_in") is not None)
+            + int(adbd.phone.fixed_performance),
         }
     finally:
         adbd.close()
@@ -91,6 +95,11 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--samples", type=int, default=2, help="processes of each configuration")
     parser.add_argument("--drop-every", type=int, default=10)
+    parser.add_argument(
+        "--tool", choices=["benchmark", "compiled"], default="benchmark",
+        help="TFLite's benchmark_model, or LiteRT's of its CompiledModel",
+    )  # fmt: skip
+    parser.add_argument("--fixed-performance", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -18,6 +18,7 @@ class Flag(StrEnum):
     DISTURBED = "disturbed", "a canary is slower than its reference"
     CANARY_SPLIT = "canary_split", "the canaries moved against each other"
     POWER_CAPPED = "power_capped", "the power limit slowed the clock"
+    PARTIAL_DELEGATION = "partial_delegation", "the CPU ran what the delegate does not know"
     OTHER_PROCESSES = "other_processes", "they compute on the GPU"
     SM_CLOCK_MOVED = "sm_clock_moved", "the GPU's clock changed"
     MEMORY_CLOCK_MOVED = "memory_clock_moved", "the GPU memory's clock changed"

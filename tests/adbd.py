@@ -201,7 +201,7 @@ class Adbd:
 
     def reboot(self) -> None:
         self.kill_processes()
-        self.phone.new_boot_id()
+        self.phone.boot()
         self.drop()
 
     def processes(self) -> list[int]:

@@ -20,6 +20,11 @@ MOVED = (  # paths of the phone that live in the folder
 )
 
 COMMANDS = {
+    # power set-fixed-performance-mode-enabled true|false; exit 255 without the Power HAL's AIDL
+    "cmd": 'if [ -e "$PHONE/state/no_power_hal" ]; then '
+    'echo "Failed to set FIXED_PERFORMANCE mode" >&2; exit 255; fi; '
+    'echo "$3" >"$PHONE/settings/$1.fixed_performance"; '
+    'echo "$3" >>"$PHONE/state/fixed_performance"',
     "getprop": 'cat "$PHONE/state/getprop"',
     "dumpsys": 'cat "$PHONE/state/dumpsys.$1"',
     "df": 'cat "$PHONE/state/df"',
@@ -94,6 +99,16 @@ class Phone:
         if value is not None:
             path.write_text(value + "\n")
         return path.read_text().strip() if path.exists() else None
+
+    @property
+    def fixed_performance(self) -> bool:
+        path = self.root / "settings/power.fixed_performance"
+        return path.exists() and path.read_text() == "true\n"
+
+    def boot(self) -> None:
+        """Settings stay; modes of the power HAL do not."""
+        (self.root / "settings/power.fixed_performance").unlink(missing_ok=True)
+        self.new_boot_id()
 
     def new_boot_id(self) -> None:
         (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{uuid.uuid4()}\n")

@@ -62,8 +62,8 @@ def takes_device_options(
     options = {
         f"{backend.name}_{field.name}": (backend, field)
         for backend in backends().values()
-        if with_recorded or backend.recorded is None
         for field in flagged(backend)
+        if with_recorded or not field.metadata["recorded"]
     }
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []

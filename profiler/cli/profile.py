@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
+from profiler.cli.device_options import NONE, DeviceOptions, flagged, takes_device_options
 from profiler.cli.model_files import (
     InputOption,
     ModelOption,
@@ -305,9 +305,8 @@ def unusual(settings: Settings, backend: Backend, options: Mapping[str, object])
     found = [f"t{threads}"] * (threads != 1) + [f"b{batch_size}"] * (batch_size != 1)
     found += [precision] * (precision != "float32")
     options_of(backend, options)
-    if backend.recorded is None:  # a table does not hold them
-        return found
-    return found + [f"{name}-{value}" for name, value in options.items()]
+    held = {field.name for field in flagged(backend) if field.metadata["recorded"]}
+    return found + [f"{name}-{value}" for name, value in options.items() if name in held]
 
 
 def describe_tables(paths: Sequence[Path]) -> tuple[dict[str, object], str]:

@@ -40,9 +40,13 @@ class NoOptions:
     """Of a backend that has no options of its own."""
 
 
-def flag(name: str, meaning: str) -> Mapping[str, str]:
-    """Metadata of a field of an options class that is an option of the command line too."""
-    return {"flag": name, "help": meaning}
+def flag(name: str, meaning: str, *, recorded: bool = False) -> Mapping[str, Any]:
+    """Metadata of a field of an options class that is an option of the command line too.
+
+    Args:
+        recorded: a table's device holds it (see `Backend.recorded`).
+    """
+    return {"flag": name, "help": meaning, "recorded": recorded}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,10 @@ def nothing_to_discover() -> Sequence[DeviceStatus]:
     return ()
 
 
+def nothing_recorded(info: DeviceInfo) -> Mapping[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """All that is known of a backend before one of its devices is open.
@@ -81,7 +89,7 @@ class Backend:
             InvalidInputError and DeviceUnavailableError.
         options: a frozen dataclass with a default for every field. A field with the metadata of
             `flag` is an option of `pnag profile`.
-        recorded: options of a table's device; None where a table does not hold them.
+        recorded: the recorded options of a table's device, by field.
         discover: its devices, for `pnag devices`; answers without the SDK too.
         protocols: names of its measuring protocols, full and quick.
         shares_host: it works on this computer, where devices take their turns.
@@ -97,7 +105,7 @@ class Backend:
     suffix: str = ""
     open: Callable[[str, Settings, Any], Device]
     options: type[Any] = NoOptions
-    recorded: Callable[[DeviceInfo], Any] | None = None
+    recorded: Callable[[DeviceInfo], Mapping[str, Any]] = nothing_recorded
     discover: Callable[[], Sequence[DeviceStatus]] = nothing_to_discover
     protocols: tuple[str, str] = ("full", "quick")
     shares_host: bool = True

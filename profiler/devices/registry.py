@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -109,9 +109,7 @@ def options_of(backend: Backend, given: Mapping[str, Any]) -> Any:
 def recorded_options(info: DeviceInfo, spec: str) -> dict[str, Any]:
     """Options with which `spec` measures as the device of a table did; {} on another platform."""
     backend = backend_of(spec)
-    if backend.recorded is None or backend.name != info.platform:
-        return {}
-    return asdict(backend.recorded(info))
+    return dict(backend.recorded(info)) if backend.name == info.platform else {}
 
 
 def _opened(

@@ -1,4 +1,6 @@
-"""The user's `benchmark_model`: right machine, runs at all, and which flags it really knows."""
+"""The user's benchmark program: right machine, runs at all, which of the two official tools it is,
+and which flags it really knows.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.devices.android.benchmark_output import known_flags
+from profiler.devices.android.benchmark_lines import known_flags
+from profiler.devices.android.benchmark_tool import BenchmarkTool, recognised
 from profiler.devices.android.link import AdbLink
 from profiler.errors import DeviceUnavailableError, InvalidInputError
 from profiler.system.user_files import read_bytes
@@ -18,14 +21,6 @@ _MACHINES = {  # ELF e_machine (and class) -> Android ABI
     (3, 1): "x86",
     (243, 2): "riscv64",
 }
-REQUIRED_FLAGS = frozenset({
-    "graph", "num_runs", "min_secs", "warmup_runs", "num_threads", "use_xnnpack",
-})  # fmt: skip
-OPTIONAL_FLAGS = frozenset({
-    "warmup_min_secs", "max_secs", "require_full_delegation", "result_file_path",
-    "enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file",
-    "profiling_output_csv_file",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +72,8 @@ def check_abi(binary: BenchmarkBinary, abis: tuple[str, ...]) -> None:
         )
 
 
-def probe_flags(link: AdbLink, path: str) -> frozenset[str]:
-    """Execute the pushed program once (`--help`) and return the flags it knows.
+def probe(link: AdbLink, path: str) -> tuple[BenchmarkTool, frozenset[str]]:
+    """Execute the pushed program once (`--help`): which tool it is, and the flags it knows.
 
     Raises:
         DeviceUnavailableError: it does not execute here, or is too old or too different.
@@ -91,16 +86,17 @@ def probe_flags(link: AdbLink, path: str) -> frozenset[str]:
             "mounted noexec, or is a library missing? Link benchmark_model statically"
         )
     flags = known_flags(text)
-    missing = sorted(REQUIRED_FLAGS - flags)
     if not flags:
         raise DeviceUnavailableError(
-            f"{path} listed no flags when asked for --help ({result.message}); is it TFLite's "
-            "benchmark_model, whole, and for this phone?"
+            f"{path} listed no flags when asked for --help ({result.message}); is it TFLite's or "
+            "LiteRT's benchmark_model, whole, and for this phone?"
         )
+    tool = recognised(flags)
+    missing = sorted(tool.needs - flags)
     if missing:
         raise DeviceUnavailableError(
-            f"this benchmark_model does not know --{missing[0]}"
+            f"this {tool.runtime} does not know --{missing[0]}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
             + "; build a newer one (docs/android.md)"
         )
-    return flags & (REQUIRED_FLAGS | OPTIONAL_FLAGS)
+    return tool, flags & (tool.needs | tool.knows)

@@ -1,4 +1,4 @@
-"""An Android phone over adb, measured by TFLite's own `benchmark_model`.
+"""An Android phone over adb, measured by TFLite's or LiteRT's own `benchmark_model`.
 
 One process of that program is one sample: it loads the model, warms up, and reports the mean of
 at least half a second of inferences.
@@ -17,26 +17,29 @@ from types import TracebackType
 from typing import cast
 
 from profiler.devices.android.attached import discover
-from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe_flags
-from profiler.devices.android.benchmark_output import (
-    BenchmarkTimings,
-    check_result_proto,
-    parse_benchmark_output,
-)
+from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe
+from profiler.devices.android.benchmark_lines import BenchmarkTimings
 from profiler.devices.android.benchmark_profile import NodeTiming, parse_profile_csv
+from profiler.devices.android.benchmark_result import check_result_proto
 from profiler.devices.android.errors import LinkError
 from profiler.devices.android.facts import PhoneState, read_identity, read_state
 from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
 from profiler.devices.android.link import AdbLink
-from profiler.devices.android.options import AndroidTiming
+from profiler.devices.android.options import RECORDED_AS, AndroidTiming, Delegate
 from profiler.devices.android.session import PhoneSession
 from profiler.devices.android.syntax import TEMPORARY, parse_spec
+from profiler.devices.android.workload import (
+    AndroidWorkload,
+    failed_exit,
+    shape_flags,
+    text_of,
+)
 from profiler.devices.base import DeviceBase, DeviceInfo, DeviceState, ModelWorkload, Workload
 from profiler.devices.seeded import seeded_tflite
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
+from profiler.flags import Flag
 from profiler.graph.to_tflite import PRECISIONS, Precision
 from profiler.models.cold_start import N_STARTS, ColdStart
-from profiler.models.file import RunnableModel
 from profiler.models.op_profile import OpShare, shares
 from profiler.system.lock import device_lock
 
@@ -50,10 +53,14 @@ class AndroidDevice(DeviceBase):
 
     Args:
         spec: `adb`, `adb:SERIAL` or `adb://HOST:PORT/SERIAL`.
-        benchmark_binary: a benchmark_model for the phone's ABI.
+        benchmark_binary: a benchmark_model for the phone's ABI, of either kind.
+        delegate: where the models run.
+        allow_partial_delegation: also those of which it runs a part only; they are flagged.
+        fixed_performance: hold Android's fixed performance mode meanwhile.
 
     Raises:
-        InvalidInputError: malformed spec, or not a program for this phone.
+        InvalidInputError: malformed spec, not a program for this phone, or one without the
+            delegate.
         DeviceUnavailableError: the phone cannot be used now; says what to do.
     """
 
@@ -67,6 +74,9 @@ class AndroidDevice(DeviceBase):
         threads: int = 1,
         batch_size: int = 1,
         precision: str = "float32",
+        delegate: Delegate = "cpu",
+        allow_partial_delegation: bool = False,
+        fixed_performance: bool = False,
         timing: AndroidTiming | None = None,
     ) -> None:
         target, binary = parse_spec(spec), load_binary(benchmark_binary)
@@ -75,6 +85,9 @@ class AndroidDevice(DeviceBase):
                 f"{spec} measures {' and '.join(PRECISIONS)}, not precision {precision!r}"
             )
         self._timing = timing or AndroidTiming()
+        self._delegate, self._allow_partial = delegate, allow_partial_delegation
+        self._fixed_performance = fixed_performance
+        self._partly = False  # the last model was allowed to run in part elsewhere, and did
         self._model_numbers = count()
         self._link = AdbLink(
             target, reconnect_s=self._timing.reconnect_s, backoff_s=self._timing.backoff_s
@@ -89,15 +102,18 @@ class AndroidDevice(DeviceBase):
             self._session = PhoneSession(self._link)
             undo.callback(self._session.close)
             self._session.keep_awake()
+            if fixed_performance:
+                self._session.fix_performance(self._timing.lease_s)
             self._program = f"{self._session.folder}/benchmark_model"
             self._link.push(binary.content, self._program, mode=0o755)
-            self._flags = probe_flags(self._link, self._program)
+            self._tool, self._flags = probe(self._link, self._program)
+            self._tool.flags(delegate, self._flags, partial=True)  # refused before any work
             self._undo = undo.pop_all()
         self.info = DeviceInfo(
             spec=spec,
             platform="adb",
             model=" ".join(filter(None, (self._phone.model, self._phone.platform))),
-            runtime="benchmark_model",
+            runtime=self._tool.runtime,
             runtime_version=f"sha256:{hashlib.sha256(binary.content).hexdigest()[:16]}",
             threads=threads,
             precision=precision,
@@ -108,7 +124,18 @@ class AndroidDevice(DeviceBase):
             or None,
             os_release=f"Android {self._phone.android_release}, Linux {self._phone.kernel}",
             boot_id=self._phone.boot_id,
-            options=(("abi", binary.abi), ("delegate", "XNNPACK"), ("serial", self._link.serial)),
+            options=self._options(binary.abi),
+        )
+
+    def _options(self, abi: str) -> tuple[tuple[str, str], ...]:
+        partial = (("partial_delegation", "allowed"),) if self._allow_partial else ()
+        fixed = (("performance", "fixed"),) if self._fixed_performance else ()
+        return (
+            ("abi", abi),
+            ("delegate", RECORDED_AS[self._delegate]),
+            *partial,
+            *fixed,
+            ("serial", self._link.serial),
         )
 
     @property
@@ -118,19 +145,21 @@ class AndroidDevice(DeviceBase):
 
     def prepare(self, workload: Workload) -> AndroidWorkload:
         model = seeded_tflite(workload, cast(Precision, self.info.precision))
-        # XNNPACK runs every float op of our models; of int8 ops it may leave some
-        full = {"require_full_delegation": "true"} if self.info.precision == "float32" else {}
-        return self._pushed(model, full)
+        # XNNPACK runs every float op of our models; of int8 ops it may leave some to the CPU's
+        # other kernels
+        on_cpu = self._delegate == "cpu" and self.info.precision != "float32"
+        return self._pushed(model, {}, partial=on_cpu or self._allow_partial)
 
     def prepare_model(self, workload: ModelWorkload) -> AndroidWorkload:
-        """A user's file: XNNPACK runs what it can of it, and the program draws the inputs."""
+        """A user's file: on the CPU XNNPACK runs what it can; the program draws the inputs."""
         flags = {"num_threads": str(workload.threads)} | shape_flags(workload.model)
         missing = sorted(flags.keys() - self._flags)
         if missing:
             raise MeasurementError(
-                f"this benchmark_model has no flag --{missing[0]}", reason="unknown_flag"
+                f"this {self._tool.runtime} has no flag --{missing[0]}", reason="unknown_flag"
             )
-        return self._pushed(workload.model.file.path.read_bytes(), flags)
+        partial = self._delegate == "cpu" or self._allow_partial
+        return self._pushed(workload.model.file.path.read_bytes(), flags, partial=partial)
 
     def cold_start(self, workload: ModelWorkload) -> ColdStart:
         """By what the program says of itself; each of its processes starts afresh."""
@@ -152,11 +181,11 @@ class AndroidDevice(DeviceBase):
         }
         return shares(times_ms, plain_ms=plain_ms)
 
-    def _pushed(self, model: bytes, flags: Mapping[str, str]) -> AndroidWorkload:
+    def _pushed(self, model: bytes, flags: Mapping[str, str], *, partial: bool) -> AndroidWorkload:
         # a file of its own: a hidden repeat is the same model, and may end first
         path = f"{self._session.folder}/model-{next(self._model_numbers)}.tflite"
         self._link.push(model, path)
-        return AndroidWorkload(self, path, flags)
+        return AndroidWorkload(self, path, flags, partial=partial)
 
     def state(self) -> DeviceState:
         phone = self._read_state()
@@ -166,6 +195,7 @@ class AndroidDevice(DeviceBase):
             clock_mhz=phone.clock_mhz,
             temperature_c=phone.battery_c,
             throttle_reasons=hot,
+            warnings=(Flag.PARTIAL_DELEGATION,) if self._partly else (),
         )
 
     def blockers(self) -> Sequence[str]:
@@ -199,12 +229,19 @@ class AndroidDevice(DeviceBase):
         if "result_file_path" in self._flags:
             flags["result_file_path"] = RESULT_FILE
         job = self._run(flags)
-        timings = parse_benchmark_output(
-            _text(job), runs=runs, require_full_delegation=model.fully_delegated
-        )
+        timings = self._read(job, model, runs)
         if "result_file_path" in self._flags:
             check_result_proto(job.result_file, timings)
+        self._partly = timings.partly and self._allow_partial
         return timings
+
+    def _read(self, job: JobResult, model: AndroidWorkload, runs: int) -> BenchmarkTimings:
+        return self._tool.parse(
+            text_of(job),
+            runs=runs,
+            delegate=self._delegate,
+            require_full_delegation=not model.partial,
+        )
 
     def profile(self, model: AndroidWorkload, runs: int) -> tuple[NodeTiming, ...]:
         """Time of every executed node, from a run apart: profiling slows the whole down."""
@@ -215,10 +252,10 @@ class AndroidDevice(DeviceBase):
             flags["profiling_output_csv_file"] = RESULT_FILE
         else:
             raise MeasurementError(
-                "this benchmark_model cannot write an op profile", reason="missing_profile"
+                f"this {self._tool.runtime} cannot write an op profile", reason="missing_profile"
             )
         job = self._run(flags)
-        parse_benchmark_output(_text(job), runs=runs, require_full_delegation=model.fully_delegated)
+        self._read(job, model, runs)
         return parse_profile_csv(job.result_file.decode(errors="replace"))
 
     def remove(self, path: str) -> None:
@@ -240,7 +277,9 @@ class AndroidDevice(DeviceBase):
     def _wait_until_quiescent(self) -> None:
         """The thermal gate; a screen that went off is lit again."""
         deadline, said = time.monotonic() + self._timing.max_cool_down_s, ""
+        self._session.renew()
         while blockers := (phone := self._read_state()).blockers():
+            self._session.renew()
             if phone.awake is False:
                 self._session.keep_awake()
             if time.monotonic() > deadline:
@@ -275,8 +314,8 @@ class AndroidDevice(DeviceBase):
             "warmup_runs": "1",
             "warmup_min_secs": f"{self._timing.warmup_s:g}",
             "num_threads": str(self.info.threads),
-            "use_xnnpack": "true",
             **model.flags,
+            **self._tool.flags(self._delegate, self._flags, partial=model.partial),
         }
         return {name: value for name, value in wanted.items() if name in self._flags}
 
@@ -296,68 +335,5 @@ class AndroidDevice(DeviceBase):
         except MeasurementError as error:
             raise self._rebooted() if error.reason == "rebooted" else error from None
         if job.exit_code != 0:
-            raise _failed_exit(job)
+            raise failed_exit(job, self._delegate)
         return job
-
-
-class AndroidWorkload:
-    """A model file on the phone, with flags of the program that are its own."""
-
-    def __init__(self, device: AndroidDevice, path: str, flags: Mapping[str, str]) -> None:
-        self._device, self.path, self.flags = device, path, flags
-
-    @property
-    def fully_delegated(self) -> bool:
-        return "require_full_delegation" in self.flags
-
-    def sample_ms(self, runs: int) -> float:
-        """Mean latency in ms of one process: at least `runs` inferences and `sample_s`."""
-        return self.benchmark(runs).latency_ms
-
-    def benchmark(self, runs: int) -> BenchmarkTimings:
-        return self._device.benchmark(self, runs)
-
-    def profile(self, runs: int = 10) -> tuple[NodeTiming, ...]:
-        return self._device.profile(self, runs)
-
-    def close(self) -> None:
-        self._device.remove(self.path)
-
-
-def shape_flags(model: RunnableModel) -> dict[str, str]:
-    """How the program is told the shapes of a model whose axes are free.
-
-    Raises:
-        MeasurementError: real values, which it cannot take.
-    """
-    if model.given:
-        raise MeasurementError(
-            "benchmark_model draws its inputs itself; leave out --input", reason="unknown_flag"
-        )
-    inputs = model.file.inputs
-    if all(isinstance(axis, int) for one in inputs for axis in one.shape):
-        return {}
-    sizes = [",".join(map(str, model.values[one.name].shape)) for one in inputs]
-    return {
-        "input_layer": ",".join(one.name for one in inputs),
-        "input_layer_shape": ":".join(sizes),
-    }
-
-
-def _text(job: JobResult) -> str:
-    return job.stdout.decode(errors="replace") + "\n" + job.stderr.decode(errors="replace")
-
-
-def _failed_exit(job: JobResult) -> MeasurementError:
-    """Its own words when they explain the failure, else the status and the last line."""
-    lines = [line for line in _text(job).splitlines() if line.startswith(("ERROR", "FATAL"))]
-    if any("delegat" in line or "CPU fallback" in line for line in lines):
-        return MeasurementError(
-            f"benchmark_model did not run the whole model in XNNPACK: {lines[-1]}",
-            reason="delegate_not_applied",
-        )
-    lines += [line for line in job.stderr.decode(errors="replace").splitlines() if line.strip()]
-    last = lines[-1].strip() if lines else "it said nothing"
-    return MeasurementError(
-        f"benchmark_model ended with status {job.exit_code}: {last}", reason="nonzero_exit"
-    )

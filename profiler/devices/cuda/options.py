@@ -28,15 +28,21 @@ class CudaMode:
 
     launch: LaunchMode = field(
         default="graph",
-        metadata=flag("--launch", "cuda: graph (the GPU's time) or eager (torch's)."),
+        metadata=flag(
+            "--launch", "cuda: graph (the GPU's time) or eager (torch's).", recorded=True
+        ),
     )
-    l2: CacheMode = field(default="hot", metadata=flag("--l2", "cuda: L2 cache hot or cold."))
+    l2: CacheMode = field(
+        default="hot", metadata=flag("--l2", "cuda: L2 cache hot or cold.", recorded=True)
+    )
     channels_last: bool = field(
-        default=False, metadata=flag("--channels-last", "cuda: tensors as NHWC.")
+        default=False, metadata=flag("--channels-last", "cuda: tensors as NHWC.", recorded=True)
     )
     lock_clocks_mhz: int | None = field(
         default=None,
-        metadata=flag("--lock-clocks", "cuda: hold the SM clock at MHz meanwhile (root)."),
+        metadata=flag(
+            "--lock-clocks", "cuda: hold the SM clock at MHz meanwhile (root).", recorded=True
+        ),
     )
 
     def __post_init__(self) -> None:

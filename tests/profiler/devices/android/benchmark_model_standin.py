@@ -9,6 +9,7 @@ tensorflow/core/util/stats_calculator.{h,cc} and proto/benchmark_result.proto. T
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import sys
@@ -16,7 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-FLAGS: dict[str, tuple[str, str]] = {  # name -> (default, type)
+Flags = dict[str, tuple[str, str]]
+Run = Callable[[dict[str, str], list[str], str], int]
+FLAGS: Flags = {  # name -> (default, type)
     "graph": ("", "string"),
     "num_runs": ("50", "int32"),
     "min_secs": ("1", "float"),
@@ -25,6 +28,8 @@ FLAGS: dict[str, tuple[str, str]] = {  # name -> (default, type)
     "warmup_min_secs": ("0.5", "float"),
     "num_threads": ("-1", "int32"),
     "use_xnnpack": ("false", "bool"),
+    "use_gpu": ("false", "bool"),
+    "use_nnapi": ("false", "bool"),
     "require_full_delegation": ("false", "bool"),
     "enable_op_profiling": ("false", "bool"),
     "op_profiling_output_mode": ("stdout", "string"),
@@ -131,8 +136,8 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def usage() -> str:
-    rows = [f"\t--{name}={default}\t{kind}\toptional\t" for name, (default, kind) in FLAGS.items()]
+def usage(known: Flags = FLAGS) -> str:
+    rows = [f"\t--{name}={default}\t{kind}\toptional\t" for name, (default, kind) in known.items()]
     return "\n".join(["usage: benchmark_model <flags>", "Flags:", *rows])
 
 
@@ -171,19 +176,18 @@ def run(flags: dict[str, str], unknown: list[str], fault: str) -> int:
     model = Model(Path(flags["graph"]).read_bytes(), threads=int(flags["num_threads"]))
     init_us = (time.perf_counter_ns() - begin) // 1000
     full = model.fully_delegated and fault != "partial_delegate"
+    chosen = [name for name in ("gpu", "nnapi") if flags[f"use_{name}"] == "true"]
+    delegate = chosen[0].upper() if chosen else "XNNPACK"
     if not full and flags["require_full_delegation"] == "true":
         print("ERROR: Disallowed CPU fallback detected.", file=sys.stderr)
         return 1
     how = "completely" if full else "partially"
     if fault != "no_delegate":
         say(
-            f"INFO: Explicitly applied XNNPACK delegate, and the model graph will be {how} "
+            f"INFO: Explicitly applied {delegate} delegate, and the model graph will be {how} "
             "executed by the delegate."
         )
-    if fault == "hang":
-        time.sleep(3600)
-    if fault == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+    stall(fault)
     warmup_runs, warmup_s = int(flags["warmup_runs"]), float(flags["warmup_min_secs"])
     warmup_us = time_runs(model.invoke, warmup_runs, warmup_s)
     say(*phase_lines(warmup_runs, warmup_s, warmup_us))
@@ -204,6 +208,13 @@ def run(flags: dict[str, str], unknown: list[str], fault: str) -> int:
     return 9 if fault == "late_exit" else 0
 
 
+def stall(fault: str) -> None:
+    if fault == "hang":
+        time.sleep(3600)
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def distort(text: str, fault: str) -> str:
     """The output as a broken build, locale or log would leave it."""
     at = text.index("curr=") + 2  # within a word
@@ -217,27 +228,28 @@ def distort(text: str, fault: str) -> str:
         case "garbage":
             return "\x00\xff\x1b[31m" * 40
         case "mismatch":
-            return text.replace("Inference (avg): ", "Inference (avg): 1")
+            return re.sub(r"(Inference \(avg\): +)", r"\g<1>1", text)
     return text
 
 
-def main(arguments: Sequence[str]) -> int:
-    flags = {name: default for name, (default, _) in FLAGS.items()}
+def main(arguments: Sequence[str], known: Flags, run: Run, alien_flag: str) -> int:
+    """What a benchmark tool does with its flags; `alien_flag` is one that a broken build lacks."""
+    flags = {name: default for name, (default, _) in known.items()}
     unknown = []
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and name in FLAGS:
+        if argument.startswith("--") and name in known:
             flags[name] = value or "true"
         else:
             unknown.append(argument)
     if flags["help"] != "false":
-        print("ERROR: " + usage(), file=sys.stderr)
+        print("ERROR: " + usage(known), file=sys.stderr)
         return 1
     fault = next_fault()
     if fault == "unknown_flag":
-        unknown.append("--use_xnnpack=true")
+        unknown.append(alien_flag)
     return run(flags, unknown, fault)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], FLAGS, run, "--use_xnnpack=true"))

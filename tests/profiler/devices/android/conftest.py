@@ -42,6 +42,14 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def compiled_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of LiteRT's CompiledModel benchmark."""
+    path = tmp_path_factory.mktemp("compiled") / "benchmark_model"
+    path.write_bytes(executable_of(Path(__file__).with_name("compiled_model_standin.py")))
+    return path
+
+
 @pytest.fixture
 def make_phone(
     server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,6 +73,7 @@ def make_phone(
         assert leaked == []
         assert list(adbd.phone.temporary.iterdir()) == []
         assert adbd.phone.setting("stay_on_while_plugged_in") is None
+        assert not adbd.phone.fixed_performance
 
 
 def settled(read: Callable[[], list[int]]) -> list[int]:

@@ -11,13 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from profiler.devices.android.benchmark_output import (
-    BenchmarkTimings,
-    check_result_proto,
-    known_flags,
-    parse_benchmark_output,
-)
+from profiler.devices.android.benchmark_lines import BenchmarkTimings, known_flags
+from profiler.devices.android.benchmark_output import parse_benchmark_output
 from profiler.devices.android.benchmark_profile import parse_profile_csv
+from profiler.devices.android.benchmark_result import check_result_proto
 from profiler.errors import MeasurementError
 from tests.profiler.devices.android.benchmark_model_standin import (
     phase_lines,
@@ -259,7 +256,7 @@ def test_result_file_of_another_run() -> None:
 def test_known_flags_of_help() -> None:
     flags = known_flags("ERROR: " + usage())
     assert {"num_runs", "use_xnnpack", "result_file_path"} <= flags
-    assert "use_gpu" not in flags
+    assert "use_npu" not in flags
 
 
 # --- the op profile -----------------------------------------------------------------------

@@ -134,10 +134,13 @@ BROKEN = {
 }
 
 
-def test_broken_runs_are_typed_failures(adbd: Adbd, make_device: MakeDevice) -> None:
+@pytest.mark.parametrize("tool", ["binary", "compiled_binary"])
+def test_broken_runs_are_typed_failures(
+    adbd: Adbd, make_device: MakeDevice, request: pytest.FixtureRequest, tool: str
+) -> None:
     """Never a number; and the run after it is believed again."""
-    reasons = {}
-    with make_device(adbd, timing=replace(FAST, deadline_s=4)) as device:
+    reasons, program = {}, request.getfixturevalue(tool)
+    with make_device(adbd, benchmark_binary=program, timing=replace(FAST, deadline_s=4)) as device:
         prepared = device.prepare(WORKLOAD)
         for fault in BROKEN:
             adbd.phone.put("fault", fault)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiler.devices.android.device import AndroidDevice, shape_flags
+from profiler.devices.android.device import AndroidDevice
+from profiler.devices.android.workload import shape_flags
 from profiler.devices.base import ModelWorkload, Workload
 from profiler.devices.seeded import seeded_tflite
 from profiler.errors import MeasurementError

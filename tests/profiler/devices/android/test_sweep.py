@@ -59,9 +59,16 @@ def test_a_drop_at_every_tenth_service(adbd: Adbd, make_device: MakeDevice, tmp_
     assert len(adbd.received) > 40  # at least four drops
 
 
-def test_every_fault_on_the_way(adbd: Adbd, make_device: MakeDevice, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["binary", "compiled_binary"])
+def test_every_fault_on_the_way(
+    adbd: Adbd, make_device: MakeDevice, request: pytest.FixtureRequest, tool: str, tmp_path: Path
+) -> None:
     """One broken run of each kind in one sweep: typed rows for those, values for the rest."""
-    with make_device(adbd) as device, Journal(tmp_path / "j.sqlite") as journal:
+    program = request.getfixturevalue(tool)
+    with (
+        make_device(adbd, benchmark_binary=program) as device,
+        Journal(tmp_path / "j.sqlite") as journal,
+    ):
         adbd.faults = [
             Fault("drop_push"),
             Fault("drop_after", "--num_runs="),
