@@ -103,6 +103,11 @@ SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=3, help="How much to measure with --like (30).")
 ]
 
+ColdStartOption = Annotated[
+    bool,
+    typer.Option("--cold-start", help="Load, first run and memory of the whole networks, too."),
+]
+
 MAX_NETWORKS = 10_000
 DEFAULT_SAMPLES = 30
 
@@ -155,6 +160,7 @@ def profile(
     minutes: MinutesOption = None,
     like: LikeOption = None,
     samples: SamplesOption = None,
+    cold_start: ColdStartOption = False,
     quick: QuickOption = False,
     resume: ResumeOption = True,
     require_stable: RequireStableOption = False,
@@ -172,7 +178,7 @@ def profile(
     counts, images = threads or [1], batch_size or [1]
     facts = {"width_mult": width_mult, "resolution_px": resolution, "dataset": dataset}
     if model or shape or arrays:
-        of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples)
+        of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples, cold_start)
         with_space = any(of_spaces) or precision != "float32"
         request = model_request(
             device, model, shape, arrays, counts, with_space, quick, batch_sizes=images, out=out,
@@ -190,6 +196,7 @@ def profile(
     requests = space_requests(
         device, measured, out, settings, device_options, quick, chosen=chosen,
         n_networks=networks, seed=seed, resume=resume, fleet=fleet, doubts=doubts,
+        cold_start=cold_start,
     )  # fmt: skip
     profiled = profile_devices(requests, terminal)
     if profiled.tables:

@@ -106,6 +106,7 @@ def _footer(table: LatencyTable, legend: Sequence[str]) -> Text:
         lines.append(
             f"{len(latencies)} whole networks, {min(latencies):.4g} to {max(latencies):.4g} ms"
         )
+        lines += _starts_in_words(table)
     lines += transfer_in_words(table)
     if table.noise_floor is not None:
         floor = table.noise_floor
@@ -141,3 +142,17 @@ def difference_text(document: dict[str, Any]) -> str:
         )
     lines += [f"  {ratio:8.4f}  {key}" for key, ratio in document["furthest"].items()]
     return "\n".join(lines)
+
+
+def _starts_in_words(table: LatencyTable) -> list[str]:
+    """Ranges of what first uses cost; nothing where none was measured."""
+    ranges = []
+    for name, unit, what in (
+        ("load_ms", "ms", "load"),
+        ("first_run_ms", "ms", "first run"),
+        ("peak_memory_mb", "MB", "memory"),
+    ):
+        values = [v for one in table.networks if (v := getattr(one, name)) is not None]
+        if values:
+            ranges.append(f"{what} {min(values):.4g} to {max(values):.4g} {unit}")
+    return [f"their cold start: {', '.join(ranges)}"] if ranges else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import numpy as np
 from profiler.devices.base import Device, ModelWorkload, Workload, network_workload
 from profiler.devices.registry import open_device
 from profiler.errors import InvalidInputError, MeasurementError
+from profiler.measuring.cold_starts import check_starts, network_start
 from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.records import Outcome, SweepReport
@@ -58,6 +59,7 @@ class ProfileRequest:
     resume: bool = True
     chosen: Chosen | None = None  # None: all ops of the space, and n_networks networks
     doubts: Doubts | None = None  # None: all kernels are drawn alike
+    cold_start: bool = False  # of whole networks, too
     fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,6 +76,8 @@ def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path
     """
     if request.out.is_dir():
         raise InvalidInputError(f"cannot write {request.out}: it is a directory")
+    if request.cold_start:
+        check_starts(request.spec, fleet=request.fleet is not None)
     with open_requested(request) as device:
         return profile_on(device, request, terminal)
 
@@ -175,7 +179,22 @@ class Campaign:
             if skipped:
                 self._terminal.note(f"going on: {skipped} of {len(tasks)} configurations are done")
             self._sweep(pending)
+        if self._request.cold_start:
+            self._start_networks(tasks)
         return self._table(tasks)
+
+    def _start_networks(self, tasks: Sequence[Task]) -> None:
+        """Once in an epoch, of every network that has a latency."""
+        outcomes, done = self._journal.outcomes(), self._journal.starts(self._epoch)
+        for task in tasks:
+            if task.role is not Role.NETWORK or task.key in done or outcomes[task.key].failed:
+                continue
+            try:
+                start = network_start(self._device, cast(Workload, task.workload))
+            except MeasurementError as error:
+                self._terminal.note(f"no cold start of {task.workload.key}: {error}")
+            else:
+                self._journal.set_start(self._epoch, task.key, start)
 
     def _pending(self, tasks: Sequence[Task]) -> list[Task]:
         """What is not measured yet or has failed; once nothing is left unmeasured, what did not
@@ -296,13 +315,15 @@ class Campaign:
         repeats = [name for role, name in entries if role is Role.REPEAT]
         firsts = {name: entry for (role, name), entry in entries.items() if role is not Role.REPEAT}
         both = [name for name in repeats if name in firsts]
+        starts = self._journal.starts(self._epoch)
+        started = {t.workload.key: asdict(starts[t.key]) for t in tasks if t.key in starts}
         return LatencyTable(
             space=SpaceRef.of(self._request.space),
             device=self._device.info,
             protocol=self._protocol_record(tasks),
             ops={name: e for (role, name), e in entries.items() if role is Role.OP},
             networks=tuple(
-                NetworkEntry(arch=name, **entry.model_dump())
+                NetworkEntry(arch=name, **entry.model_dump(), **started.get(name, {}))
                 for (role, name), entry in entries.items()
                 if role is Role.NETWORK
             ),

@@ -27,6 +27,7 @@ from profiler.measuring.records import (
 )
 from profiler.measuring.stats import Floats, are_latencies
 from profiler.measuring.stopping import Decision
+from profiler.models.cold_start import ColdStart
 from profiler.system.atomic import refuse_unwritable
 from profiler.system.context_manager import Closing
 
@@ -84,6 +85,14 @@ CREATE TABLE IF NOT EXISTS ran (      -- what the runtime made of a model file
     name TEXT NOT NULL,
     kernels TEXT NOT NULL,            -- JSON list of key and share
     PRIMARY KEY (epoch, name)
+);
+CREATE TABLE IF NOT EXISTS start (    -- what the first use of a network costs
+    epoch TEXT NOT NULL,
+    key TEXT NOT NULL,
+    load_ms REAL NOT NULL,
+    first_run_ms REAL NOT NULL,
+    peak_memory_mb REAL,              -- NULL where nothing tells it
+    PRIMARY KEY (epoch, key)
 );
 """
 
@@ -231,6 +240,19 @@ class Journal(Closing):
                 name: tuple((key, share) for key, share in json.loads(text))
                 for name, text in self._db.execute(query, (epoch,))
             }
+
+    def set_start(self, epoch: str, key: str, start: ColdStart) -> None:
+        """Record how a configuration started."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO start VALUES (?, ?, ?, ?, ?)",
+            (epoch, key, start.load_ms, start.first_run_ms, start.peak_memory_mb),
+        )
+
+    def starts(self, epoch: str) -> dict[str, ColdStart]:
+        """What `set_start` recorded in an epoch, by key."""
+        query = "SELECT key, load_ms, first_run_ms, peak_memory_mb FROM start WHERE epoch = ?"
+        with self._read():
+            return {key: ColdStart(*row) for key, *row in self._db.execute(query, (epoch,))}
 
     def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
         """Fix what a canary's latency is compared with in an epoch; the first value stays."""

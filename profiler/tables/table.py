@@ -107,7 +107,21 @@ class Entry(_Strict):
 
 
 class NetworkEntry(Entry):
+    """What its first use costs is None where it was not measured, or cannot be."""
+
     arch: str
+    load_ms: float | None = Field(default=None, gt=0)
+    first_run_ms: float | None = Field(default=None, gt=0)
+    peak_memory_mb: float | None = Field(default=None, gt=0)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No costs of a start in the file without them: also readers before them read it."""
+        document: dict[str, Any] = fields(self)
+        for name in ("load_ms", "first_run_ms", "peak_memory_mb"):
+            if getattr(self, name) is None:
+                document.pop(name, None)
+        return document
 
 
 class NoiseFloor(_Strict):

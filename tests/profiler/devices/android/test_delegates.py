@@ -62,7 +62,7 @@ def test_a_part_in_the_delegate_is_flagged_where_it_is_allowed(
     ) as device:
         prepared = device.prepare(WORKLOAD)
         assert recorded_options(device.info, "adb") == {
-            "delegate": "gpu", "allow_partial_delegation": True,
+            "delegate": "gpu", "allow_partial_delegation": True, "fixed_performance": False,
         }  # fmt: skip
         flags = []
         for fault in ("partial_delegate", ""):
