@@ -204,7 +204,7 @@ def test_an_error_of_no_known_kind_does_not_touch_the_others_either(tmp_path, mo
         ),
         (
             ["--device", "cuda", "--benchmark-binary", "benchmark_model"],
-            "--benchmark-binary is for adb devices only",
+            "--allow-partial-delegation and --fixed-performance are for adb devices only",
         ),
         (["--device", "cuda", "--l2", "warm"], "unknown l2 mode 'warm'; known: hot, cold"),
         (["--device", "fake:1", "--device", "fake:2", "--out", "one.json"], "--out names one"),
