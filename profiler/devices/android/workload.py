@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from profiler.devices.android.benchmark_lines import BenchmarkTimings
 from profiler.devices.android.benchmark_profile import NodeTiming
@@ -12,15 +12,22 @@ from profiler.devices.android.options import RECORDED_AS, Delegate
 from profiler.errors import MeasurementError
 from profiler.models.file import RunnableModel
 
-if TYPE_CHECKING:
-    from profiler.devices.android.device import AndroidDevice
+
+class Phone(Protocol):
+    """What a model on a phone asks of its device."""
+
+    def benchmark(self, model: AndroidWorkload, runs: int) -> BenchmarkTimings: ...
+
+    def profile(self, model: AndroidWorkload, runs: int) -> tuple[NodeTiming, ...]: ...
+
+    def remove(self, path: str) -> None: ...
 
 
 class AndroidWorkload:
     """A model file on the phone, with flags of the program that are its own."""
 
     def __init__(
-        self, device: AndroidDevice, path: str, flags: Mapping[str, str], *, partial: bool
+        self, device: Phone, path: str, flags: Mapping[str, str], *, partial: bool
     ) -> None:
         self._device, self.path, self.flags = device, path, flags
         self.partial = partial  # its delegate may leave a part of it to the CPU
