@@ -25,6 +25,7 @@ from profiler.errors import InvalidInputError
 from profiler.models.inputs import read_npz
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.networks import NetworkSpace
+from profiler.spaces.resolutions import RESOLUTION
 from profiler.system.user_files import opened
 
 if TYPE_CHECKING:
@@ -57,13 +58,15 @@ class OfaAccuracyPredictor:
 
     Attributes:
         choices: where those of each kind stand.
-        layers: weights [out, in] and biases [out]. resolution: one-hot row.
+        layers: weights [out, in] and biases [out].
+        resolutions: one-hot rows, of each size that the space has.
         resolution_first: whether it precedes the choices.
     """
 
     choices: tuple[OneHot, ...]
     layers: tuple[tuple[Array, Array], ...]
-    resolution: Array
+    resolutions: Array
+    resolution_at: int | None  # the position that chooses one of several
     resolution_first: bool
     base: float = 0.0
 
@@ -80,7 +83,8 @@ class OfaAccuracyPredictor:
         return values + self.base
 
     def _features(self, tokens: Tokens) -> Array:
-        resolution = np.broadcast_to(self.resolution, (len(tokens), len(self.resolution)))
+        at = self.resolution_at
+        resolution = self.resolutions[np.zeros(len(tokens), int) if at is None else tokens[:, at]]
         parts = [_one_hot(tokens[:, list(at)], n) for at, n in self.choices]
         parts.append(resolution)
         if self.resolution_first:
@@ -167,10 +171,13 @@ def predictor_of_state(
     if state or not chained or shapes[-1][0] != 1 or n_sizes < 1:
         raise InvalidInputError(f"{path} is no Once-for-All accuracy predictor: layers {shapes}")
     sizes = SIZES_OF_INPUTS_PX.get(shapes[0][1], IMAGE_SIZES_PX.get(n_sizes, ()))
-    resolution = _resolution(
-        n_sizes, sizes, space.facts["resolution_px"], exact=resolution_first, path=path
-    )
-    return OfaAccuracyPredictor(choices, tuple(layers), resolution, resolution_first, base)
+    names = [position.name for position in space.positions]
+    at = names.index(RESOLUTION) if RESOLUTION in names else None
+    wanted = [space.facts.get(RESOLUTION, 0)] if at is None else space.positions[at].choices
+    rows = [
+        _resolution(n_sizes, sizes, int(px), exact=resolution_first, path=path) for px in wanted
+    ]
+    return OfaAccuracyPredictor(choices, tuple(layers), np.array(rows), at, resolution_first, base)
 
 
 def _resolution(

@@ -25,6 +25,10 @@ WidthOption = Annotated[
 ResolutionOption = Annotated[
     int | None, typer.Option("--resolution", help="Input size in px; by default the space's own.")
 ]
+ResolutionsOption = Annotated[
+    str | None,
+    typer.Option("--resolutions", help="Sizes that networks choose from: 160,192,224."),
+]
 DatasetOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +88,20 @@ def shared_options(command: Callable[..., R], *, to_stdout: bool = False) -> Cal
     with_terminal.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_terminal.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_terminal
+
+
+def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
+    """Sizes by commas.
+
+    >>> parse_resolutions("160,192,224")
+    (160, 192, 224)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise InvalidInputError(f"--resolutions are sizes by commas, not {text!r}") from None
 
 
 def write_text(

@@ -23,7 +23,9 @@ from profiler.cli.options import (
     SPACES,
     DatasetOption,
     ResolutionOption,
+    ResolutionsOption,
     WidthOption,
+    parse_resolutions,
     shared_options,
 )
 from profiler.devices.backend import Backend, Settings
@@ -149,6 +151,7 @@ def profile(
     arrays: InputOption = None,
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    resolutions: ResolutionsOption = None,
     dataset: DatasetOption = None,
     batch_size: BatchOption = None,
     threads: ThreadsOption = None,
@@ -176,7 +179,10 @@ def profile(
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
     counts, images = threads or [1], batch_size or [1]
-    facts = {"width_mult": width_mult, "resolution_px": resolution, "dataset": dataset}
+    facts = {
+        "width_mult": width_mult, "resolution_px": resolution, "dataset": dataset,
+        "resolutions_px": parse_resolutions(resolutions),
+    }  # fmt: skip
     if model or shape or arrays:
         of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples, cold_start)
         with_space = any(of_spaces) or precision != "float32"

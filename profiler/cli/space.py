@@ -12,8 +12,10 @@ from profiler.cli.options import (
     DatasetOption,
     ExportOption,
     ResolutionOption,
+    ResolutionsOption,
     SpaceOption,
     WidthOption,
+    parse_resolutions,
     shared_options,
 )
 from profiler.terminal import Terminal
@@ -39,6 +41,7 @@ def describe(
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    resolutions: ResolutionsOption = None,
     dataset: DatasetOption = None,
     *,
     terminal: Terminal,
@@ -48,7 +51,7 @@ def describe(
     from profiler.spaces.networks import distinct_ops
     from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution, dataset)
+    chosen = open_space(space, width_mult, resolution, dataset, parse_resolutions(resolutions))
     *_, head = chosen.segments()
     (last,) = {ops[-1].graph.outputs[0].shape[-1] for ops in head.ops.values()}
     madds, params = (
@@ -88,6 +91,7 @@ def inspect(
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    resolutions: ResolutionsOption = None,
     dataset: DatasetOption = None,
     *,
     terminal: Terminal,
@@ -97,7 +101,7 @@ def inspect(
     from profiler.spaces.networks import network_ops
     from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution, dataset)
+    chosen = open_space(space, width_mult, resolution, dataset, parse_resolutions(resolutions))
     tokens = chosen.parse(arch)
     ops = network_ops(chosen, tokens)
     madds, params = sum(map(_madds, ops)), sum(map(_params, ops))
@@ -125,6 +129,7 @@ def export(
     space: SpaceOption = "mbv3",
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    resolutions: ResolutionsOption = None,
     dataset: DatasetOption = None,
     checkpoint: CheckpointOption = None,
     *,
@@ -136,7 +141,7 @@ def export(
     from profiler.spaces.networks import file_stem
     from profiler.spaces.registry import open_space
 
-    chosen = open_space(space, width_mult, resolution, dataset)
+    chosen = open_space(space, width_mult, resolution, dataset, parse_resolutions(resolutions))
     tokens, names = chosen.parse(arch), parse_formats(formats)
     if checkpoint is None:
         network = random_network(chosen, tokens, seed=seed)

@@ -142,11 +142,17 @@ def default_out(
     parts = [
         spec,
         file_stem(space),
-        *(f"w{fact:.1f}" if name == "width_mult" else str(fact) for name, fact in facts.items()),
+        *(_fact(name, fact) for name, fact in facts.items()),
         *settings,
         *(["quick"] if quick else []),
     ]
     return Path("tables") / f"{'_'.join(map(_file_name, parts))}.json"
+
+
+def _fact(name: str, fact: Any) -> str:
+    if name == "width_mult":
+        return f"w{fact:.1f}"
+    return "-".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
 
 
 def _file_name(text: str) -> str:

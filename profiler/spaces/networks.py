@@ -99,10 +99,12 @@ def written_facts(facts: Mapping[str, Any]) -> str:
     >>> written_facts({"space": "mbv3", "width_mult": 1.2, "resolution_px": 160})
     'mbv3 width 1.2 at 160 px'
     """
-    width, size, dataset = map(facts.get, ("width_mult", "resolution_px", "dataset"))
+    width, dataset = facts.get("width_mult"), facts.get("dataset")
+    size, sizes = facts.get("resolution_px"), facts.get("resolutions_px")
     parts = [str(facts["space"])]
     parts += [] if width is None else [f"width {width:g}"]
     parts += [] if size is None else [f"at {size} px"]
+    parts += [] if sizes is None else [f"at {', '.join(map(str, sizes))} px"]
     return " ".join(parts + ([] if dataset is None else [f"of {dataset}"]))
 
 
@@ -129,10 +131,15 @@ def network_graph(space: NetworkSpace, tokens: Tokens, *, batch_size: int = 1) -
     if isinstance(space, Branching):
         return space.network(tokens, batch_size=batch_size)
     ops = network_ops(space, tokens, batch_size=batch_size)
-    names: Sequence[str] = [f"op{index}" for index in range(len(ops))]
-    if isinstance(space, NamesModules):
-        names = space.module_names(ops)
+    names = module_names(space, ops)
     return chain([(name, op.graph) for name, op in zip(names, ops, strict=True)])
+
+
+def module_names(space: NetworkSpace, ops: Sequence[Op]) -> Sequence[str]:
+    """Of a network's ops: as published, else numbered."""
+    if isinstance(space, NamesModules):
+        return space.module_names(ops)
+    return [f"op{index}" for index in range(len(ops))]
 
 
 def distinct_ops(space: NetworkSpace, *, batch_size: int = 1) -> dict[str, Op]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from profiler.errors import InvalidInputError
 from profiler.spaces import mobilenetv3, nasbench201, proxyless, resnet50
 from profiler.spaces.networks import NetworkSpace
 from profiler.spaces.own import checked, is_own, own_opener
+from profiler.spaces.resolutions import ResolutionSpace
 
 # each takes what tells a space from others of its family, by the names of `facts`
 OPENERS: dict[str, Callable[..., NetworkSpace]] = {
@@ -22,13 +23,22 @@ OPENERS: dict[str, Callable[..., NetworkSpace]] = {
 
 def open_space(
     name: str, width_mult: float | None = None, resolution_px: int | None = None,
-    dataset: str | None = None,
+    dataset: str | None = None, resolutions_px: Sequence[int] | None = None,
 ) -> NetworkSpace:  # fmt: skip
     """A space by name; what is None is as the space has it unless told.
+
+    Of several resolutions, one is a choice that its architectures make.
 
     Raises:
         InvalidInputError: unknown name, or a fact that the space does not have.
     """
+    if resolutions_px is not None:
+        if resolution_px is not None:
+            raise InvalidInputError("give one resolution, or several to choose from")
+        sizes = sorted(set(resolutions_px))
+        if len(sizes) < 2:
+            raise InvalidInputError("several resolutions are needed for a choice")
+        return ResolutionSpace(tuple(open_space(name, width_mult, px, dataset) for px in sizes))
     opener = own_opener(name) if is_own(name) else OPENERS.get(name)
     if opener is None:
         known = f"{', '.join(OPENERS)}, or FILE.py:NAME"

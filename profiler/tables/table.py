@@ -50,6 +50,7 @@ class SpaceRef(_Strict):
     width_mult: float | None = Field(default=None, gt=0)
     resolution_px: int | None = Field(default=None, gt=0)
     dataset: str | None = None
+    resolutions_px: tuple[int, ...] | None = None  # where the choice is a network's
 
     @classmethod
     def of(cls, space: NetworkSpace | SingleKernels) -> SpaceRef:
