@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from profiler.errors import InvalidInputError
-from profiler.system.user_files import parse_literal
+from profiler.spaces.once_for_all import is_dict, read_lists, whole
 
 N_STAGES = 5
 SLOTS_PER_STAGE = 4
@@ -14,6 +14,7 @@ N_SLOTS = N_STAGES * SLOTS_PER_STAGE
 DEPTHS = (2, 3, 4)
 KERNELS = (3, 5, 7)
 EXPANDS = (3, 4, 6)
+WRITTEN = "depths:kernels:expands, e.g. 2,2,2,2,2:3,3,0,0,...:4,4,0,0,..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ def read_architecture(text: str, resolution_px: int, width_mult: float) -> Archi
     Raises:
         InvalidInputError: malformed, or an architecture of another resolution.
     """
-    is_json = text.lstrip().startswith("{")
-    depths, kernels, expands = _read_ofa(text, resolution_px) if is_json else _read_lists(text)
+    depths, kernels, expands = read_lists(
+        text, ("d", "ks", "e"), resolution_px, expected=WRITTEN, number=whole
+    )
     if len(depths) != N_STAGES or not len(kernels) == len(expands) == N_SLOTS:
         raise InvalidInputError(
             f"malformed architecture: {len(depths)} depths, {len(kernels)} kernels and "
@@ -68,7 +70,7 @@ def read_architecture(text: str, resolution_px: int, width_mult: float) -> Archi
         )
     active = [depth > slot for depth in depths for slot in range(SLOTS_PER_STAGE)]
     slots = list(zip(kernels, expands, active, strict=True))
-    if not is_json and any(not on and (k or e) for k, e, on in slots):
+    if not is_dict(text) and any(not on and (k or e) for k, e, on in slots):
         raise InvalidInputError("malformed architecture: an inactive block must be written 0")
     return Architecture(
         tuple(depths),
@@ -77,42 +79,3 @@ def read_architecture(text: str, resolution_px: int, width_mult: float) -> Archi
         resolution_px,
         width_mult,
     )
-
-
-def _read_lists(text: str) -> tuple[list[int], list[int], list[int]]:
-    try:
-        parts = [[int(v) for v in part.split(",")] for part in text.strip().split(":")]
-        depths, kernels, expands = parts
-    except ValueError:
-        raise InvalidInputError(
-            f"malformed architecture {text!r}; expected depths:kernels:expands, "
-            "e.g. 2,2,2,2,2:3,3,0,0,...:4,4,0,0,..."
-        ) from None
-    return depths, kernels, expands
-
-
-def _read_ofa(text: str, resolution_px: int) -> tuple[list[int], list[int], list[int]]:
-    try:
-        data = parse_literal(text)
-    except ValueError as error:
-        raise InvalidInputError(f"malformed architecture: {error}") from None
-    try:
-        lists = [[_whole(value) for value in data[name]] for name in ("d", "ks", "e")]
-        resolution = data.get("r", resolution_px)
-        resolution = _whole(resolution[0] if isinstance(resolution, list) else resolution)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        raise InvalidInputError(
-            "malformed architecture: expected a dict with d, ks, e (and r)"
-        ) from None
-    if resolution != resolution_px:
-        raise InvalidInputError(
-            f"the architecture is for {resolution} px, the space for {resolution_px} px"
-        )
-    return lists[0], lists[1], lists[2]
-
-
-def _whole(value: object) -> int:
-    """A number of a file or its digits; never rounded."""
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(value)

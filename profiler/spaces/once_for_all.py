@@ -6,9 +6,9 @@ smallest choice in the dict, since Once-for-All reads numbers there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from profiler.spaces.base import DEAD, TokenPosition, Tokens
 from profiler.system.user_files import parse_literal
 
 Number = int | float
+N = TypeVar("N", bound=Number)
 SIZES = ("r", "image_size")  # of dicts for networks, and for accuracy predictors
 INACTIVE = 0
 RESOLUTIONS_PX = range(96, 321)  # of which networks were published and measured
@@ -74,21 +75,23 @@ class Notation:
         Raises:
             InvalidInputError: malformed, of another resolution, or values that there are not.
         """
-        is_dict = text.lstrip().startswith("{")
-        lists = self._of_dict(text, resolution_px) if is_dict else self._of_text(text)
-        given = self._by_position(lists)
+        expected = f"{':'.join(self.lists)}, each a list by commas, or a dict of these"
+        names, by_name = tuple(self.lists), is_dict(text)
+        given = self._by_position(
+            read_lists(text, names, resolution_px, expected=expected, number=_number)
+        )
         tokens: list[int] = []
         for position in positions:
             value, when = given[position.name], position.active_if
             known: Sequence[object] = position.choices
             if when is not None and tokens[when.position] not in when.choices:
-                if not is_dict and value != INACTIVE:
+                if not by_name and value != INACTIVE:
                     raise InvalidInputError(
                         f"malformed architecture: {position.name} is inactive, to be written 0"
                     )
                 tokens.append(DEAD)
                 continue
-            if is_dict and position.name in self.by_index:
+            if by_name and position.name in self.by_index:
                 known = range(len(known))
             value = self.synonyms.get(position.name, {}).get(value, value)
             if value not in known:
@@ -112,38 +115,6 @@ class Notation:
     def _ending(self, listed: str) -> list[Any]:
         return [self.endings[listed]] if listed in self.endings else []
 
-    def _of_text(self, text: str) -> list[list[Number]]:
-        try:
-            lists = [[_number(v) for v in part.split(",")] for part in text.strip().split(":")]
-            if len(lists) != len(self.lists):
-                raise ValueError
-        except ValueError:
-            raise InvalidInputError(
-                f"malformed architecture {shown(text)}; expected {':'.join(self.lists)}, "
-                "each a list by commas, or a dict of these"
-            ) from None
-        return lists
-
-    def _of_dict(self, text: str, resolution_px: int) -> list[list[Number]]:
-        try:
-            data = parse_literal(text)
-        except ValueError as error:
-            raise InvalidInputError(f"malformed architecture: {error}") from None
-        try:
-            lists = [[_number(value) for value in data[name]] for name in self.lists]
-            sizes = [data[name] for name in SIZES if name in data]
-            sizes = [_number(px[0] if isinstance(px, list) else px) for px in sizes]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            raise InvalidInputError(
-                f"malformed architecture: expected a dict with {', '.join(self.lists)} (and r)"
-            ) from None
-        for size in sizes:
-            if size != resolution_px:
-                raise InvalidInputError(
-                    f"the architecture is for {size} px, the space for {resolution_px} px"
-                )
-        return lists
-
 
 def _values(
     tokens: Tokens, positions: Sequence[TokenPosition]
@@ -153,10 +124,72 @@ def _values(
     return {p.name: None if token == DEAD else p.choices[token] for p, token in pairs}
 
 
-def _number(value: object) -> Number:
+def read_lists(
+    text: str,
+    names: Sequence[str],
+    resolution_px: int,
+    *,
+    expected: str,
+    number: Callable[[object], N],
+) -> list[list[N]]:
+    """The lists of either form, in the order of `names`.
+
+    Args:
+        expected: for the message, how the text is written.
+        number: reads one value; ValueError or TypeError for what is none.
+
+    Raises:
+        InvalidInputError: malformed, or of another resolution.
+    """
+    if is_dict(text):
+        return _lists_of_dict(text, names, resolution_px, number)
+    try:
+        lists = [[number(v) for v in part.split(",")] for part in text.strip().split(":")]
+        if len(lists) != len(names):
+            raise ValueError
+    except ValueError:
+        raise InvalidInputError(
+            f"malformed architecture {shown(text)}; expected {expected}"
+        ) from None
+    return lists
+
+
+def is_dict(text: str) -> bool:
+    """Whether an architecture is written in Once-for-All's form."""
+    return text.lstrip().startswith("{")
+
+
+def _lists_of_dict(
+    text: str, names: Sequence[str], resolution_px: int, number: Callable[[object], N]
+) -> list[list[N]]:
+    try:
+        data = parse_literal(text)
+    except ValueError as error:
+        raise InvalidInputError(f"malformed architecture: {error}") from None
+    try:
+        lists = [[number(value) for value in data[name]] for name in names]
+        sizes = [data[name] for name in SIZES if name in data]
+        sizes = [whole(px[0] if isinstance(px, list) else px) for px in sizes]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise InvalidInputError(
+            f"malformed architecture: expected a dict with {', '.join(names)} (and r)"
+        ) from None
+    for size in sizes:
+        if size != resolution_px:
+            raise InvalidInputError(
+                f"the architecture is for {size} px, the space for {resolution_px} px"
+            )
+    return lists
+
+
+def whole(value: object) -> int:
     """A number of a file or its digits; never rounded."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError(value)
-    if isinstance(value, str):
-        return float(value) if "." in value else int(value)
-    return value
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError(value)
+
+
+def _number(value: object) -> Number:
+    """The same, fractions too."""
+    is_fraction = isinstance(value, float) or (isinstance(value, str) and "." in value)
+    return float(value) if is_fraction and isinstance(value, (float, str)) else whole(value)

@@ -185,7 +185,7 @@ def bottleneck_op(
         x = builder.add_row(layers | _convolved("downsample.", out, act=False), x)
     y = builder.add("sum", Elementwise(Operation.ADD), x, y)
     y = builder.add("final_act", Activation(Function.RELU), y)
-    return Block.of("bottleneck", builder.graph(y), mid=mid, downsample=int(first))
+    return Block.of("bottleneck", builder.graph(y), expand=mid, downsample=int(first))
 
 
 def head_op(n: int, size: int, channels: int) -> Op:
