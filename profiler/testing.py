@@ -25,7 +25,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
 from profiler.spaces.base import DEAD, SearchSpace, Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.networks import distinct_ops
+from profiler.spaces.networks import NetworkSpace, distinct_ops, network_graph
 
 SPACE = MobileNetV3Space()
 SMALL, *_, LARGE = sorted(distinct_ops(SPACE).values(), key=lambda op: op.graph.madds)
@@ -200,6 +200,15 @@ class SpaceConformance:
     def test_two_architectures_are_written_differently(self) -> None:
         tokens = np.unique(self.drawn(), axis=0)
         assert len({self.space().format(row) for row in tokens}) == len(tokens)
+
+    def test_networks_are_ops_that_fit_each_other(self) -> None:
+        """Of spaces that have networks: each from images to one output."""
+        space = self.space()
+        if isinstance(space, NetworkSpace):
+            for row in self.drawn(20):
+                graph = network_graph(space, row, batch_size=2)
+                (images,), (output,) = graph.inputs, graph.outputs
+                assert images.shape[0] == output.shape[0] == 2
 
     @pytest.mark.parametrize("text", ["", "no such architecture"])
     def test_what_is_no_architecture_is_refused(self, text: str) -> None:

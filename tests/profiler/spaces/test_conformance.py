@@ -3,6 +3,8 @@ import numpy as np
 from profiler.spaces.base import TokenPosition
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.spaces.nasbench201 import NasBench201Space
+from profiler.spaces.proxyless import ProxylessSpace
+from profiler.spaces.resnet50 import ResNet50Space
 from profiler.spaces.tabular import TabularSpace
 from profiler.testing import SpaceConformance
 
@@ -15,6 +17,14 @@ class TestMobileNetV3(SpaceConformance):
 class TestMobileNetV3ForCifar(SpaceConformance):
     def space(self):
         return open_space("mbv3-cifar")
+
+
+class TestProxyless(SpaceConformance):
+    space = ProxylessSpace
+
+
+class TestResNet50(SpaceConformance):
+    space = ResNet50Space
 
 
 class TestNasBench201(SpaceConformance):
