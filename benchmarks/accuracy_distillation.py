@@ -16,7 +16,6 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from predictors.cost import madds_cost
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import decision_graph
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.system.stamp import today
 
 WIDTH_MULT = 1.2
 RESOLUTIONS_PX = (160, 176, 192, 208, 224)
@@ -219,7 +219,7 @@ def main() -> None:
             Provenance(
                 "ImageNet-1k validation, fine-tuned networks as published",
                 source(px, shift, error, len(networks)),
-                "MIT", ROWS, arguments.seed, datetime.now(UTC).date().isoformat(),
+                "MIT", ROWS, arguments.seed, today(),
             ),
             figures_of(held_out),
             networks=held_out,

@@ -14,7 +14,6 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import decision_graph
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import NetworkSpace
+from profiler.system.stamp import today
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 GRAPH = decision_graph(SPACE)
@@ -228,7 +228,7 @@ def main() -> None:
     table = read_dynast(arguments.csv)
     model = accuracy_from_table(
         table, SPACE, seed=arguments.seed, folds=FOLDS, repeats=REPEATS, keep_rows=False,
-        trained=datetime.now(UTC).date().isoformat(),
+        trained=today(),
     )  # fmt: skip
     figures = {
         "n": len(table.top1),

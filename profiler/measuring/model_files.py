@@ -237,23 +237,28 @@ class ModelSweep:
     def _pending(self) -> list[Task]:
         """What is not measured yet; once all is, what did not converge."""
         tasks = [task for copies in self._copies for task in map(self._task, copies)]
-        outcomes = {task.key: self._outcome(task) for task in tasks}
+        outcomes = self._outcomes(tasks)
         capped = [
             task
-            for task in tasks
-            if (one := outcomes[task.key]) and one.decision is Decision.CAPPED
+            for task, one in zip(tasks, outcomes, strict=True)
+            if one is not None and one.decision is Decision.CAPPED
         ]
-        return [task for task in tasks if outcomes[task.key] is None] or capped
+        return [task for task, one in zip(tasks, outcomes, strict=True) if one is None] or capped
 
     def _task(self, workload: ModelWorkload) -> Task:
         return make_task(workload, Role.NETWORK, self._device.info, self._protocol)
 
-    def _outcome(self, task: Task) -> Outcome | None:
+    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome | None]:
         """Of this boot and runtime; an earlier one's is on another scale."""
-        outcome = self._journal.outcomes().get(task.key)
-        if outcome is None or outcome.failed or outcome.epoch != self._epoch:
-            return None
-        return outcome if self._journal.blocks(task.key, epoch=self._epoch) else None
+        recorded = self._journal.outcomes()
+
+        def of(task: Task) -> Outcome | None:
+            outcome = recorded.get(task.key)
+            if outcome is None or outcome.failed or outcome.epoch != self._epoch:
+                return None
+            return outcome if self._journal.blocks(task.key, epoch=self._epoch) else None
+
+        return [of(task) for task in tasks]
 
     def _cold_start(self, workload: ModelWorkload) -> ColdStart:
         try:
@@ -280,7 +285,7 @@ class ModelSweep:
     def _result(self, copies: Sequence[ModelWorkload], start: ColdStart) -> ModelResult:
         blocks = [block for copy in copies for block in self._blocks(copy)]
         blocks.sort(key=lambda block: (block.sweep, block.started_s))
-        outcomes = [self._outcome(self._task(copy)) for copy in copies]
+        outcomes = self._outcomes([self._task(copy) for copy in copies])
         capped = any(one is None or one.decision is Decision.CAPPED for one in outcomes)
         decision = Decision.CAPPED if capped else Decision.CONVERGED
         entry = summarise(blocks, self._levels, self._protocol, decision=decision)

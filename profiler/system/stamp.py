@@ -11,6 +11,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def today() -> str:
+    """UTC, ISO 8601."""
+    return now()[:10]
+
+
 def this_tool() -> str:
     """Its name and version; without one where it runs from sources that are not installed."""
     try:

@@ -10,6 +10,7 @@ from profiler.measuring.protocol import FULL
 from profiler.measuring.stats import (
     bootstrap_quantile_ci,
     change_point,
+    integers_below,
     is_coarse,
     modes_of,
     relative_difference_pct,
@@ -52,6 +53,25 @@ def test_the_interval_is_that_of_resample_after_resample(shapes, quantile, seed)
     found = bootstrap_quantile_ci(sweeps, rng=np.random.default_rng(1), **settings)
     expected = interval_by_loop(sweeps, rng=np.random.default_rng(1), **settings)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lengths", [(40,), (4, 4, 4), (9, 2, 5), (3, 1, 4)])
+def test_the_interval_is_the_same_in_parts(lengths):
+    """As many resamples as are not drawn at once."""
+    rng = np.random.default_rng(0)
+    sweeps = [rng.random((length, 2)) for length in lengths]
+    settings = {"quantile": 0.1, "confidence": 0.9, "resamples": 300}
+    found = bootstrap_quantile_ci(sweeps, rng=np.random.default_rng(1), **settings)
+    expected = interval_by_loop(sweeps, rng=np.random.default_rng(1), **settings)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 2**32)), st.integers(0, 99))
+def test_fast_draws_are_those_of_numpy(bounds, seed):
+    """Large bounds: there numpy draws some of them again."""
+    found, expected = (np.random.default_rng(seed) for _ in range(2))
+    np.testing.assert_array_equal(integers_below(bounds, found), expected.integers(bounds))
+    assert found.bit_generator.state == expected.bit_generator.state
 
 
 def test_interval_covers_the_true_quantile_nearly_as_often_as_it_says():
