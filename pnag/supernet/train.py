@@ -33,12 +33,26 @@ from pnag.supernet.sorting import apply_orders, importance_orders
 from pnag.supernet.subnets import METHODS, Method, open_choices, step_subnets
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError, PnagError
+from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_architecture import EXPANDS, Architecture
 
 _MODEL, _MOMENTUM = "model/", "momentum/"
 GROWING = 0.7  # share of the training over which images grow, where they do
 _STEP_PX = 4
+_START_PX = range(_STEP_PX, 10_000, _STEP_PX)
+RANGES = {  # of a setting: its name, least and most
+    "epochs": ("epochs", 1, 1_000_000),
+    "batch_size": ("batch size", 2, 1_000_000),
+    "micro_batch_size": ("micro-batch size", 2, 1_000_000),
+    "n_random": ("random subnets", 0, 10_000),
+    "learning_rate": ("learning rate", 1e-12, 1e3),
+    "momentum": ("momentum", 0, 1 - 1e-9),
+    "weight_decay": ("weight decay", 0, 1e3),
+    "label_smoothing": ("label smoothing", 0, 1 - 1e-9),
+    "clip_norm": ("gradient clipping norm", 1e-12, 1e12),
+    "ema_decay": ("EMA decay", 0, 1 - 1e-9),
+}
 # independent random streams of one seed
 _ORDER, _STEP = 0, 1
 
@@ -78,25 +92,22 @@ class SupernetSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field, (name, least, most) in RANGES.items():
+            value = getattr(self, field)
+            if not least <= value <= most:
+                raise InvalidInputError(
+                    f"{name} is out of range: from {least:g} to {most:g}, not {shown(value)}"
+                )
         start_px = self.start_resolution_px
-        checks = {
-            "epochs": self.epochs >= 1,
-            "batch size": self.batch_size >= 2,
-            "micro-batch size": self.micro_batch_size >= 2,
-            "start resolution": start_px is None or (start_px > 0 and not start_px % _STEP_PX),
-            "method": self.method in METHODS,
-            "random subnets": self.n_random >= 0,
-            "learning rate": 0 < self.learning_rate < math.inf,
-            "weight decay": 0 <= self.weight_decay < math.inf,
-            "warm-up epochs": 0 <= self.warmup_epochs < self.epochs,
-            "label smoothing": 0 <= self.label_smoothing < 1,
-            "gradient clipping norm": self.clip_norm > 0,
-            "EMA decay": 0 <= self.ema_decay < 1,
-            "precision": self.precision in PRECISIONS,
+        others = {
+            "start resolution": (start_px, start_px is None or start_px in _START_PX),
+            "method": (self.method, self.method in METHODS),
+            "warm-up epochs": (self.warmup_epochs, 0 <= self.warmup_epochs < self.epochs),
+            "precision": (self.precision, self.precision in PRECISIONS),
         }
-        wrong = [name for name, right in checks.items() if not right]
-        if wrong:
-            raise InvalidInputError(f"{wrong[0]} is out of range or unknown: {self}")
+        for name, (value, right) in others.items():
+            if not right:
+                raise InvalidInputError(f"{name} is out of range or unknown: {shown(value)}")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from pnag.supernet.train import StepReport, SupernetSettings, Trainer
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.system.atomic import write_text_atomic
+from profiler.system.atomic import refuse_unwritable, write_text_atomic
 from profiler.terminal import Terminal
 
 CHECKPOINT, FINISHED, METRICS = "checkpoint.safetensors", "supernet.safetensors", "metrics.jsonl"
@@ -114,6 +114,7 @@ def train_supernet(
     data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
     judged = held_out if settings.held_out else data
     trainer = Trainer(space, data, settings, workers, init)
+    refuse_unwritable(folder / "config.json")
     _start(trainer, options, terminal)
     workers.wait()
     validator = _validator(judged, space, workers) if options.validate_epochs else None

@@ -28,7 +28,7 @@ from profiler.measuring.records import (
 from profiler.measuring.stats import Floats, are_latencies
 from profiler.measuring.stopping import Decision
 from profiler.models.cold_start import ColdStart
-from profiler.system.atomic import refuse_unwritable
+from profiler.system.atomic import make_folder
 from profiler.system.context_manager import Closing
 
 JOURNAL_VERSION = 1
@@ -133,7 +133,7 @@ class Journal(Closing):
     def __init__(self, path: Path | None, *, fresh: bool = False, read_only: bool = False) -> None:
         self._path = path
         if path is not None and not read_only:
-            refuse_unwritable(path)
+            make_folder(path)
         if path is not None and fresh:
             place = path.resolve()
             for suffix in ("", "-wal", "-shm"):

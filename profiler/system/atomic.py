@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InvalidInputError: `path` cannot be written.
     """
-    refuse_unwritable(path)
+    make_folder(path)
     place = path.resolve()
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=".pnag-")  # as long as any name
     os.close(handle)
@@ -40,27 +40,46 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_unwritable(path: Path) -> None:
+    """Raise InvalidInputError unless `path` can be written; nothing is left behind.
+
+    Called before long work, so that its result has a place.
+    """
+    new = [folder for folder in _resolved(path).parents if not os.path.lexists(folder)]
+    try:
+        make_folder(path)
+    finally:
+        for folder in new:  # the innermost first
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def make_folder(path: Path) -> None:
     """Make the folder of `path`, and raise InvalidInputError unless a file can be written there.
 
     Only a new name or a regular file can be: no device, pipe or socket is ever replaced, nor what
-    this process writes to itself. Called before long work, so that its result has a place.
+    this process writes to itself.
     """
+    place = _resolved(path)
     try:
-        place = path.resolve()
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place.parent):
             pass
         status = place.stat()
     except FileNotFoundError:
         return
-    except RuntimeError:  # what resolve() says of a link to itself
-        raise InvalidInputError(f"cannot write {path}: it is a link to itself") from None
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
         raise InvalidInputError(f"cannot write {path}: it is a directory")
     if not stat.S_ISREG(status.st_mode) or _is_own_output(status):
         raise InvalidInputError(f"cannot write {path}: it is not a file that can be replaced")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # what it says of a link to itself
+        raise InvalidInputError(f"cannot write {path}: it is a link to itself") from None
 
 
 def write_text_atomic(path: Path, text: str) -> None:

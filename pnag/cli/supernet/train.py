@@ -9,8 +9,9 @@ import typer
 
 from pnag.cli.supernet.options import DataOption, DeviceOption, FreshOption
 from profiler.cli.options import ResolutionOption, WidthOption, refuse_given, shared_options
-from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
+
+MAX_STEPS = 1_000_000_000
 
 OutOption = Annotated[Path, typer.Option("--out", help="Run directory; resumed if it has one.")]
 SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
@@ -51,9 +52,11 @@ HoldOutOption = Annotated[
 InitOption = Annotated[
     Path | None, typer.Option("--init", help="Start from these supernet weights.")
 ]
-CheckpointStepsOption = Annotated[int, typer.Option("--checkpoint-steps", min=1)]
-LogStepsOption = Annotated[int, typer.Option("--log-steps", min=1)]
-ValidateOption = Annotated[int, typer.Option("--validate-epochs", min=0, help="0: never.")]
+CheckpointStepsOption = Annotated[int, typer.Option("--checkpoint-steps", min=1, max=MAX_STEPS)]
+LogStepsOption = Annotated[int, typer.Option("--log-steps", min=1, max=MAX_STEPS)]
+ValidateOption = Annotated[
+    int, typer.Option("--validate-epochs", min=0, max=MAX_STEPS, help="0: never.")
+]
 TensorboardOption = Annotated[bool, typer.Option("--tensorboard")]
 
 
@@ -103,7 +106,6 @@ def train(
     if arch is not None:
         refuse_given(context, "method", "random_subnets", why="is for all subnets, not one --arch")
     chosen = open_space(space, width_mult, resolution)
-    refuse_unwritable(out / "config.json")
     with open_workers(device) as workers, workers.alone(f"run {out.resolve()}"):
         settings = resolved_settings(
             on_gpu=workers.device.type == "cuda",

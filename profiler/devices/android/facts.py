@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.devices.android.link import AdbLink
+from profiler.devices.android.syntax import whole_number
 from profiler.measuring.protocol import PHONE_LIMITS
 
 THERMAL_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 CPU_FOLDER = "/sys/devices/system/cpu"
+
+_DIGITS = "[0-9]{1,9}"  # more are no number of a phone's
 
 _IDENTITY = f"""
 getprop
@@ -100,9 +103,9 @@ class PhoneState:
 def read_identity(link: AdbLink) -> PhoneIdentity:
     values = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]$", link.script(_IDENTITY).text, re.M))
     clocks = {
-        int(core): int(khz) if khz.isdecimal() else None
+        int(core[1]): whole_number(khz)
         for name, khz in values.items()
-        if (core := name.removeprefix("pnag.max_khz.")) != name and core.isdecimal()
+        if (core := re.fullmatch(r"pnag\.max_khz\.([0-9]{1,4})", name))
     }
     abis = values.get("ro.product.cpu.abilist") or values.get("ro.product.cpu.abi", "")
     return PhoneIdentity(
@@ -125,10 +128,12 @@ def read_state(link: AdbLink, cores: Sequence[int] | None) -> PhoneState:
         match = re.search(pattern, text, re.M)
         return match[1] if match else None
 
-    level, tenths = find(r"^\s*level: (\d+)$"), find(r"^\s*temperature: (-?\d+)$")
-    thermal, wakefulness = find(r"Thermal Status: (\d+)"), find(r"mWakefulness=(\w+)")
+    level, tenths = find(rf"^\s*level: ({_DIGITS})$"), find(rf"^\s*temperature: (-?{_DIGITS})$")
+    thermal, wakefulness = find(rf"Thermal Status: ({_DIGITS})$"), find(r"mWakefulness=(\w+)")
     saver = find(r"^pnag\.low_power=([01])$")
-    load, clock = find(r"^pnag\.load=([0-9.]+) "), find(r"^pnag\.clock_khz=(\d+)$")
+    load, clock = (
+        find(rf"^pnag\.load=({_DIGITS}(?:\.{_DIGITS})?) "), find(rf"^pnag\.clock_khz=({_DIGITS})$")
+    )
     return PhoneState(
         boot_id=find(r"^pnag\.boot_id=(\S+)$"),
         battery_pct=int(level) if level else None,

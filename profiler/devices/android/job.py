@@ -139,9 +139,10 @@ def _run(
 def _read_verdict(shown: ShellResult, nonce: str) -> JobResult:
     line, _, rest = shown.stdout.partition(b"\n")
     fields = line.decode("ascii", errors="replace").split()
-    if len(fields) != 5 or fields[0] != nonce or not all(f.isdecimal() for f in fields[1:]):
+    numbers = [number for field in fields[1:] if (number := whole_number(field)) is not None]
+    if len(fields) != 5 or fields[0] != nonce or len(numbers) != 4:
         raise MeasurementError("the job's verdict is unreadable", reason="broken_verdict")
-    exit_code, n_stdout, n_stderr, n_result = map(int, fields[1:])
+    exit_code, n_stdout, n_stderr, n_result = numbers
     if len(rest) != n_stdout + n_result or len(shown.stderr) != n_stderr:
         raise MeasurementError(
             f"{len(rest)} bytes of the job's output arrived, {n_stdout + n_result} were written",

@@ -199,11 +199,12 @@ class AdbLink:
         result = self._shell(quote(["df", "-k", TEMPORARY]), 15)
         rows = [line.split() for line in result.text.strip().splitlines()]
         # A long device name may wrap; the numbers end with "Available Use% Mounted".
-        if len(rows) < 2 or len(rows[-1]) < 4 or not rows[-1][-3].isdecimal():
+        free = whole_number(rows[-1][-3]) if len(rows) > 1 and len(rows[-1]) > 3 else None
+        if free is None:
             raise LinkError(
                 f"df on {self.serial} is unreadable: {result.message}", reason="corrupt"
             )
-        return int(rows[-1][-3])
+        return free
 
     def _features(self) -> list[str]:
         with self._translated_errors(), self._client.make_connection(_STALL_S) as connection:

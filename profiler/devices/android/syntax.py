@@ -61,6 +61,15 @@ def _is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 2**16
 
 
+def whole_number(text: str) -> int | None:
+    """What a phone prints as a count: up to 18 digits; None for anything else.
+
+    >>> whole_number("1593600"), whole_number(""), whole_number("9" * 5000)
+    (1593600, None, None)
+    """
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def quote(arguments: Sequence[str]) -> str:
     """One command for the phone's shell; no argument can break out of its quotes."""
     if not arguments or any("\0" in argument for argument in arguments):

@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_the_interval_is_the_same_in_parts(lengths):
     """As many resamples as are not drawn at once."""
     rng = np.random.default_rng(0)
     sweeps = [rng.random((length, 2)) for length in lengths]
-    settings = {"quantile": 0.1, "confidence": 0.9, "resamples": 300}
+    settings: dict[str, Any] = {"quantile": 0.1, "confidence": 0.9, "resamples": 300}
     found = bootstrap_quantile_ci(sweeps, rng=np.random.default_rng(1), **settings)
     expected = interval_by_loop(sweeps, rng=np.random.default_rng(1), **settings)
     np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -25,6 +26,14 @@ def test_what_cannot_be_written_is_bad_input(tmp_path):
         with pytest.raises(InvalidInputError, match=f"cannot write {path}"):
             write_text_atomic(path, "text")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_whether_a_file_can_be_written_is_asked_without_a_trace(tmp_path):
+    (tmp_path / "kept").mkdir()
+    for name in ("new/deep/file", "kept/file", "no/../new/file", f"new/{'x' * 300}/file"):
+        with suppress(InvalidInputError):
+            refuse_unwritable(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
 def test_a_written_file_can_be_read_by_others(tmp_path):
