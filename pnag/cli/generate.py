@@ -48,7 +48,9 @@ VerifyOption = Annotated[
 ]
 CandidatesOption = Annotated[
     int | None,
-    typer.Option("--candidates", min=1, max=10_000, help="Measured per budget, for --verify-on (3)."),
+    typer.Option(
+        "--candidates", min=1, max=10_000, help="Measured per budget, for --verify-on (3)."
+    ),
 ]
 ExportOption = Annotated[
     str | None, typer.Option("--export", help="onnx,tflite,torch; random weights.")

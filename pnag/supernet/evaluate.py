@@ -26,9 +26,12 @@ from pnag.supernet.data import (
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.mobilenetv3_architecture import Architecture
 from profiler.spaces.mobilenetv3_network import Network
+
+MAX_IMAGES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class EvaluationSettings:
     Attributes:
         recalibration_images: training images that BatchNorm statistics are taken from.
         test_images: how many of the test images are classified; None for all.
+
+    Raises:
+        InvalidInputError: a value out of range.
     """
 
     recalibration_images: int = 2000
@@ -45,6 +51,20 @@ class EvaluationSettings:
     batch_size: int = 200
     precision: Precision = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {
+            "images to recalibrate on": self.recalibration_images,
+            "images to test on": 1 if self.test_images is None else self.test_images,
+            "images in a batch": self.batch_size,
+        }
+        for name, n in counts.items():
+            if not 1 <= n <= MAX_IMAGES:
+                raise InvalidInputError(f"{name} must be from 1 to {MAX_IMAGES}, not {shown(n)}")
+        if self.precision not in PRECISIONS:
+            raise InvalidInputError(
+                f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}"
+            )
 
 
 class SubnetEvaluator:
@@ -61,15 +81,11 @@ class SubnetEvaluator:
         self.device = device or torch.device("cpu")
         rng = np.random.default_rng(settings.seed)
         n_train, n_test = len(data.train.labels), len(data.test.labels)
-        if not 0 < settings.recalibration_images <= n_train:
+        if settings.recalibration_images > n_train:
             raise InvalidInputError(
                 f"{settings.recalibration_images} images to recalibrate on, of {n_train}"
             )
-        if settings.precision not in PRECISIONS:
-            raise InvalidInputError(
-                f"unknown precision {settings.precision!r}; known: {', '.join(PRECISIONS)}"
-            )
-        if not (settings.test_images is None or 0 < settings.test_images <= n_test):
+        if settings.test_images is not None and settings.test_images > n_test:
             raise InvalidInputError(f"{settings.test_images} images to test on, of {n_test}")
         chosen = rng.permutation(n_train)[: settings.recalibration_images]
         tested = rng.permutation(n_test)[: settings.test_images]

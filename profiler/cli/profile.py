@@ -102,7 +102,8 @@ LikeOption = Annotated[
     ),
 ]
 SamplesOption = Annotated[
-    int | None, typer.Option("--samples", min=3, help="How much to measure with --like (30).")
+    int | None,
+    typer.Option("--samples", min=3, max=10_000, help="How much to measure with --like (30)."),
 ]
 
 ColdStartOption = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from profiler.cli.options import refuse_given, shared_options, write_text
+from profiler.devices.backend import Settings
 from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
 
@@ -102,8 +103,7 @@ def import_(
             context, "device_model", "runtime", "threads", "batch_size",
             why="is for tables of other projects: a pnag-json table says it itself",
         )  # fmt: skip
-    if threads < 1 or batch_size < 1:
-        raise InvalidInputError("--threads and --batch-size must be at least 1")
+    Settings(threads, batch_size)  # refuses what no device is opened with
     table = import_table(
         file,
         _parse_format(table_format),

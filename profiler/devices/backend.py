@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 
 if TYPE_CHECKING:
     from profiler.devices.base import Device, DeviceInfo, ModelDevice
+
+MAX_THREADS, MAX_BATCH_SIZE = 4096, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Settings:
     """What every device is opened with.
 
     Raises:
-        InvalidInputError: a count below one.
+        InvalidInputError: a count below one, or beyond any device.
     """
 
     threads: int = 1
@@ -28,10 +31,10 @@ class Settings:
     precision: str = "float32"  # int8 | float16 | ..., where the runtime has it
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.batch_size < 1:
+        if not (1 <= self.threads <= MAX_THREADS and 1 <= self.batch_size <= MAX_BATCH_SIZE):
             raise InvalidInputError(
-                "threads and batch size must be at least 1, not "
-                f"{self.threads} and {self.batch_size}"
+                f"threads and batch size must be at least 1, and at most {MAX_THREADS} and "
+                f"{MAX_BATCH_SIZE}, not {shown(self.threads)} and {shown(self.batch_size)}"
             )
 
 

@@ -24,17 +24,18 @@ from profiler.terminal import Terminal
 if TYPE_CHECKING:
     from pnag.supernet.precision import Precision
 
-MAX_COUNT = 10_000_000
-
 OutOption = Annotated[Path, typer.Option("--out", help="Accuracy table (JSON).")]
 CountOption = Annotated[
-    int, typer.Option("--count", min=1, max=MAX_COUNT, help="Architectures: smallest, largest, random ones.")
+    int,
+    typer.Option(
+        "--count", min=1, max=10_000_000, help="Architectures: smallest, largest, random ones."
+    ),
 ]
 ArchsOption = Annotated[
     list[str] | None, typer.Option("--arch", help="Evaluate these instead; repeatable.")
 ]
 TestImagesOption = Annotated[int | None, typer.Option("--test-images", help="By default all.")]
-BatchOption = Annotated[int, typer.Option("--batch-size", min=1, max=MAX_COUNT)]
+BatchOption = Annotated[int, typer.Option("--batch-size")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")]
 
 

@@ -75,6 +75,7 @@ def extract(
     if data is None or recipe is not None:
         why = "is for BatchNorm's images: needs --data, and no --recipe, which says it"
         refuse_given(context, "recalibration_images", "seed", why=why)
+    settings = EvaluationSettings(recalibration_images, seed=seed)
     supernet = open_supernet(checkpoint, space, width_mult, resolution)
     architecture = supernet.space.parse_architecture(arch)
     refuse_untrained(checkpoint, [architecture])
@@ -84,7 +85,6 @@ def extract(
         dataset = evaluator = None
         if data is not None:
             dataset = open_judged(data, supernet.space, checkpoint, held_out=held_out)
-            settings = EvaluationSettings(recalibration_images, seed=seed)
             if recipe is not None:
                 settings = exported_settings(recipe, checkpoint, supernet.space, dataset)
             evaluator = SubnetEvaluator(dataset, supernet.space, settings, workers.device)

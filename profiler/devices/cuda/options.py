@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from profiler.devices.backend import flag
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 
 if TYPE_CHECKING:
     from profiler.devices.base import DeviceInfo
 
 LaunchMode = Literal["graph", "eager"]
 CacheMode = Literal["hot", "cold"]
+MAX_CLOCK_MHZ = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class CudaMode:
                 "a cold L2 needs graph launches: while the cache is flushed the host would run "
                 "ahead, and eager launches would cost nothing"
             )
-        if self.lock_clocks_mhz is not None and self.lock_clocks_mhz < 1:
-            raise InvalidInputError(f"clocks cannot be locked at {self.lock_clocks_mhz} MHz")
+        if self.lock_clocks_mhz is not None and not 1 <= self.lock_clocks_mhz <= MAX_CLOCK_MHZ:
+            raise InvalidInputError(f"clocks cannot be locked at {shown(self.lock_clocks_mhz)} MHz")
 
     @classmethod
     def of(cls, info: DeviceInfo) -> CudaMode:
