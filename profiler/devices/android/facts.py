@@ -129,10 +129,11 @@ def read_state(link: AdbLink, cores: Sequence[int] | None) -> PhoneState:
         return match[1] if match else None
 
     level, tenths = find(rf"^\s*level: ({_DIGITS})$"), find(rf"^\s*temperature: (-?{_DIGITS})$")
-    thermal, wakefulness = find(rf"Thermal Status: ({_DIGITS})$"), find(r"mWakefulness=(\w+)")
+    thermal, wakefulness = find(rf"Thermal Status: ({_DIGITS})\b"), find(r"mWakefulness=(\w+)")
     saver = find(r"^pnag\.low_power=([01])$")
     load, clock = (
-        find(rf"^pnag\.load=({_DIGITS}(?:\.{_DIGITS})?) "), find(rf"^pnag\.clock_khz=({_DIGITS})$")
+        find(rf"^pnag\.load=({_DIGITS}(?:\.{_DIGITS})?) "),
+        find(rf"^pnag\.clock_khz=({_DIGITS})$"),
     )
     return PhoneState(
         boot_id=find(r"^pnag\.boot_id=(\S+)$"),

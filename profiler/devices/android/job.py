@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from profiler.devices.android.errors import LinkError
 from profiler.devices.android.link import AdbLink, ShellResult
+from profiler.devices.android.syntax import whole_number
 from profiler.errors import MeasurementError
 
 RESULT_FILE = "result.pb"  # a job may leave one binary file of this name in its folder

@@ -29,7 +29,7 @@ from adbutils.errors import (
 
 from profiler.devices.android import errors as adb_errors
 from profiler.devices.android.errors import LinkError
-from profiler.devices.android.syntax import TEMPORARY, AdbTarget, check_path, quote
+from profiler.devices.android.syntax import TEMPORARY, AdbTarget, check_path, quote, whole_number
 
 T = TypeVar("T")
 

@@ -241,6 +241,23 @@ def test_values_that_a_phone_does_not_tell_are_none(adbd: Adbd, make_device: Mak
         assert device.blockers() == []
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "1.2.3"])
+def test_what_is_no_number_of_a_phone_is_none(
+    adbd: Adbd, make_device: MakeDevice, digits: str
+) -> None:
+    phone = adbd.phone
+    with make_device(adbd) as device:
+        phone.put("dumpsys.battery", f"  level: {digits}\n  temperature: -{digits}\n")
+        phone.put("dumpsys.thermalservice", f"Thermal Status: {digits}\n")
+        (phone.root / "proc/loadavg").write_text(f"{digits} 0.25 0.20 1/1200 4242\n")
+        for path in phone.root.glob("sys/devices/system/cpu/*/cpufreq/*"):
+            path.write_text(f"{digits}\n")
+        state = device.state()
+        assert (state.clock_mhz, state.temperature_c) == (None, None)
+    with make_device(adbd) as device:
+        assert device.info.max_clock_mhz is None
+
+
 def test_big_cores_of_three_clusters() -> None:
     """Snapdragon 8 Gen 1: 4 + 3 + 1 cores."""
     clocks = (1785600,) * 4 + (2496000,) * 3 + (2995200,)
