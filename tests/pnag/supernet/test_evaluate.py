@@ -260,9 +260,16 @@ def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("n_test", [0, -5, 21])
-def test_test_images_must_be_there(n_test):
-    with pytest.raises(InvalidInputError, match=f"{n_test} images to test on, of 20"):
+@pytest.mark.parametrize(
+    ("n_test", "message"),
+    [
+        (0, "images to test on must be from 1 to 100000000, not 0"),
+        (-5, "images to test on must be from 1 to 100000000, not -5"),
+        (21, "21 images to test on, of 20"),
+    ],
+)
+def test_test_images_must_be_there(n_test, message):
+    with pytest.raises(InvalidInputError, match=message):
         SubnetEvaluator(coloured_dataset(10, 20), SPACE, EvaluationSettings(10, test_images=n_test))
 
 
