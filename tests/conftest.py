@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -36,6 +37,9 @@ def why_no_gpu() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     # of this worker and its children: no other one may be in its way
     os.environ[TEST_NAMESPACE] = uuid.uuid4().hex
+    state = tempfile.TemporaryDirectory()  # what the tests trust, nobody else shall
+    os.environ["XDG_STATE_HOME"] = state.name
+    config.add_cleanup(state.cleanup)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # children would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,11 +1,18 @@
-"""Spaces in users' own Python files, named FILE.py:NAME."""
+"""Spaces in users' own Python files, named FILE.py:NAME.
+
+A file is a program. It is run where somebody names it; what a table or a run names is run only if
+somebody named a file of that content before, so that nobody's table starts a program.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from traceback import extract_tb
@@ -14,11 +21,57 @@ from types import ModuleType
 from profiler.errors import InvalidInputError
 from profiler.printable import shown
 from profiler.spaces.networks import NetworkSpace
+from profiler.system.atomic import write_text_atomic
 
 
 def is_own(name: str) -> bool:
     """Whether a space is named by its file."""
     return ".py:" in name
+
+
+def trust(name: str) -> None:
+    """Remember the content of a file that somebody names, for tables and runs that name it."""
+    _named.add(_file(name))
+    if (digest := _digest(name)) and digest not in (trusted := _trusted()):
+        with suppress(InvalidInputError, OSError, RuntimeError):  # no home that can be written
+            write_text_atomic(_trusted_file(), "".join(f"{one}\n" for one in (*trusted, digest)))
+
+
+def refuse_untrusted(name: str) -> None:
+    """For a name that was read: InvalidInputError unless nothing would be run, or it is trusted."""
+    if _file(name) in _named:
+        return
+    digest = _digest(name)
+    if digest and digest not in _trusted():
+        raise InvalidInputError(
+            f"this space is in {shown(str(_file(name)))}, which would be run and which nobody here "
+            "has named as it is now: if you trust it, pnag space describe --space FILE.py:NAME"
+        )
+
+
+_named: set[Path] = set()  # in this process
+
+
+def _file(name: str) -> Path:
+    return Path(name.rpartition(":")[0]).resolve()
+
+
+def _digest(name: str) -> str:
+    """SHA-256 of a space's file; empty where there is none."""
+    path = _file(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _trusted() -> tuple[str, ...]:
+    try:
+        return tuple(_trusted_file().read_text(encoding="ascii").split())
+    except (OSError, ValueError, RuntimeError):  # none yet, not ours, or no home
+        return ()
+
+
+def _trusted_file() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "pnag" / "trusted_spaces"
 
 
 def own_opener(name: str) -> Callable[..., NetworkSpace]:
@@ -28,7 +81,7 @@ def own_opener(name: str) -> Callable[..., NetworkSpace]:
         InvalidInputError: unreadable, fails, or has nothing of that name that makes spaces.
     """
     file, _, attribute = name.rpartition(":")
-    found = getattr(_module(Path(file).resolve()), attribute, None)
+    found = getattr(_module(_file(name)), attribute, None)
     if not callable(found) or "name" not in inspect.signature(found).parameters:
         raise InvalidInputError(f"{file} has no class {shown(attribute)} that takes a name")
     return partial(found, name=name)

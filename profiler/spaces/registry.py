@@ -9,7 +9,7 @@ from functools import partial
 from profiler.errors import InvalidInputError
 from profiler.spaces import mobilenetv3, nasbench201, proxyless, resnet50
 from profiler.spaces.networks import NetworkSpace
-from profiler.spaces.own import checked, is_own, own_opener
+from profiler.spaces.own import checked, is_own, own_opener, trust
 from profiler.spaces.resolutions import ResolutionSpace
 
 # each takes what tells a space from others of its family, by the names of `facts`
@@ -27,7 +27,8 @@ def open_space(
 ) -> NetworkSpace:  # fmt: skip
     """A space by name; what is None is as the space has it unless told.
 
-    Of several resolutions, one is a choice that its architectures make.
+    Of several resolutions, one is a choice that its architectures make. To name a file is to trust
+    it, also where a table or a run names it later.
 
     Raises:
         InvalidInputError: unknown name, or a fact that the space does not have.
@@ -39,6 +40,8 @@ def open_space(
         if len(sizes) < 2:
             raise InvalidInputError("several resolutions are needed for a choice")
         return ResolutionSpace(tuple(open_space(name, width_mult, px, dataset) for px in sizes))
+    if is_own(name):
+        trust(name)
     opener = own_opener(name) if is_own(name) else OPENERS.get(name)
     if opener is None:
         known = f"{', '.join(OPENERS)}, or FILE.py:NAME"

@@ -20,6 +20,7 @@ from pydantic import (
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops, written_facts
+from profiler.spaces.own import is_own, refuse_untrusted
 from profiler.spaces.registry import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
@@ -43,10 +44,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _harmless(name: str) -> str:
+    if is_own(name):
+        refuse_untrusted(name)
+    return name
+
+
 class SpaceRef(_Strict):
     """A space by its name and what tells it from others of its family; None is what it lacks."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_harmless)]
     width_mult: float | None = Field(default=None, gt=0)
     resolution_px: int | None = Field(default=None, gt=0)
     dataset: str | None = None

@@ -10,6 +10,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.graph import GraphBuilder
 from profiler.graph.layers import square_convolution
 from profiler.graph.op import Block
+from profiler.spaces import own as own_spaces
 from profiler.spaces.base import Condition, TokenPosition
 from profiler.spaces.blocks import BlockSpace
 from profiler.spaces.networks import (
@@ -20,12 +21,13 @@ from profiler.spaces.networks import (
     network_ops,
 )
 from profiler.spaces.registry import open_space
+from profiler.tables.table import SpaceRef
 from profiler.testing import SpaceConformance
 
 
-def convolution(channels, out, kernel=1):
+def convolution(channels, out, kernel=1, n=1):
     builder = GraphBuilder()
-    x = builder.input("input", (1, channels, 4, 4))
+    x = builder.input("input", (n, channels, 4, 4))
     y = builder.add("conv", square_convolution(out, kernel), x)
     return Block.of("conv", builder.graph(y), kernel=kernel)
 
@@ -44,11 +46,12 @@ class Towers(BlockSpace):
     )
 
     def stretches(self, batch_size):
-        yield self.stretch(lambda width: [convolution(3, width)], "width")
+        yield self.stretch(lambda width: [convolution(3, width, n=batch_size)], "width")
         for n in (1, 2):  # values come in the order of the names
             yield self.stretch(
-                lambda kernel, width: [convolution(width, width, kernel)], f"kernel{n}", "width"
-            )
+                lambda kernel, width: [convolution(width, width, kernel, batch_size)],
+                f"kernel{n}", "width",
+            )  # fmt: skip
 
 
 SPACE = Towers()
@@ -134,6 +137,22 @@ def test_a_space_is_opened_from_a_users_file(own):
     assert file_stem(space) == "Towers"
     with pytest.raises(InvalidInputError, match=r"own\.py:Towers has no dataset to choose"):
         open_space("own.py:Towers", dataset="cifar10")
+
+
+def test_a_file_that_only_a_table_names_is_not_run(own, monkeypatch):
+    """Only what somebody named before, here or in another process, and only as it was then."""
+    read = {"name": "own.py:Towers", "resolution_px": 4}
+    own("raise SystemExit('run')\n")
+    with pytest.raises(InvalidInputError, match="which would be run and which nobody here"):
+        SpaceRef(**read)
+    own(OWN)
+    assert SpaceRef.of(open_space("own.py:Towers")) == SpaceRef(**read)
+    monkeypatch.setattr(own_spaces, "_named", set())  # as in another process
+    assert SpaceRef(**read).open() == Towers("own.py:Towers")
+    monkeypatch.setattr(own_spaces, "_named", set())
+    own(OWN + "raise SystemExit('run')\n")
+    with pytest.raises(InvalidInputError, match="as it is now: if you trust it, pnag space"):
+        SpaceRef(**read)
 
 
 @pytest.mark.parametrize(
