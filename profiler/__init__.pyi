@@ -20,6 +20,16 @@ from profiler.errors import PnagError as PnagError
 from profiler.graph.from_onnx import read_onnx as read_onnx
 from profiler.graph.graph import Graph as Graph
 from profiler.graph.graph import GraphBuilder as GraphBuilder
+from profiler.graph.layers import Activation as Activation
+from profiler.graph.layers import BatchNorm as BatchNorm
+from profiler.graph.layers import Elementwise as Elementwise
+from profiler.graph.layers import Function as Function
+from profiler.graph.layers import GlobalPool as GlobalPool
+from profiler.graph.layers import Linear as Linear
+from profiler.graph.layers import Operation as Operation
+from profiler.graph.layers import Statistic as Statistic
+from profiler.graph.layers import square_convolution as square_convolution
+from profiler.graph.moves import Reshape as Reshape
 from profiler.graph.op import Block as Block
 from profiler.graph.op import Op as Op
 from profiler.graph.to_onnx import export_onnx as export_onnx

@@ -175,8 +175,6 @@ def profile(
     choose: Callable[..., Any] | None = None,
 ) -> tuple[Sequence[Path], Exception | None]:
     """Measure a space into a latency table, every op and some whole networks; or model files."""
-    from profiler.measuring.several_devices import profile_devices
-
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
     counts, images = threads or [1], batch_size or [1]
@@ -205,6 +203,14 @@ def profile(
         n_networks=networks, seed=seed, resume=resume, fleet=fleet, doubts=doubts,
         cold_start=cold_start,
     )  # fmt: skip
+    return _profile(requests, terminal, require_stable)
+
+
+def _profile(
+    requests: Sequence[ProfileRequest], terminal: Terminal, require_stable: bool
+) -> tuple[Sequence[Path], Exception | None]:
+    from profiler.measuring.several_devices import profile_devices
+
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))

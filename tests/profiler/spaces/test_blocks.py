@@ -1,6 +1,7 @@
 """Spaces that say positions and stretches, and those in a user's file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_space_is_opened_from_a_users_file(own):
 
 def test_a_file_that_only_a_table_names_is_not_run(own, monkeypatch):
     """Only what somebody named before, here or in another process, and only as it was then."""
-    read = {"name": "own.py:Towers", "resolution_px": 4}
+    read: dict[str, Any] = {"name": "own.py:Towers", "resolution_px": 4}
     own("raise SystemExit('run')\n")
     with pytest.raises(InvalidInputError, match="which would be run and which nobody here"):
         SpaceRef(**read)
