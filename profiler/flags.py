@@ -52,7 +52,7 @@ class Flag(StrEnum):
         >>> Flag.THROTTLED.among(["steal", "throttled:thermal"])
         True
         """
-        return any(flag.partition(":")[0] == self for flag in flags)
+        return any(word_of(flag) == self for flag in flags)
 
     def arguments(self, flags: Iterable[str]) -> list[str]:
         """What `flags` say about it.
@@ -64,7 +64,12 @@ class Flag(StrEnum):
         return [argument for word, colon, argument in parts if colon and word == self]
 
 
+def word_of(flag: str) -> str:
+    """A flag without its argument."""
+    return flag.partition(":")[0]
+
+
 def meaning_of(flag: str) -> str:
     """In words; empty of a flag that is not ours."""
-    word = flag.partition(":")[0]
+    word = word_of(flag)
     return next((known.meaning for known in Flag if known == word), "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pnag.report.beside import names_of
-from pnag.report.page import device_rows, recorded, render_page, rounded
+from pnag.report.page import compared, device_rows, recorded, render_page, rounded
 from pnag.report.samples import Trace, embedded_trace, read_copies
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import journal_path
@@ -110,8 +110,7 @@ def _names(report: ModelReport) -> list[str]:
 
 
 def _comparison(name: str, first: str, found: ModelComparison) -> dict[str, Any]:
-    measured = {"ratio": found.ratio, "interval": found.interval, "finding": found.finding}
-    return {"name": name, "first": first, **measured}
+    return {"name": name, "first": first, **compared(found)}
 
 
 def _provenance(report: ModelReport) -> list[tuple[str, list[tuple[str, str]]]]:

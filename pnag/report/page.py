@@ -10,6 +10,8 @@ from importlib.resources import files
 from typing import Any
 
 from profiler.devices.base import DeviceInfo
+from profiler.measuring.comparison import Comparison
+from profiler.measuring.model_files import ModelComparison
 
 SHARED_SCRIPTS = ("format.js", "chart.js", "table.js", "shell.js")
 SIGNIFICANT = 6  # digits of an embedded number
@@ -55,6 +57,11 @@ def device_rows(device: DeviceInfo) -> list[tuple[str, Any]]:
 def recorded(rows: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:
     """What is known of (what, value), as a person reads it."""
     return [(name.replace("_", " "), _text(value)) for name, value in rows if value is not None]
+
+
+def compared(found: Comparison | ModelComparison) -> dict[str, Any]:
+    """A ratio, its interval and what that says."""
+    return {"ratio": found.ratio, "interval": found.interval, "finding": found.finding}
 
 
 def rounded(value: Any) -> Any:

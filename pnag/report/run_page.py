@@ -12,13 +12,12 @@ from pnag.report.beside import RunBeside, common_budgets_ms
 from pnag.report.changes import Changes
 from pnag.report.choices import Choice
 from pnag.report.contents import Contents, op_latencies_ms
-from pnag.report.page import device_rows, recorded, render_page, rounded
+from pnag.report.page import compared, device_rows, recorded, render_page, rounded
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import embedded_trace
 from pnag.search.frontier import Frontier
 from profiler.graph.op import Op
 from profiler.graph.op_shape import shape_of
-from profiler.measuring.comparison import Comparison
 from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
 from profiler.system.stamp import now
@@ -188,8 +187,13 @@ def _beside(runs: Sequence[RunBeside]) -> dict[str, Any]:
 def _about(one: RunBeside) -> str:
     if one.table is None:
         return "a tabular space"
-    made = "transferred" if one.table.transfer else "measured"
-    return f"{one.table.space} on {one.table.device.model}, {made} {one.table.created[:10]}"
+    made, created = _made(one.table)
+    return f"{one.table.space} on {one.table.device.model}, {made} {created[:10]}"
+
+
+def _made(table: LatencyTable) -> tuple[str, str]:
+    """How its latencies came about, and when."""
+    return ("transferred" if table.transfer else "measured", table.created)
 
 
 def _at_budget(budget_ms: float, runs: Sequence[RunBeside]) -> dict[str, Any]:
@@ -204,9 +208,6 @@ def _at_budget(budget_ms: float, runs: Sequence[RunBeside]) -> dict[str, Any]:
 
 
 def _changes(before: RunBeside, after: RunBeside, found: Changes) -> dict[str, Any]:
-    def compared(one: Comparison) -> dict[str, Any]:
-        return {"ratio": one.ratio, "interval": one.interval, "finding": one.finding}
-
     return {
         "before": before.name,
         "after": after.name,
@@ -225,7 +226,7 @@ def _published(network: PublishedNetwork) -> dict[str, Any]:
 def _dates(contents: Contents) -> list[tuple[str, str]]:
     """What was done when, in order."""
     table = contents.table
-    made = [("transferred" if table.transfer else "measured", table.created)] if table else []
+    made = [_made(table)] if table else []
     return [*made, ("trained", contents.config["finished"]), ("report written", now())]
 
 
@@ -284,7 +285,7 @@ def _provenance(contents: Contents) -> list[tuple[str, list[tuple[str, str]]]]:
 def _table_rows(contents: Contents, table: LatencyTable) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("space", str(table.space)),
-        ("transferred" if table.transfer else "measured", table.created),
+        _made(table),
         ("tool", table.tool),
         ("protocol", table.protocol.get("name")),
         ("ops", len(table.ops)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
-from profiler.flags import meaning_of
+from profiler.flags import meaning_of, word_of
 from profiler.tables.rows import NETWORK, Row
 from profiler.tables.table import LatencyTable, Verdict, transfer_in_words
 
@@ -28,7 +28,7 @@ def rendered(table: LatencyTable, rows: Sequence[Row], *, grouped: bool) -> Rend
     from rich.console import Group
 
     ops = [row for row in rows if row["kind"] != NETWORK]
-    flags = Counter(_word(flag) for row in ops for flag in {_word(f): f for f in row["flags"]})
+    flags = Counter(word for row in ops for word in _words(row))
     everywhere = [flag for flag, count in flags.items() if count == len(ops)]
     others = sorted(flags.keys() - set(everywhere), key=lambda flag: (-flags[flag], flag))
     letters = dict(zip(others, ascii_lowercase, strict=False))
@@ -41,9 +41,9 @@ def rendered(table: LatencyTable, rows: Sequence[Row], *, grouped: bool) -> Rend
     )
 
 
-def _word(flag: str) -> str:
-    """A flag without its argument."""
-    return flag.partition(":")[0]
+def _words(row: Row) -> dict[str, None]:
+    """Its flags without their arguments, each once, in order."""
+    return dict.fromkeys(map(word_of, row["flags"]))
 
 
 def _meaning(flag: str) -> str:
@@ -82,9 +82,7 @@ def _op_rows(ops: Sequence[Row], letters: Mapping[str, str], grouped: bool) -> R
         latency_ms, low, high = (row[n] for n in ("latency_ms", "ci95_low_ms", "ci95_high_ms"))
         half = "" if low is None else f"{50 * (high - low) / latency_ms:.1f}"
         shapes = (row[name] for name in ("input", "output", "mid", "kernel", "stride", "se", "hs"))
-        marks = "".join(
-            letters[word] for word in dict.fromkeys(map(_word, row["flags"])) if word in letters
-        )
+        marks = "".join(letters[word] for word in _words(row) if word in letters)
         shown.add_row(
             Text("" if repeated else row["kind"]),
             *(Text("" if shape is None else str(shape)) for shape in shapes),

@@ -46,6 +46,11 @@ class PhaseStats:
     avg_text: str
     first_text: str
 
+    @property
+    def first_ms(self) -> float:
+        """Its first run; of a single one, which is printed as the mean."""
+        return float(self.first_text or self.avg_text) / 1e3
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkTimings:

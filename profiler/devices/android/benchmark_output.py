@@ -62,7 +62,7 @@ def parse_benchmark_output(
     memory = next((match[1] for line in lines if (match := _MEMORY.fullmatch(line))), None)
     return BenchmarkTimings(
         inference.avg_us / 1e3, inference.count, warmup.avg_us / 1e3, warmup.count,
-        init_us / 1e3, float(warmup.first_text or warmup.avg_text) / 1e3,
+        init_us / 1e3, warmup.first_ms,
         float(memory) or None if memory else None, partly,
     )  # fmt: skip
 

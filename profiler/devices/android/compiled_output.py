@@ -54,10 +54,9 @@ def parse_compiled_output(
         raise failure(f"printed {lines.count(_RESULTS)} results", reason)
     rows = _rows(lines)
     init_ms = _init_ms(lines)
-    first_ms = float(warmup.first_text or warmup.avg_text) / 1e3
     for name, value_ms, count in (
         ("Model initialization", init_ms, None),
-        ("Warmup (first)", first_ms, None),
+        ("Warmup (first)", warmup.first_ms, None),
         ("Warmup (avg)", warmup.avg_us / 1e3, warmup.count),
         ("Inference (avg)", inference.avg_us / 1e3, inference.count),
     ):
@@ -66,7 +65,7 @@ def parse_compiled_output(
     memory, _ = rows.get("Overall footprint", (0.0, None))
     return BenchmarkTimings(
         inference.avg_us / 1e3, inference.count, warmup.avg_us / 1e3, warmup.count,
-        init_ms, first_ms, memory or None, partly,
+        init_ms, warmup.first_ms, memory or None, partly,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from playwright.sync_api import ViewportSize, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"  # tests/install_debian_packages.sh
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+AA_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 

@@ -10,6 +10,7 @@ from pnag.cli.app import run as pnag
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import read_model_report
 from tests.pnag.report.browser import (
+    AA_CONTRAST,
     DESKTOP,
     PHONE,
     contrast,
@@ -23,8 +24,6 @@ from tests.pnag.report.browser import (
 from tests.profiler.measuring.test_model_files import SHORT, FakeModels, measured, model
 
 pytestmark = pytest.mark.slow
-
-AA_CONTRAST = 4.5
 
 
 @pytest.fixture(scope="module")
