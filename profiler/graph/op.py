@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from profiler.errors import InvalidInputError
 from profiler.graph.graph import Graph
 from profiler.graph.layers import Shape
+from profiler.printable import shown
 
 
 class Op(Hashable, Protocol):
@@ -70,6 +72,22 @@ class Block:
 def _written(shape: Shape) -> str:
     """``HxWxC`` of images, as Once-for-All's keys have it, or ``C``; batches are of the table."""
     return "x".join(map(str, (*shape[2:], shape[1])))
+
+
+AnOp = TypeVar("AnOp", bound=Op)
+
+
+def written_as(key: str, op: AnOp) -> AnOp:
+    """The op that was read from a key.
+
+    Raises:
+        InvalidInputError: its own key is another one.
+    """
+    if op.key != key:
+        raise InvalidInputError(
+            f"op key contradicts itself: {shown(key)}; its parts give {op.key!r}"
+        )
+    return op
 
 
 def digest_of(graph: Graph) -> str:

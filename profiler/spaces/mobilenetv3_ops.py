@@ -20,6 +20,7 @@ from profiler.graph.layers import (
     square_convolution,
 )
 from profiler.graph.moves import Reshape
+from profiler.graph.op import written_as
 from profiler.printable import shown
 from profiler.spaces.inverted_residual import add_inverted_residual
 
@@ -219,8 +220,4 @@ def parse_key(key: str, *, batch_size: int = 1) -> OpConfig:
         kind, int(match["cin"]), int(match["cout"]), int(match["h"]), int(match["w"]),
         mid, kernel, stride, match["se"] == "1", activation, batch_size,
     )  # fmt: skip
-    if op.key != key:
-        raise InvalidInputError(
-            f"op key contradicts itself: {shown(key)}; its parts give {op.key!r}"
-        )
-    return op
+    return written_as(key, op)

@@ -75,11 +75,13 @@ def _trusted_file() -> Path:
 
 
 def own_opener(name: str) -> Callable[..., NetworkSpace]:
-    """What makes the space FILE.py:NAME, given its facts. The file is run, once a process.
+    """What makes the space FILE.py:NAME, given its facts. The file is trusted from now on, and
+    run, once a process.
 
     Raises:
         InvalidInputError: unreadable, fails, or has nothing of that name that makes spaces.
     """
+    trust(name)
     file, _, attribute = name.rpartition(":")
     found = getattr(_module(_file(name)), attribute, None)
     if not callable(found) or "name" not in inspect.signature(found).parameters:

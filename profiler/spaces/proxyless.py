@@ -24,7 +24,7 @@ from profiler.graph.layers import (
     square_convolution,
 )
 from profiler.graph.moves import Reshape
-from profiler.graph.op import Block, Op
+from profiler.graph.op import Block, Op, written_as
 from profiler.printable import shown
 from profiler.spaces.base import Condition, TokenPosition, Tokens
 from profiler.spaces.blocks import BlockSpace
@@ -210,8 +210,4 @@ def parse_key(key: str, *, batch_size: int = 1) -> Op:
         case _:
             stride, ratio, kernel = (int(match[name]) for name in ("s", "ratio", "k"))
             op = block_op(size, channels, out, stride, batch_size, ratio, kernel)
-    if op.key != key:
-        raise InvalidInputError(
-            f"op key contradicts itself: {shown(key)}; its parts give {op.key!r}"
-        )
-    return op
+    return written_as(key, op)

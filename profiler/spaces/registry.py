@@ -9,7 +9,7 @@ from functools import partial
 from profiler.errors import InvalidInputError
 from profiler.spaces import mobilenetv3, nasbench201, proxyless, resnet50
 from profiler.spaces.networks import NetworkSpace
-from profiler.spaces.own import checked, is_own, own_opener, trust
+from profiler.spaces.own import checked, is_own, own_opener
 from profiler.spaces.resolutions import ResolutionSpace
 
 # each takes what tells a space from others of its family, by the names of `facts`
@@ -40,8 +40,6 @@ def open_space(
         if len(sizes) < 2:
             raise InvalidInputError("several resolutions are needed for a choice")
         return ResolutionSpace(tuple(open_space(name, width_mult, px, dataset) for px in sizes))
-    if is_own(name):
-        trust(name)
     opener = own_opener(name) if is_own(name) else OPENERS.get(name)
     if opener is None:
         known = f"{', '.join(OPENERS)}, or FILE.py:NAME"
