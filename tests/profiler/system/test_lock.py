@@ -1,7 +1,9 @@
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -107,18 +109,68 @@ def test_nothing_is_overwritten_through_a_planted_file(tmp_path):
     os.mkfifo(tmp_path / "fifo.lock")
     (tmp_path / "folder.lock").mkdir()
     for planted in ("link", "fifo", "folder"):
-        with pytest.raises(OSError, match=r"symbolic|directory|not a regular"):
-            file_lock(planted, tmp_path)
+        with (
+            pytest.raises(OSError, match=r"symbolic|directory|not a regular"),
+            file_lock(planted, tmp_path),
+        ):
+            pass
     assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("precious", 0o600)
 
 
 def test_a_lock_can_be_taken_by_other_users_whatever_the_umask(tmp_path):
     before = os.umask(0o077)
     try:
-        os.close(file_lock("cpu", tmp_path))
+        with file_lock("cpu", tmp_path):
+            assert (tmp_path / "cpu.lock").stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(before)
-    assert (tmp_path / "cpu.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_files_go_with_their_locks_and_those_of_killed_processes_with_the_next(tmp_path):
+    dead, of_others = tmp_path / "pnag-dead.lock", tmp_path / "notes.lock"
+    dead.touch()
+    of_others.touch()
+    (tmp_path / "pnag-link.lock").symlink_to(of_others)
+    with file_lock("pnag-first", tmp_path):
+        assert not dead.exists()
+        with file_lock("pnag-second", tmp_path):  # takes nothing that is held
+            assert (tmp_path / "pnag-first.lock").exists()
+        with pytest.raises(BlockingIOError), file_lock("pnag-first", tmp_path):
+            pass
+        assert (tmp_path / "pnag-first.lock").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.lock", "pnag-link.lock"}
+
+
+def test_a_file_that_its_holder_removes_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """Between open and flock the holder may end, and a third process lock a file of that name."""
+    path = tmp_path / "pnag-cpu.lock"
+    path.touch()
+    flock, replaced = fcntl.flock, []
+
+    def ended_meanwhile(descriptor, operation):
+        if not replaced:
+            path.unlink()
+            path.touch()
+            replaced.append(True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(lock, "_tidy", lambda folder: None)
+    monkeypatch.setattr(fcntl, "flock", ended_meanwhile)
+    with file_lock("pnag-cpu", tmp_path):
+        assert replaced
+        with pytest.raises(BlockingIOError), file_lock("pnag-cpu", tmp_path):
+            pass
+    assert not path.exists()
+
+
+def test_one_that_tidies_does_not_look_like_a_holder(tmp_path, monkeypatch):
+    path = tmp_path / "pnag-cpu.lock"
+    path.touch()
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.close(descriptor))
+    with file_lock("pnag-cpu", tmp_path):
+        assert path.exists()
 
 
 def test_a_folder_that_cannot_be_used_is_said_in_one_line(monkeypatch, tmp_path):
