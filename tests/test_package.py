@@ -26,7 +26,8 @@ def sources():
     listed = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    return set(listed.stdout.split())
+    found = set(listed.stdout.split()) - {"pnag/docs"}  # a link to the pages
+    return found | {f"pnag/docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,8 @@ def test_imports_come_from_the_wheel(installed, package):
 def test_the_installed_command_measures_and_predicts(installed):
     command = str(installed.folder / "bin/pnag")
     assert installed(command, "--version") == "pnag 0.1.0\n"
+    page = (ROOT / "docs/android.md").read_text()
+    assert installed(command, "help", "android") == page.rstrip() + "\n"
     options = ["--quick", "--networks", "6", "--json", "--quiet"]
     (table,) = json.loads(installed(command, "profile", "--device", "fake:1", *options))["tables"]
     assert (table["ops"], table["networks"], table["failures"]) == (96, 6, 0)

@@ -31,6 +31,7 @@ COMMAND_MODULES = (
     "pnag.cli.demo",
     "pnag.cli.report",
     "pnag.cli.serve",
+    "pnag.cli.show_help",
 )
 
 
@@ -41,9 +42,11 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
         help="Measure latency, predict it, and generate architectures for any budget.",
         epilog="Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 infeasible budget, "
-        "4 device unavailable, 130 interrupted. --debug shows tracebacks.",
+        "4 device unavailable, 130 interrupted. --debug shows tracebacks. pnag help TOPIC shows "
+        "a page of the documentation.",
     )
 
     @app.callback(invoke_without_command=True)

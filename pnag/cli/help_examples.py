@@ -16,6 +16,7 @@ EXAMPLES = {
     "pnag report": "pnag report --run runs/cpu --out report.html",
     "pnag serve": "pnag serve --run runs/cpu --port 8000",
     "pnag demo": "pnag demo --out demo",
+    "pnag help": "pnag help android",
     "pnag space describe": "pnag space describe --space mbv3 --width-mult 1.2",
     "pnag space inspect": f"pnag space inspect --arch {ARCH}",
     "pnag space export": f"pnag space export --arch {ARCH} --export onnx,tflite --out nets",

@@ -41,7 +41,7 @@ def load_binary(path: Path | None) -> BenchmarkBinary:
     if path is None:
         raise InvalidInputError(
             "measuring on Android needs --benchmark-binary PATH: TFLite's benchmark_model for the "
-            "phone (docs/android.md says how to get one)"
+            "phone (pnag help android says how to get one)"
         )
     content = read_bytes(path)
     return BenchmarkBinary(path, content, elf_abi(content, path))
@@ -64,12 +64,12 @@ def elf_abi(content: bytes, path: Path) -> str:
     return abi
 
 
-def check_abi(binary: BenchmarkBinary, abis: tuple[str, ...]) -> None:
-    """Raise InvalidInputError unless a phone with `abis` runs this program."""
-    if abis and binary.abi not in abis:
-        raise InvalidInputError(
-            f"{binary.path} is built for {binary.abi}; this phone runs {', '.join(abis)}"
-        )
+def foreign(binary: BenchmarkBinary, abis: tuple[str, ...]) -> list[InvalidInputError]:
+    """Why a phone with `abis` does not run this program; empty where it does."""
+    if not abis or binary.abi in abis:
+        return []
+    listed = ", ".join(abis)
+    return [InvalidInputError(f"{binary.path} is built for {binary.abi}; this phone runs {listed}")]
 
 
 def probe(link: AdbLink, path: str) -> tuple[BenchmarkTool, frozenset[str]]:
@@ -97,6 +97,6 @@ def probe(link: AdbLink, path: str) -> tuple[BenchmarkTool, frozenset[str]]:
         raise DeviceUnavailableError(
             f"this {tool.runtime} does not know --{missing[0]}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; build a newer one (docs/android.md)"
+            + "; build a newer one (pnag help android)"
         )
     return tool, flags & (tool.needs | tool.knows)

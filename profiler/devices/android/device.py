@@ -17,17 +17,17 @@ from types import TracebackType
 from typing import cast
 
 from profiler.devices.android.attached import discover
-from profiler.devices.android.benchmark_binary import check_abi, load_binary, probe
+from profiler.devices.android.benchmark_binary import probe
 from profiler.devices.android.benchmark_lines import BenchmarkTimings
 from profiler.devices.android.benchmark_profile import NodeTiming, parse_profile_csv
 from profiler.devices.android.benchmark_result import check_result_proto
 from profiler.devices.android.errors import LinkError
-from profiler.devices.android.facts import PhoneState, read_identity, read_state
+from profiler.devices.android.facts import PhoneState, read_state
 from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
-from profiler.devices.android.link import AdbLink
 from profiler.devices.android.options import RECORDED_AS, AndroidTiming, Delegate
+from profiler.devices.android.preflight import prepared
 from profiler.devices.android.session import PhoneSession
-from profiler.devices.android.syntax import TEMPORARY, parse_spec
+from profiler.devices.android.syntax import parse_spec
 from profiler.devices.android.workload import (
     AndroidWorkload,
     failed_exit,
@@ -44,8 +44,6 @@ from profiler.models.op_profile import OpShare, shares
 from profiler.system.lock import device_lock
 
 __all__ = ["AndroidDevice", "AndroidWorkload", "discover"]
-
-FREE_KIB = 1024 * 1024  # a sweep keeps all of its models on the phone
 
 
 class AndroidDevice(DeviceBase):
@@ -79,7 +77,7 @@ class AndroidDevice(DeviceBase):
         fixed_performance: bool = False,
         timing: AndroidTiming | None = None,
     ) -> None:
-        target, binary = parse_spec(spec), load_binary(benchmark_binary)
+        target = parse_spec(spec)
         if precision not in PRECISIONS:
             raise InvalidInputError(
                 f"{spec} measures {' and '.join(PRECISIONS)}, not precision {precision!r}"
@@ -89,12 +87,7 @@ class AndroidDevice(DeviceBase):
         self._fixed_performance = fixed_performance
         self._partly = False  # the last model was allowed to run in part elsewhere, and did
         self._model_numbers = count()
-        self._link = AdbLink(
-            target, reconnect_s=self._timing.reconnect_s, backoff_s=self._timing.backoff_s
-        )
-        self._phone = read_identity(self._link)
-        check_abi(binary, self._phone.abis)
-        self._check_tools()
+        self._link, self._phone, binary = prepared(target, benchmark_binary, self._timing)
         cores = self._phone.big_cores(threads) if "taskset" in self._phone.tools else None
         with ExitStack() as undo:
             # before the session, which cleans up after visits that are over
@@ -262,17 +255,6 @@ class AndroidDevice(DeviceBase):
         """What cannot be removed now goes with the session's folder."""
         with suppress(LinkError):
             self._link.shell(["rm", "-f", path])
-
-    def _check_tools(self) -> None:
-        missing = sorted({"setsid", "sha256sum"} - self._phone.tools)
-        if missing:
-            raise DeviceUnavailableError(
-                f"{self._link.serial} has no {missing[0]} command; Android 8 or newer is needed"
-            )
-        if self._link.free_kib() < FREE_KIB:
-            raise DeviceUnavailableError(
-                f"{self._link.serial} has less than 1 GiB free in {TEMPORARY}; free some"
-            )
 
     def _wait_until_quiescent(self) -> None:
         """The thermal gate; a screen that went off is lit again."""

@@ -59,10 +59,39 @@ def absent(serial: str, shown: str) -> LinkError:
     )
 
 
+def no_device() -> LinkError:
+    return LinkError(
+        "no Android device is attached; plug it in by a cable that carries data, and allow USB "
+        "debugging (pnag help android)",
+        reason="no_device",
+    )
+
+
+def no_server(address: str, cause: str, remedy: str) -> LinkError:
+    return LinkError(
+        f"no adb server at {address} ({cause}); {remedy}",
+        reason="server_unreachable",
+        transient=True,
+    )
+
+
+def no_program() -> LinkError:
+    return LinkError(
+        "no adb server runs and adb is not installed; install Android's platform-tools "
+        "(Debian: apt-get install adb)",
+        reason="server_unreachable",
+    )
+
+
 def not_booted(serial: str, state: str) -> LinkError:
     return LinkError(
         f"{serial} is in {state} mode; boot Android: adb -s {serial} reboot", reason="not_booted"
     )
+
+
+def state_error(serial: str, state: str) -> LinkError:
+    """Of a phone that the server shows, in a state other than `device`."""
+    return STATE_ERRORS.get(state, absent)(serial, state)
 
 
 STATE_ERRORS: dict[str, Callable[[str, str], LinkError]] = {

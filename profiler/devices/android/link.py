@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import socket
 import stat
@@ -37,6 +38,8 @@ RETRIES = 3
 MAX_OUTPUT_BYTES = 64 << 20
 MIN_TIMEOUT_S = 5.0  # past a deadline, for the command that finds out what happened
 _NETWORK_SERIAL = re.compile(r".*:[0-9]{1,5}")
+_ADB_PORT = 5037
+_LOOK_S = 3.0  # for a server to answer
 _STALL_S = 15.0  # longest silence of a server or of a transfer
 _SYNC_CHUNK = 64 * 1024  # the protocol's limit
 _STDOUT, _STDERR, _EXIT = 1, 2, 3  # packets of the shell v2 protocol
@@ -62,12 +65,52 @@ class ShellResult:
 
 
 def attached_phones(target: AdbTarget) -> dict[str, str]:
-    """Serial and state of every phone of a server; none where no server runs."""
+    """Serial and state of every phone of a server, which is not started to look.
+
+    Raises:
+        LinkError: no server runs, or what answers is none.
+    """
     try:
-        socket.create_connection((target.host, target.port), 3).close()
-        return {d.serial: d.state for d in adbutils.AdbClient(target.host, target.port).list()}
-    except (AdbError, OSError):
-        return {}
+        socket.create_connection((target.host, target.port), _LOOK_S).close()
+    except OSError as error:
+        raise _no_server(target, error) from None
+    with _translated_errors("the adb server"):
+        return _states(adbutils.AdbClient(target.host, target.port, socket_timeout=_LOOK_S))
+
+
+def adb_program() -> str | None:
+    """Path of the user's adb, or of the one that adbutils brings for some systems."""
+    try:
+        return str(adbutils.adb_path())
+    except (AdbError, ImportError):
+        return None
+
+
+def _states(client: adbutils.AdbClient) -> dict[str, str]:
+    """By serial, without what adb explains in brackets or after a semicolon.
+
+    adbutils' own `list` takes the first word for the state, and `no permissions` has two.
+    """
+    with client.make_connection() as connection:
+        connection.send_command("host:devices")
+        connection.check_okay()
+        lines = connection.read_string_block().splitlines()
+    pairs = (line.split("\t", 1) for line in lines if "\t" in line)
+    return {serial: re.split("[(;]", state)[0].strip() for serial, state in pairs}
+
+
+def _no_server(target: AdbTarget, error: OSError) -> LinkError:
+    """What to do where no server answers, on this computer or another."""
+    address, cause = f"{target.host}:{target.port}", error.strerror or str(error)
+    port = [] if target.port == _ADB_PORT else ["-P", str(target.port)]
+    if not target.local_server:
+        command = shlex.join(["adb", "-a", *port, "nodaemon", "server"])
+        return adb_errors.no_server(address, cause, f"start one there: {command}")
+    program = adb_program()
+    if program is None:
+        return adb_errors.no_program()
+    command = shlex.join(["adb" if shutil.which("adb") else program, *port, "start-server"])
+    return adb_errors.no_server(address, cause, f"start one: {command}")
 
 
 class AdbLink:
@@ -139,7 +182,8 @@ class AdbLink:
     def _shell(self, command: str, timeout_s: float) -> ShellResult:
         deadline = time.monotonic() + timeout_s
         output = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        with self._translated_errors(), self._service(f"shell,v2,raw:{command}") as connection:
+        service = f"shell,v2,raw:{command}"
+        with _translated_errors(self.serial), self._service(service) as connection:
 
             def read(size: int) -> bytes:
                 left_s = deadline - time.monotonic()
@@ -184,7 +228,7 @@ class AdbLink:
     def _send_file(self, data: bytes, path: str, mode: int) -> None:
         """SEND of the sync protocol (SYNC.TXT); adbutils' own drops the phone's reason."""
         name = f"{path},{stat.S_IFREG | mode}".encode()
-        with self._translated_errors(), self._service("sync:") as connection:
+        with _translated_errors(self.serial), self._service("sync:") as connection:
             send = connection.conn.sendall
             send(b"SEND" + struct.pack("<I", len(name)) + name)
             for at in range(0, len(data), _SYNC_CHUNK):
@@ -207,7 +251,7 @@ class AdbLink:
         return free
 
     def _features(self) -> list[str]:
-        with self._translated_errors(), self._client.make_connection(_STALL_S) as connection:
+        with _translated_errors(self.serial), self._client.make_connection(_STALL_S) as connection:
             connection.send_command(f"host-serial:{self.serial}:features")
             connection.check_okay()
             return str(connection.read_string_block()).split(",")
@@ -257,7 +301,7 @@ class AdbLink:
     def _attach(self) -> None:
         """Check that the server shows the phone as usable; a network phone is connected to."""
         self._require_server()
-        with self._translated_errors():
+        with _translated_errors(self.serial):
             state = self._states().get(self.serial)
             if state in (None, "offline") and _NETWORK_SERIAL.fullmatch(self.serial):
                 self._client.disconnect(self.serial)
@@ -266,24 +310,18 @@ class AdbLink:
         if state == "device":
             return
         shown = ", ".join(self._states()) or "none"
-        raise adb_errors.STATE_ERRORS.get(state or "", adb_errors.absent)(
-            self.serial, state or shown
-        )
+        raise adb_errors.state_error(self.serial, state or shown)
 
     def _states(self) -> dict[str, str]:
-        with self._translated_errors():
-            return {device.serial: device.state for device in self._client.list()}
+        with _translated_errors(self.serial):
+            return _states(self._client)
 
     def _only_serial(self) -> str:
         states = self._states()
         if len(states) == 1:
             return next(iter(states))
         if not states:
-            raise LinkError(
-                "no Android device is attached; plug it in, allow USB debugging, and see "
-                "`adb devices`",
-                reason="no_device",
-            )
+            raise adb_errors.no_device()
         listed = ", ".join(f"adb:{serial} ({state})" for serial, state in states.items())
         raise LinkError(
             f"several Android devices are attached; name one: {listed}", reason="several_devices"
@@ -294,36 +332,27 @@ class AdbLink:
         host, port = self.target.host, self.target.port
         for started in (False, True):
             try:
-                socket.create_connection((host, port), 3).close()
+                socket.create_connection((host, port), _LOOK_S).close()
                 return
             except OSError as error:
                 cause = error
-            if started or not self.target.local_server:
-                break
-            adb = shutil.which("adb")
+            adb = adb_program() if self.target.local_server and not started else None
             if adb is None:
-                raise LinkError(
-                    "no adb server runs and adb is not installed; install Android's "
-                    "platform-tools (Debian: apt-get install adb)",
-                    reason="server_unreachable",
-                )
+                break
             with suppress(subprocess.TimeoutExpired):  # whether it answers is seen next
                 subprocess.run(
                     [adb, "-P", str(port), "start-server"],
                     capture_output=True, timeout=20, check=False,
                 )  # fmt: skip
-        raise LinkError(
-            f"no adb server at {host}:{port} ({cause}); start one: adb -P {port} start-server",
-            reason="server_unreachable",
-            transient=True,
-        )
+        raise _no_server(self.target, cause)
 
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (AdbError, EOFError, OSError, ValueError) as error:
-            raise _translate(error, self.serial) from error
+
+@contextmanager
+def _translated_errors(serial: str) -> Iterator[None]:
+    try:
+        yield
+    except (AdbError, EOFError, OSError, ValueError) as error:
+        raise _translate(error, serial) from error
 
 
 def _translate(error: Exception, serial: str) -> LinkError:

@@ -38,7 +38,7 @@ class AndroidOptions:
     benchmark_binary: Path | None = field(
         default=None,
         metadata=flag(
-            "--benchmark-binary", "TFLite's or LiteRT's benchmark_model (docs/android.md)."
+            "--benchmark-binary", "TFLite's or LiteRT's benchmark_model (pnag help android)."
         ),
     )
     delegate: Delegate = field(

@@ -145,7 +145,8 @@ def test_a_file_that_its_holder_removes_meanwhile_is_no_lock(tmp_path, monkeypat
     """Between open and flock the holder may end, and a third process lock a file of that name."""
     path = tmp_path / "pnag-cpu.lock"
     path.touch()
-    flock, replaced = fcntl.flock, []
+    flock = fcntl.flock
+    replaced: list[bool] = []
 
     def ended_meanwhile(descriptor, operation):
         if not replaced:

@@ -17,6 +17,7 @@ import pytest
 
 from profiler.devices.android.benchmark_binary import elf_abi
 from profiler.devices.android.device import AndroidDevice, discover
+from profiler.devices.android.errors import LinkError
 from profiler.devices.android.facts import PhoneIdentity
 from profiler.devices.base import Workload
 from profiler.devices.seeded import seeded_tflite
@@ -355,7 +356,8 @@ def test_discovery_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
-    assert discover() == []
+    with pytest.raises(LinkError, match=rf"start one: adb -P {port} start-server"):
+        discover()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
 

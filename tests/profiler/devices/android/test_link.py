@@ -270,7 +270,7 @@ def test_a_far_server_that_is_not_there_is_not_started() -> None:
         port = probe.getsockname()[1]
     error = failure(lambda: AdbLink(parse_spec(f"adb://127.0.0.1:{port}/X"), backoff_s=0))
     assert error.reason == "server_unreachable"
-    assert f"adb -P {port} start-server" in str(error)
+    assert f"start one there: adb -a -P {port} nodaemon server" in str(error)
 
 
 def test_something_else_listens_there() -> None:
