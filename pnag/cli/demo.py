@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profiler.cli.completion import devices
 from profiler.cli.options import shared_options
 from profiler.terminal import Terminal
 
@@ -20,7 +21,9 @@ def register(parent: typer.Typer) -> None:
 
 @shared_options
 def demo(
-    device: Annotated[str, typer.Option("--device", help="Device to measure.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="Device to measure.", autocompletion=devices)
+    ] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Directory of everything made.")] = Path(
         "demo"
     ),

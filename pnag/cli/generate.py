@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from profiler.cli.completion import devices
 from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import shared_options
 from profiler.devices.registry import backend_of
@@ -44,7 +45,11 @@ PureOption = Annotated[
 ]
 VerifyOption = Annotated[
     str | None,
-    typer.Option("--verify-on", help="Measure, recalibrate, pick again; a device, e.g. cpu."),
+    typer.Option(
+        "--verify-on",
+        help="Measure, recalibrate, pick again; a device, e.g. cpu.",
+        autocompletion=devices,
+    ),
 ]
 CandidatesOption = Annotated[
     int | None,

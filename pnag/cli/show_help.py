@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from profiler.cli.completion import one_of
 from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
@@ -24,7 +25,7 @@ def topics() -> list[str]:
 
 
 def completed(incomplete: str) -> list[str]:
-    return [topic for topic in topics() if topic.startswith(incomplete)]
+    return one_of(*topics())(incomplete)
 
 
 WordsArgument = Annotated[

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import shared_options
+from profiler.cli.completion import one_of
+from profiler.cli.options import SPACE_NAMES, shared_options
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -27,17 +28,32 @@ RunOption = Annotated[
 ]
 SpaceOption = Annotated[
     str | None,
-    typer.Option("--space", help="Of the table (mbv3, nasbench201, ...), or tabular:FILE."),
+    typer.Option(
+        "--space",
+        help="Of the table (mbv3, nasbench201, ...), or tabular:FILE.",
+        autocompletion=one_of(*SPACE_NAMES, "tabular:"),
+    ),
 ]
 BudgetsOption = Annotated[int, typer.Option("--budgets", help="K, budgets with an embedding.")]
 EvaluationsOption = Annotated[
     int, typer.Option("--evaluations", help="M, accuracies to ask for in all.")
 ]
+REWARD_NAMES = ("pareto", "pareto-no-accuracy", "mnasnet", "tunas")
 RewardOption = Annotated[
-    str, typer.Option("--reward", help="pareto, pareto-no-accuracy, mnasnet or tunas.")
+    str,
+    typer.Option(
+        "--reward",
+        help=f"{', '.join(REWARD_NAMES[:-1])} or {REWARD_NAMES[-1]}.",
+        autocompletion=one_of(*REWARD_NAMES),
+    ),
 ]
 StrategyOption = Annotated[
-    str, typer.Option("--strategy", help="joint, or independent searches for each budget.")
+    str,
+    typer.Option(
+        "--strategy",
+        help="joint, or independent searches for each budget.",
+        autocompletion=one_of("joint", "independent"),
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory (default: runs/<input's name>).")

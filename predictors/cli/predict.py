@@ -24,8 +24,8 @@ TablesOption = Annotated[
     list[Path],
     typer.Option(
         "--latency-table",
-        help="Table of the device. Further ones of the same device (other widths, "
-        "resolutions, batch sizes, threads) widen the regression.",
+        help="Table of the device, of pnag profile or pnag table import. Further ones of the same "
+        "device (other widths, resolutions, batch sizes, threads) widen the regression.",
     ),
 ]
 ArchsOption = Annotated[

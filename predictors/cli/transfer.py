@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.options import shared_options
+from profiler.cli.completion import one_of
+from profiler.cli.options import SPACE_NAMES, shared_options
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ SourceOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Latency table to write.")]
 SpaceOption = Annotated[
-    str | None, typer.Option("--space", help="Space of the new table; by default the base's.")
+    str | None,
+    typer.Option(
+        "--space",
+        help="Space of the new table; by default the base's.",
+        autocompletion=one_of(*SPACE_NAMES),
+    ),
 ]
 WidthOption = Annotated[
     float | None, typer.Option("--width-mult", help="By default the base table's.")

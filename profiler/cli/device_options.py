@@ -6,10 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from profiler.cli.completion import one_of
 from profiler.devices.backend import Backend
 from profiler.devices.registry import backends
 from profiler.errors import InvalidInputError
@@ -90,7 +91,12 @@ def takes_device_options(
 def _parameter(name: str, backend: Backend, field: Field[Any]) -> inspect.Parameter:
     hint = get_type_hints(backend.options)[field.name]
     kind = str if get_origin(hint) is Literal else hint  # the class itself names what it knows
-    option = typer.Option(field.metadata["flag"], help=field.metadata["help"])
+    words = get_args(hint) if kind is str else ()
+    option = typer.Option(
+        field.metadata["flag"],
+        help=field.metadata["help"],
+        autocompletion=one_of(*words) if words else None,
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

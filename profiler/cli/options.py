@@ -10,14 +10,18 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from profiler.cli.completion import one_of
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
 R = TypeVar("R")
 
-SPACES = "mbv3, mbv3-cifar, proxyless, resnet50, nasbench201, or FILE.py:NAME."
-SpaceOption = Annotated[str, typer.Option("--space", help=SPACES)]
+SPACE_NAMES = ("mbv3", "mbv3-cifar", "proxyless", "resnet50", "nasbench201")
+SPACES = f"{', '.join(SPACE_NAMES)}, or FILE.py:NAME."
+SpaceOption = Annotated[
+    str, typer.Option("--space", help=SPACES, autocompletion=one_of(*SPACE_NAMES))
+]
 WidthOption = Annotated[
     float | None,
     typer.Option("--width-mult", help="Width multiplier, of those that the space has."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from profiler.cli import completion
 from profiler.cli.device_options import NONE, DeviceOptions, flagged, takes_device_options
 from profiler.cli.model_files import (
     InputOption,
@@ -20,6 +21,7 @@ from profiler.cli.model_files import (
     model_request,
 )
 from profiler.cli.options import (
+    SPACE_NAMES,
     SPACES,
     DatasetOption,
     ResolutionOption,
@@ -44,6 +46,7 @@ DeviceOption = Annotated[
         "--device",
         help=", ".join(form for backend in backends().values() for form in backend.forms)
         + "; repeat it for several devices.",
+        autocompletion=completion.devices,
     ),
 ]
 
@@ -56,6 +59,7 @@ ProfiledSpaceOption = Annotated[
     typer.Option(
         "--space",
         help=f"{SPACES.removesuffix('.')}; or kernels, from which any CNN's file is predicted.",
+        autocompletion=completion.one_of(*SPACE_NAMES, "kernels"),
     ),
 ]
 MinutesOption = Annotated[

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import refuse_given, shared_options, write_text
+from profiler.cli.completion import one_of
+from profiler.cli.options import SPACE_NAMES, refuse_given, shared_options, write_text
 from profiler.devices.backend import Settings
 from profiler.errors import DemandError, InvalidInputError
 from profiler.terminal import Terminal
@@ -76,7 +77,12 @@ def import_(
     table_format: FormatOption,
     out: Annotated[Path, typer.Option("--out", help="Latency table to write; - is stdout.")],
     space: Annotated[
-        str | None, typer.Option("--space", help="Space of the ops; by default from the keys.")
+        str | None,
+        typer.Option(
+            "--space",
+            help="Space of the ops; by default from the keys.",
+            autocompletion=one_of(*SPACE_NAMES),
+        ),
     ] = None,
     width_mult: Annotated[
         float | None, typer.Option("--width-mult", help="By default from the keys.")

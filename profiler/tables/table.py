@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -337,7 +338,23 @@ def load_table(
     return table
 
 
+def refuse_missing(path: Path) -> None:
+    """Raise InvalidInputError, with the two ways to a table, where there is none."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        out = shlex.quote(str(path))
+        raise InvalidInputError(
+            f"there is no latency table {path}; measure one: pnag profile --device cpu --space "
+            f"mbv3 --out {out}, or import what others measured: pnag table import FILE --format "
+            f"ofa-yaml --out {out}"
+        ) from None
+    except OSError:
+        return  # its reader says why
+
+
 def _parsed(path: Path) -> LatencyTable:
+    refuse_missing(path)
     document = read_json(path, allow_nan=False)
     check_schema(document, SCHEMA, path)
     return validated(LatencyTable, document, path)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from profiler.cli.completion import one_of
+
 DataOption = Annotated[
     Path, typer.Option("--data", help="CIFAR-10, a .npz of JPEG images, or folders of images.")
 ]
@@ -15,7 +17,11 @@ CheckpointOption = Annotated[
 ]
 SpaceOption = Annotated[
     str | None,
-    typer.Option("--space", help="mbv3-cifar or mbv3; by default the checkpoint's."),
+    typer.Option(
+        "--space",
+        help="mbv3-cifar or mbv3; by default the checkpoint's.",
+        autocompletion=one_of("mbv3-cifar", "mbv3"),
+    ),
 ]
 WidthOption = Annotated[
     float | None, typer.Option("--width-mult", help="1.0 or 1.2; by default the checkpoint's.")

@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from pnag.cli.supernet.options import DataOption, DeviceOption, FreshOption
+from profiler.cli.completion import one_of
 from profiler.cli.options import ResolutionOption, WidthOption, refuse_given, shared_options
 from profiler.terminal import Terminal
 
 MAX_STEPS = 1_000_000_000
 
 OutOption = Annotated[Path, typer.Option("--out", help="Run directory; resumed if it has one.")]
-SpaceOption = Annotated[str, typer.Option("--space", help="mbv3-cifar or mbv3.")]
+SpaceOption = Annotated[
+    str,
+    typer.Option(
+        "--space", help="mbv3-cifar or mbv3.", autocompletion=one_of("mbv3-cifar", "mbv3")
+    ),
+]
 EpochsOption = Annotated[int, typer.Option("--epochs")]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Of all workers together.")]
 MicroBatchOption = Annotated[

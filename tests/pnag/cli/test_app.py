@@ -1,5 +1,7 @@
 """The command line from outside: exit codes, one-line errors, start-up."""
 
+import re
+import shlex
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 
 from pnag.cli.app import run
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
-from tests.docs_commands import all_commands, option_names
+from tests.docs_commands import all_commands, option_names, resolve
 
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 
@@ -32,6 +34,29 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, capsys, tmp_path, monk
     assert captured.out == ""
     assert captured.err.startswith("pnag: ")
     assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --latency-table 'no such.json'",
+        "predict --latency-table 'no such.json' --arch x",
+        "table show 'no such.json'",
+        "train",
+    ],
+)
+def test_a_missing_latency_table_names_the_two_ways_to_get_one(
+    command, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(shlex.split(command)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pnag profile" in line and "pnag table import" in line
+    for written in re.findall(r"pnag (?:profile|table import) --?\S.*?'no such.json'", line):
+        resolved, own = resolve(shlex.split(written)[1:])
+        resolved.make_context("", list(own))  # raises on bad usage
+    assert ("'no such.json'" in line) == (command != "train")
     assert list(tmp_path.iterdir()) == []
 
 
