@@ -97,7 +97,7 @@ def end_to_end(
     folder: Path,
 ) -> dict[str, Any]:
     """One generated network: its budget, latencies, and accuracies of all its forms."""
-    arch = supernet.space.decode(row.picked.tokens)
+    arch = row.picked.arch
     table_top1 = protocols.table.top1(protocols.table.subnet(supernet, arch))
     accuracies = {}
     for images, evaluator in protocols.files.items():

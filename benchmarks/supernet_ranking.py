@@ -70,7 +70,7 @@ class Comparison:
         )
         tuned = load_supernet(path_tuned).to(self.worker.device)
         right = {
-            stage: self.evaluator.right(self.evaluator.subnet(model, arch))
+            stage: self.evaluator.right(self.evaluator.subnet(model, str(arch)))
             for stage, model in zip(STAGES, (self.supernet, tuned), strict=True)
         }
         np.savez_compressed(folder / RIGHT, allow_pickle=False, **right)
@@ -154,7 +154,8 @@ def compare(options: argparse.Namespace, workers: Workers) -> None:
     if options.even_sizes:
         archs = evenly_sized(space, options.count, options.seed)
     else:  # the first two are the extremes
-        archs = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
+        drawn = architectures_to_evaluate(space, options.count + 2, seed=options.seed)[2:]
+        archs = [space.parse_architecture(arch) for arch in drawn]
     folders = [options.out / f"subnet-{index}" for index in range(options.count)]
     settings = SupernetSettings(
         epochs=options.epochs, batch_size=options.batch_size, micro_batch_size=options.batch_size,

@@ -18,14 +18,14 @@ from pnag.supernet.checkpoint import (
     refuse_untrained,
 )
 from pnag.supernet.data import Dataset, fingerprint
-from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator, open_judged
 from pnag.supernet.shared_prefix import in_shared_order, subnet_top1
+from pnag.supernet.supernet import Supernet
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_architecture import Architecture
+from profiler.spaces.networks import NetworkSpace
+from profiler.spaces.sampling import extremes
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import read_json
 from profiler.terminal import Progress, Terminal
@@ -52,7 +52,7 @@ class EvaluationRequest:
 
 
 def evaluate_subnets(
-    request: EvaluationRequest, supernet: ElasticMobileNetV3, workers: Workers, terminal: Terminal
+    request: EvaluationRequest, supernet: Supernet, workers: Workers, terminal: Terminal
 ) -> AccuracyTable:
     """Write the table, going on from what an interrupted evaluation has done.
 
@@ -64,14 +64,13 @@ def evaluate_subnets(
     dataset = open_judged(request.data, space, checkpoint, held_out=request.held_out)
     job = _job(request, space, dataset)
     evaluator = SubnetEvaluator(dataset, space, settings, workers.device)
-    chosen = [space.parse_architecture(text) for text in request.archs]
+    chosen = [space.format(space.parse(text)) for text in request.archs]
     chosen = chosen or architectures_to_evaluate(space, request.count, seed=settings.seed)
     refuse_untrained(checkpoint, chosen)
     workers.wait()  # until none has anything to refuse
     if request.fresh and workers.is_first:
         job.discard()
     with terminal.progress("evaluating", len(chosen)) as progress:
-        supernet.to(workers.device)
         return job.run(
             space,
             subnet_top1(evaluator, supernet),
@@ -81,10 +80,10 @@ def evaluate_subnets(
         )
 
 
-def _job(request: EvaluationRequest, space: MobileNetV3Space, dataset: Dataset) -> EvaluationJob:
+def _job(request: EvaluationRequest, space: NetworkSpace, dataset: Dataset) -> EvaluationJob:
     settings, digest = request.settings, file_digest(request.checkpoint)
     recipe = {
-        "checkpoint_sha256": digest, "space": space.facts,
+        "checkpoint_sha256": digest, "space": dict(space.facts),
         "data": dataset.name, "data_fingerprint": fingerprint(dataset),
         "settings": asdict(settings),
     }  # fmt: skip
@@ -96,14 +95,12 @@ def _job(request: EvaluationRequest, space: MobileNetV3Space, dataset: Dataset) 
     return EvaluationJob(request.out, recipe, dataset.name, source, settings.test_images)
 
 
-def architectures_to_evaluate(
-    space: MobileNetV3Space, count: int, *, seed: int
-) -> list[Architecture]:
-    """The smallest, the largest, then random ones without repeats: `count` in all."""
-    chosen = dict.fromkeys(space.extremes())
+def architectures_to_evaluate(space: NetworkSpace, count: int, *, seed: int) -> list[str]:
+    """Written: the smallest, the largest, then random ones without repeats; `count` in all."""
+    chosen = dict.fromkeys(map(space.format, extremes(space)))
     rng = np.random.default_rng(seed)
     while len(chosen) < count:
-        chosen |= dict.fromkeys(map(space.decode, space.sample(count - len(chosen), rng)))
+        chosen |= dict.fromkeys(map(space.format, space.sample(count - len(chosen), rng)))
     return list(chosen)[:count]
 
 
@@ -117,7 +114,7 @@ def recipe_path(table: Path) -> Path:
 
 
 def exported_settings(
-    recipe: Path, checkpoint: Path, space: MobileNetV3Space, data: Dataset
+    recipe: Path, checkpoint: Path, space: NetworkSpace, data: Dataset
 ) -> EvaluationSettings:
     """How subnets are exported whose accuracy is to be a table's: as its recipe, in float32.
 
@@ -163,9 +160,9 @@ class EvaluationJob:
 
     def run(
         self,
-        space: MobileNetV3Space,
-        top1_of: Callable[[Architecture], float],
-        architectures: Sequence[Architecture],
+        space: NetworkSpace,
+        top1_of: Callable[[str], float],
+        architectures: Sequence[str],
         workers: Workers,
         progress: Progress,
     ) -> AccuracyTable:
@@ -177,7 +174,7 @@ class EvaluationJob:
             InvalidInputError: `out` or a journal of it is of another recipe.
         """
         done = workers.agree(self._done(space) if workers.is_first else None)
-        left = [arch for arch in architectures if str(arch) not in done]
+        left = [arch for arch in architectures if arch not in done]
         if workers.is_first:
             progress.skip(len(architectures) - len(left))
         journal = self._journal(workers.rank)
@@ -186,12 +183,12 @@ class EvaluationJob:
             file.write(json.dumps({"recipe": self.recipe}) + "\n")
             for arch in left[workers.share(len(left))]:
                 top1 = top1_of(arch)
-                file.write(json.dumps({"arch": str(arch), "top1": top1}) + "\n")
+                file.write(json.dumps({"arch": arch, "top1": top1}) + "\n")
                 file.flush()
                 progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")
         workers.wait()
         done = self._done(space)
-        names = dict.fromkeys([*self._finished(space), *map(str, architectures), *done])
+        names = dict.fromkeys([*self._finished(space), *architectures, *done])
         table = AccuracyTable.of(
             space,
             ((space.parse(name), done[name]) for name in names),
@@ -204,7 +201,7 @@ class EvaluationJob:
             self._finish(table)
         return table
 
-    def _done(self, space: MobileNetV3Space) -> dict[str, float]:
+    def _done(self, space: NetworkSpace) -> dict[str, float]:
         """Accuracies in the finished table and in the journals.
 
         A line cut short by a kill does not count.
@@ -222,7 +219,7 @@ class EvaluationJob:
                     raise self._of_another(path)
         return rows
 
-    def _finished(self, space: MobileNetV3Space) -> dict[str, float]:
+    def _finished(self, space: NetworkSpace) -> dict[str, float]:
         """Rows of the table, where there is one."""
         if not self.out.exists():
             return {}

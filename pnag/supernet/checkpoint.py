@@ -17,10 +17,11 @@ from torch import Tensor
 
 from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
+from pnag.supernet.supernet import Supernet
 from profiler.errors import InvalidInputError
-from profiler.spaces.checkpoint import canonical_name, read_torch_state
-from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
-from profiler.spaces.mobilenetv3_architecture import Architecture
+from profiler.spaces import mobilenetv3, registry
+from profiler.spaces.checkpoint import PublishedWeights, canonical_name, read_torch_state
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.tensor_files import (
     described,
     read_metadata,
@@ -61,7 +62,7 @@ class SupernetFile:
 
 def space_of(facts: Mapping[str, Any]) -> MobileNetV3Space:
     """The space that a file of ours belongs to."""
-    return open_space(facts["space"], facts["width_mult"], facts["resolution_px"])
+    return mobilenetv3.open_space(facts["space"], facts["width_mult"], facts["resolution_px"])
 
 
 def read_supernet_file(path: Path) -> SupernetFile:
@@ -135,7 +136,7 @@ def load_supernet(path: Path, space: MobileNetV3Space | None = None) -> ElasticM
             raise InvalidInputError(f"{path} is a supernet of {file.space}, not of {space}")
         space, state = file.space, expanded(file.part(WEIGHTS), source=str(path))
     else:
-        space, state = space or open_space("mbv3"), read_torch_state(path)
+        space, state = space or MobileNetV3Space(), read_torch_state(path)
     model = ElasticMobileNetV3(space)
     load_named(model, state, source=str(path))
     return model.eval()
@@ -146,9 +147,9 @@ def open_supernet(
     space_name: str | None = None,
     width_mult: float | None = None,
     resolution_px: int | None = None,
-) -> ElasticMobileNetV3:
-    """The same, its space by name: one of ours says its own, a PyTorch file is `mbv3` of width
-    1.0 unless told.
+) -> Supernet:
+    """The same of any space, by name: one of ours says its own, a PyTorch file is `mbv3` unless
+    told.
     """
     if path.suffix == ".safetensors":
         own = space_of(read_facts(path))
@@ -156,22 +157,24 @@ def open_supernet(
             resolution_px = own.resolution_px
         space_name = own.name if space_name is None else space_name
         width_mult = own.width_mult if width_mult is None else width_mult
-    space = open_space(
-        space_name or "mbv3", 1.0 if width_mult is None else width_mult, resolution_px
-    )
-    return load_supernet(path, space)
+    space = registry.open_space(space_name or "mbv3", width_mult, resolution_px)
+    if isinstance(space, MobileNetV3Space):
+        return load_supernet(path, space)
+    if path.suffix == ".safetensors":
+        raise InvalidInputError(f"{path} is a supernet of {own}, not of {space}")
+    return PublishedWeights.read(path, space)
 
 
-def only_subnet(path: Path) -> Architecture | None:
-    """The one that a checkpoint was fine-tuned for; None for a supernet."""
+def only_subnet(path: Path) -> str | None:
+    """The one that a checkpoint was fine-tuned for, written; None for a supernet."""
     if path.suffix != ".safetensors":
         return None
     facts = read_facts(path)
     only = facts.get("settings", {}).get("arch")
-    return None if only is None else space_of(facts).parse_architecture(only)
+    return None if only is None else str(space_of(facts).parse_architecture(only))
 
 
-def refuse_untrained(path: Path, archs: Sequence[Architecture]) -> None:
+def refuse_untrained(path: Path, archs: Sequence[str]) -> None:
     """After fine-tuning one subnet, the weights of others mean nothing.
 
     Raises:

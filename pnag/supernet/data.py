@@ -21,17 +21,15 @@ from torch import Tensor
 
 from pnag.supernet.cifar import read_cifar_binary, read_cifar_python
 from profiler.errors import InvalidInputError
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.networks import NetworkSpace, input_px, n_classes
 
 CROP_PADDING_PX = 4
 _FINGERPRINTED = 64
 N_DRAWS = 5  # uniform random numbers that augment one image
 
 # mean and standard deviation of RGB in [0, 1] over the training images
-_NORMALISATION = {
-    "mbv3-cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "mbv3": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_NORMALISATION = {"mbv3-cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))}
 
 
 class ImageSplit(Protocol):
@@ -102,33 +100,32 @@ class Subset:
         return self.split.augmented(self.chosen[indices], draws)
 
 
-def open_dataset(path: Path, space: MobileNetV3Space) -> Dataset:
+def open_dataset(path: Path, space: NetworkSpace) -> Dataset:
     """Read the data at `path` for training at the resolution of `space`.
 
     Raises:
         InvalidInputError: no known layout, or images or classes that do not fit the space.
     """
-    dataset = _read(path, space.resolution_px)
-    n_classes = space.backbone.n_classes
-    if dataset.n_classes != n_classes:
+    dataset = _read(path, input_px(space))
+    if dataset.n_classes != n_classes(space):
         raise InvalidInputError(
-            f"{path} has {dataset.n_classes} classes, space {space.name} has {n_classes}"
+            f"{path} has {dataset.n_classes} classes, space {space.name} has {n_classes(space)}"
         )
     for split in (dataset.train, dataset.test):
         _check(split, path, space)
     return dataset
 
 
-def _check(split: ImageSplit, path: Path, space: MobileNetV3Space) -> None:
-    n_classes, side_px = space.backbone.n_classes, space.resolution_px
+def _check(split: ImageSplit, path: Path, space: NetworkSpace) -> None:
+    classes, side_px = n_classes(space), input_px(space)
     labels = split.labels
     if labels.ndim != 1:
         raise InvalidInputError(
             f"{path} has labels of shape {list(labels.shape)}, not one number each"
         )
-    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
-        raise InvalidInputError(f"{path} has label {int(wrong[0])}, of 0 to {n_classes - 1}")
+        raise InvalidInputError(f"{path} has label {int(wrong[0])}, of 0 to {classes - 1}")
     if not isinstance(split, ArraySplit):
         return
     if len(split.images) != len(labels):
@@ -168,7 +165,7 @@ def hold_out(dataset: Dataset, n_images: int, *, seed: int) -> tuple[Dataset, Da
     )
 
 
-def normalise(images: Tensor, space: MobileNetV3Space) -> Tensor:
+def normalise(images: Tensor, space: NetworkSpace) -> Tensor:
     """uint8 [b, 3, h, w] to float32, each channel to mean 0 and deviation 1, channels last."""
     scale, shift = (
         torch.tensor(values, device=images.device)[:, None, None] for values in normalisation(space)
@@ -177,9 +174,9 @@ def normalise(images: Tensor, space: MobileNetV3Space) -> Tensor:
     return torch.addcmul(shift, images, scale)
 
 
-def normalisation(space: MobileNetV3Space) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(space: NetworkSpace) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(scale, shift) per channel: network input = pixel · scale + shift, pixels 0-255."""
-    mean, deviation = _NORMALISATION[space.name]
+    mean, deviation = _NORMALISATION.get(space.name, _IMAGENET)
     scale = tuple(1 / (255 * d) for d in deviation)
     shift = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
     return scale, shift

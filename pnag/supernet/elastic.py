@@ -224,6 +224,10 @@ class ElasticMobileNetV3(nn.Module):
         x = self.global_avg_pool(self.final_expand_layer(x))
         return cast(Tensor, self.classifier(self.feature_mix_layer(x)))
 
+    def network(self, arch: str) -> Network:
+        """`extract` of a written architecture."""
+        return self.extract(self.space.parse_architecture(arch))
+
     def extract(self, arch: Architecture) -> Network:
         """A standalone network of `arch` with its own copy of the weights, in inference mode.
 

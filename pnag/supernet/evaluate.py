@@ -23,13 +23,12 @@ from pnag.supernet.data import (
     normalise,
     open_dataset,
 )
-from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.precision import PRECISIONS, Precision, autocast
+from pnag.supernet.supernet import Supernet
 from profiler.errors import InvalidInputError
 from profiler.printable import shown
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_architecture import Architecture
-from profiler.spaces.mobilenetv3_network import Network
+from profiler.spaces.networks import NetworkSpace
+from profiler.spaces.row_network import RowNetwork
 
 MAX_IMAGES = 100_000_000
 
@@ -73,7 +72,7 @@ class SubnetEvaluator:
     def __init__(
         self,
         data: Dataset,
-        space: MobileNetV3Space,
+        space: NetworkSpace,
         settings: EvaluationSettings,
         device: torch.device | None = None,
     ) -> None:
@@ -93,7 +92,7 @@ class SubnetEvaluator:
         self._recalibration = _Batches(data.train, chosen, settings.batch_size)
         self._test = _Batches(data.test, np.sort(tested), settings.batch_size)
 
-    def recalibrate(self, network: Network) -> None:
+    def recalibrate(self, network: RowNetwork) -> None:
         """Set BatchNorm's running statistics to their means over batches.
 
         As Once-for-All does, but with the unbiased variance that BatchNorm keeps.
@@ -130,9 +129,9 @@ class SubnetEvaluator:
         """The precision that networks compute in."""
         return autocast(self.settings.precision, self.device)
 
-    def subnet(self, supernet: ElasticMobileNetV3, arch: Architecture) -> Network:
-        """A standalone, recalibrated network of `arch`."""
-        network = supernet.extract(arch)
+    def subnet(self, supernet: Supernet, arch: str) -> RowNetwork:
+        """A standalone, recalibrated network of a written architecture."""
+        network = supernet.network(arch).to(self.device)
         self.recalibrate(network)
         return network
 
@@ -168,9 +167,7 @@ class _Batches:
             yield self.split.plain(indices), self.split.labels[torch.from_numpy(indices)]
 
 
-def open_judged(
-    data: Path, space: MobileNetV3Space, checkpoint: Path, *, held_out: bool
-) -> Dataset:
+def open_judged(data: Path, space: NetworkSpace, checkpoint: Path, *, held_out: bool) -> Dataset:
     """The data; with `held_out`, judged on the images that this checkpoint's training kept.
 
     Raises:

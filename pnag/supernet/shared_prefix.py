@@ -15,32 +15,31 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.evaluate import SubnetEvaluator, recalibrating
+from pnag.supernet.supernet import Supernet
 from profiler.graph.op import Op
-from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_architecture import Architecture
+from profiler.spaces.networks import NetworkSpace, network_ops
+from profiler.spaces.sampling import extremes
 
 N_SHARED = 4  # ops: stem, first block, and the two blocks that every architecture has
 _MAX_KEPT_BYTES = 4 * 2**30
 
 
-def subnet_top1(
-    evaluator: SubnetEvaluator, supernet: ElasticMobileNetV3
-) -> Callable[[Architecture], float]:
+def subnet_top1(evaluator: SubnetEvaluator, supernet: Supernet) -> Callable[[str], float]:
     """Measures subnets of `supernet`: sharing first blocks, unless memory forbids it."""
-    first_ops = supernet.space.ops(supernet.space.extremes()[1])[:N_SHARED]
+    first_ops = network_ops(supernet.space, extremes(supernet.space)[1])[:N_SHARED]
     n_bytes = sum(op.graph.outputs[0].n_bytes for op in first_ops)
     if n_bytes * evaluator.n_images <= _MAX_KEPT_BYTES:
         return SharedPrefixEvaluator(evaluator, supernet).top1
     return lambda arch: evaluator.top1(evaluator.subnet(supernet, arch))
 
 
-def in_shared_order(space: MobileNetV3Space, archs: Sequence[Architecture]) -> list[Architecture]:
-    """Architectures with the same first ops one after another."""
-    groups: dict[tuple[Op, ...], list[Architecture]] = {}
+def in_shared_order(space: NetworkSpace, archs: Sequence[str]) -> list[str]:
+    """Written architectures with the same first ops one after another."""
+    groups: dict[tuple[Op, ...], list[str]] = {}
     for arch in archs:
-        groups.setdefault(tuple(space.ops(arch)[:N_SHARED]), []).append(arch)
+        first = network_ops(space, space.parse(arch))[:N_SHARED]
+        groups.setdefault(tuple(first), []).append(arch)
     return [arch for group in groups.values() for arch in group]
 
 
@@ -56,7 +55,7 @@ class _Features:
 class SharedPrefixEvaluator:
     """Top-1 of subnets of one supernet; fast where consecutive ones begin alike."""
 
-    def __init__(self, evaluator: SubnetEvaluator, supernet: ElasticMobileNetV3) -> None:
+    def __init__(self, evaluator: SubnetEvaluator, supernet: Supernet) -> None:
         self._evaluator, self._supernet = evaluator, supernet
         self._recalibration = [images for images, _ in evaluator.recalibration_batches()]
         test = list(evaluator.test_batches())
@@ -65,9 +64,9 @@ class SharedPrefixEvaluator:
         self._kept: list[_Features] = []
 
     @torch.no_grad()
-    def top1(self, arch: Architecture) -> float:
+    def top1(self, arch: str) -> float:
         """As `SubnetEvaluator.top1(SubnetEvaluator.subnet(supernet, arch))`, but for rounding."""
-        network = self._supernet.extract(arch)
+        network = self._supernet.network(arch).to(self._evaluator.device)
         shared, modules = network.ops[:N_SHARED], network.op_modules()
         pairs = zip(self._kept, shared, strict=False)
         self._kept = [kept for kept, _ in takewhile(lambda pair: pair[0].op == pair[1], pairs)]

@@ -214,7 +214,9 @@ def _validate(
     if trainer.only is not None:
         judged = {"only": trainer.only}
     model = trainer.averaged_model()
-    top1 = {name: validator.top1(validator.subnet(model, arch)) for name, arch in judged.items()}
+    top1 = {
+        name: validator.top1(validator.subnet(model, str(arch))) for name, arch in judged.items()
+    }
     log.write({"step": trainer.step - 1, **{f"top1_{name}": t for name, t in top1.items()}})
     parts = [f"{100 * accuracy:.1f} % ({name} subnet)" for name, accuracy in top1.items()]
     terminal.note(

@@ -48,18 +48,16 @@ def describe(
 ) -> None:
     """Say what the space contains: its decisions, its size and its range of costs."""
     from profiler.spaces.decisions import amount_range, decision_graph
-    from profiler.spaces.networks import distinct_ops
+    from profiler.spaces.networks import distinct_ops, n_classes
     from profiler.spaces.registry import open_space
 
     chosen = open_space(space, width_mult, resolution, dataset, parse_resolutions(resolutions))
-    *_, head = chosen.segments()
-    (last,) = {ops[-1].graph.outputs[0].shape[-1] for ops in head.ops.values()}
     madds, params = (
         [round(end) for end in amount_range(chosen, amount)] for amount in (_madds, _params)
     )
     document = {
         **chosen.facts,
-        "n_classes": last,
+        "n_classes": n_classes(chosen),
         "n_tokens": len(chosen.positions),
         "n_architectures": decision_graph(chosen).n_paths,
         "n_ops": len(distinct_ops(chosen)),
@@ -67,7 +65,7 @@ def describe(
         "params": params,
     }
     text = (
-        f"{chosen}, {last} classes\n"
+        f"{chosen}, {document['n_classes']} classes\n"
         f"  architectures  {document['n_architectures']:.3g} ({len(chosen.positions)} tokens)\n"
         f"  distinct ops   {document['n_ops']}\n"
         f"  MAdds          {madds[0] / 1e6:.1f}M to {madds[1] / 1e6:.1f}M\n"
@@ -146,9 +144,9 @@ def export(
     if checkpoint is None:
         network = random_network(chosen, tokens, seed=seed)
     else:
-        from profiler.spaces.checkpoint import trained_network
+        from profiler.spaces.checkpoint import PublishedWeights
 
-        network = trained_network(chosen, tokens, checkpoint)
+        network = PublishedWeights.read(checkpoint, chosen).network(chosen.format(tokens))
     paths = export_network(network, tokens, chosen, names, out, stem=file_stem(chosen))
     document = {
         "arch": chosen.format(tokens),

@@ -7,19 +7,19 @@ smaller depthwise kernel the centre of the next larger one times a learned matri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from profiler.errors import InvalidInputError
-from profiler.graph.graph import chain
 from profiler.graph.layers import Shape
 from profiler.graph.op import Op
-from profiler.graph.to_torch import GraphModule
 from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NamesModules, NetworkSpace, network_ops
+from profiler.spaces.row_network import RowNetwork
 from profiler.system.tensor_files import refuse_infinite
 
 State = dict[str, Tensor]
@@ -58,62 +58,85 @@ def read_torch_state(path: Path) -> State:
     return dict(state)
 
 
-def trained_network(space: NetworkSpace, tokens: Tokens, path: Path) -> GraphModule:
-    """The network of [L] tokens with the weights of a checkpoint, as they are.
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A checkpoint as others wrote it, from which any network of its space takes its part.
 
-    BatchNorm keeps a supernet's statistics, which fit no subnet well.
-
-    Raises:
-        InvalidInputError: unreadable, or weights of other networks.
+    Attributes:
+        tensors: by canonical names.
+        source: for messages.
     """
-    if not isinstance(space, NamesModules):
-        raise InvalidInputError(f"no checkpoints of {space.name} are known")
-    given = {canonical_name(name): tensor for name, tensor in read_torch_state(path).items()}
-    ops = network_ops(space, tokens)
-    own_names = space.module_names(ops)
-    graph = chain([(name, op.graph) for name, op in zip(own_names, ops, strict=True)])
-    shapes = graph.weight_shapes
-    found = {name: given.get(canonical_name(name)) for name in shapes}
-    of_it_alone = all(w is not None and w.shape == shapes[name] for name, w in found.items())
-    names = own_names if of_it_alone else _names_in_supernet(space, tokens)
-    state: State = {}
-    for own, theirs, op in zip(own_names, names, ops, strict=True):
-        for name, shape in op.graph.weight_shapes.items():
-            state[f"{own}.{name}"] = _part(given, canonical_name(f"{theirs}.{name}"), shape, path)
-    module = GraphModule(graph)
-    module.load_state_dict(state, strict=False)  # counts of batches are no weights
-    return module.eval()
 
+    space: NetworkSpace
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    source: str
 
-def _names_in_supernet(space: NetworkSpace, tokens: Tokens) -> list[str]:
-    """Of the modules that a network takes from the one which holds all stretches at once."""
-    everything: list[Op] = []
-    taken: list[int] = []
-    for segment in space.segments():
-        chosen = segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
-        taken += range(len(everything), len(everything) + len(chosen))
-        longest: tuple[Op, ...] = max(segment.ops.values(), key=len)
-        everything += longest
-    names = space.module_names(everything) if isinstance(space, NamesModules) else ()
-    return [names[at] for at in taken]
+    @classmethod
+    def read(cls, path: Path, space: NetworkSpace) -> PublishedWeights:
+        """Raises InvalidInputError for what is no PyTorch checkpoint, or a space without any."""
+        if not isinstance(space, NamesModules):
+            raise InvalidInputError(f"no checkpoints of {space.name} are known")
+        state = read_torch_state(path)
+        named = {canonical_name(name): tensor for name, tensor in state.items()}
+        return cls(space, named, str(path))
 
+    def network(self, arch: str) -> RowNetwork:
+        """The network of a written architecture with these weights, as they are.
 
-def _part(given: Mapping[str, Tensor], name: str, shape: Shape, path: Path) -> Tensor:
-    """What a layer of this shape takes of the tensor `name`."""
-    if name not in given:
-        raise InvalidInputError(f"{path} has no {name}")
-    tensor = given[name]
-    if len(shape) == 4 and shape[1] == 1 and tensor.shape[-1] > shape[-1]:
-        tensor = _smaller_kernel(given, name, tensor, shape[-1])
-    fits = tensor.dim() == len(shape) and all(
-        have >= want for have, want in zip(tensor.shape, shape, strict=True)
-    )
-    if not fits:
-        raise InvalidInputError(
-            f"{path}: {name} is {list(tensor.shape)}, expected {list(shape)} or more: "
-            "another width multiplier or another number of classes?"
+        BatchNorm keeps a supernet's statistics, which fit no subnet well.
+
+        Raises:
+            InvalidInputError: weights of other networks.
+        """
+        tokens = self.space.parse(arch)
+        ops = network_ops(self.space, tokens)
+        own_names = self._names(ops)
+        network = RowNetwork(ops, own_names)
+        theirs = own_names if self._is_of(network) else self._names_in_supernet(tokens)
+        state: State = {}
+        for own, their, op in zip(own_names, theirs, ops, strict=True):
+            for name, shape in op.graph.weight_shapes.items():
+                state[f"{own}.{name}"] = self._part(canonical_name(f"{their}.{name}"), shape)
+        network.load_state_dict(state, strict=False)  # counts of batches are no weights
+        return network.eval()
+
+    def _names(self, ops: Sequence[Op]) -> Sequence[str]:
+        return self.space.module_names(ops) if isinstance(self.space, NamesModules) else ()
+
+    def _is_of(self, network: RowNetwork) -> bool:
+        """Whether the checkpoint holds this network alone."""
+        shapes = network.as_graph().weight_shapes
+        found = {name: self.tensors.get(canonical_name(name)) for name in shapes}
+        return all(w is not None and w.shape == shapes[name] for name, w in found.items())
+
+    def _names_in_supernet(self, tokens: Tokens) -> list[str]:
+        """Of the modules that a network takes from the one which holds all stretches at once."""
+        everything: list[Op] = []
+        taken: list[int] = []
+        for segment in self.space.segments():
+            chosen = segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
+            taken += range(len(everything), len(everything) + len(chosen))
+            longest: tuple[Op, ...] = max(segment.ops.values(), key=len)
+            everything += longest
+        names = self._names(everything)
+        return [names[at] for at in taken]
+
+    def _part(self, name: str, shape: Shape) -> Tensor:
+        """What a layer of this shape takes of the tensor `name`."""
+        if name not in self.tensors:
+            raise InvalidInputError(f"{self.source} has no {name}")
+        tensor = self.tensors[name]
+        if len(shape) == 4 and shape[1] == 1 and tensor.shape[-1] > shape[-1]:
+            tensor = _smaller_kernel(self.tensors, name, tensor, shape[-1])
+        fits = tensor.dim() == len(shape) and all(
+            have >= want for have, want in zip(tensor.shape, shape, strict=True)
         )
-    return tensor[tuple(slice(size) for size in shape)].clone()
+        if not fits:
+            raise InvalidInputError(
+                f"{self.source}: {name} is {list(tensor.shape)}, expected {list(shape)} or more: "
+                "another width multiplier or another number of classes?"
+            )
+        return tensor[tuple(slice(size) for size in shape)].clone()
 
 
 def _smaller_kernel(given: Mapping[str, Tensor], name: str, weight: Tensor, kernel: int) -> Tensor:

@@ -148,6 +148,26 @@ def distinct_ops(space: NetworkSpace, *, batch_size: int = 1) -> dict[str, Op]:
     return {op.key: op for part in segments for ops in part.ops.values() for op in ops}
 
 
+def input_px(space: NetworkSpace) -> int:
+    """The size of the images that the networks take.
+
+    Raises:
+        InvalidInputError: they choose among several.
+    """
+    first, *_ = space.segments()
+    sizes = {ops[0].graph.inputs[0].shape[-1] for ops in first.ops.values()}
+    if len(sizes) > 1:
+        raise InvalidInputError(f"{space} has images of several sizes")
+    return sizes.pop()
+
+
+def n_classes(space: NetworkSpace) -> int:
+    """How many logits the networks make."""
+    *_, head = space.segments()
+    (found,) = {ops[-1].graph.outputs[0].shape[-1] for ops in head.ops.values()}
+    return found
+
+
 @runtime_checkable
 class ReadsKeys(Protocol):
     """A space whose keys say what an op is, also one that it does not contain itself."""

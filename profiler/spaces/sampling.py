@@ -24,10 +24,7 @@ def draw_networks(space: NetworkSpace, count: int, *, seed: int) -> Tokens:
     """
     rng, graph, madds_of = np.random.default_rng(seed), decision_graph(space), _madds(space)
     n_spread = (count - min(count, 2)) // 2
-    n_choices = np.array([len(position.choices) for position in space.positions])
-    # all positions alike: where choices rise in cost, these are the cheapest and the dearest
-    alike = np.minimum(np.arange(n_choices.max())[:, None], n_choices - 1)
-    ends = graph.without_dead(alike.astype(np.int8))
+    ends = _all_alike(space, graph)
     pool = [_tilted(space, graph, rng) for _ in range(POOL_PER_NETWORK * max(1, n_spread))]
     pool = sorted(pool, key=madds_of)
     madds = np.array([madds_of(tokens) for tokens in pool])
@@ -40,6 +37,21 @@ def draw_networks(space: NetworkSpace, count: int, *, seed: int) -> Tokens:
             break
         chosen |= _distinct(space.sample(1, rng))
     return np.array(list(chosen.values()), np.int8).reshape(-1, len(space.positions))
+
+
+def extremes(space: NetworkSpace) -> Tokens:
+    """[2, L] all first choices, and all last ones: the smallest and the largest where choices
+    rise."""
+    found: Tokens = _all_alike(space, decision_graph(space))[[0, -1]]
+    return found
+
+
+def _all_alike(space: NetworkSpace, graph: DecisionGraph) -> Tokens:
+    """[C, L] at all positions the first choice, the second, ...; the last where there are fewer."""
+    n_choices = np.array([len(position.choices) for position in space.positions])
+    alike = np.minimum(np.arange(n_choices.max())[:, None], n_choices - 1)
+    rows: Tokens = graph.without_dead(alike.astype(np.int8))
+    return rows
 
 
 def _distinct(rows: Tokens | list[Tokens]) -> dict[bytes, Tokens]:

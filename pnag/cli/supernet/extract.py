@@ -68,6 +68,7 @@ def extract(
     from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator, open_judged
     from pnag.supernet.extract import extract_subnet
     from pnag.supernet.workers import open_workers
+    from profiler.spaces.base import other_forms
     from profiler.spaces.export import parse_formats
 
     names = parse_formats(formats)
@@ -77,23 +78,23 @@ def extract(
         refuse_given(context, "recalibration_images", "seed", why=why)
     settings = EvaluationSettings(recalibration_images, seed=seed)
     supernet = open_supernet(checkpoint, space, width_mult, resolution)
-    architecture = supernet.space.parse_architecture(arch)
-    refuse_untrained(checkpoint, [architecture])
+    own = supernet.space
+    written = own.format(own.parse(arch))
+    refuse_untrained(checkpoint, [written])
     refuse_unwritable(out / "subnet")
     with open_workers(device) as workers:
-        supernet.to(workers.device)
         dataset = evaluator = None
         if data is not None:
-            dataset = open_judged(data, supernet.space, checkpoint, held_out=held_out)
+            dataset = open_judged(data, own, checkpoint, held_out=held_out)
             if recipe is not None:
-                settings = exported_settings(recipe, checkpoint, supernet.space, dataset)
-            evaluator = SubnetEvaluator(dataset, supernet.space, settings, workers.device)
+                settings = exported_settings(recipe, checkpoint, own, dataset)
+            evaluator = SubnetEvaluator(dataset, own, settings, workers.device)
         else:
             terminal.note("no --data: BatchNorm is not recalibrated, accuracy will be lower")
         made = extract_subnet(
-            supernet, architecture, evaluator, names, out, calibration=dataset if int8 else None
+            supernet, written, evaluator, names, out, calibration=dataset if int8 else None
         )
-    terminal.result(*_described(made))
+    terminal.result(*_described(made, other_forms(own, own.parse(arch))))
 
 
 def _refuse_without_data(
@@ -109,16 +110,18 @@ def _refuse_without_data(
         raise InvalidInputError("--held-out needs --data")
 
 
-def _described(made: Extracted) -> tuple[dict[str, object], str]:
+def _described(made: Extracted, other_forms: dict[str, object]) -> tuple[dict[str, object], str]:
     """The result as a JSON document and as text."""
     document = {
-        "arch": str(made.arch),
-        "ofa": made.arch.to_ofa(),
+        "arch": made.arch,
+        **other_forms,
         "files": [str(path) for path in made.files],
         "difference": made.difference,
         "top1": made.top1,
     }
-    lines = [*map(str, made.files), f"differs from the supernet by {made.difference:.1e}"]
+    lines = [*map(str, made.files)]
+    if made.difference is not None:
+        lines.append(f"differs from the supernet by {made.difference:.1e}")
     if made.top1 is not None:
         lines.append(f"top-1 {100 * made.top1:.2f} %")
     return document, "\n".join(lines)

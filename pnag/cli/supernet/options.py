@@ -19,12 +19,12 @@ SpaceOption = Annotated[
     str | None,
     typer.Option(
         "--space",
-        help="mbv3-cifar or mbv3; by default the checkpoint's.",
-        autocompletion=one_of("mbv3-cifar", "mbv3"),
+        help="By default the checkpoint's; of Once-for-All's, mbv3.",
+        autocompletion=one_of("mbv3-cifar", "mbv3", "proxyless", "resnet50"),
     ),
 ]
 WidthOption = Annotated[
-    float | None, typer.Option("--width-mult", help="1.0 or 1.2; by default the checkpoint's.")
+    float | None, typer.Option("--width-mult", help="By default the checkpoint's.")
 ]
 RecalibrationOption = Annotated[
     int,

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,21 @@ def coloured_dataset(n_train: int = 64, n_test: int = 40) -> Dataset:
 
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
-    """One [3, 32, 32] image as a PNG or JPEG file."""
+    """One [3, side, side] image as a PNG or JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(image.transpose(1, 2, 0)).save(buffer, kind)
     return buffer.getvalue()
 
 
 def write_jpeg_npz(path: Path, n_train: int = 64, n_test: int = 40) -> None:
+    sizes = {"train": n_train, "test": n_test}
+    write_images(path, {s: coloured_images(n, seed) for seed, (s, n) in enumerate(sizes.items())})
+
+
+def write_images(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """A .npz of JPEG images from uint8 [n, 3, side, side] and labels [n] of both splits."""
     arrays: dict[str, Any] = {}
-    for seed, (split, n) in enumerate((("train", n_train), ("test", n_test))):
-        images, labels = coloured_images(n, seed)
+    for split, (images, labels) in splits.items():
         files = [encoded(image, "JPEG") for image in images]
         arrays[f"{split}_bytes"] = np.frombuffer(b"".join(files), np.uint8)
         arrays[f"{split}_off"] = np.cumsum([0, *map(len, files)])

@@ -48,6 +48,7 @@ pytestmark = pytest.mark.slow
 
 SPACE = open_space("mbv3-cifar")
 SMALLEST = SPACE.extremes()[0]
+WRITTEN = str(SMALLEST)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_recalibration_gives_every_layer_the_statistics_of_its_input():
     features = layer.conv(images)
     torch.testing.assert_close(layer.bn.running_mean, features.mean((0, 2, 3)))
     torch.testing.assert_close(layer.bn.running_var, features.var((0, 2, 3)))
-    block: Any = network.blocks[5]
+    block: Any = network.get_submodule("blocks.5")
     deep = block.conv.point_linear
     seen: list[torch.Tensor] = []
     handle = deep.bn.register_forward_hook(lambda _, __, output: seen.append(output))
@@ -92,7 +93,7 @@ def test_top1_counts_the_right_answers():
 
 def test_architectures_to_evaluate_start_at_the_extremes_and_do_not_repeat():
     chosen = architectures_to_evaluate(SPACE, 50, seed=0)
-    assert tuple(chosen[:2]) == SPACE.extremes()
+    assert chosen[:2] == [str(arch) for arch in SPACE.extremes()]
     assert len(set(chosen)) == len(chosen) == 50
     assert architectures_to_evaluate(SPACE, 50, seed=0) == chosen
     assert architectures_to_evaluate(SPACE, 50, seed=1)[2:] != chosen[2:]
@@ -108,9 +109,10 @@ def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet,
         coloured_dataset(20, 21), SPACE, EvaluationSettings(12, batch_size=7)
     )
     archs = in_shared_order(SPACE, architectures_to_evaluate(SPACE, 5, seed=0))
-    twin = replace(archs[0], depths=(2, 2, 2, 2, 2))  # the same two first blocks
-    twin = replace(twin, kernel_sizes=archs[0].kernel_sizes[:2] + (5,) * 8)
-    twin = replace(twin, expand_ratios=archs[0].expand_ratios[:2] + (4,) * 8)
+    first = SPACE.parse_architecture(archs[0])
+    twin = replace(first, depths=(2, 2, 2, 2, 2))  # the same two first blocks
+    twin = replace(twin, kernel_sizes=first.kernel_sizes[:2] + (5,) * 8)
+    twin = replace(twin, expand_ratios=first.expand_ratios[:2] + (4,) * 8)
     passes = []
     through = SharedPrefixEvaluator._through
 
@@ -120,7 +122,7 @@ def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet,
 
     monkeypatch.setattr(SharedPrefixEvaluator, "_through", counted)
     shared, n_passes, top1 = SharedPrefixEvaluator(evaluator, supernet), [], []
-    for arch in (archs[0], twin, *archs[1:], archs[0]):
+    for arch in (archs[0], str(twin), *archs[1:], archs[0]):
         passes.clear()
         top1.append(shared.top1(arch))
         n_passes.append(len(passes))
@@ -133,8 +135,9 @@ def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet,
 def test_architectures_in_shared_order_are_the_same_ones_with_equal_beginnings_together():
     archs = architectures_to_evaluate(SPACE, 300, seed=0)
     ordered = in_shared_order(SPACE, archs)
-    assert sorted(map(str, ordered)) == sorted(map(str, archs))
-    beginnings = [(a.kernel_sizes[:2], a.expand_ratios[:2]) for a in ordered]
+    assert sorted(ordered) == sorted(archs)
+    read = map(SPACE.parse_architecture, ordered)
+    beginnings = [(a.kernel_sizes[:2], a.expand_ratios[:2]) for a in read]
     changes = sum(a != b for a, b in pairwise(beginnings))
     assert changes == len(set(beginnings)) - 1 <= 80
 
@@ -148,7 +151,7 @@ def test_first_blocks_are_not_shared_where_they_would_fill_the_memory(supernet, 
     monkeypatch.setattr(shared_prefix, "_MAX_KEPT_BYTES", 16 * 32 * 32 * 80 * 4 - 1)
     alone = subnet_top1(evaluator, supernet)
     assert not hasattr(alone, "__self__")
-    assert alone(SMALLEST) == evaluator.top1(evaluator.subnet(supernet, SMALLEST))
+    assert alone(WRITTEN) == evaluator.top1(evaluator.subnet(supernet, WRITTEN))
 
 
 def test_bfloat16_evaluation_is_near_float32(supernet):
@@ -156,7 +159,7 @@ def test_bfloat16_evaluation_is_near_float32(supernet):
     logits = {}
     for precision in PRECISIONS:
         evaluator = SubnetEvaluator(data, SPACE, EvaluationSettings(40, precision=precision))
-        network = evaluator.subnet(supernet, SMALLEST)
+        network = evaluator.subnet(supernet, WRITTEN)
         images, _ = next(evaluator.test_batches())
         with torch.no_grad(), evaluator.autocast():
             logits[precision] = network(images).float()
@@ -207,7 +210,7 @@ def test_an_accuracy_table_resumes_and_refuses_another_recipe(folder, tmp_path, 
     supernet = load_supernet(folder / "supernet.safetensors")
     evaluator = SubnetEvaluator(open_dataset(data, SPACE), SPACE, EvaluationSettings(20))
     monkeypatch.undo()
-    expected = evaluator.top1(evaluator.subnet(supernet, SMALLEST))
+    expected = evaluator.top1(evaluator.subnet(supernet, WRITTEN))
     row = SPACE.encode([SMALLEST])[0]
     assert table.top1[(table.tokens == row).all(1)] == pytest.approx(expected)
     assert (table.dataset, "no fine-tuning" in table.source) == ("colours", True)
@@ -224,7 +227,7 @@ def test_a_finished_table_grows_and_loses_nothing(folder, tmp_path):
     added = architectures_to_evaluate(SPACE, 20, seed=7)[-1]
     assert supernet_command(*command, "--arch", added)["n"] == 4
     four = load_accuracy_table(out, SPACE)
-    assert np.array_equal(four.tokens, [*three.tokens, SPACE.encode([added])[0]])
+    assert np.array_equal(four.tokens, [*three.tokens, SPACE.parse(added)])
     assert np.array_equal(four.top1[:3], three.top1)
     assert supernet_command(*command, "--count", 2)["n"] == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -322,7 +325,7 @@ def test_held_out_images_are_those_that_training_kept_aside(folder, tmp_path):
     held_out = hold_out(data, 20, seed=6)[1]
     evaluator = SubnetEvaluator(held_out, SPACE, EvaluationSettings(10))
     table = load_accuracy_table(out, SPACE)
-    network = evaluator.subnet(load_supernet(checkpoint), SMALLEST)
+    network = evaluator.subnet(load_supernet(checkpoint), WRITTEN)
     assert (table.dataset, table.top1[0]) == ("colours held-out", evaluator.top1(network))
     write_jpeg_npz(tmp_path / "colours.npz", n_train=29, n_test=20)
     with pytest.raises(PnagError, match="was trained on other images"):

@@ -52,12 +52,12 @@ def test_extraction_with_a_recipe_is_of_the_images_of_its_table(folder, tmp_path
     network.load_state_dict(load_file(tmp_path / "subnet.safetensors"))
     settings = EvaluationSettings(12, 11, 6, seed=3)
     evaluator = SubnetEvaluator(open_dataset(data, SPACE), SPACE, settings)
-    expected = evaluator.subnet(load_supernet(checkpoint), SMALLEST).state_dict()
+    expected = evaluator.subnet(load_supernet(checkpoint), str(SMALLEST)).state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
     small = tmp_path / "small.safetensors"
     supernet_command("compress", "--checkpoint", checkpoint, "--out", small)
     of_small = [small if part == checkpoint else part for part in command]
-    top1 = evaluator.top1(evaluator.subnet(load_supernet(small), SMALLEST))
+    top1 = evaluator.top1(evaluator.subnet(load_supernet(small), str(SMALLEST)))
     assert supernet_command(*of_small, "--recipe", recipe)["top1"] == top1
     whole = tmp_path / "whole.recipe.json"
     whole.write_text(recipe.read_text())
@@ -111,7 +111,7 @@ def test_extraction_is_checked_against_the_supernet(folder, tmp_path, monkeypatc
         logits.linear.weight.mul_(1.01)
     monkeypatch.setattr(supernet, "extract", lambda _: right)
     with pytest.raises(PnagError, match="differs from the supernet by"):
-        extract_subnet(supernet, SMALLEST, None, ("torch",), tmp_path)
+        extract_subnet(supernet, str(SMALLEST), None, ("torch",), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

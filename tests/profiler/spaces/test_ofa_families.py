@@ -9,7 +9,7 @@ import torch
 
 from profiler.errors import InvalidInputError
 from profiler.graph.to_torch import GraphModule, randomise_
-from profiler.spaces.checkpoint import trained_network
+from profiler.spaces.checkpoint import PublishedWeights
 from profiler.spaces.networks import network_graph
 from profiler.spaces.proxyless import ProxylessSpace
 from profiler.spaces.resnet50 import ResNet50Space
@@ -89,7 +89,7 @@ def test_networks_compute_what_once_for_alls_do(family, tmp_path):
         torch.save(theirs.state_dict(), tmp_path / "alone.pth")
         expected = supernet(images)
         for name in ("supernet.pth", "alone.pth"):
-            ours = trained_network(space, tokens, tmp_path / name)
+            ours = PublishedWeights.read(tmp_path / name, space).network(space.format(tokens))
             assert ours.state_dict().keys() == theirs.state_dict().keys()
             for weight, tensor in ours.state_dict().items():
                 if not weight.endswith("num_batches_tracked"):
@@ -108,11 +108,12 @@ def test_weights_of_other_networks_are_refused(tmp_path):
     tokens = narrower.sample(1, np.random.default_rng(0))[0]
     state = GraphModule(network_graph(narrower, tokens)).state_dict()
     torch.save(state, tmp_path / "narrower.pth")
+    arch = space.format(space.sample(1, np.random.default_rng(0))[0])
     with pytest.raises(InvalidInputError, match="another width multiplier"):
-        trained_network(space, tokens, tmp_path / "narrower.pth")
+        PublishedWeights.read(tmp_path / "narrower.pth", space).network(arch)
     torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(InvalidInputError, match=r"has no first_conv\.conv\.weight"):
-        trained_network(space, tokens, tmp_path / "other.pth")
+        PublishedWeights.read(tmp_path / "other.pth", space).network(arch)
 
 
 @pytest.mark.parametrize("space", [ProxylessSpace(), ResNet50Space()], ids=lambda s: s.name)
