@@ -153,10 +153,10 @@ def open_supernet(
     """
     if path.suffix == ".safetensors":
         own = space_of(read_facts(path))
-        if space_name in (None, own.name) and resolution_px is None:
-            resolution_px = own.resolution_px
-        space_name = own.name if space_name is None else space_name
-        width_mult = own.width_mult if width_mult is None else width_mult
+        if space_name in (None, own.name):
+            space_name = own.name
+            resolution_px = own.resolution_px if resolution_px is None else resolution_px
+            width_mult = own.width_mult if width_mult is None else width_mult
     space = registry.open_space(space_name or "mbv3", width_mult, resolution_px)
     if isinstance(space, MobileNetV3Space):
         return load_supernet(path, space)
