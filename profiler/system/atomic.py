@@ -61,14 +61,17 @@ def make_folder(path: Path) -> None:
     """
     place = _resolved(path)
     try:
+        for found in (path, place):  # what a pipe in /dev/fd resolves to is no path
+            with suppress(FileNotFoundError):
+                _refuse_to_replace(path, found.stat())
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place.parent):
             pass
-        status = place.stat()
-    except FileNotFoundError:
-        return
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _refuse_to_replace(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise InvalidInputError(f"cannot write {path}: it is a directory")
     if not stat.S_ISREG(status.st_mode) or _is_own_output(status):

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -82,10 +83,16 @@ def test_files_are_written_through_links(tmp_path):
     assert {name for name in links if (tmp_path / name).is_symlink()} == set(links)
 
 
-@pytest.fixture(params=["fifo", "socket", "device", "link", "loop"])
+@pytest.fixture(params=["fifo", "socket", "device", "link", "loop", "pipe"])
 def no_file(request, tmp_path):
     """Something to write to that is no file; its name and what it is."""
     path = tmp_path / request.param
+    if request.param == "pipe":  # as /dev/stdout in `pnag ... | head`
+        ends = os.pipe()
+        yield Path(f"/dev/fd/{ends[1]}")
+        for end in ends:
+            os.close(end)
+        return
     if request.param == "fifo":
         os.mkfifo(path)
     elif request.param == "socket":
@@ -96,7 +103,7 @@ def no_file(request, tmp_path):
     else:  # a link, since only root makes devices
         path.symlink_to("/dev/null" if request.param == "device" else "fifo")
         os.mkfifo(tmp_path / "fifo")
-    return path
+    yield path
 
 
 def test_nothing_but_a_file_is_ever_replaced(no_file):
