@@ -16,7 +16,7 @@ LAYERS = ["profiler", "predictors", "pnag"]  # each may import those before it
 # The rooms of each package from the bottom up: each may import those of the lines above it.
 ROOMS = {
     "profiler": [
-        ["errors", "flags", "printable"],
+        ["errors", "flags", "numerals", "printable"],
         ["system", "terminal"],
         ["graph"],
         ["models", "spaces"],

@@ -100,11 +100,11 @@ def generate(
     from profiler.spaces.networks import with_networks
 
     _refuse_parts(export, out, candidates, verify_on)
-    verifying = [backend_of(verify_on)] if verify_on else []
+    verifying = [] if verify_on is None else [backend_of(verify_on)]
     device_options.refuse_others(verifying, "--verify-on {}")
     budgets_ms = [parse_budget_ms(text) for text in budget]
     check_confidence(confidence)
-    formats = parse_formats(export) if export else ()
+    formats = () if export is None else parse_formats(export)
     limits = _limits(max_madds, max_params)
     trained = _opened(run, terminal, as_trained=verify_on is not None, drop_kept=drop_kept)
     space = trained.problem.space
@@ -184,6 +184,6 @@ def _limits(max_madds: str | None, max_params: str | None) -> Limits:
     from pnag.search.budget import parse_count
 
     return Limits(
-        max_madds=parse_count(max_madds, what="MAdds") if max_madds else None,
-        max_params=parse_count(max_params, what="parameters") if max_params else None,
+        max_madds=None if max_madds is None else parse_count(max_madds, what="MAdds"),
+        max_params=None if max_params is None else parse_count(max_params, what="parameters"),
     )

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
+from profiler.numerals import decimal_number
 
-_BUDGET = re.compile(r"(?P<number>[-+]?[\w.+-]*?)\s*(?P<unit>ms|us|s)?", re.IGNORECASE | re.ASCII)
+_BUDGET = re.compile(r"(?P<number>.*?) ?(?P<unit>ms|us|s)?", re.IGNORECASE | re.ASCII)
 _MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3}
 _MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})  # look alike
 _BEYOND = 0.02  # of the range, within which a drawn budget is no limit
@@ -28,14 +29,11 @@ def parse_budget_ms(text: str) -> float:
     Raises:
         InvalidInputError: not a positive, finite number with a known unit.
     """
-    match = _BUDGET.fullmatch(text.strip().translate(_MICRO))
-    try:
-        value = float(match["number"]) if match else math.nan
-    except ValueError:
-        value = math.nan
+    match = _BUDGET.fullmatch(text.translate(_MICRO))
+    value = decimal_number(match["number"]) if match else None
     unit = (match["unit"] if match else None) or "ms"
-    budget_ms = value * _MS_PER_UNIT[unit.lower()]
-    if not (math.isfinite(budget_ms) and budget_ms > 0):
+    budget_ms = (value or 0.0) * _MS_PER_UNIT[unit.lower()]
+    if not 0 < budget_ms < math.inf:
         raise InvalidInputError(
             f"budget {text!r} is not a positive latency; write it like 35ms or 0.035s"
         )
@@ -51,15 +49,12 @@ def parse_count(text: str, *, what: str) -> float:
     Raises:
         InvalidInputError: not a positive, finite number with a known suffix.
     """
-    number = text.strip()
-    suffix = number[-1:].lower() if number[-1:].isalpha() else ""
-    try:
-        value = float(number[: len(number) - len(suffix)]) * _COUNT_SUFFIX[suffix]
-    except (ValueError, KeyError):
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
+    suffix = text[-1:].lower() if text[-1:].isalpha() else ""
+    value = decimal_number(text[: len(text) - len(suffix)])
+    count = (value or 0.0) * _COUNT_SUFFIX.get(suffix, 0.0)
+    if not 0 < count < math.inf:
         raise InvalidInputError(f"{what} bound {text!r} is not a positive count; write it like 6M")
-    return value
+    return count
 
 
 def spread_budgets_ms(low_ms: float, high_ms: float) -> list[float]:

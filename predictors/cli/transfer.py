@@ -107,4 +107,4 @@ def _space(
         return None
     asked = {"width_mult": width_mult, "resolution_px": resolution}
     given = {fact: value for fact, value in asked.items() if value is not None}
-    return open_space(name or base.space.name, **{**base.space.facts, **given})
+    return open_space(base.space.name if name is None else name, **{**base.space.facts, **given})

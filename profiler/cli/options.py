@@ -12,6 +12,7 @@ import typer
 
 from profiler.cli.completion import one_of
 from profiler.errors import InvalidInputError
+from profiler.numerals import whole_number
 from profiler.system.atomic import write_text_atomic
 from profiler.terminal import Terminal
 
@@ -102,10 +103,10 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError:
-        raise InvalidInputError(f"--resolutions are sizes by commas, not {text!r}") from None
+    sizes_px = tuple(size for size in map(whole_number, text.split(",")) if size is not None)
+    if len(sizes_px) <= text.count(","):
+        raise InvalidInputError(f"--resolutions are sizes by commas, not {text!r}")
+    return sizes_px
 
 
 def write_text(

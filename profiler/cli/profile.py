@@ -198,7 +198,7 @@ def profile(
     settings = _each_setting(counts, images, precision)
     _check_counts(device, out, networks, settings)
     if like is None or choose is None:
-        measured, chosen = _space(space or "mbv3", facts, minutes, samples), None
+        measured, chosen = _space("mbv3" if space is None else space, facts, minutes, samples), None
     else:
         base = _base(like, settings, any((space, *facts.values(), networks, minutes)))
         measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)

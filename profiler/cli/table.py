@@ -13,6 +13,7 @@ from profiler.cli.completion import one_of
 from profiler.cli.options import SPACE_NAMES, refuse_given, shared_options, write_text
 from profiler.devices.backend import Settings
 from profiler.errors import DemandError, InvalidInputError
+from profiler.numerals import decimal_number
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -175,11 +176,8 @@ def _percentage(text: str) -> float:
     Raises:
         InvalidInputError: without the sign it might be a fraction.
     """
-    try:
-        value = float(text.removesuffix("%")) if text.endswith("%") else -1.0
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
+    value = decimal_number(text.removesuffix("%")) if text.endswith("%") else None
+    if value is None:
         raise InvalidInputError(f"--fail-above takes a percentage, e.g. 5%, not {text!r}")
     return value
 

@@ -31,6 +31,8 @@ from profiler.devices.base import (
 )
 from profiler.devices.registry import open_device
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
+from profiler.numerals import port_number
+from profiler.printable import shown
 from profiler.system.lock import device_lock
 from profiler.system.user_files import read_bytes
 
@@ -266,8 +268,13 @@ def connect(address: str) -> Any:
     """The ray module, connected to the cluster.
 
     Raises:
+        InvalidInputError: not an address.
         DeviceUnavailableError: ray is not installed, or no cluster answers there.
     """
+    host, _, written = address.removeprefix("ray://").rpartition(":")
+    port = port_number(written)
+    if address != "auto" and (not host or port is None):
+        raise InvalidInputError(f"--fleet {shown(address)} is not HOST:PORT or auto")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -275,7 +282,8 @@ def connect(address: str) -> Any:
         raise DeviceUnavailableError("a fleet needs ray: pip install 'pnag[fleet]'") from None
     if not ray.is_initialized():
         try:
-            _require_listener(address)  # ray itself would try for minutes
+            if host:  # ray itself would try for minutes
+                socket.create_connection((host, port), 5).close()
             ray.init(
                 address=address, namespace="pnag", log_to_driver=False, logging_level=logging.ERROR
             )
@@ -285,9 +293,3 @@ def connect(address: str) -> Any:
                 "ray start --head"
             ) from None
     return ray
-
-
-def _require_listener(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host:
-        socket.create_connection((host, int(port)), 5).close()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
+from profiler.numerals import whole_number
 from profiler.system.user_files import opened
 
 Values = Mapping[str, NDArray[Any]]  # by input
@@ -55,9 +56,10 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
         InvalidInputError: malformed.
     """
     name, equals, sizes = text.rpartition("=")
-    if not equals or not name or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+    shape = tuple(size for size in map(whole_number, sizes.split("x")) if size)
+    if not equals or not name or len(shape) <= sizes.count("x"):
         raise InvalidInputError(f"malformed shape {text!r}; expected NAME=1x3x224x224")
-    return name, tuple(map(int, sizes.split("x")))
+    return name, shape
 
 
 def resolve_shapes(

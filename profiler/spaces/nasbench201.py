@@ -44,7 +44,7 @@ DATASETS = {
     "cifar100": Images(32, 100),
     "imagenet16-120": Images(16, 120),
 }
-_EDGE = re.compile(r"(?P<operation>\w+)~(?P<source>\d)")
+_EDGE = re.compile(r"(?P<operation>\w+)~(?P<source>[0-9])")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from profiler.errors import InvalidInputError
+from profiler.numerals import decimal_number, whole_number
 from profiler.printable import shown
 from profiler.spaces.base import DEAD, TokenPosition, Tokens
 from profiler.system.user_files import parse_literal
@@ -136,7 +137,7 @@ def read_lists(
 
     Args:
         expected: for the message, how the text is written.
-        number: reads one value; ValueError or TypeError for what is none.
+        number: reads one value; ValueError for what is none.
 
     Raises:
         InvalidInputError: malformed, or of another resolution.
@@ -184,12 +185,15 @@ def _lists_of_dict(
 
 def whole(value: object) -> int:
     """A number of a file or its digits; never rounded."""
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = whole_number(value.strip(" ")) if isinstance(value, str) else None
+    if number is None:
+        raise ValueError(value)
+    return number
 
 
 def _number(value: object) -> Number:
     """The same, fractions too."""
-    is_fraction = isinstance(value, float) or (isinstance(value, str) and "." in value)
-    return float(value) if is_fraction and isinstance(value, (float, str)) else whole(value)
+    number = decimal_number(value.strip(" ")) if isinstance(value, str) and "." in value else value
+    return number if isinstance(number, float) else whole(number)

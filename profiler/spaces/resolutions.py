@@ -11,6 +11,7 @@ import numpy as np
 
 from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
+from profiler.numerals import whole_number
 from profiler.printable import shown
 from profiler.spaces.base import Condition, TokenPosition, Tokens, other_forms
 from profiler.spaces.networks import (
@@ -66,7 +67,7 @@ class ResolutionSpace:
         size, written = _size_in_dict(text), text
         if not text.lstrip().startswith("{"):
             first, _, written = text.strip().partition(":")
-            size = int(first) if first.isdecimal() else None
+            size = whole_number(first)
         if size not in self.sizes_px:
             sizes = ", ".join(map(str, self.sizes_px))
             raise InvalidInputError(f"{shown(text)} does not begin with a size of {sizes}")

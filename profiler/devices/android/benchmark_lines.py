@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from profiler.errors import MeasurementError
+from profiler.numerals import whole_number
 from profiler.printable import shown
 
 NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
@@ -163,9 +164,10 @@ def _stats(line: str) -> PhaseStats:
         raise unreadable(line)
     tokens = [token.split("=") for token in line.split()]
     values = dict(tokens)
-    if len(values) < len(tokens) or "curr" not in values or not values.get("count", "").isdecimal():
+    count = whole_number(values.get("count", ""))
+    if len(values) < len(tokens) or "curr" not in values or count is None:
         raise failure(f"printed an unreadable line {line!r}", "garbled_output")
-    count, current = int(values["count"]), float(values["curr"])
+    current = float(values["curr"])
     if count == 1:  # one run is printed as an integer, its mean as a double of six digits
         text = f"{current:g}"
         return PhaseStats(1, current, text, values.get("first", values["curr"]))

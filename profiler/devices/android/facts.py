@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.devices.android.link import AdbLink
-from profiler.devices.android.syntax import whole_number
 from profiler.measuring.protocol import PHONE_LIMITS
+from profiler.numerals import whole_number
 
 THERMAL_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 CPU_FOLDER = "/sys/devices/system/cpu"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from profiler.devices.android.errors import LinkError
 from profiler.devices.android.link import AdbLink, ShellResult
-from profiler.devices.android.syntax import whole_number
 from profiler.errors import MeasurementError
+from profiler.numerals import whole_number
 
 RESULT_FILE = "result.pb"  # a job may leave one binary file of this name in its folder
 POLL_S = 0.5

@@ -30,7 +30,8 @@ from adbutils.errors import (
 
 from profiler.devices.android import errors as adb_errors
 from profiler.devices.android.errors import LinkError
-from profiler.devices.android.syntax import TEMPORARY, AdbTarget, check_path, quote, whole_number
+from profiler.devices.android.syntax import TEMPORARY, AdbTarget, check_path, quote
+from profiler.numerals import whole_number
 
 T = TypeVar("T")
 

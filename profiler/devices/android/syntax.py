@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.errors import InvalidInputError
+from profiler.numerals import port_number
 
 TEMPORARY = "/data/local/tmp"  # the one place where adb's shell may write and execute
 _SERIAL = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,127}|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
@@ -46,28 +47,17 @@ def parse_spec(spec: str) -> AdbTarget:
     if serial == "" or (serial is not None and not _SERIAL.fullmatch(serial)):
         raise InvalidInputError(f"{serial!r} is not a serial that `adb devices` could show")
     if match["host"] is None:
-        port = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
-        if not _is_port(port):
-            raise InvalidInputError(f"ANDROID_ADB_SERVER_PORT {port!r} is not a port")
-        return AdbTarget(serial, "127.0.0.1", int(port), local_server=True)
-    if not _HOST.fullmatch(match["host"]) or not _is_port(match["port"]):
+        written = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
+        port = port_number(written)
+        if port is None:
+            raise InvalidInputError(f"ANDROID_ADB_SERVER_PORT {written!r} is not a port")
+        return AdbTarget(serial, "127.0.0.1", port, local_server=True)
+    port = port_number(match["port"])
+    if not _HOST.fullmatch(match["host"]) or port is None:
         raise InvalidInputError(
             f"{match['host']}:{match['port']} is not HOST:PORT of an adb server"
         )
-    return AdbTarget(serial, match["host"], int(match["port"]), local_server=False)
-
-
-def _is_port(text: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 2**16
-
-
-def whole_number(text: str) -> int | None:
-    """What a phone prints as a count: up to 18 digits; None for anything else.
-
-    >>> whole_number("1593600"), whole_number(""), whole_number("9" * 5000)
-    (1593600, None, None)
-    """
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+    return AdbTarget(serial, match["host"], port, local_server=False)
 
 
 def quote(arguments: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiler.devices.backend import Backend, DeviceStatus, Settings
 from profiler.devices.cuda.options import CudaMode
+from profiler.numerals import WHOLE
 
 if TYPE_CHECKING:
     from profiler.devices.base import Device, ModelDevice
@@ -34,7 +35,7 @@ def open_gpu_for_models(spec: str, settings: Settings, mode: CudaMode) -> ModelD
 CUDA = Backend(
     name="cuda",
     forms=("cuda[:I]",),
-    suffix=r"(:\d+)?",
+    suffix=f"(:{WHOLE})?",
     open=open_gpu,
     options=CudaMode,
     recorded=lambda info: asdict(CudaMode.of(info)),

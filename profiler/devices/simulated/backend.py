@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.devices.backend import Backend, NoOptions, Settings
+from profiler.numerals import WHOLE
 
 if TYPE_CHECKING:
     from profiler.devices.base import Device
@@ -33,7 +34,7 @@ def open_replay(spec: str, settings: Settings, options: ReplayOptions) -> Device
     return ReplayDevice(path, space=options.space, **asdict(settings))
 
 
-FAKE = Backend(name="fake", forms=("fake[:SEED]",), suffix=r"(:\d+)?", open=open_fake)
+FAKE = Backend(name="fake", forms=("fake[:SEED]",), suffix=f"(:{WHOLE})?", open=open_fake)
 REPLAY = Backend(
     name="replay",
     forms=("replay:TABLE",),

@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 
 from profiler.devices.base import DeviceInfo, DeviceState, Workload
-from profiler.errors import MeasurementError
+from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.op import Op
+from profiler.printable import shown
 from profiler.system.context_manager import Closing
 
 MADDS_PER_MS = 2.0e7
@@ -59,7 +60,11 @@ def _op_ms(op: Op) -> float:
 
 
 class FakeDevice(Closing):
-    """Deterministic for a seed; its clock `now` advances only by the work it does."""
+    """Deterministic for a seed; its clock `now` advances only by the work it does.
+
+    Raises:
+        InvalidInputError: a precision other than float32.
+    """
 
     min_sample_ms = 2.0
     uses_canary = True
@@ -75,6 +80,8 @@ class FakeDevice(Closing):
         boot_id: str = "fake-boot",
         runtime_version: str = "1",
     ) -> None:
+        if precision != "float32":
+            raise InvalidInputError(f"device fake measures float32, not {shown(precision)}")
         self.scenario = scenario
         self._rng = np.random.default_rng(seed)
         self._now_s = 0.0

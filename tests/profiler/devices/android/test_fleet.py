@@ -15,7 +15,7 @@ from profiler.devices import fleet
 from profiler.devices.base import Workload
 from profiler.devices.fleet import DeviceHost, Failure, FleetDevice
 from profiler.devices.simulated.fake import FakeDevice
-from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.campaign import ProfileRequest
 from profiler.measuring.journal import Journal
 from profiler.measuring.several_devices import profile_devices
@@ -230,8 +230,11 @@ def test_free_memory_is_that_of_its_own_computer(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_cluster_there() -> None:
-    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"):
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
         with pytest.raises(DeviceUnavailableError, match="no Ray cluster at"):
+            FleetDevice(address, "cpu")
+    for address in ("127.0.0.1:port", "127.0.0.1", ""):
+        with pytest.raises(InvalidInputError, match="is not HOST:PORT or auto"):
             FleetDevice(address, "cpu")
 
 
