@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import nullcontext
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pnag.runs.run import load_run
 from pnag.serve.app import create_app
 from predictors.latency.networks import LatencyPredictor
 from profiler.devices.registry import backends, open_device
+from profiler.extras import EXTRAS
 from profiler.spaces.export import export_network, random_network
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
@@ -189,6 +191,10 @@ def test_commands_run_as_written(page, workspace, tmp_path, monkeypatch, capsys)
     if page.name in FROM_NOTHING:
         shutil.rmtree("tables")
         shutil.rmtree("runs")
+        there = {package for extra in installed_extras(page) for package in EXTRAS[extra]}
+        monkeypatch.setattr(
+            "profiler.extras.find_spec", lambda name: find_spec(name) if name in there else None
+        )
     for title, script in blocks(page, {"python"}):
         if title:
             Path(title).write_text(script)
@@ -204,6 +210,12 @@ def test_commands_run_as_written(page, workspace, tmp_path, monkeypatch, capsys)
             code = run(arguments)
             expected = 3 if "1ms" in arguments else 0  # a budget that nothing can meet
             assert code == expected, (arguments, capsys.readouterr().err)
+
+
+def installed_extras(page):
+    """Those that the page installs."""
+    named = re.findall(r"pip install .*'\.\[([\w,-]+)\]'", page.read_text(encoding="utf-8"))
+    return {extra for names in named for extra in names.split(",")}
 
 
 def one_step(script):
@@ -247,7 +259,7 @@ def texts():
 
 def test_files_of_ours_that_are_named_exist():
     named = re.compile(
-        r"\b(?:profiler|predictors|pnag|benchmarks|tests|examples)/[\w/]+\.(?:py|ipynb)\b"
+        r"\b(?:profiler|predictors|pnag|benchmarks|tests|examples)/[\w/]+\.(?:py|ipynb|yml)\b"
     )
     for path in texts():
         for name in named.findall(path.read_text(encoding="utf-8")):

@@ -17,6 +17,7 @@ LAYERS = ["profiler", "predictors", "pnag"]  # each may import those before it
 ROOMS = {
     "profiler": [
         ["errors", "flags", "numerals", "printable"],
+        ["extras"],
         ["system", "terminal"],
         ["graph"],
         ["models", "spaces"],

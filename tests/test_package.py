@@ -9,11 +9,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+
+from profiler.extras import EXTRAS
 
 pytestmark = pytest.mark.slow
 
@@ -82,20 +86,72 @@ def test_imports_come_from_the_wheel(installed, package):
     assert Path(where.strip()) == installed.folder / package
 
 
-def test_the_installed_command_measures_and_predicts(installed):
+# Command lines in a Python that has what pnag itself installs, and none of its extras.
+CORE = """
+import shlex
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+    def find_spec(self, name, *where):
+        absent = name.partition(".")[0] in {absent}
+        return None if absent else self._finder.find_spec(name, *where)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+if __name__ == "__main__":
+    from pnag.cli.app import run
+    sys.exit(next(filter(None, map(run, map(shlex.split, sys.argv[1:]))), 0))
+"""
+
+
+@pytest.fixture(scope="module")
+def core(installed):
+    """Documents of `pnag` commands without the extras, by a script that its processes run too."""
+    absent = {package for packages in EXTRAS.values() for package in packages} | {"sympy", "plotly"}
+    script = installed.folder / "core.py"
+    script.write_text(CORE.replace("{absent}", repr(absent)))
+    return lambda *lines: map(json.loads, installed(script, *lines).splitlines())
+
+
+def test_extras_install_what_their_commands_ask_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+
+    def packages(text):
+        requirement = Requirement(text)
+        inner = [each for extra in requirement.extras for each in optional[extra]]
+        return set().union(*map(packages, inner)) if inner else {requirement.name}
+
+    always = set().union(*map(packages, project["dependencies"]))
+    for extra, asked in EXTRAS.items():
+        installs = set().union(*map(packages, optional[extra]))
+        assert set(asked) <= {{"pillow": "PIL"}.get(name, name) for name in installs}, extra
+        assert not set(asked) & always
+
+
+def test_measuring_and_predicting_need_no_extra(installed, core):
     command = str(installed.folder / "bin/pnag")
     assert installed(command, "--version") == "pnag 0.1.0\n"
     page = (ROOT / "docs/android.md").read_text()
     assert installed(command, "help", "android") == page.rstrip() + "\n"
-    options = ["--quick", "--networks", "6", "--json", "--quiet"]
-    (table,) = json.loads(installed(command, "profile", "--device", "fake:1", *options))["tables"]
-    assert (table["ops"], table["networks"], table["failures"]) == (96, 6, 0)
     arch = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
     exported = installed(command, "space", "export", "--arch", arch, "--out", "nets", "--json")
     (model,) = json.loads(exported)["files"]
-    named = ["--arch", arch, "--model", model]
-    predicted = installed(command, "predict", "--latency-table", table["path"], *named, "--json")
-    by_arch, by_model = json.loads(predicted)["results"]
+    profiled, shown, validated, predicted = core(
+        "profile --device fake:1 --quick --networks 6 --out t.json --json --quiet",
+        "table show t.json --json",
+        "table validate t.json --json",
+        f"predict --latency-table t.json --arch {arch} --model {model} --json",
+    )
+    (table,) = profiled["tables"]
+    assert (table["ops"], table["networks"], table["failures"]) == (96, 6, 0)
+    assert (len(shown["ops"]), validated["valid"]) == (96, True)
+    by_arch, by_model = predicted["results"]
     assert by_arch["latency_ms"] == pytest.approx(by_model["latency_ms"], rel=1e-12)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from profiler.cli.completion import devices
 from profiler.cli.options import shared_options
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def demo(
 
     Interrupted, it goes on where it was; finished, it begins anew.
     """
+    require("train", "demo")
     from pnag.demo import run_demo
 
     result = run_demo(out, terminal, device=device, fresh=fresh, seed=seed)

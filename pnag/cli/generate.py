@@ -14,6 +14,7 @@ from profiler.cli.device_options import NONE, DeviceOptions, takes_device_option
 from profiler.cli.options import shared_options
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -92,6 +93,7 @@ def generate(
     seed: int,
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
+    require("torch", "generate")
     from pnag.generate import GeneratedArchitecture, refuse_unmet
     from pnag.results import export_results, generated_results, results_text
     from pnag.search.budget import parse_budget_ms

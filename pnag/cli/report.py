@@ -10,6 +10,7 @@ import typer
 
 from profiler.cli.options import STDOUT, shared_options
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 RunsOption = Annotated[
@@ -21,7 +22,10 @@ ModelsOption = Annotated[
     typer.Option("--models", help="In place of a run: what pnag profile --model ... --out wrote."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="HTML page, e.g. report.html; - is stdout.")
+    Path | None,
+    typer.Option(
+        "--out", help="HTML page; - is stdout. By default in the run, or beside --models."
+    ),
 ]
 FiguresOption = Annotated[
     Path | None, typer.Option("--figures", help="Directory for every figure as SVG and PNG.")
@@ -65,14 +69,14 @@ def report(
     seed: int,
 ) -> None:
     """Write one HTML file that works offline, figures for papers, or both."""
-    from pnag.report.contents import Sources, gather
-    from pnag.report.run_page import render_run
     from profiler.system.atomic import refuse_unwritable
 
-    if out is None and figures is None:
-        raise InvalidInputError("give --out report.html, --figures DIR, or both")
     if bool(run) == bool(models):
         raise InvalidInputError("give --run DIR or --models FILE")
+    if run:
+        require("report", "report --run")
+    if out is None and figures is None:
+        out = run[0] / "report.html" if run else models and models.with_suffix(".html")
     for path in (out, figures and figures / "figure"):
         if path is not None and path != STDOUT:
             refuse_unwritable(path)
@@ -82,6 +86,9 @@ def report(
             raise InvalidInputError("--figures, --measured and --published are for a --run")
         title, page = _of_models(models, journal, terminal)
     else:
+        from pnag.report.contents import Sources, gather
+        from pnag.report.run_page import render_run
+
         first, *others = run or []
         sources = Sources(measured or (), published or (), journal)
         contents = gather(first, sources, terminal, others, seed=seed)

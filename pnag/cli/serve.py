@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.options import shared_options
-from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 
@@ -31,14 +31,10 @@ def serve(
     seed: int,
 ) -> None:
     """Answer budgets with architectures over HTTP, until Ctrl-C."""
-    try:
-        from pnag.serve.server import listen
-        from pnag.serve.server import serve as answer
-    except ImportError as error:
-        raise InvalidInputError(
-            f"pnag serve needs the package {error.name}: pip install 'pnag[serve]'"
-        ) from None
+    require("serve", "serve")
     from pnag.runs.run import load_run
+    from pnag.serve.server import listen
+    from pnag.serve.server import serve as answer
 
     trained = load_run(run)
     with listen(host, port) as listener:

@@ -9,6 +9,7 @@ import typer
 
 from profiler.cli.completion import one_of
 from profiler.cli.options import SPACE_NAMES, shared_options
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def train(
     seed: int,
 ) -> None:
     """Train evaluator and generator for one device; an interrupted run goes on with --resume."""
+    require("train", "train")
     from dataclasses import replace
 
     from pnag.learning.settings import TrainSettings

@@ -58,20 +58,6 @@ def read_beside(folder: Path, name: str, *, n_budgets: int, seed: int) -> RunBes
     return RunBeside(name, run, table, choices_of(run, n_budgets=n_budgets, seed=seed))
 
 
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """The last parts of paths, as many as tell them apart.
-
-    >>> names_of([Path("runs/a"), Path("runs/b")]), names_of([Path("x/cpu"), Path("y/cpu")])
-    (['a', 'b'], ['x/cpu', 'y/cpu'])
-    """
-    parts = [folder.resolve().parts for folder in folders]
-    for n in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(one[-n:]) for one in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]  # one of them twice
-
-
 def common_budgets_ms(runs: Sequence[RunBeside]) -> list[float]:
     """Evenly spread over what any of the frontiers spans."""
     latencies = [point.latency_ms for one in runs for point in one.frontier]

@@ -12,8 +12,9 @@ import numpy as np
 
 from pnag.baselines.evolution import regularised_evolution
 from pnag.baselines.random_search import random_search
-from pnag.report.beside import RunBeside, names_of, read_beside
+from pnag.report.beside import RunBeside, read_beside
 from pnag.report.choices import N_BUDGETS, Choice, choices_of, frontier_of
+from pnag.report.page import names_of
 from pnag.report.published import (
     Published,
     PublishedArchitecture,

@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pnag.report.beside import names_of
-from pnag.report.page import compared, device_rows, recorded, render_page, rounded
+from pnag.report.page import compared, device_rows, names_of, recorded, render_page, rounded
 from pnag.report.samples import Trace, embedded_trace, read_copies
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import journal_path

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from profiler.devices.base import DeviceInfo
@@ -15,6 +16,20 @@ from profiler.measuring.model_files import ModelComparison
 
 SHARED_SCRIPTS = ("format.js", "chart.js", "table.js", "shell.js")
 SIGNIFICANT = 6  # digits of an embedded number
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The last parts of paths, as many as tell them apart.
+
+    >>> names_of([Path("runs/a"), Path("runs/b")]), names_of([Path("x/cpu"), Path("y/cpu")])
+    (['a', 'b'], ['x/cpu', 'y/cpu'])
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    for n in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-n:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]  # one of them twice
 
 
 def render_page(title: str, kind: str, scripts: Sequence[str], document: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from pnag.supernet.precision import Precision
 from pnag.supernet.train import StepReport, SupernetSettings, Trainer
 from pnag.supernet.workers import Workers
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import refuse_unwritable, write_text_atomic
 from profiler.terminal import Terminal
@@ -265,11 +266,8 @@ def _tensorboard(folder: Path, step: int) -> ScalarLog:
 
 
 def _summary_writer() -> Callable[..., ScalarLog]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InvalidInputError(
-            "TensorBoard is not installed: pip install 'pnag[supernet]'"
-        ) from None
+    require("tensorboard", "--tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     writer: Callable[..., ScalarLog] = SummaryWriter
     return writer

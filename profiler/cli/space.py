@@ -18,6 +18,7 @@ from profiler.cli.options import (
     parse_resolutions,
     shared_options,
 )
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def export(
     seed: int,
 ) -> None:
     """Write one architecture, with random weights (for latency only) or a checkpoint's."""
+    require("torch", "space export")
     from profiler.spaces.export import export_network, parse_formats, random_network
     from profiler.spaces.networks import file_stem
     from profiler.spaces.registry import open_space

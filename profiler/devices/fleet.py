@@ -31,6 +31,7 @@ from profiler.devices.base import (
 )
 from profiler.devices.registry import open_device
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
+from profiler.extras import require
 from profiler.numerals import port_number
 from profiler.printable import shown
 from profiler.system.lock import device_lock
@@ -276,10 +277,9 @@ def connect(address: str) -> Any:
     if address != "auto" and (not host or port is None):
         raise InvalidInputError(f"--fleet {shown(address)} is not HOST:PORT or auto")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise DeviceUnavailableError("a fleet needs ray: pip install 'pnag[fleet]'") from None
+    require("fleet", "a fleet", DeviceUnavailableError)
+    import ray
+
     if not ray.is_initialized():
         try:
             if host:  # ray itself would try for minutes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from profiler.devices.backend import Backend, DeviceStatus, Settings
 from profiler.errors import DeviceUnavailableError, InvalidInputError
+from profiler.extras import extra_with, how_to_install
 
 if TYPE_CHECKING:
     from profiler.devices.base import Device, DeviceInfo, ModelDevice
@@ -150,4 +151,6 @@ def _unusable(name: str, why: str) -> Backend:
 
 
 def _not_installed(name: str, error: ImportError) -> str:
-    return f"device {name} needs the package {error.name}, which is not installed"
+    extra = extra_with(error.name or "")
+    remedy = f": {how_to_install(extra)}" if extra else ""
+    return f"device {name} needs the package {error.name}, which is not installed{remedy}"

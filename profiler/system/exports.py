@@ -7,6 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from profiler.extras import extra_with, how_to_install
+
 
 def lazy_exports(
     package: str, file: str
@@ -27,6 +29,11 @@ def lazy_exports(
     def attribute(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        try:
+            return getattr(import_module(homes[name]), name)
+        except ModuleNotFoundError as error:
+            if extra := extra_with(error.name or ""):
+                error.add_note(how_to_install(extra))
+            raise
 
     return attribute, lambda: sorted(homes), sorted(homes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.tables.checks import kind_of
 from profiler.tables.table import Entry, LatencyTable
 
@@ -65,10 +66,9 @@ def to_pandas(table: LatencyTable) -> DataFrame:
     Raises:
         InvalidInputError: pandas is not installed.
     """
-    try:
-        from pandas import DataFrame
-    except ImportError:
-        raise InvalidInputError("a data frame needs pandas: pip install pandas") from None
+    require("pandas", "a data frame")
+    from pandas import DataFrame
+
     return DataFrame(table_rows(table), columns=list(COLUMNS))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from profiler.cli.options import shared_options
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -21,6 +22,7 @@ def compress(
     terminal: Terminal,
 ) -> None:
     """Write a supernet's weights in 8 bits, a quarter of the size; all commands read them."""
+    require("supernet", "supernet compress")
     from pnag.supernet.checkpoint import compress_supernet, file_digest
 
     if out.suffix != ".safetensors":

@@ -18,6 +18,7 @@ from pnag.cli.supernet.options import (
     WidthOption,
 )
 from profiler.cli.options import ResolutionOption, refuse_given, shared_options
+from profiler.extras import require
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -65,6 +66,7 @@ def evaluate(
 
     The same command again goes on where it stopped; torchrun spreads it over processes.
     """
+    require("supernet", "supernet evaluate")
     from pnag.supernet.accuracy_table import EvaluationRequest, evaluate_subnets
     from pnag.supernet.checkpoint import open_supernet
     from pnag.supernet.evaluate import EvaluationSettings

@@ -23,6 +23,7 @@ from profiler.cli.options import (
     shared_options,
 )
 from profiler.errors import InvalidInputError
+from profiler.extras import require
 from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
@@ -63,6 +64,7 @@ def extract(
     seed: int,
 ) -> None:
     """Write one subnet as a standalone network with its trained weights."""
+    require("supernet", "supernet extract")
     from pnag.supernet.accuracy_table import exported_settings
     from pnag.supernet.checkpoint import open_supernet, refuse_untrained
     from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator, open_judged

@@ -10,6 +10,7 @@ import typer
 from pnag.cli.supernet.options import DataOption, DeviceOption, FreshOption
 from profiler.cli.completion import one_of
 from profiler.cli.options import ResolutionOption, WidthOption, refuse_given, shared_options
+from profiler.extras import require
 from profiler.terminal import Terminal
 
 MAX_STEPS = 1_000_000_000
@@ -104,6 +105,7 @@ def train(
 
     Several processes: torchrun --nproc-per-node N --no-python pnag supernet train ...
     """
+    require("supernet", "supernet train")
     from pnag.supernet.data import open_dataset
     from pnag.supernet.train_run import RunOptions, resolved_settings, train_supernet
     from pnag.supernet.workers import open_workers

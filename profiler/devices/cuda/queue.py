@@ -16,6 +16,7 @@ from profiler.errors import (
     MeasurementError,
     PnagError,
 )
+from profiler.extras import require
 
 if TYPE_CHECKING:
     import torch
@@ -253,10 +254,9 @@ def usable_torch() -> Any:
     Raises:
         DeviceUnavailableError: says what is missing.
     """
-    try:
-        import torch
-    except ImportError:
-        raise DeviceUnavailableError("torch is not installed: pip install torch") from None
+    require("torch", "a GPU", DeviceUnavailableError)
+    import torch
+
     if torch.version.cuda is None:
         raise DeviceUnavailableError(
             f"torch {torch.__version__} is built without CUDA; install one with it (pytorch.org)"

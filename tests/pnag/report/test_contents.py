@@ -353,6 +353,9 @@ def test_a_journal_of_another_device_is_refused(folder, tmp_path, capsys):
     assert "is not the journal of the run's table" in capsys.readouterr().err
 
 
-def test_something_must_be_asked_for(folder, capsys):
-    assert pnag(["report", "--run", str(folder)]) == 2
-    assert "--out report.html" in capsys.readouterr().err
+def test_the_page_lies_in_its_run_unless_told_otherwise(folder, capsys):
+    assert pnag(["report", "--run", str(folder), "--json"]) == 0
+    page = folder / "report.html"
+    assert json.loads(capsys.readouterr().out)["files"] == [str(page)]
+    assert "<title>" in page.read_text()
+    page.unlink()

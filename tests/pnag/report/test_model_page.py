@@ -138,9 +138,9 @@ def test_it_is_readable_at_both_widths_in_both_schemes(page, size, scheme, tmp_p
 
 
 def test_without_a_journal_there_is_a_page_without_samples(results, tmp_path, capsys):
-    alone, page = tmp_path / "alone.json", tmp_path / "page.html"
+    alone, page = tmp_path / "alone.json", tmp_path / "alone.html"  # beside it by default
     alone.write_text(results.read_text())
-    assert pnag(["report", "--models", str(alone), "--out", str(page)]) == 0
+    assert pnag(["report", "--models", str(alone)]) == 0
     assert "no raw samples" in capsys.readouterr().err
     assert '"traces":[]' in page.read_text()
 
