@@ -1,4 +1,4 @@
-"""Tests marked `gpu` run where an NVIDIA GPU can be used, and are named where it cannot.
+"""Tests marked `gpu` or `container` run where there is one, and are named where there is none.
 
 Tests of Ctrl-C work in the background of a shell as well, which has SIGINT ignored.
 """
@@ -20,6 +20,7 @@ from pnag.cli.app import run
 from profiler.devices.cuda.device import discover
 from profiler.errors import DeviceUnavailableError
 from profiler.system.lock import TEST_NAMESPACE
+from tests.containers import container_runtime
 
 pytest.register_assert_rewrite("profiler.testing", "predictors.testing", "pnag.testing")
 
@@ -34,6 +35,17 @@ def why_no_gpu() -> str:
         return str(error)
 
 
+def why_no_container() -> str:
+    """Empty where images can be built and run."""
+    try:
+        return container_runtime() and ""
+    except OSError as error:
+        return str(error)
+
+
+NEEDS = {"gpu": why_no_gpu, "container": why_no_container}
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # of this worker and its children: no other one may be in its way
     os.environ[TEST_NAMESPACE] = uuid.uuid4().hex
@@ -45,15 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    reason = why_no_gpu()
-    return f"tests marked gpu: {f'deselected, {reason}' if reason else 'run'}"
+    return "\n".join(
+        f"tests marked {mark}: {f'deselected, {reason}' if (reason := why()) else 'run'}"
+        for mark, why in NEEDS.items()
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if marked and why_no_gpu():
-        items[:] = [item for item in items if item not in marked]
-        config.hook.pytest_deselected(items=marked)
+    for mark, why in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        if marked and why():
+            items[:] = [item for item in items if item not in marked]
+            config.hook.pytest_deselected(items=marked)
     # so that no worker is left with one of them when the others are done
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

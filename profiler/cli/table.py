@@ -197,7 +197,7 @@ def _refuse_difference(document: dict[str, Any], limit_pct: float) -> None:
 @app.command()
 @shared_options
 def validate(
-    table: TableArgument,
+    tables: Annotated[list[Path], typer.Argument(help="Latency tables (JSON).")],
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 1 if there are warnings.")
     ] = False,
@@ -208,18 +208,24 @@ def validate(
     from profiler.tables.checks import check_table
     from profiler.tables.table import load_table
 
-    loaded = load_table(table, partial=True)
-    found = check_table(loaded)
-    document = {"valid": not found.faults, "faults": found.faults, "warnings": found.warnings}
-    lines = [f"fault: {fault}" for fault in found.faults]
-    lines += [f"warning: {warning}" for warning in found.warnings]
-    if not found.faults:
-        lines.append(f"{table}: valid, {len(loaded.ops)} ops of {loaded.space}")
+    faults, warnings, lines = [], [], []
+    for path in tables:
+        table = load_table(path, partial=True)
+        found = check_table(table)
+        of_which = f"{path}: " if len(tables) > 1 else ""
+        faults += [of_which + fault for fault in found.faults]
+        warnings += [of_which + warning for warning in found.warnings]
+        lines += [f"fault: {of_which}{fault}" for fault in found.faults]
+        lines += [f"warning: {of_which}{warning}" for warning in found.warnings]
+        if not found.faults:
+            lines.append(f"{path}: valid, {len(table.ops)} ops of {table.space}")
+    document = {"valid": not faults, "faults": faults, "warnings": warnings}
     terminal.result(document, "\n".join(lines))
-    if found.faults:
-        raise InvalidInputError(f"{table} has {len(found.faults)} faults, first {found.faults[0]}")
-    if strict and found.warnings:
-        raise DemandError(f"{table} has {len(found.warnings)} warnings, first {found.warnings[0]}")
+    which = f"{tables[0]} has" if len(tables) == 1 else f"{len(tables)} tables have"
+    if faults:
+        raise InvalidInputError(f"{which} {len(faults)} faults, first {faults[0]}")
+    if strict and warnings:
+        raise DemandError(f"{which} {len(warnings)} warnings, first {warnings[0]}")
 
 
 @app.command()
