@@ -43,7 +43,7 @@ def why_no_container() -> str:
         return str(error)
 
 
-NEEDS = {"gpu": why_no_gpu, "container": why_no_container}
+NEEDS: dict[str, Callable[[], str]] = {"gpu": why_no_gpu, "container": why_no_container}
 
 
 def pytest_configure(config: pytest.Config) -> None:

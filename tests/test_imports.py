@@ -38,7 +38,7 @@ ROOMS = {
         ["cli"],
     ],
     "pnag": [
-        ["search"],
+        ["search", "tracking"],
         ["learning", "plots"],
         ["generate"],
         ["baselines", "runs"],
@@ -57,6 +57,8 @@ VENDOR_SDKS = [
     "pynvml",
     "sklearn",
     "ray",
+    "mlflow",
+    "wandb",
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pnag.cli.train_options import TrackOption
 from profiler.cli.completion import one_of
 from profiler.cli.options import SPACE_NAMES, shared_options
 from profiler.extras import require
@@ -80,6 +81,7 @@ def train(
     strategy: StrategyOption = "joint",
     out: OutOption = None,
     resume: ResumeOption = False,
+    track: TrackOption = None,
     *,
     terminal: Terminal,
     seed: int,
@@ -103,7 +105,9 @@ def train(
     else:
         settings, inputs = TrainSettings(**given), open_inputs(*sources, seed=seed)
         folder = out or Path("runs") / Path(inputs.files[0].source).stem
-    trained = train_run(inputs, settings, folder, resume=resume, terminal=terminal)
+    trained = train_run(
+        inputs, settings, folder, resume=resume, trackers=track or (), terminal=terminal
+    )
     terminal.result(*_described(trained, folder))
 
 

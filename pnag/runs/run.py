@@ -38,17 +38,19 @@ from pnag.runs.learner_files import (
     save_checkpoint,
     save_finished,
 )
+from pnag.runs.metrics_log import MetricsLog
 from pnag.runs.verification import KeptVerification, read_verification
 from pnag.search.archive import Archive
 from pnag.search.budget import budgets_at
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
+from pnag.tracking import Tracked, Tracking, open_tracking, require_trackers
 from predictors.base import CostFunction
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.system.stamp import now
-from profiler.system.user_files import check_schema, read_json, read_text
+from profiler.system.user_files import check_schema, read_json
 from profiler.tables.table import load_table
 from profiler.terminal import SILENT, Terminal
 
@@ -165,9 +167,12 @@ def train_run(
     folder: Path | None = None,
     *,
     resume: bool = False,
+    trackers: Sequence[str] = (),
     terminal: Terminal = SILENT,
 ) -> Run:
     """Train evaluator and generator; with `folder`, keep everything there.
+
+    `trackers`: names of `pnag.tracking.TRACKERS` that get metrics and tables of the folder, too.
 
     Interrupted, it keeps the rounds that are complete; `resume` goes on from there, and ends
     like a run that was never interrupted. A finished run is returned as it is.
@@ -178,13 +183,14 @@ def train_run(
             architectures have the same latency.
     """
     settings = settings or TrainSettings()
+    require_trackers(trackers)
     with device_lock(f"run {folder.resolve()}") if folder else nullcontext():
-        return _train(inputs, settings, folder, resume=resume, terminal=terminal)
+        return _train(inputs, settings, folder, trackers, resume=resume, terminal=terminal)
 
 
 def _train(
-    inputs: Inputs | Problem, settings: TrainSettings, folder: Path | None, *, resume: bool,
-    terminal: Terminal,
+    inputs: Inputs | Problem, settings: TrainSettings, folder: Path | None,
+    trackers: Sequence[str], *, resume: bool, terminal: Terminal,
 ) -> Run:  # fmt: skip
     problem = inputs if isinstance(inputs, Problem) else inputs.problem
     low_ms, high_ms = problem.reachable_ms
@@ -198,7 +204,22 @@ def _train(
         if "finished" in read_config(folder):
             return Run(problem, settings, load_finished(folder, problem, settings), folder)
         learners = load_checkpoint(folder, problem, settings)
-    log = _MetricsLog(folder, learners)
+    log = MetricsLog(folder, learners)
+    named = Tracked(folder, settings.to_json(), log.n_rounds) if folder else None
+    with open_tracking(trackers, named, terminal) as tracking:
+        _train_rounds(problem, learners, settings, folder, log, tracking, terminal)
+        run = Run(problem, settings, learners, folder)
+        if folder is not None:
+            tracking.log(_finish(run, folder), log.n_rounds)
+            tracking.keep_tables(folder)
+    return run
+
+
+def _train_rounds(
+    problem: Problem, learners: list[Learner], settings: TrainSettings, folder: Path | None,
+    log: MetricsLog, tracking: Tracking, terminal: Terminal,
+) -> None:  # fmt: skip
+    """What is left of all learners' rounds."""
     left = sum(settings.rounds - learner.rounds_done for learner in learners)
     with terminal.progress("Training", left * steps_per_round(settings)) as progress:
         for index, learner in enumerate(learners):
@@ -211,13 +232,9 @@ def _train(
                     progress.advance(
                         1, note=f"round {learner.rounds_done + 1} of {settings.rounds}"
                     )
-                log.end_round(index, learner)
+                tracking.log(log.end_round(index, learner), log.n_rounds)
                 if folder is not None:
                     save_checkpoint(folder, learners)
-    run = Run(problem, settings, learners, folder)
-    if folder is not None:
-        _finish(run, folder)
-    return run
 
 
 def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = True) -> Run:
@@ -255,34 +272,6 @@ def settings_of_run(folder: Path) -> TrainSettings:
 # --- The directory -------------------------------------------------------------------------
 
 
-class _MetricsLog:
-    """metrics.jsonl: one line per round with the last value of each metric."""
-
-    def __init__(self, folder: Path | None, learners: Sequence[Learner]) -> None:
-        self._path = folder / "metrics.jsonl" if folder else None
-        self._last: dict[str, float] = {}
-        self._lines: list[str] = []
-        if self._path and self._path.exists():
-            done = [learner.rounds_done for learner in learners]
-            for line in read_text(self._path).splitlines():
-                try:
-                    entry = json.loads(line)
-                    is_kept = entry["round"] <= done[entry["learner"]]
-                except (ValueError, LookupError, TypeError, RecursionError) as error:
-                    raise InvalidInputError(f"{self._path} is damaged: {error}") from None
-                if is_kept:
-                    self._lines.append(line)
-
-    def add(self, metrics: dict[str, float]) -> None:
-        self._last |= metrics
-
-    def end_round(self, index: int, learner: Learner) -> None:
-        entry = {"learner": index, "round": learner.rounds_done, **self._last}
-        self._lines.append(json.dumps(entry))
-        if self._path:
-            write_text_atomic(self._path, "\n".join(self._lines) + "\n")
-
-
 def _begin(
     folder: Path, inputs: Inputs | Problem, settings: TrainSettings, *, resume: bool
 ) -> None:
@@ -314,19 +303,20 @@ def _begin(
     _write_config(folder, config)
 
 
-def _finish(run: Run, folder: Path) -> None:
-    """Write weights, frontier and its plot, then `finished` in the config."""
+def _finish(run: Run, folder: Path) -> dict[str, float]:
+    """Write weights, frontier and its plot, then `finished` in the config; what judges the run."""
     from pnag.plots import frontier_plot
 
     save_finished(folder, run.learners)
     frontier = run.frontier()
     points = [{"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier.points]
     worst_ms, worst_top1 = run.problem.reference_point
+    hypervolume = frontier.hypervolume(worst_latency_ms=worst_ms, worst_top1=worst_top1)
     document = {
         "schema": "pnag.frontier/1",
         "space": run.problem.space.name,
         "reference_point": {"latency_ms": worst_ms, "top1": worst_top1},
-        "hypervolume": frontier.hypervolume(worst_latency_ms=worst_ms, worst_top1=worst_top1),
+        "hypervolume": hypervolume,
         "points": points,
     }
     write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
@@ -342,10 +332,11 @@ def _finish(run: Run, folder: Path) -> None:
         cloud=(archive.cost_ms, archive.top1),
     )
     config = read_config(folder)
-    config["evaluator_kendall_tau"] = run.evaluator_taus()
+    config["evaluator_kendall_tau"] = taus = run.evaluator_taus()
     config["finished"] = now()
     _write_config(folder, config)
     drop_checkpoint(folder)
+    return {"hypervolume": hypervolume} | ({"least_kendall_tau": min(taus)} if taus else {})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ config.json             settings, data, space, versions
 checkpoint.safetensors  weights, moving average, momentum and step: enough to go on exactly
 metrics.jsonl           one line per logged step, one per validation
 supernet.safetensors    the finished weights (moving average), Once-for-All's names
-tensorboard/            with --tensorboard
+tensorboard/            with --track tensorboard; other trackers keep theirs elsewhere
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from pnag.supernet.checkpoint import (
     WEIGHTS,
@@ -29,8 +29,8 @@ from pnag.supernet.evaluate import EvaluationSettings, SubnetEvaluator
 from pnag.supernet.precision import Precision
 from pnag.supernet.train import StepReport, SupernetSettings, Trainer
 from pnag.supernet.workers import Workers
+from pnag.tracking import IDS, Tracked, Tracking, open_tracking, require_trackers
 from profiler.errors import InvalidInputError
-from profiler.extras import require
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import refuse_unwritable, write_text_atomic
 from profiler.terminal import Terminal
@@ -52,15 +52,7 @@ class RunOptions:
     checkpoint_steps: int = 100
     log_steps: int = 10
     validate_epochs: int = 1
-    tensorboard: bool = False
-
-
-class ScalarLog(Protocol):
-    """TensorBoard's writer, as far as it is used."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
-
-    def close(self) -> None: ...
+    trackers: Sequence[str] = ()
 
 
 def resolved_settings(
@@ -102,7 +94,7 @@ def train_supernet(
 
     Raises:
         InvalidInputError: the folder holds a run with other settings, data or first weights, or
-            finished weights without the checkpoint to go on from; TensorBoard is not there.
+            finished weights without the checkpoint to go on from; a tracker is not there.
     """
     folder = options.folder
     if (folder / FINISHED).exists() and not (options.fresh or (folder / CHECKPOINT).exists()):
@@ -110,8 +102,7 @@ def train_supernet(
             f"{folder} holds finished weights and no {CHECKPOINT} to go on from; use another "
             "--out, or --fresh to replace them"
         )
-    if options.tensorboard:
-        _summary_writer()
+    require_trackers(options.trackers)
     data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
     judged = held_out if settings.held_out else data
     trainer = Trainer(space, data, settings, workers, init)
@@ -120,7 +111,7 @@ def train_supernet(
     workers.wait()
     validator = _validator(judged, space, workers) if options.validate_epochs else None
     with (
-        _open_log(options, workers, trainer.step) as log,
+        _open_log(trainer, options, terminal) as log,
         terminal.progress(f"training {space.name}", trainer.n_steps) as progress,
     ):
         progress.skip(trainer.step)
@@ -155,7 +146,7 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
             _cut_metrics(folder / METRICS, trainer.step)
         return
     if first:
-        for name in (METRICS, CHECKPOINT, FINISHED):
+        for name in (METRICS, CHECKPOINT, FINISHED, IDS):
             (folder / name).unlink(missing_ok=True)
         config = trainer.facts | {
             "n_images": trainer.n_images,
@@ -226,48 +217,31 @@ def _validate(
 
 
 class _Log:
-    """metrics.jsonl, and TensorBoard where it is wanted."""
+    """metrics.jsonl, and the trackers that are wanted."""
 
-    def __init__(self, path: Path, scalars: ScalarLog | None) -> None:
+    def __init__(self, path: Path, tracking: Tracking) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
-        self._scalars = scalars
+        self._tracking = tracking
 
     def write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        if self._scalars is not None:
-            for name in record.keys() - {"step", "epoch"}:
-                self._scalars.add_scalar(name, record[name], record["step"])
+        metrics = {name: record[name] for name in record.keys() - {"step", "epoch"}}
+        self._tracking.log(metrics, record["step"])
 
     def close(self) -> None:
         self._file.close()
-        if self._scalars is not None:
-            self._scalars.close()
 
 
 @contextmanager
-def _open_log(options: RunOptions, workers: Workers, step: int) -> Iterator[_Log]:
+def _open_log(trainer: Trainer, options: RunOptions, terminal: Terminal) -> Iterator[_Log]:
     """Only the first worker's log is written to; the others' is a null device."""
-    if not workers.is_first:
-        log = _Log(Path("/dev/null"), None)
-    else:
-        scalars = _tensorboard(options.folder, step) if options.tensorboard else None
-        log = _Log(options.folder / METRICS, scalars)
-    try:
-        yield log
-    finally:
-        log.close()
-
-
-def _tensorboard(folder: Path, step: int) -> ScalarLog:
-    # purge_step hides what an interrupted run logged after its checkpoint
-    return _summary_writer()(str(folder / "tensorboard"), purge_step=step)
-
-
-def _summary_writer() -> Callable[..., ScalarLog]:
-    require("tensorboard", "--tensorboard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer: Callable[..., ScalarLog] = SummaryWriter
-    return writer
+    first, folder = trainer.workers.is_first, options.folder
+    tracked = Tracked(folder, asdict(trainer.settings), trainer.step)
+    with open_tracking(options.trackers if first else (), tracked, terminal) as tracking:
+        log = _Log(folder / METRICS if first else Path("/dev/null"), tracking)
+        with closing(log):
+            yield log
+        if first:
+            tracking.keep_tables(folder)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pnag.cli.supernet.options import DataOption, DeviceOption, FreshOption
+from pnag.cli.train_options import TrackOption
 from profiler.cli.completion import one_of
 from profiler.cli.options import ResolutionOption, WidthOption, refuse_given, shared_options
 from profiler.extras import require
@@ -64,7 +65,6 @@ LogStepsOption = Annotated[int, typer.Option("--log-steps", min=1, max=MAX_STEPS
 ValidateOption = Annotated[
     int, typer.Option("--validate-epochs", min=0, max=MAX_STEPS, help="0: never.")
 ]
-TensorboardOption = Annotated[bool, typer.Option("--tensorboard")]
 
 
 @shared_options
@@ -94,7 +94,7 @@ def train(
     checkpoint_steps: CheckpointStepsOption = 100,
     log_steps: LogStepsOption = 10,
     validate_epochs: ValidateOption = 1,
-    tensorboard: TensorboardOption = False,
+    track: TrackOption = None,
     fresh: FreshOption = False,
     device: DeviceOption = "auto",
     *,
@@ -123,7 +123,7 @@ def train(
             weight_decay=weight_decay, label_smoothing=label_smoothing, clip_norm=clip_norm,
             ema_decay=ema_decay, precision=precision, held_out=hold_out, seed=seed,
         )  # fmt: skip
-        options = RunOptions(out, fresh, checkpoint_steps, log_steps, validate_epochs, tensorboard)
+        options = RunOptions(out, fresh, checkpoint_steps, log_steps, validate_epochs, track or ())
         dataset, own = open_dataset(data, chosen), workers.terminal(terminal)
         path = train_supernet(chosen, dataset, settings, options, workers, own, init=init)
         if workers.is_first:

@@ -220,8 +220,8 @@ def test_finished_weights_are_not_lost(data, uninterrupted, tmp_path, monkeypatc
     with pytest.raises(InvalidInputError, match=r"finished weights and no checkpoint\.safetensors"):
         train_here(data, tmp_path)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    options = RunOptions(tmp_path, fresh=True, tensorboard=True)
-    with pytest.raises(InvalidInputError, match="--tensorboard needs tensorboard: pip install"):
+    options = RunOptions(tmp_path, fresh=True, trackers=("tensorboard",))
+    with pytest.raises(InvalidInputError, match="--track tensorboard needs tensorboard: pip"):
         train_supernet(SPACE, open_dataset(data, SPACE), SMALL, options, Workers(), QUIET)
     assert [path.name for path in tmp_path.iterdir()] == [FINISHED]
     assert weights.read_bytes() == (uninterrupted / FINISHED).read_bytes()
@@ -379,7 +379,7 @@ def test_tensorboard_gets_what_metrics_get(tmp_path):
     event_accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator"
     )
-    options = RunOptions(tmp_path, log_steps=1, validate_epochs=0, tensorboard=True)
+    options = RunOptions(tmp_path, log_steps=1, validate_epochs=0, trackers=("tensorboard",))
     train_supernet(SPACE, coloured_dataset(4, 2), SMALL, options, Workers(), QUIET)
     events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
