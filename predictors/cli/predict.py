@@ -170,9 +170,17 @@ def _model_files(
     from profiler.spaces.networks import ops_of_file
 
     for path in paths:
-        ops = ops_of_file(
-            space, path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
-        )
+        try:
+            ops = ops_of_file(
+                space, path, batch_size=batch_size, resolution_px=resolution_px, precision=precision
+            )
+        except InvalidInputError as error:
+            if not path.is_file():
+                raise
+            raise InvalidInputError(
+                f"{error}; pnag profile --model measures any file that the runtime loads, and a "
+                "table of --space kernels predicts any CNN"
+            ) from None
         yield "model", str(path), ops
 
 

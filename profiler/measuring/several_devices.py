@@ -42,12 +42,13 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
     lines = Terminal(terminal.json_output, terminal.quiet, live=False)
     apart = sum(map(_is_elsewhere, requests)) > 1
     outcomes: dict[int, Path | Exception] = {}
+    titles = _titles(requests)
     for at_once in rounds_of(requests):
         with ExitStack() as processes:
             results: list[Callable[[], Path]] = [
-                _begin(request, lines, processes)
+                _begin(request, lines, titles[id(request)], processes)
                 if apart and _is_elsewhere(request)
-                else partial(_profile, request, terminal)
+                else partial(_profile, request, terminal, titles[id(request)])
                 for request in at_once
             ]
             for request, result in zip(at_once, results, strict=True):
@@ -65,6 +66,16 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
     )
 
 
+def _titles(requests: Sequence[ProfileRequest]) -> dict[int, str]:
+    """What is said when each begins; one alone needs no number."""
+    if len(requests) == 1:
+        return {id(requests[0]): ""}
+    return {
+        id(request): f"table {number} of {len(requests)}: {request.out}"
+        for number, request in enumerate(requests, 1)
+    }
+
+
 def _is_elsewhere(request: ProfileRequest) -> bool:
     return request.fleet is not None or not backend_of(request.spec).shares_host
 
@@ -79,16 +90,20 @@ def rounds_of(requests: Sequence[ProfileRequest]) -> list[list[ProfileRequest]]:
     return [*elsewhere.values(), *([one] for one in requests if not _is_elsewhere(one))]
 
 
-def _profile(request: ProfileRequest, terminal: Terminal) -> Path:
+def _profile(request: ProfileRequest, terminal: Terminal, title: str) -> Path:
+    if title:
+        terminal.note(title)
     of_space = profile_kernels if isinstance(request.space, SingleKernels) else profile_device
     return of_space(request, terminal)
 
 
-def _begin(request: ProfileRequest, terminal: Terminal, processes: ExitStack) -> Callable[[], Path]:
+def _begin(
+    request: ProfileRequest, terminal: Terminal, title: str, processes: ExitStack
+) -> Callable[[], Path]:
     """Measure in a process of its own; what is returned waits for it."""
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=open_streams)
-    running = processes.enter_context(pool).submit(_profile, request, terminal)
+    running = processes.enter_context(pool).submit(_profile, request, terminal, title)
 
     def result() -> Path:
         try:

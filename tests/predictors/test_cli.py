@@ -213,6 +213,17 @@ def test_shapes_are_for_tables_of_kernels(capsys, table_file, cnn):
     assert "--shape is for tables of kernels" in capsys.readouterr().err
 
 
+def test_a_network_of_other_ops_is_refused_with_what_to_do(capsys, table_file, tmp_path):
+    net = GraphBuilder()
+    clipped = net.add("clip", Activation(Function.RELU6), net.input("image", (1, 3, 8, 8)))
+    path = tmp_path / "clip.onnx"
+    path.write_bytes(export_onnx(net.graph(clipped), {}))
+    assert run(["predict", "--latency-table", table_file, "--model", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"pnag: {path}: Clip")
+    assert "pnag profile --model measures any file" in line and "--space kernels" in line
+
+
 def test_another_processors_kernels_are_not_guessed(capsys, tmp_path, cnn):
     table = synthetic()
     other = table.model_copy(update={"protocol": {"vector_instructions": "another"}})

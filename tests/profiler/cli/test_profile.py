@@ -163,7 +163,11 @@ def test_of_several_failures_the_first_is_told_last(tmp_path, monkeypatch):
     result = invoke("profile", *arguments, "--threads", 2, "--quick", "--networks", 0)
     assert isinstance(result.exception, InvalidInputError)
     assert "device cuda has no threads to set" in str(result.exception)
-    assert "replay:missing.json: cannot read missing.json" in result.stderr
+    assert "replay:missing.json: there is no latency table missing.json" in result.stderr
+    titles = [line for line in result.stderr.splitlines() if line.startswith("table ")]
+    assert [title.partition(": tables/")[0] for title in titles] == [
+        "table 1 of 3", "table 2 of 3", "table 3 of 3",
+    ]  # fmt: skip
     assert (tmp_path / "tables/fake_mbv3_w1.0_224_t2_quick.json").exists()
 
 
