@@ -16,6 +16,7 @@ from profiler.measuring.cold_starts import check_starts, network_start
 from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.records import Outcome, SweepReport
+from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.sweep import run_sweep
@@ -196,7 +197,8 @@ class Campaign:
             if task.role is not Role.NETWORK or task.key in done or outcomes[task.key].failed:
                 continue
             try:
-                start = network_start(self._device, cast(Workload, task.workload))
+                with deadline(self._protocol.sampling.deadline_s, "its first use"):
+                    start = network_start(self._device, cast(Workload, task.workload))
             except MeasurementError as error:
                 self._terminal.note(f"no cold start of {task.workload.key}: {error}")
             else:
@@ -205,6 +207,7 @@ class Campaign:
     def _pending(self, tasks: Sequence[Task]) -> list[Task]:
         """What is not measured yet or has failed; once nothing is left unmeasured, what did not
         converge, too, which then goes on for as long again."""
+        self._fail_again(tasks)
         outcomes = self._journal.outcomes()
         failed = {key for key, outcome in outcomes.items() if outcome.failed}
         left = {task.key for task in tasks if not self._carried(task, outcomes.get(task.key))}
@@ -216,8 +219,19 @@ class Campaign:
             left |= capped
         return [task for task in tasks if task.key in left]
 
+    def _fail_again(self, tasks: Sequence[Task]) -> None:
+        """What hung under this runtime is not tried as its hidden repeat either."""
+        outcomes = self._journal.outcomes()
+        hung = {o.name: o for o in outcomes.values() if o.hung and o.epoch == self._epoch}
+        for task in tasks:
+            if task.workload.key in hung and task.key not in outcomes:
+                self._journal.add_outcome(task.key, hung[task.workload.key])
+
     def _carried(self, task: Task, outcome: Outcome | None) -> bool:
-        """Whether there is a result of this epoch or a bridged one, with samples to make it of."""
+        """Whether there is a result of this epoch or a bridged one, with samples to make it of; or
+        nothing to expect in this epoch."""
+        if outcome is not None and outcome.hung and outcome.epoch == self._epoch:
+            return True
         if outcome is None or outcome.failed or outcome.epoch not in self._bridges:
             return False
         return bool(self._journal.blocks(task.key, epoch=outcome.epoch))

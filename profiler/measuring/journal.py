@@ -186,6 +186,10 @@ class Journal(Closing):
             )
         self._db.executescript(_LATER)
 
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
     def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
         """Record that a sweep starts; its number."""
         cursor = self._db.execute(

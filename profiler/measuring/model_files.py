@@ -22,6 +22,7 @@ from profiler.measuring.comparison import compare
 from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
 from profiler.measuring.records import Block, Outcome
+from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.sweep import run_sweep
@@ -223,8 +224,8 @@ class ModelSweep:
                 the journal.
             MeasurementError: a model cannot be measured; names it.
         """
-        starts = [self._cold_start(copies[0]) for copies in self._copies]
         pending = self._pending()
+        starts = [self._cold_start(copies[0]) for copies in self._copies]
         if pending:
             self._sweep(pending)
         results = tuple(map(self._result, self._copies, starts))
@@ -251,6 +252,9 @@ class ModelSweep:
     def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome | None]:
         """Of this boot and runtime; an earlier one's is on another scale."""
         recorded = self._journal.outcomes()
+        for task in tasks:
+            if (one := recorded.get(task.key)) and one.hung and one.epoch == self._epoch:
+                raise MeasurementError(f"{task.workload.key}: {one.message}", reason="model_failed")
 
         def of(task: Task) -> Outcome | None:
             outcome = recorded.get(task.key)
@@ -262,7 +266,8 @@ class ModelSweep:
 
     def _cold_start(self, workload: ModelWorkload) -> ColdStart:
         try:
-            return self._device.cold_start(workload)
+            with deadline(self._protocol.sampling.deadline_s, "its first use"):
+                return self._device.cold_start(workload)
         except MeasurementError as error:
             raise _refused(workload, error) from None
 
@@ -318,7 +323,8 @@ class ModelSweep:
         self, workload: ModelWorkload, latency_ms: float
     ) -> tuple[tuple[OpLatency, ...] | None, dict[str, str]]:
         try:
-            shares = self._device.op_shares(workload)
+            with deadline(self._protocol.sampling.deadline_s, "the profile of its ops"):
+                shares = self._device.op_shares(workload)
         except MeasurementError as error:
             return None, {"ops": str(error)}
         return tuple(

@@ -11,6 +11,8 @@ from profiler.flags import Flag
 from profiler.measuring.stopping import Decision
 from profiler.printable import shown
 
+HUNG = "hung"  # the reason of a failure that ended its process
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -44,6 +46,11 @@ class Outcome:
     @property
     def failed(self) -> bool:
         return self.decision is Decision.FAILED
+
+    @property
+    def hung(self) -> bool:
+        """It failed, and would end the next process too."""
+        return self.failed and self.message.partition(":")[0] == HUNG
 
 
 @dataclass(frozen=True, slots=True)

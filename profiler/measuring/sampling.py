@@ -87,7 +87,7 @@ def checked_ms(sample: object) -> float:
 
 @contextmanager
 def deadline(seconds: float, what: str) -> Iterator[None]:
-    """End what hangs in Python or in a system call.
+    """End what hangs in Python or in a system call; a runtime's own loop is the watchdog's.
 
     By the timer signal, which only a main thread can take: elsewhere there is no deadline.
 
@@ -102,7 +102,7 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
         raise MeasurementError(f"{what} took longer than {seconds:g} s", reason="deadline")
 
     before = signal.signal(signal.SIGALRM, stop)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, min(seconds, AGAIN_S))
     try:
         yield
     finally:

@@ -7,8 +7,9 @@ block at a time, so that whatever drifts over minutes is common to all of them.
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -40,6 +41,7 @@ from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.measuring.task import Task
 from profiler.measuring.waiting import CoolDown, GateKeeper
+from profiler.measuring.watchdog import Watchdog
 from profiler.system.stamp import now
 from profiler.terminal import Progress, SilentProgress, Terminal
 
@@ -93,6 +95,7 @@ class Sweep:
         self._canary_ms: dict[Canary, list[float]] = {canary: [] for canary in Canary}
         self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
         self._outlook = Outlook(self._progress, protocol.stopping.min_blocks)
+        self._watchdog: Watchdog | None = None
         self._had_their_time: Set[str] = frozenset()  # keys; they are asked for again
         self._start_s = self._now()
         self._warm_up_s, self._steady = 0.0, True
@@ -111,10 +114,9 @@ class Sweep:
         """
         self._outlook.begin(task.key for task in tasks)
         self._had_their_time = self._journal.outcomes().keys()
-        if isinstance(self._device, DeviceBase):
-            self._device.say = self._progress.say
         try:
-            with without_gc():
+            with ExitStack() as undo, without_gc():
+                self._attend(undo)
                 if self._device.uses_canary and tasks:
                     with self._reference_needed():
                         self._warm_up()
@@ -125,6 +127,17 @@ class Sweep:
                 canary.close()
             self._canaries.clear()
             self._record_times()
+
+    def _attend(self, undo: ExitStack) -> None:
+        """To a device in real time: what it says, and whether it hangs."""
+        if isinstance(self._device, DeviceBase):
+            self._device.say = self._progress.say
+            if threading.current_thread() is threading.main_thread():
+                self._watchdog = undo.enter_context(Watchdog(self._journal.path, self._number))
+
+    def _now_at(self, key: str, name: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.about(key, name)
 
     def _record_times(self) -> None:
         times = SweepTimes(
@@ -193,6 +206,7 @@ class Sweep:
 
     def _prepare(self, task: Task) -> _Active | None:
         prepared: PreparedWorkload | None = None
+        self._now_at(task.key, task.workload.key)
         try:
             prepared = self._sampler.load(lambda: self._load(task.workload))
             single_ms = min(
@@ -228,6 +242,7 @@ class Sweep:
         n_samples = self._protocol.sampling.samples_per_block(is_network=workload.is_network)
         with self._reference_needed():
             canary_ms = canary.sample_ms() if canary else None
+        self._now_at(one.task.key, workload.key)
         try:
             if canary is not None:  # an untimed run: the canary evicted it from the caches
                 alone_ms = self._sampler.sample_ms(one.prepared, 1)
@@ -264,6 +279,7 @@ class Sweep:
         Raises:
             DeviceUnavailableError: it failed for good.
         """
+        self._now_at("", "the reference op")
         try:
             yield
         except MeasurementError as error:

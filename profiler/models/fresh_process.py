@@ -23,13 +23,18 @@ def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=_be_silent) as process:
+        result = process.submit(function, *args, **kwargs)
         try:
-            return process.submit(function, *args, **kwargs).result()
+            return result.result()
         except BrokenProcessPool:
             raise MeasurementError(
                 "the process that ran the model died; is there memory enough?",
                 reason="process_died",
             ) from None
+        finally:
+            if not result.done():  # who waited does so no longer: a deadline, Ctrl-C
+                for worker in process._processes.values():
+                    worker.kill()
 
 
 def _be_silent() -> None:

@@ -12,7 +12,10 @@ from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import Difference
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import ModelRequest, ModelSweep, measure_models
-from profiler.measuring.protocol import FULL, QUICK
+from profiler.measuring.protocol import FULL, QUICK, for_copies
+from profiler.measuring.records import Outcome
+from profiler.measuring.stopping import Decision
+from profiler.measuring.task import Role, make_task
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel
 from profiler.models.op_profile import OpShare
@@ -149,6 +152,17 @@ def test_an_earlier_boot_is_measured_again(tmp_path):
         device = FakeModels({"a": 13.0}, boot_id="another")
         (result,) = measured(device, (model("a"), 1), journal=journal).results
     assert result.latency_ms == pytest.approx(13.0, rel=0.02)
+
+
+def test_a_model_that_hung_is_not_run_again():
+    device, copies = FakeModels({}), for_copies(PROTOCOL)  # which knows no latency of any model
+    task = make_task(ModelWorkload(model("a"), 1, 0), Role.NETWORK, device.info, copies)
+    with Journal(None) as journal:
+        number = journal.begin_sweep(device.info, {}, "now")
+        hung = Outcome(number, task.workload.key, Decision.FAILED, "hung: it did not come back")
+        journal.add_outcome(task.key, hung)
+        with pytest.raises(MeasurementError, match=f"{task.workload.key}: hung: it did not"):
+            measured(device, (model("a"), 1), journal=journal)
 
 
 def test_an_op_profile_that_the_runtime_lacks_is_null_with_its_reason():

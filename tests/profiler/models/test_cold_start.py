@@ -1,10 +1,15 @@
+import multiprocessing
+import time
+
 import numpy as np
 import pytest
 from onnx import helper
 
 from profiler.errors import MeasurementError
+from profiler.measuring.sampling import deadline
 from profiler.models.cold_start import cold_start
 from profiler.models.file import read_model_file, runnable
+from profiler.models.fresh_process import in_fresh_process
 from tests.profiler.models.onnx_files import tensor, write_onnx
 
 
@@ -34,3 +39,12 @@ def test_a_model_that_fails_in_its_first_run_says_why(tmp_path):
     with pytest.raises(MeasurementError, match="cannot be reshaped") as error:
         cold_start(model, threads=1)
     assert error.value.reason == "run_failed"
+
+
+def test_a_fresh_process_that_hangs_ends_with_whoever_waits_for_it():
+    start_s = time.monotonic()
+    too_long = pytest.raises(MeasurementError, match=r"its start took longer than 0\.5 s")
+    with too_long, deadline(0.5, "its start"):
+        in_fresh_process(time.sleep, 60)
+    assert time.monotonic() - start_s < 30
+    assert multiprocessing.active_children() == []
