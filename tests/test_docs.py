@@ -1,5 +1,6 @@
 """Every command in the documentation: run where a CPU is enough, else parsed; every example run."""
 
+import argparse
 import json
 import os
 import re
@@ -266,17 +267,37 @@ def test_files_of_ours_that_are_named_exist():
             assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
 
 
+CURL = argparse.ArgumentParser()
+CURL.add_argument("-X", dest="method", default="GET")
+CURL.add_argument("-I", dest="method", action="store_const", const="HEAD")
+CURL.add_argument("-H", dest="header", default="")
+CURL.add_argument("-d", dest="body")
+CURL.add_argument("url")
+
+
 def test_the_service_answers_the_page(workspace):
+    """Each curl line in its order, as curl would send it, and every path of the table."""
+    lines = [line for line in shell_lines(ROOT / "docs/files.md") if line.startswith("curl ")]
+    answers = {}
     with TestClient(create_app(load_run(workspace / "runs/cpu"))) as client:
-        for line in shell_lines(ROOT / "docs/files.md"):
-            if not line.startswith("curl"):
-                continue
-            words = shlex.split(line)
-            body = json.loads(words[words.index("-d") + 1])
-            body["budgets_ms"] = [20, 30]
-            path = words[words.index("POST") + 1].removeprefix("http://127.0.0.1:8000")
-            answer = client.post(path, json=body)
-            assert [row["feasible"] for row in answer.json()["results"]] == [True, True]
+        for line in lines:
+            asked = CURL.parse_args(shlex.split(line)[1:])
+            body = asked.body and asked.body.replace("[8, 12]", "[20, 30]")
+            name, _, value = asked.header.partition(": ")
+            path = asked.url.removeprefix("http://127.0.0.1:8000")
+            answers[path] = client.request(
+                asked.method, path, content=body, headers={name: value} if name else {}
+            )
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(
+        ("/generate", "/health", "/metrics", "/"), 200
+    )
+    rows = answers["/generate"].json()["results"]
+    assert [(row["budget_ms"], row["feasible"]) for row in rows] == [(20, True), (30, True)]
+    low_ms, high_ms = answers["/health"].json()["reachable_ms"]
+    assert all(low_ms <= row["latency_ms"] <= high_ms for row in rows)
+    counted = 'pnag_requests_total{path="/generate",status="200"} 1'
+    assert counted in answers["/metrics"].text.splitlines()
+    assert answers["/"].headers["content-type"].startswith("text/html")
 
 
 def test_a_python_space_runs_as_written(tmp_path, monkeypatch, capsys):
