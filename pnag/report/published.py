@@ -45,7 +45,7 @@ def read_published(path: Path, space: SearchSpace) -> list[Published]:
     file is read as accuracies of architectures of `space` (predictors/accuracy/tables.py).
 
     Raises:
-        InvalidInputError: unreadable, or neither of the two.
+        InvalidInputError: unreadable, neither of the two, or without anything to show.
     """
     text = read_text(path)
     if path.suffix == ".csv":
@@ -69,6 +69,8 @@ def _networks(path: Path, table: Rows) -> list[Published]:
     if not names or len(accuracies) != 1:
         raise InvalidInputError(NEEDED.format(path))
     rows = [row for row in table.rows if row.cells["latency_ms"] and row.cells[accuracies[0]]]
+    if not rows:
+        raise InvalidInputError(f"{path} has no row with both a latency and an accuracy")
     return [
         PublishedNetwork(
             row.text(names[0]),

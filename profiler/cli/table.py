@@ -185,9 +185,10 @@ def _percentage(text: str) -> float:
 def _refuse_difference(document: dict[str, Any], limit_pct: float) -> None:
     """Raise DemandError if ops are missing in one table, or one differs by more."""
     missing = [*document["only_in_a"], *document["only_in_b"]]
-    if missing or not document["n_common"]:
-        which = f", first {missing[0]}" if missing else ""
-        raise DemandError(f"{len(missing)} ops are in one table only{which}")
+    if missing:
+        raise DemandError(f"{len(missing)} ops are in one table only, first {missing[0]}")
+    if not document["n_common"]:
+        raise DemandError("neither table has any ops")
     key, ratio = next(iter(document["furthest"].items()))  # the largest, whichever way
     difference_pct = 100 * (max(ratio, 1 / ratio) - 1)
     if difference_pct > limit_pct:

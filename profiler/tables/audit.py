@@ -118,7 +118,9 @@ def _by_chance(value: float, holders: Mapping[float, list[str]]) -> float:
     n_equal = sum(
         math.comb(len(keys), 2) for v, keys in holders.items() if _step(v) / v <= 1.001 * step
     )
-    return math.exp(n_equal - mean) * (mean / n_equal) ** n_equal if n_equal > mean else 1.0
+    if n_equal <= mean:
+        return 1.0
+    return math.exp(n_equal - mean + n_equal * math.log(mean / n_equal))
 
 
 def _step(value: float) -> float:
