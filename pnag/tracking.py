@@ -29,18 +29,20 @@ class Tracked:
     """A training as its trackers are told of it.
 
     Attributes:
-        step: the first that is to come; trackers that can forget later ones.
-        id: the tracker's own name of this training; None at its beginning.
+        step: the next one; what a tracker has of it, or of later ones, was lost and is done again.
+        past: earlier steps and their metrics, for a tracker that begins late.
+        id: the tracker's own name of this training; None where it is new to it.
     """
 
     folder: Path
     settings: Mapping[str, Any]
-    step: int = 0
+    step: int
+    past: Sequence[tuple[int, Mapping[str, float]]]
     id: str | None = None
 
 
 class Tracker(Protocol):
-    id: str | None
+    id: str
 
     def log(self, metrics: Mapping[str, float], step: int) -> None: ...
 
@@ -52,13 +54,14 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in the run's folder; it has no place for tables."""
 
-    id: str | None = None
+    id = "tensorboard"  # the folder
 
     def __init__(self, tracked: Tracked) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         writer: Any = SummaryWriter  # it carries no types
-        self._writer = writer(str(tracked.folder / "tensorboard"), purge_step=tracked.step)
+        step = 0 if tracked.id is None else tracked.step
+        self._writer = writer(str(tracked.folder / self.id), purge_step=step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():
@@ -150,12 +153,15 @@ class Tracking:
             InvalidInputError: it has no server, no account, or no training of this id.
         """
         try:
-            self._trackers[name] = TRACKERS[name](tracked)
+            tracker = self._trackers[name] = TRACKERS[name](tracked)
+            for step, metrics in tracked.past if tracked.id is None else ():
+                tracker.log(metrics, step)
         except Exception as error:  # whatever a server, a network or an SDK may raise
             raise InvalidInputError(f"{name} cannot be logged to: {_line(error)}") from error
 
     def ids(self) -> dict[str, str]:
-        return {name: tracker.id for name, tracker in self._trackers.items() if tracker.id}
+        """By the trackers' names."""
+        return {name: tracker.id for name, tracker in self._trackers.items()}
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._each(lambda tracker: tracker.log(metrics, step))
@@ -194,7 +200,7 @@ def open_tracking(
         raise InvalidInputError("only a run in a folder can be tracked")
     ids = _kept_ids(tracked.folder)
     try:
-        for name in names:
+        for name in dict.fromkeys(names):
             tracking.begin(name, replace(tracked, id=ids.get(name)))
         if ids != (ids := ids | tracking.ids()):
             write_text_atomic(tracked.folder / IDS, json.dumps(ids) + "\n")

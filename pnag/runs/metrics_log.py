@@ -39,11 +39,19 @@ class MetricsLog:
         """Done by all learners together."""
         return len(self._lines)
 
+    def past_rounds(self) -> list[tuple[int, dict[str, float]]]:
+        """Each round's number and metrics."""
+        return [(at, self._named(json.loads(line))) for at, line in enumerate(self._lines, 1)]
+
     def end_round(self, index: int, learner: Learner) -> dict[str, float]:
-        """The round's metrics, each learner's under a name of its own."""
+        """The round's metrics."""
         entry = {"learner": index, "round": learner.rounds_done, **self._last}
         self._lines.append(json.dumps(entry))
         if self._path:
             write_text_atomic(self._path, "\n".join(self._lines) + "\n")
-        prefix = f"budget_{index}/" if self._several else ""
-        return {prefix + name: value for name, value in self._last.items()}
+        return self._named(entry)
+
+    def _named(self, entry: dict[str, float]) -> dict[str, float]:
+        """The metrics of a line, each learner's under a name of its own."""
+        prefix = f"budget_{entry['learner']}/" if self._several else ""
+        return {prefix + name: entry[name] for name in entry.keys() - {"learner", "round"}}

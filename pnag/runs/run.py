@@ -198,19 +198,22 @@ def _train(
         raise InvalidInputError(
             f"every architecture takes {low_ms:g} ms: no latency to trade for accuracy"
         )
-    learners = new_learners(problem, settings)
+    learners, finished = new_learners(problem, settings), False
     if folder is not None:
         _begin(folder, inputs, settings, resume=resume)
-        if "finished" in read_config(folder):
-            return Run(problem, settings, load_finished(folder, problem, settings), folder)
-        learners = load_checkpoint(folder, problem, settings)
-    log = MetricsLog(folder, learners)
-    named = Tracked(folder, settings.to_json(), log.n_rounds) if folder else None
-    with open_tracking(trackers, named, terminal) as tracking:
+        finished = "finished" in read_config(folder)
+        load = load_finished if finished else load_checkpoint
+        learners = load(folder, problem, settings)
+    run, log = Run(problem, settings, learners, folder), MetricsLog(folder, learners)
+    tracked = (
+        Tracked(folder, settings.to_json(), log.n_rounds + 1, log.past_rounds()) if folder else None
+    )
+    with open_tracking(trackers, tracked, terminal) as tracking:
         _train_rounds(problem, learners, settings, folder, log, tracking, terminal)
-        run = Run(problem, settings, learners, folder)
         if folder is not None:
-            tracking.log(_finish(run, folder), log.n_rounds)
+            if not finished:
+                _finish(run, folder)
+            tracking.log(_judged(folder), log.n_rounds)
             tracking.keep_tables(folder)
     return run
 
@@ -303,20 +306,19 @@ def _begin(
     _write_config(folder, config)
 
 
-def _finish(run: Run, folder: Path) -> dict[str, float]:
-    """Write weights, frontier and its plot, then `finished` in the config; what judges the run."""
+def _finish(run: Run, folder: Path) -> None:
+    """Write weights, frontier and its plot, then `finished` in the config."""
     from pnag.plots import frontier_plot
 
     save_finished(folder, run.learners)
     frontier = run.frontier()
     points = [{"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier.points]
     worst_ms, worst_top1 = run.problem.reference_point
-    hypervolume = frontier.hypervolume(worst_latency_ms=worst_ms, worst_top1=worst_top1)
     document = {
         "schema": "pnag.frontier/1",
         "space": run.problem.space.name,
         "reference_point": {"latency_ms": worst_ms, "top1": worst_top1},
-        "hypervolume": hypervolume,
+        "hypervolume": frontier.hypervolume(worst_latency_ms=worst_ms, worst_top1=worst_top1),
         "points": points,
     }
     write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
@@ -332,10 +334,16 @@ def _finish(run: Run, folder: Path) -> dict[str, float]:
         cloud=(archive.cost_ms, archive.top1),
     )
     config = read_config(folder)
-    config["evaluator_kendall_tau"] = taus = run.evaluator_taus()
+    config["evaluator_kendall_tau"] = run.evaluator_taus()
     config["finished"] = now()
     _write_config(folder, config)
     drop_checkpoint(folder)
+
+
+def _judged(folder: Path) -> dict[str, float]:
+    """What a finished run says of itself, as metrics."""
+    hypervolume: float = read_json(folder / "frontier.json")["hypervolume"]
+    taus: list[float] = read_config(folder)["evaluator_kendall_tau"]
     return {"hypervolume": hypervolume} | ({"least_kendall_tau": min(taus)} if taus else {})
 
 

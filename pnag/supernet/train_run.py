@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -160,16 +160,18 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
 
 def _cut_metrics(path: Path, step: int) -> None:
     """Drop what was logged after the checkpoint: those steps are done again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] < step:
-                kept.append(line + "\n")
-        except ValueError:
-            continue  # the line that the kill cut short
-    write_text_atomic(path, "".join(kept))
+    kept = [json.dumps(record) + "\n" for record in _records(path) if record["step"] < step]
+    if path.exists():
+        write_text_atomic(path, "".join(kept))
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Of metrics.jsonl, without a line that a kill cut short; none where there is no file."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
 
 
 def _log_step(
@@ -227,18 +229,23 @@ class _Log:
     def write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        metrics = {name: record[name] for name in record.keys() - {"step", "epoch"}}
-        self._tracking.log(metrics, record["step"])
+        self._tracking.log(_metrics(record), record["step"])
 
     def close(self) -> None:
         self._file.close()
+
+
+def _metrics(record: dict[str, Any]) -> dict[str, float]:
+    return {name: record[name] for name in record.keys() - {"step", "epoch"}}
 
 
 @contextmanager
 def _open_log(trainer: Trainer, options: RunOptions, terminal: Terminal) -> Iterator[_Log]:
     """Only the first worker's log is written to; the others' is a null device."""
     first, folder = trainer.workers.is_first, options.folder
-    tracked = Tracked(folder, asdict(trainer.settings), trainer.step)
+    records = _records(folder / METRICS) if first else []
+    past = [(record["step"], _metrics(record)) for record in records]
+    tracked = Tracked(folder, asdict(trainer.settings), trainer.step, past)
     with open_tracking(options.trackers if first else (), tracked, terminal) as tracking:
         log = _Log(folder / METRICS if first else Path("/dev/null"), tracking)
         with closing(log):

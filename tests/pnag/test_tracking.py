@@ -61,7 +61,8 @@ def test_a_tracker_has_the_metrics_settings_and_tables_of_a_run(tracker, tmp_pat
     assert held.tables == {name: (folder / name).read_bytes() for name in TABLES}
 
 
-def test_an_interrupted_run_goes_on_in_the_trackers_run(tracker, tmp_path, monkeypatch):
+def interrupt(monkeypatch, train):
+    """After its first round."""
     rounds = iter([True, False])
 
     def once(*arguments):
@@ -72,12 +73,25 @@ def test_an_interrupted_run_goes_on_in_the_trackers_run(tracker, tmp_path, monke
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("pnag.runs.run.run_round", once)
-        train(tmp_path, tracker)
+        train()
+
+
+def test_an_interrupted_run_goes_on_in_the_trackers_run(tracker, tmp_path, monkeypatch):
+    interrupt(monkeypatch, lambda: train(tmp_path, tracker))
     (held,) = tracker.runs.values()
     assert list(held.metrics) == [1] and held.ended == "FAILED"
     train(tmp_path, tracker, resume=True)
     assert list(tracker.runs) == [held.id]
     assert list(held.metrics) == [1, 2, 3] and held.ended == "FINISHED"
+
+
+def test_a_finished_run_is_exported_whole(tracker, tmp_path):
+    train(tmp_path / "a", tracker)
+    train_run(tabular_problem(), TINY, tmp_path / "b")
+    train(tmp_path / "b", tracker, resume=True)
+    tracked, exported = tracker.runs.values()
+    assert exported.metrics == tracked.metrics
+    assert exported.tables.keys() == tracked.tables.keys()
 
 
 def test_a_tracker_that_fails_is_named_once_and_the_run_is_the_same(
@@ -108,11 +122,16 @@ def test_a_tracker_that_cannot_begin_is_one_line(tracker, tmp_path, monkeypatch)
     assert [held.ended for held in tracker.runs.values()] == ["FINISHED"]
 
 
-def test_tensorboard_has_the_metrics_of_every_learner(tmp_path):
+def test_tensorboard_has_each_step_of_every_learner_once(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     settings = TrainSettings(**TINY.to_json() | {"strategy": "independent"})
-    train_run(tabular_problem(), settings, tmp_path, trackers=["tensorboard"])
+
+    def train(**options):
+        train_run(tabular_problem(), settings, tmp_path, trackers=["tensorboard"], **options)
+
+    interrupt(monkeypatch, train)
+    train(resume=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     logged = {
@@ -124,7 +143,7 @@ def test_tensorboard_has_the_metrics_of_every_learner(tmp_path):
         for name, value in metrics_of(entry).items():
             expected[f"budget_{entry['learner']}/{name}"].append((step, pytest.approx(value)))
     assert {name: logged[name] for name in expected} == expected
-    assert logged["hypervolume"][0][0] == len(lines(tmp_path))
+    assert [step for step, _ in logged["hypervolume"]] == [len(lines(tmp_path))]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb", "aim"])
