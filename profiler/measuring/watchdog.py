@@ -37,7 +37,7 @@ class Watchdog(Closing):
         place = "" if journal is None else str(journal.resolve())
         facts = map(str, (os.getpid(), self._record, RINGS, sweep, place))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *facts],
+            [sys.executable, "-P", "-m", __name__, *facts],  # nothing of the current folder
             stdin=rung, stdout=subprocess.DEVNULL, pass_fds=[self._record],
             start_new_session=True,  # Ctrl-C is for the process that measures
         )  # fmt: skip

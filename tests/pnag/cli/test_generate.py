@@ -171,3 +171,21 @@ def test_what_fits_is_verified_and_the_rest_is_named(own_run, capsys):
     unmet, row = json.loads(capsys.readouterr().out)["results"]
     assert unmet["feasible"] is False and "measured_ms" not in unmet
     assert row["budget_ms"] == 30 and row["measured_ms"] > 0
+
+
+def test_what_a_run_and_generate_write_can_be_predicted(call, run, latency_table, tmp_path, capsys):
+    """With the same latencies, from the frontier's two forms and from the results as JSON."""
+    document = call("generate", "--run", run, "--budget", "30", "--json")
+    generated = tmp_path / "generated.json"
+    generated.write_text(json.dumps(document))
+    rows = (run / "frontier.csv").read_text().splitlines()[1:]
+    expected = {
+        run / "frontier.csv": [float(row.rsplit(",", 2)[1]) for row in rows],
+        generated: [row["latency_ms"] for row in document["results"]],
+    }
+    expected[run / "frontier.json"] = expected[run / "frontier.csv"]
+    for path, latencies_ms in expected.items():
+        asked = ["predict", "--latency-table", latency_table, "--arch-file", path, "--json"]
+        assert pnag([str(word) for word in asked]) == 0
+        results = json.loads(capsys.readouterr().out)["results"]
+        assert [one["latency_ms"] for one in results] == pytest.approx(latencies_ms, rel=1e-9)

@@ -107,3 +107,11 @@ def test_nothing_is_left_of_a_watchdog():
         dog.about("key", "n" * 10_000)
         assert descriptors() == before[1] + 2
     assert (signal.set_wakeup_fd(-1), descriptors()) == before
+
+
+def test_a_watchdog_runs_nothing_of_the_folder_that_the_user_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("subprocess.py").write_text("open('ran', 'w')")
+    with watchdog.Watchdog(None, 1):
+        pass
+    assert not Path("ran").exists()
