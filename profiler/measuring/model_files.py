@@ -272,9 +272,10 @@ class ModelSweep:
             raise _refused(workload, error) from None
 
     def _sweep(self, tasks: Sequence[Task]) -> None:
+        n = len(self._copies)
         run_sweep(
             self._device, self._protocol, self._journal, tasks, self._terminal,
-            seed=self._seed, what=f"{len(self._copies)} models",
+            seed=self._seed, what=f"{n} model{'s' * (n != 1)}",
         )  # fmt: skip
         self._levels.fix_references(self._epoch)
         outcomes = self._journal.outcomes()

@@ -13,12 +13,14 @@ class Outlook:
     """Blocks measured and to come, shown as progress.
 
     Each configuration is expected to need `at_least` blocks, until a look at its samples says more.
+    Its last block counts only then: it is not 100 % before all have been looked at.
     """
 
     progress: Progress
     at_least: int
     _to_come: dict[str, int] = field(default_factory=dict)  # by configuration
     _total: int = 0
+    _held: dict[str, str] = field(default_factory=dict)  # note of a last block, by configuration
 
     def begin(self, keys: Iterable[str]) -> None:
         self._to_come = dict.fromkeys(keys, self.at_least)
@@ -30,10 +32,15 @@ class Outlook:
         self._total += n_blocks - self._to_come[key]
         self._to_come[key] = n_blocks
         self.progress.expect(self._total)
+        if key in self._held:
+            self.progress.advance(note=self._held.pop(key))
 
     def block(self, key: str, note: str = "") -> None:
         """One of a configuration is measured."""
         if self._to_come[key] == 0:
             self.expect(key, 1)
         self._to_come[key] -= 1
-        self.progress.advance(note=note)
+        if self._to_come[key] == 0:
+            self._held[key] = note
+        else:
+            self.progress.advance(note=note)

@@ -49,6 +49,8 @@ def test_what_is_expected_is_corrected():
     assert (progress.total, progress.done) == (30, 1)
     for _ in range(30):
         outlook.block("a")  # one more than thought
+    assert (progress.total, progress.done) == (31, 30)  # whether it is the last, a look will say
+    outlook.expect("a", 0)
     assert (progress.total, progress.done) == (31, 31)
 
 
@@ -63,5 +65,5 @@ def test_a_sweep_ends_at_the_whole_and_says_what_it_finishes():
     at_least = 4 * target.min_blocks
     assert set(progress.notes[: at_least - 1]) == {""}
     assert progress.notes[-1] == "finishing: 1 unconverged"
-    assert max(progress.shares[:-1]) < 1 or progress.shares.index(1.0) >= at_least - 1
+    assert max(progress.shares[:-1]) < 1
     assert progress.shares[at_least + 4] < 0.9  # and not 100 % while half is to come
