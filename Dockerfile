@@ -6,6 +6,7 @@ COPY constraints.txt pyproject.toml setup.py README.md LICENSE ./
 COPY profiler profiler
 COPY predictors predictors
 COPY pnag pnag
+COPY docs docs
 # From this index torch is built without CUDA.
 RUN python -m venv /opt/pnag \
  && /opt/pnag/bin/pip install --no-cache-dir -c constraints.txt \

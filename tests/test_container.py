@@ -55,6 +55,8 @@ def test_what_it_copies_is_there_and_all_that_a_wheel_is_made_of():
     assert all((ROOT / source).exists() for source in copied())
     packages = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     needed = {pattern.rstrip("*") for pattern in packages} | {PROJECT["project"]["readme"]}
+    links = [path for name in needed for path in (ROOT / name).rglob("*") if path.is_symlink()]
+    needed |= {link.resolve().relative_to(ROOT).parts[0] for link in links}
     assert needed | {"pyproject.toml", "LICENSE"} <= set(copied())
 
 
