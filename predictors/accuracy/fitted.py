@@ -147,7 +147,7 @@ def embedded_accuracy(space: NetworkSpace) -> FittedAccuracy:
         available.append(str(SpaceRef(**description["space"])))
     raise InvalidInputError(
         f"no accuracies of {space} are built in (only of {', '.join(available)}); "
-        "give your own with --accuracy-table or --accuracy-model"
+        "give your own with --accuracy-table or --accuracy-model (pnag help accuracy)"
     )
 
 

@@ -96,7 +96,9 @@ def checked(space: object, name: str) -> NetworkSpace:
         InvalidInputError: it is none, or goes by another name than `name`.
     """
     if not isinstance(space, NetworkSpace):
-        raise InvalidInputError(f"{name} makes {type(space).__name__}, which is no NetworkSpace")
+        raise InvalidInputError(
+            f"{name} makes {type(space).__name__}, which is no NetworkSpace (pnag help own_space)"
+        )
     if unknown := space.facts.keys() - {"space", "width_mult", "resolution_px", "dataset"}:
         raise InvalidInputError(
             f"{name} has a field {min(unknown)}, for which tables have no place"

@@ -12,7 +12,7 @@ function showChoice() {
   const choice = chosen();
   byId("budget-value").textContent = `${ms(budgetMs())} ms`;
   const facts = [
-    ["Predicted", `${ms(choice.latency_ms)} ms`, choice.interval_ms ? `95 %: ${interval(choice.interval_ms)}` : "no interval: not calibrated"],
+    ["Predicted", `${ms(choice.latency_ms)} ms`, choice.interval_ms ? `95 %: ${interval(choice.interval_ms)}` : "no 95 % interval: too few measured networks"],
     ["Top-1", percent(choice.top1, 2), "by the run’s accuracy model"],
   ];
   const { measured } = choice;
