@@ -46,22 +46,23 @@ def calibration(table: LatencyTable) -> Calibration:
     return table.calibration
 
 
-TABLE = calibrated(queued(30))
-UNSEEN = queued(300, seed=1)
+@pytest.fixture(scope="module")
+def table():
+    return calibrated(queued(30))
 
 
-def test_both_ends_are_recovered_and_selected():
-    cost = cost_from_table(TABLE)
+def test_both_ends_are_recovered_and_selected(table):
+    unseen, cost = queued(300, seed=1), cost_from_table(table)
     assert isinstance(cost, LongestCost)
-    tokens, _ = measured(UNSEEN)
+    tokens, _ = measured(unseen)
     launched, computed = (part(tokens) for part in cost.parts)
     assert 0.3 < (launched > computed).mean() < 0.8
-    fitted = calibration(TABLE)
+    fitted = calibration(table)
     assert fitted.launch is not None
     assert fitted.launch.kernels_ms == pytest.approx(LAUNCH.costs, rel=0.01)
     assert fitted.launch.fixed_ms == pytest.approx(LAUNCH.fixed_ms, rel=0.01)
-    assert mape_pct(cost, UNSEEN) < 0.05
-    assert mape_pct(cost_from_table(additive(queued(30))), UNSEEN) > 2
+    assert mape_pct(cost, unseen) < 0.05
+    assert mape_pct(cost_from_table(additive(queued(30))), unseen) > 2
     assert fitted.residual_mape_pct < 0.2
     assert fitted.n_networks == 30
 
@@ -115,23 +116,23 @@ def test_the_interval_covers_unseen_networks():
     assert 0.82 < np.mean(covered) < 0.98
 
 
-def test_the_file_holds_the_launches_and_only_where_there_are_any(tmp_path):
+def test_the_file_holds_the_launches_and_only_where_there_are_any(table, tmp_path):
     path = tmp_path / "gpu.json"
-    TABLE.save(path)
+    table.save(path)
     loaded = load_table(path)
-    assert loaded == TABLE and loaded.to_json() == path.read_text()
+    assert loaded == table and loaded.to_json() == path.read_text()
     written = json.loads(path.read_text())["calibration"]["launch"]
     assert set(written["kernels_ms"]) == {"block", "excitation", "hard_swish"}
-    tokens = TABLE.search_space.sample(50, np.random.default_rng(0))
+    tokens = table.search_space.sample(50, np.random.default_rng(0))
     bare = loaded.model_copy(update={"networks": ()})
-    assert (cost_from_table(bare)(tokens) == cost_from_table(TABLE)(tokens)).all()
+    assert (cost_from_table(bare)(tokens) == cost_from_table(table)(tokens)).all()
     assert "launch" not in json.loads(additive(queued(30)).to_json())["calibration"]
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Launches(fixed_ms=0.1, kernels_ms={"block": -1.0})
 
 
-def test_the_predictor_takes_the_longer_end_too():
-    predictor, cost, space = LatencyPredictor(TABLE), cost_from_table(TABLE), TABLE.search_space
+def test_the_predictor_takes_the_longer_end_too(table):
+    predictor, cost, space = LatencyPredictor(table), cost_from_table(table), table.search_space
     for tokens in space.sample(30, np.random.default_rng(7)):
         prediction = predictor.predict(network_ops(space, tokens), confidence=0.9)
         expected = cost(tokens[None])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -59,7 +60,12 @@ def true_ms(nets):
 
 
 TRAIN = networks(150)
-MODEL = LaunchModel.fit(TRAIN, true_ms(TRAIN))
+TRAIN_MS = true_ms(TRAIN)
+
+
+@cache
+def trained():
+    return LaunchModel.fit(TRAIN, TRAIN_MS)
 
 
 def test_both_ends_of_the_queue_are_recovered():
@@ -67,19 +73,19 @@ def test_both_ends_of_the_queue_are_recovered():
     launch = np.array([true_launch_ms(ops) for ops in unseen])
     work = np.array([true_work_ms(ops) for ops in unseen])
     assert 0.2 < (launch > work).mean() < 0.8  # the law is tested at both ends
-    np.testing.assert_allclose(MODEL.predict_ms(unseen), np.maximum(launch, work), rtol=0.01)
+    np.testing.assert_allclose(trained().predict_ms(unseen), np.maximum(launch, work), rtol=0.01)
     clear = launch > 1.02 * work
-    np.testing.assert_allclose(MODEL.launch_ms(unseen)[clear], launch[clear], rtol=0.003)
+    np.testing.assert_allclose(trained().launch_ms(unseen)[clear], launch[clear], rtol=0.003)
     clear = work > 1.02 * launch
-    np.testing.assert_allclose(MODEL.compute_ms(unseen)[clear], work[clear], rtol=0.005)
-    assert MODEL.launch.costs == pytest.approx(LAUNCH.costs, rel=0.02)
-    assert MODEL.cross_validated_mape_pct < 0.3
+    np.testing.assert_allclose(trained().compute_ms(unseen)[clear], work[clear], rtol=0.005)
+    assert trained().launch.costs == pytest.approx(LAUNCH.costs, rel=0.02)
+    assert trained().cross_validated_mape_pct < 0.3
 
 
 def test_contended_measurements_do_not_pull_the_fit_away():
     rng = np.random.default_rng(3)
     slow = np.where(rng.random(len(TRAIN)) < 0.2, rng.uniform(1.1, 2.0, len(TRAIN)), 1.0)
-    model = LaunchModel.fit(TRAIN, true_ms(TRAIN) * slow)
+    model = LaunchModel.fit(TRAIN, TRAIN_MS * slow)
     unseen = networks(300, seed=1)
     error = np.abs(model.predict_ms(unseen) / true_ms(unseen) - 1)
     assert error.mean() < 0.005
@@ -104,7 +110,7 @@ def test_a_site_of_its_own_law_gets_its_own_terms():
 
 
 def test_the_same_data_and_seed_give_the_same_model():
-    assert LaunchModel.fit(TRAIN, true_ms(TRAIN)) == MODEL
+    assert LaunchModel.fit(TRAIN, TRAIN_MS) == trained()
 
 
 def test_depths_decide_launches_and_expands_only_work():
@@ -112,8 +118,8 @@ def test_depths_decide_launches_and_expands_only_work():
     wider = [
         replace(op, mid_channels=2 * op.mid_channels) if op.has_expansion else op for op in ops
     ]
-    assert MODEL.launch_ms([wider]) == pytest.approx(MODEL.launch_ms([ops]), rel=1e-12)
-    assert MODEL.compute_ms([wider]) > MODEL.compute_ms([ops])
+    assert trained().launch_ms([wider]) == pytest.approx(trained().launch_ms([ops]), rel=1e-12)
+    assert trained().compute_ms([wider]) > trained().compute_ms([ops])
 
 
 def test_a_kernel_pays_for_whole_warps_of_32_pixels():
@@ -126,11 +132,13 @@ def test_a_kernel_pays_for_whole_warps_of_32_pixels():
 
 
 def test_as_a_cost_function_it_is_the_same_prediction():
-    cost = MODEL.cost(SPACE)
+    cost = trained().cost(SPACE)
     tokens = SPACE.sample(200, np.random.default_rng(5))
     assert isinstance(cost, CostFunction)
     assert cost.unit == "ms"
-    np.testing.assert_allclose(cost(tokens), MODEL.predict_ms(networks(200, seed=5)), rtol=1e-12)
+    np.testing.assert_allclose(
+        cost(tokens), trained().predict_ms(networks(200, seed=5)), rtol=1e-12
+    )
     launched, computed = (part(tokens) for part in cost.parts)
     np.testing.assert_array_equal(cost(tokens), np.maximum(launched, computed))
 
@@ -152,9 +160,9 @@ def test_the_interval_covers_new_networks_as_often_as_it_says():
 
 def test_a_stored_model_is_the_same_and_needs_no_pickle(tmp_path):
     path, again = tmp_path / "gpu.safetensors", tmp_path / "again.safetensors"
-    MODEL.save(path)
-    assert LaunchModel.load(path) == MODEL
-    MODEL.save(again)
+    trained().save(path)
+    assert LaunchModel.load(path) == trained()
+    trained().save(again)
     assert path.read_bytes() == again.read_bytes()
     header = json.loads(path.read_bytes()[8:].split(b'"}', 1)[0] + b'"}}')  # length, then JSON
     assert json.loads(header["__metadata__"]["launch_model"])["schema"] == SCHEMA
@@ -162,17 +170,17 @@ def test_a_stored_model_is_the_same_and_needs_no_pickle(tmp_path):
 
 def rewritten(path, *, schema=SCHEMA, drop=None, launch=None):
     """The stored model with one thing changed."""
-    MODEL.save(path)
+    trained().save(path)
     arrays = load(path.read_bytes())
     if drop:
         del arrays[drop]
     description = {
         "schema": schema,
         "batch_size": 32,
-        "per_site": MODEL.per_site,
+        "per_site": trained().per_site,
         "cross_validated_mape_pct": 1.0,
-        "launch": launch if launch is not None else list(MODEL.launch.costs),
-        "work": list(MODEL.compute.costs),
+        "launch": launch if launch is not None else list(trained().launch.costs),
+        "work": list(trained().compute.costs),
     }
     path.write_bytes(save(arrays, {"launch_model": json.dumps(description)}))
 
@@ -213,11 +221,11 @@ def test_other_files_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("latency_ms", "nets", "message"),
     [
-        (true_ms(TRAIN)[:20], TRAIN[:20], "at least 40 measured networks, not 20"),
-        (true_ms(TRAIN)[:-1], TRAIN, "150 networks with 149 latencies"),
-        (true_ms(TRAIN) * np.nan, TRAIN, "must be positive"),
-        (true_ms(TRAIN) - 100, TRAIN, "must be positive"),
-        (true_ms(TRAIN), [*TRAIN[:-1], *networks(1, batch_size=1)], "batch sizes: 1, 32"),
+        (TRAIN_MS[:20], TRAIN[:20], "at least 40 measured networks, not 20"),
+        (TRAIN_MS[:-1], TRAIN, "150 networks with 149 latencies"),
+        (TRAIN_MS * np.nan, TRAIN, "must be positive"),
+        (TRAIN_MS - 100, TRAIN, "must be positive"),
+        (TRAIN_MS, [*TRAIN[:-1], *networks(1, batch_size=1)], "batch sizes: 1, 32"),
     ],
 )
 def test_measurements_that_cannot_be_fitted_are_refused(latency_ms, nets, message):
@@ -227,7 +235,7 @@ def test_measurements_that_cannot_be_fitted_are_refused(latency_ms, nets, messag
 
 def test_what_was_not_fitted_is_not_predicted():
     with pytest.raises(InvalidInputError, match="of batch size 32 cannot predict batch size 1"):
-        MODEL.predict_ms(networks(3, batch_size=1))
+        trained().predict_ms(networks(3, batch_size=1))
     op = next(op for op in TRAIN[0] if op.has_expansion)
     with pytest.raises(InvalidInputError, match="has not seen 'depthwise k9 s"):
-        MODEL.predict_ms([[replace(op, kernel=9)]])
+        trained().predict_ms([[replace(op, kernel=9)]])
