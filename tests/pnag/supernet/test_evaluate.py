@@ -1,9 +1,12 @@
 """Recalibration and accuracy tables that resume, from Python and the command line."""
 
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from socket import socket
 from typing import Any
 
 import numpy as np
@@ -238,6 +241,27 @@ def test_a_finished_table_grows_and_loses_nothing(folder, tmp_path):
     )
 
 
+@contextmanager
+def joined_by_another(arguments):
+    """This process is the first of two workers, as torchrun would tell it; the other one runs
+    the same command."""
+    with socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    program = [sys.executable, "-c", COMMAND_LINE, "supernet", *map(str, arguments), "--quiet"]
+    other = subprocess.Popen(program, cwd=ROOT, env=os.environ | group | {"RANK": "1"})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (group | {"RANK": "0"}).items():
+                patch.setenv(name, value)
+            yield
+        assert other.wait(60) == 0
+    finally:
+        other.kill()  # after an error it would wait for this process
+        other.wait()
+
+
 def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
     def command(out):
         return [
@@ -248,12 +272,9 @@ def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
 
     supernet_command(*command("alone.json"), "--count", 5)
     supernet_command(*command("shared.json"), "--count", 2)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
-    arguments = ["supernet", *map(str, command("shared.json")), "--count", "5", "--quiet"]
-    subprocess.run(
-        [*launcher, sys.executable, "-c", COMMAND_LINE, *arguments], cwd=ROOT, check=True
-    )
+    together = [*command("shared.json"), "--count", 5]
+    with joined_by_another(together):
+        supernet_command(*together)
     alone, shared = (
         load_accuracy_table(tmp_path / name, SPACE) for name in ("alone.json", "shared.json")
     )

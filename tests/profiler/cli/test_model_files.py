@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from tests.profiler.cli.test_profile import invoke
+from tests.profiler.fast import BRIEF
 from tests.profiler.models.onnx_files import convolution
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr("profiler.measuring.protocol.QUICK", BRIEF)
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ from profiler.measuring.protocol import QUICK
 from profiler.models.kernel import parse_kernel
 from profiler.spaces.kernels import KernelSpace
 from profiler.tables.table import load_table
-from tests.profiler.fast import FAST
+from tests.profiler.fast import BRIEF
 
 pytestmark = pytest.mark.slow
-
-BRIEF = replace(  # other tests are at work beside it
-    FAST, warm_up=replace(FAST.warm_up, max_s=0.5), gate=replace(FAST.gate, max_wait_s=0.5)
-)
 
 
 @pytest.mark.parametrize(("spec", "told"), [("cpu", True), ("tflite", False)])

@@ -20,6 +20,7 @@ from profiler.models.cold_start import ColdStart
 from profiler.models.file import ModelFile, ModelFormat, RunnableModel
 from profiler.models.op_profile import OpShare
 from profiler.terminal import SILENT
+from tests.profiler.fast import BRIEF
 from tests.profiler.models.onnx_files import convolution
 
 pytestmark = pytest.mark.slow
@@ -187,7 +188,7 @@ def test_a_model_that_its_runtime_refuses_is_named():
 def test_a_file_on_this_machine(tmp_path):
     """The report of a real run, and the same again from its journal."""
     path = convolution(tmp_path / "net.onnx", axes=("batch", 3, 32, 32), channels=16)
-    request = ModelRequest("cpu", [path], protocol=QUICK, out=tmp_path / "t.json")
+    request = ModelRequest("cpu", [path], protocol=BRIEF, out=tmp_path / "t.json")
     (result,) = measure_models(request, SILENT).results
     assert 0.01 < result.latency_ms < 5
     assert result.ops is not None and result.load_ms is not None
