@@ -9,8 +9,14 @@ from profiler.errors import DeviceUnavailableError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import network_ops
 from profiler.tables.table import Verdict, load_table
+from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr("profiler.measuring.protocol.QUICK", FAST)
 
 
 def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):

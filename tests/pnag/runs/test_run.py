@@ -44,11 +44,9 @@ def test_ten_thousand_samples_for_a_hundred_budgets_violate_none(mobilenet_run):
     problem = mobilenet_run.problem
     low, high = mobilenet_run.reachable_ms
     budgets = np.linspace(low, high, 100)
-    for seed in range(3):
-        made = mobilenet_run.generate(budgets.tolist(), n_samples=100, seed=seed)
-        tokens = np.stack([m.tokens for m in made])
-        assert (problem.cost(tokens) <= budgets).all()
-        assert all(m.feasible for m in made)
+    made = mobilenet_run.generate(budgets.tolist(), n_samples=100, seed=0)
+    assert (problem.cost(np.stack([m.tokens for m in made])) <= budgets).all()
+    assert all(m.feasible for m in made)
 
 
 @pytest.mark.parametrize("n_samples", [1, 5, 32])
