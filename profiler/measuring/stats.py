@@ -158,7 +158,7 @@ def modes_of(
       of σ1 and σ2 for both: with many cuts a narrow part beside a wide one is found by chance.
     """  # fmt: skip
     x, n = np.sort(values), len(values)
-    if n < 4:
+    if n < 4 or x[-1] / x[0] - 1 < separation:  # of any two medians, too
         return ()
     several = _joined(_cut(x, max_parts), ashman_d, separation)
     for parts, spread in ((several, np.maximum), (_cut(x, 2), _root_mean_square)):
