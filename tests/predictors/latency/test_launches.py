@@ -64,7 +64,7 @@ TRAIN_MS = true_ms(TRAIN)
 
 
 @cache
-def trained():
+def trained() -> LaunchModel:
     return LaunchModel.fit(TRAIN, TRAIN_MS)
 
 
