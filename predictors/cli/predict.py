@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TablesOption = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
         "--latency-table",
         help="Table of the device, of pnag profile or pnag table import. Further ones of the same "
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
 @shared_options
 def predict(
-    latency_table: TablesOption,
+    latency_table: TablesOption = None,
     arch: ArchsOption = None,
     arch_file: ArchFileOption = None,
     model: ModelsOption = None,
@@ -79,21 +79,22 @@ def predict(
     from profiler.tables.table import SpaceRef, check_space, load_table
 
     check_confidence(confidence)
+    first, *further = _tables(latency_table)
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     if width_mult is not None and model:
         raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
-    table = load_table(latency_table[0], partial=True)
+    table = load_table(first, partial=True)
     if table.kernels:
-        of_spaces = (arch, arch_file, latency_table[1:], width_mult, resolution)
+        of_spaces = (arch, arch_file, further, width_mult, resolution)
         if not model or any(of_spaces):
             raise InvalidInputError("from a table of kernels a --model is predicted, by it alone")
         _predict_files(table, model, shape or (), confidence, terminal)
         return
     if shape:
         raise InvalidInputError("--shape is for tables of kernels (--space kernels)")
-    check_space(table, table.search_space, latency_table[0])
-    others = [load_table(path, partial=True) for path in latency_table[1:]]
+    check_space(table, table.search_space, first)
+    others = [load_table(path, partial=True) for path in further]
     predictor = LatencyPredictor(table, *others)
     asked = {"width_mult": width_mult, "resolution_px": resolution}
     given = {fact: value for fact, value in asked.items() if value is not None}
@@ -115,6 +116,20 @@ def predict(
         terminal.note(note)
     document = {"results": results, "confidence": confidence, "device": table.device.model}
     terminal.result(document, "\n".join(lines))
+
+
+def _tables(given: list[Path] | None) -> list[Path]:
+    """At least one.
+
+    Raises:
+        InvalidInputError: none was given.
+    """
+    if not given:
+        raise InvalidInputError(
+            "give --latency-table, which pnag profile measures and pnag table import takes from "
+            "others"
+        )
+    return given
 
 
 def _predict_files(

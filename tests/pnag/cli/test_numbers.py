@@ -87,6 +87,7 @@ WRITTEN = {
     **{f"supernet {command} --device": ["{}"] for command in ("train", "evaluate", "extract")},
 }
 ANY_TEXT = {
+    "help words",  # a topic: one that is not there is refused with those like it
     "table import --device-model", "table import --runtime", "table transfer --device",
     "table transfer --runtime", "table transfer --source", "serve --host",
 }  # fmt: skip
