@@ -204,15 +204,19 @@ def _train(
         finished = "finished" in read_config(folder)
         load = load_finished if finished else load_checkpoint
         learners = load(folder, problem, settings)
-    run, log = Run(problem, settings, learners, folder), MetricsLog(folder, learners)
+    run = Run(problem, settings, learners, folder)
+    if finished and not trackers:
+        return run
+    log = MetricsLog(folder, learners)
     tracked = (
         Tracked(folder, settings.to_json(), log.n_rounds + 1, log.past_rounds()) if folder else None
     )
     with open_tracking(trackers, tracked, terminal) as tracking:
-        _train_rounds(problem, learners, settings, folder, log, tracking, terminal)
-        if folder is not None:
-            if not finished:
+        if not finished:
+            _train_rounds(problem, learners, settings, folder, log, tracking, terminal)
+            if folder is not None:
                 _finish(run, folder)
+        if trackers and folder is not None:
             tracking.log(_judged(folder), log.n_rounds)
             tracking.keep_tables(folder)
     return run
@@ -342,9 +346,10 @@ def _finish(run: Run, folder: Path) -> None:
 
 def _judged(folder: Path) -> dict[str, float]:
     """What a finished run says of itself, as metrics."""
-    hypervolume: float = read_json(folder / "frontier.json")["hypervolume"]
-    taus: list[float] = read_config(folder)["evaluator_kendall_tau"]
-    return {"hypervolume": hypervolume} | ({"least_kendall_tau": min(taus)} if taus else {})
+    frontier, config = read_json(folder / "frontier.json"), read_config(folder)
+    taus = config.get("evaluator_kendall_tau") or ()
+    metrics = {"hypervolume": frontier["hypervolume"], "least_kendall_tau": min(taus, default=None)}
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -92,6 +92,9 @@ def test_a_finished_run_is_exported_whole(tracker, tmp_path):
     tracked, exported = tracker.runs.values()
     assert exported.metrics == tracked.metrics
     assert exported.tables.keys() == tracked.tables.keys()
+    for name in ("frontier.json", "metrics.jsonl"):  # without a tracker they are not asked for
+        (tmp_path / "b" / name).unlink()
+    assert len(train_run(tabular_problem(), TINY, tmp_path / "b", resume=True).known)
 
 
 def test_a_tracker_that_fails_is_named_once_and_the_run_is_the_same(
