@@ -81,6 +81,7 @@ ELSEWHERE = {
     "serve": "runs until interrupted: tests/pnag/test_serve.py",
     "ofa_mbv3_d234_e346_k357_w1.2": "a download: tests/pnag/supernet/test_elastic.py",
     "ofa_proxyless_d234_e346_k357_w1.3": "a download: tests/profiler/spaces/test_ofa_families.py",
+    "ofa_resnet50_d0-1-2_e0.2-0.25-0.35": "a download: tests/pnag/supernet/test_published.py",
     "cifar10_jpeg_30k.npz": "hours",
     "compared.json": "of model files: tests/pnag/report/test_model_page.py",
     "kernels.json": "minutes: tests/profiler/measuring/test_kernels.py",
