@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from traceback import extract_tb
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from profiler.errors import InvalidInputError
 from profiler.printable import shown
@@ -110,10 +111,19 @@ def checked(space: object, name: str) -> NetworkSpace:
     return space
 
 
+class _SourceLoader(SourceFileLoader):
+    """Runs the file that is trusted: bytecode beside it may be of another program."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 @cache
 def _module(path: Path) -> ModuleType:
     # a name of its own: dataclasses look their module up, and two files may share a stem
-    spec = importlib.util.spec_from_file_location(f"own_space.{path.stem}_{hash(path):x}", path)
+    name = f"own_space.{path.stem}_{hash(path):x}"
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None or not path.is_file():
         raise InvalidInputError(f"cannot read {path}: no such Python file")
     module = importlib.util.module_from_spec(spec)

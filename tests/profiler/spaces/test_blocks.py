@@ -1,6 +1,10 @@
 """Spaces that say positions and stretches, and those in a user's file."""
 
+import os
+import py_compile
 from dataclasses import dataclass
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,6 +158,23 @@ def test_a_file_that_only_a_table_names_is_not_run(own, monkeypatch):
     own(OWN + "raise SystemExit('run')\n")
     with pytest.raises(InvalidInputError, match="as it is now: if you trust it, pnag space"):
         SpaceRef(**read)
+
+
+def test_what_is_run_is_the_file_and_no_bytecode_beside_it(own, tmp_path):
+    """Bytecode that claims to be of the file; who trusts the file has not seen it."""
+    file, other = tmp_path / "own.py", "raise SystemExit('run')"
+    own(other.ljust(len(OWN)))
+    planted = Path(cache_from_source(file))
+    py_compile.compile(str(file), str(planted), doraise=True)
+    as_it_was = file.stat()
+    own(OWN)
+    os.utime(file, ns=(as_it_was.st_atime_ns, as_it_was.st_mtime_ns))
+    assert file.stat().st_size == as_it_was.st_size
+    assert open_space("own.py:Towers") == Towers("own.py:Towers")
+    planted.unlink()
+    own_spaces._module.cache_clear()
+    open_space("own.py:Towers")
+    assert list(planted.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
