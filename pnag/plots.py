@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from profiler.printable import printable
 from profiler.system.atomic import replacing
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from pnag.search.frontier import Frontier
     from predictors.base import Floats
+    from profiler.tables.levels import Load
 
 MARKERS = "osD^vP*X"
 
@@ -141,6 +144,35 @@ def noise_plot(paths: Sequence[Path], traces: Sequence[NoiseTrace]) -> None:
         axes.grid(alpha=0.3)
     panels[0].legend(loc="upper right", fontsize=7)
     panels[-1].set_xlabel("time since the sweep began (s)")
+    save_figure(figure, paths)
+
+
+def load_plot(paths: Sequence[Path], load: Load) -> None:
+    """Latency over the first minute's, and below it what the device told of itself."""
+    minutes = np.array(load.times_s) / 60
+    beside = {"°C": load.temperatures_c, "MHz": load.clocks_mhz}
+    known = {
+        unit: [np.nan if value is None else value for value in values]
+        for unit, values in beside.items()
+        if any(value is not None for value in values)
+    }
+    figure = new_figure(height_in=3.0 + 1.2 * len(known))
+    panels = figure.subplots(
+        1 + len(known), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(known)]
+    )[:, 0]
+    panels[0].plot(minutes, 100 * (np.array(load.ratios) - 1), ".-", markersize=3, linewidth=0.6)
+    ends_s = [*(change.at_s for change in load.changes[1:]), load.times_s[-1]]
+    for change, end_s in zip(load.changes, ends_s, strict=False):
+        panels[0].axvline(change.at_s / 60, color="0.4", linestyle=":", linewidth=0.8)
+        level_pct = 100 * (change.ratio - 1)
+        panels[0].hlines(level_pct, change.at_s / 60, end_s / 60, color="C1")
+    panels[0].set_ylabel("over the first minute (%)")
+    for axes, (unit, values) in zip(panels[1:], known.items(), strict=True):
+        axes.plot(minutes, values, linewidth=0.8)
+        axes.set_ylabel(unit)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    panels[-1].set_xlabel("minutes of load")
     save_figure(figure, paths)
 
 

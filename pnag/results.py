@@ -17,7 +17,7 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
 from profiler.spaces.networks import NetworkSpace, file_stem, network_ops
 from profiler.system.user_files import read_json, validated
-from profiler.tables.table import IntervalMs
+from profiler.tables.levels import IntervalMs
 
 if TYPE_CHECKING:
     from pnag.runs.verification import KeptVerification

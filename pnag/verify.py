@@ -32,6 +32,7 @@ from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.measuring.follow_up import same_device
 from profiler.measuring.session import Session
 from profiler.system.stamp import now, this_tool
+from profiler.tables.levels import Statistic
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, load_table
 from profiler.terminal import Terminal
 
@@ -156,8 +157,17 @@ def _verified(loop: _Loop) -> Verification:
 
 def table_to_verify(folder: Path, earlier: KeptVerification | None) -> LatencyTable:
     """The table of the run in `folder`, with the networks that an earlier verification measured on
-    its device."""
+    its device.
+
+    Raises:
+        InvalidInputError: the run is of another statistic than what a verification measures.
+    """
     table = load_table(folder / LATENCY_FILE)
+    if table.statistic is not Statistic.LATENCY:
+        raise InvalidInputError(
+            f"{folder} was trained on {table.statistic}; --verify-on measures latencies, which are "
+            "not that"
+        )
     if earlier is None or not earlier.same_device:
         return table
     measured = earlier.measured

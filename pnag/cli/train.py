@@ -9,7 +9,7 @@ import typer
 
 from pnag.cli.train_options import TrackOption
 from profiler.cli.completion import one_of
-from profiler.cli.options import SPACE_NAMES, shared_options
+from profiler.cli.options import SPACE_NAMES, StatisticOption, shared_options
 from profiler.extras import require
 from profiler.terminal import Terminal
 
@@ -75,6 +75,7 @@ def train(
     accuracy_model: AccuracyModelOption = None,
     run: RunOption = None,
     space: SpaceOption = None,
+    statistic: StatisticOption = None,
     budgets: BudgetsOption = 10,
     evaluations: EvaluationsOption = 16_000,
     reward: RewardOption = "pareto",
@@ -98,7 +99,7 @@ def train(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
         reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),
     )  # fmt: skip
-    sources = (latency_table, accuracy_table, accuracy_model, run, space)
+    sources = (latency_table, accuracy_table, accuracy_model, run, space, statistic)
     if resume and out is not None and not any(sources):
         settings = replace(settings_of_run(out), **given)
         folder, inputs = out, inputs_of_run(out)

@@ -34,6 +34,7 @@ from predictors.latency.lookup import calibration_of, network_cost, table_latenc
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import journal_path
 from profiler.spaces.networks import distinct_ops
+from profiler.tables.levels import Statistic
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from profiler.terminal import Terminal
 
@@ -98,7 +99,8 @@ class Contents:
     @property
     def title(self) -> str:
         if self.table:
-            return f"{self.table.space} on {self.table.device.model}"
+            of = "" if self.table.statistic is Statistic.LATENCY else f", {self.table.statistic}"
+            return f"{self.table.space} on {self.table.device.model}{of}"
         (source,) = self.config["inputs"].values()
         return Path(source["source"]).name
 
@@ -123,6 +125,8 @@ def gather(
     table = load_table(path) if path.exists() else None
     if table is None and (sources.measured or sources.journal):
         raise InvalidInputError(f"{folder} has no latency table; nothing was measured for it")
+    if sources.measured and table and table.statistic is not Statistic.LATENCY:
+        raise InvalidInputError(f"{folder} is of {table.statistic}; --measured holds latencies")
     measured = _kept(folder) if table else []
     measured += (
         [n for f in sources.measured for n in read_measured(f, table.device)] if table else []

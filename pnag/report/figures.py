@@ -22,7 +22,8 @@ def draw_figures(contents: Contents, folder: Path, *, seed: int = 0) -> list[Pat
 
     `frontier`: generated, sampled, baselines, published. `budgets`: latencies of unselected
     draws at five budgets. `errors`: predicted against measured. `noise`: raw samples of the
-    cheapest, the median and the dearest op. `published-N`: networks on other devices.
+    cheapest, the median and the dearest op. `load`: latency, temperature and clock under sustained
+    load. `published-N`: networks on other devices.
     """
     written: list[Path] = []
 
@@ -37,6 +38,8 @@ def draw_figures(contents: Contents, folder: Path, *, seed: int = 0) -> list[Pat
         _draw_errors(contents, paths("errors"))
     if contents.table and contents.table.ops.keys() & contents.traces.keys():
         _draw_noise(contents, paths("noise"))
+    if contents.table and contents.table.load:
+        plots.load_plot(paths("load"), contents.table.load)
     for i, (device, networks) in enumerate(contents.elsewhere.items(), start=1):
         names = [network.name for network in networks]
         plots.networks_plot(paths(f"published-{i}"), names, *_points(networks), title=device)

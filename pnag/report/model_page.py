@@ -21,7 +21,7 @@ from profiler.measuring.model_files import (
 from profiler.system.stamp import now
 from profiler.terminal import Terminal
 
-SCRIPTS = ("models.js",)
+SCRIPTS = ("load.js", "models.js")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def models_data(models: MeasuredModels) -> dict[str, Any]:
             _comparison(name, names[0], found)
             for name, found in zip(names[1:], report.comparisons, strict=True)
         ],
+        "load": asdict(report.load) if report.load else None,
         "provenance": _provenance(report),
     }
     embedded: dict[str, Any] = rounded(document)

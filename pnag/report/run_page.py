@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
@@ -24,7 +25,7 @@ from profiler.system.stamp import now
 from profiler.tables.keys import ops_of_table
 from profiler.tables.table import LatencyTable, transfer_in_words
 
-SCRIPTS = ("picture.js", "run_charts.js", "run_tables.js", "beside.js", "run.js")
+SCRIPTS = ("load.js", "picture.js", "run_charts.js", "run_tables.js", "beside.js", "run.js")
 
 
 def render_run(contents: Contents) -> str:
@@ -61,6 +62,7 @@ def page_data(contents: Contents) -> dict[str, Any]:
         **_beside(contents.beside),
         "noise_floor": table.noise_floor.model_dump() if table and table.noise_floor else None,
         "failures": table.failures if table else {},
+        "load": asdict(table.load) if table and table.load else None,
         "traces": {
             name: [embedded_trace(trace) for trace in traces]
             for name, traces in contents.traces.items()
@@ -288,6 +290,7 @@ def _table_rows(contents: Contents, table: LatencyTable) -> list[tuple[str, Any]
         _made(table),
         ("tool", table.tool),
         ("protocol", table.protocol.get("name")),
+        ("latencies are of", table.statistic),
         ("ops", len(table.ops)),
         ("networks", len(table.networks)),
         ("failures", len(table.failures)),

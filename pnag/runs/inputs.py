@@ -54,6 +54,7 @@ def open_inputs(
     accuracy_model: Path | None = None,
     run: Path | None = None,
     space: str | None = None,
+    statistic: str | None = None,
     *,
     seed: int = 0,
 ) -> Inputs:
@@ -64,7 +65,7 @@ def open_inputs(
         InvalidInputError: nothing or too much given; unreadable or malformed files.
     """
     if space and space.startswith(TABULAR_PREFIX):
-        if latency_table or accuracy_table or accuracy_model or run:
+        if latency_table or accuracy_table or accuracy_model or run or statistic is not None:
             raise InvalidInputError("a tabular space brings its own latencies and accuracies")
         return tabular_inputs(Path(space.removeprefix(TABULAR_PREFIX)))
     if latency_table is None:
@@ -79,6 +80,7 @@ def open_inputs(
         space_name=space,
         accuracy_table=accuracy_table,
         accuracy_model=accuracy_model if run is None else accuracy_file_of_run(run),
+        statistic=statistic,
         seed=seed,
     )
 
@@ -99,22 +101,29 @@ def table_inputs(
     space_name: str | None = None,
     accuracy_table: Path | None = None,
     accuracy_model: Path | None = None,
+    statistic: str | None = None,
     seed: int = 0,
 ) -> Inputs:
     """A latency table with accuracies: a table, a model, or else what is embedded.
+
+    Args:
+        statistic: that c(α) is of; by default the table's own.
 
     Raises:
         InvalidInputError: unreadable or malformed files, or files of another space.
     """
     from predictors.latency.lookup import cost_from_table
+    from profiler.tables.statistic import by_statistic, statistic_named
     from profiler.tables.table import load_table
 
-    table = load_table(latency_table)
+    measured = load_table(latency_table)
+    table = by_statistic(measured, statistic_named(statistic), latency_table)
     if space_name not in (None, table.space.name):
         raise InvalidInputError(f"{latency_table} is a table of {table.space}, not of {space_name}")
     accuracy, file = _accuracy(table.search_space, accuracy_table, accuracy_model, seed)
     problem = Problem(table.search_space, cost_from_table(table), accuracy)
-    latency_file = InputFile(LATENCY_FILE, str(latency_table), latency_table.read_bytes())
+    as_read = latency_table.read_bytes() if table is measured else table.to_json().encode()
+    latency_file = InputFile(LATENCY_FILE, str(latency_table), as_read)
     return Inputs(problem, (latency_file, file))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import shared_options
+from profiler.cli.options import StatisticOption, shared_options
 from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
@@ -67,6 +67,7 @@ def predict(
     shape: ShapeOption = None,
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
+    statistic: StatisticOption = None,
     confidence: ConfidenceOption = 0.95,
     *,
     terminal: Terminal,
@@ -76,6 +77,7 @@ def predict(
     from predictors.latency.networks import LatencyPredictor
     from profiler.spaces.architecture_files import WrittenArchitecture, read_architectures
     from profiler.spaces.registry import open_space
+    from profiler.tables.statistic import by_statistic, statistic_named
     from profiler.tables.table import SpaceRef, check_space, load_table
 
     check_confidence(confidence)
@@ -84,7 +86,9 @@ def predict(
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     if width_mult is not None and model:
         raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
-    table = load_table(first, partial=True)
+    chosen = statistic_named(statistic)
+    tables = [by_statistic(load_table(p, partial=True), chosen, p) for p in (first, *further)]
+    table, others = tables[0], tables[1:]
     if table.kernels:
         of_spaces = (arch, arch_file, further, width_mult, resolution)
         if not model or any(of_spaces):
@@ -94,7 +98,6 @@ def predict(
     if shape:
         raise InvalidInputError("--shape is for tables of kernels (--space kernels)")
     check_space(table, table.search_space, first)
-    others = [load_table(path, partial=True) for path in further]
     predictor = LatencyPredictor(table, *others)
     asked = {"width_mult": width_mult, "resolution_px": resolution}
     given = {fact: value for fact, value in asked.items() if value is not None}
@@ -115,6 +118,7 @@ def predict(
     for note in _notes(half_width, confidence, table.space, SpaceRef.of(space)):
         terminal.note(note)
     document = {"results": results, "confidence": confidence, "device": table.device.model}
+    document |= {"statistic": table.statistic.value}
     terminal.result(document, "\n".join(lines))
 
 

@@ -21,6 +21,7 @@ from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
 from profiler.graph.op_shape import shape_of
 from profiler.tables.keys import ops_of_table
+from profiler.tables.statistic import refuse_mixed
 from profiler.tables.table import LatencyTable
 
 MIN_FOREST_OPS = 12
@@ -175,7 +176,9 @@ def _range_features(op: Op, threads: float) -> list[float]:
 
 
 def check_one_device(tables: Sequence[LatencyTable]) -> None:
-    """Raise InvalidInputError for tables of different devices, runtimes, precisions or modes."""
+    """Raise InvalidInputError for tables of different devices, runtimes, precisions or modes, or of
+    several statistics."""
+    refuse_mixed(*tables)
 
     def identity(table: LatencyTable) -> tuple[str, ...]:
         device = table.device

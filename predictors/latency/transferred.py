@@ -27,6 +27,7 @@ from profiler.spaces.registry import is_known, open_space
 from profiler.spaces.sampling import draw_networks
 from profiler.system.stamp import now, this_tool
 from profiler.tables.keys import op_of_key, ops_of_table
+from profiler.tables.statistic import refuse_mixed
 from profiler.tables.table import (
     Calibration,
     Entry,
@@ -97,7 +98,8 @@ def transfer_file(path: Path, base: Path) -> None:
           for network in measured.networks),
     ]  # fmt: skip
     target = TransferTarget(measured.device, measured.search_space)
-    made = transferred_table([load_table(base)], samples, target)
+    refuse_mixed(measured, like := load_table(base))
+    made = transferred_table([like], samples, target)
     kept = ("protocol", "networks", "failures", "noise_floor", "created", "tool")
     made.model_copy(update={name: getattr(measured, name) for name in kept}).save(path)
 

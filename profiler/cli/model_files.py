@@ -37,7 +37,7 @@ NAME_WIDTH = 44
 
 def model_request(
     device: Sequence[str], model: Sequence[Path] | None, shape: Sequence[str] | None,
-    arrays: Path | None, threads: Sequence[int], with_space: bool, quick: bool,
+    arrays: Path | None, threads: Sequence[int], with_space: bool,
     batch_sizes: Sequence[int], **settings: Any,
 ) -> ModelRequest:  # fmt: skip
     """What the options ask for; `with_space`: some of them are for spaces.
@@ -45,9 +45,7 @@ def model_request(
     Raises:
         InvalidInputError: options that contradict each other, a malformed shape or file.
     """
-    from profiler.devices.registry import backend_of
     from profiler.measuring.model_files import ModelRequest
-    from profiler.measuring.protocol import protocol_of
     from profiler.models.inputs import parse_shape, read_npz
 
     if not model:
@@ -65,7 +63,6 @@ def model_request(
         device[0], model, threads, batch_sizes[0],
         shapes=dict(map(parse_shape, shape or [])),
         arrays=read_npz(arrays) if arrays else {},
-        protocol=protocol_of(backend_of(device[0]), quick=quick),
         **settings,
     )  # fmt: skip
 
@@ -81,7 +78,11 @@ def measure_files(request: ModelRequest, terminal: Terminal) -> list[str]:
 
 def render(report: ModelReport) -> str:
     """A small table for each model, then what each is compared with the first."""
-    return "\n\n".join([*map(_result, report.results), *map(_comparison, report.comparisons)])
+    from profiler.tables.levels import load_in_words
+
+    load = [load_in_words(report.load)] if report.load else []
+    parts = [*map(_result, report.results), *load, *map(_comparison, report.comparisons)]
+    return "\n\n".join(parts)
 
 
 def _result(result: ModelResult) -> str:
@@ -92,6 +93,7 @@ def _result(result: ModelResult) -> str:
         f"[{low:.4g}, {high:.4g}], {result.verdict}{flags}",
         f"  {result.n_samples} samples: median {result.median_ms:.4g}, p90 {result.p90_ms:.4g}, "
         f"p99 {result.p99_ms:.4g} ms",
+        *(f"  {text}" for text in _levels(result)),
         f"  cold: load {result.load_ms:.4g} ms, first run {result.first_run_ms:.4g} ms"
         + (f", {result.peak_memory_mb:.4g} MB" if result.peak_memory_mb is not None else ""),
         *(f"  no {name}: {why}" for name, why in result.unavailable.items()),
@@ -106,6 +108,15 @@ def _result(result: ModelResult) -> str:
             for op in costliest
         ]
     return "\n".join(lines)
+
+
+def _levels(result: ModelResult) -> list[str]:
+    """What its protocol asked for beside the latency."""
+    return [
+        f"{name.replace('_', ' ')} {level.latency_ms:.4g} ms"
+        + (" [{:.4g}, {:.4g}]".format(*level.ci95_ms) if level.ci95_ms else "")
+        for name, level in result.levels.items()
+    ]
 
 
 def _comparison(found: ModelComparison) -> str:

@@ -40,6 +40,14 @@ DatasetOption = Annotated[
         "--dataset", help="Of nasbench201: cifar10 (the default), cifar100 or imagenet16-120."
     ),
 ]
+StatisticOption = Annotated[
+    str | None,
+    typer.Option(
+        "--statistic",
+        help="latency; p50, p90, p99 of a table of --protocol tail; first_minute, sustained of one "
+        "of --protocol sustained.",
+    ),
+]
 ArchOption = Annotated[
     str,
     typer.Option(

@@ -30,13 +30,15 @@ from profiler.cli.options import (
     parse_resolutions,
     shared_options,
 )
+from profiler.cli.profiled import describe_tables, unstable, unstable_table
 from profiler.devices.backend import Backend, Settings
 from profiler.devices.registry import backend_of, backends, options_of
-from profiler.errors import DemandError, InvalidInputError
+from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
     from profiler.measuring.campaign import Choose, Doubts, ProfileRequest
+    from profiler.measuring.protocol import MeasuringProtocol
     from profiler.spaces.networks import NetworkSpace, SingleKernels
     from profiler.tables.table import LatencyTable
 
@@ -62,8 +64,16 @@ ProfiledSpaceOption = Annotated[
         autocompletion=completion.one_of(*SPACE_NAMES, "kernels"),
     ),
 ]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="tail: p50, p90, p99 of single runs. sustained: --minutes of load, and what is left.",
+    ),
+]
 MinutesOption = Annotated[
-    float | None, typer.Option("--minutes", help="How long to measure kernels, about (10).")
+    float | None,
+    typer.Option("--minutes", help="Of kernels, about (10), or of --protocol sustained (30)."),
 ]
 ThreadsOption = Annotated[
     list[int] | None,
@@ -115,6 +125,7 @@ ColdStartOption = Annotated[
     typer.Option("--cold-start", help="Load, first run and memory of the whole networks, too."),
 ]
 
+KERNELS = "kernels"
 MAX_NETWORKS = 10_000
 DEFAULT_SAMPLES = 30
 
@@ -165,6 +176,7 @@ def profile(
     fleet: FleetOption = None,
     out: OutOption = None,
     networks: NetworksOption = None,
+    protocol: ProtocolOption = None,
     minutes: MinutesOption = None,
     like: LikeOption = None,
     samples: SamplesOption = None,
@@ -181,6 +193,7 @@ def profile(
     """Measure a space into a latency table, every op and some whole networks; or model files."""
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
+    rules, minutes = _protocols(used, quick, protocol, minutes, like or space == KERNELS)
     counts, images = threads or [1], batch_size or [1]
     facts = {
         "width_mult": width_mult, "resolution_px": resolution, "dataset": dataset,
@@ -189,12 +202,11 @@ def profile(
     if model or shape or arrays:
         of_spaces = (space, *facts.values(), networks, fleet, minutes, like, samples, cold_start)
         with_space = any(of_spaces) or precision != "float32"
-        request = model_request(
-            device, model, shape, arrays, counts, with_space, quick, batch_sizes=images, out=out,
-            seed=seed, resume=resume, device_options=device_options.of(used[0]),
-        )  # fmt: skip
-        verdicts = measure_files(request, terminal)
-        return (), _unstable("", verdicts) if require_stable else None
+        verdicts = measure_files(model_request(
+            device, model, shape, arrays, counts, with_space, batch_sizes=images, out=out,
+            protocol=rules[0], seed=seed, resume=resume, device_options=device_options.of(used[0]),
+        ), terminal)  # fmt: skip
+        return (), unstable("", verdicts) if require_stable else None
     settings = _each_setting(counts, images, precision)
     _check_counts(device, out, networks, settings)
     if like is None or choose is None:
@@ -203,11 +215,24 @@ def profile(
         base = _base(like, settings, any((space, *facts.values(), networks, minutes)))
         measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)
     requests = space_requests(
-        device, measured, out, settings, device_options, quick, chosen=chosen,
-        n_networks=networks, seed=seed, resume=resume, fleet=fleet, doubts=doubts,
-        cold_start=cold_start,
+        device, measured, out, settings, device_options, rules, quick, chosen=chosen, seed=seed,
+        n_networks=networks, resume=resume, fleet=fleet, doubts=doubts, cold_start=cold_start,
     )  # fmt: skip
     return _profile(requests, terminal, require_stable)
+
+
+def _protocols(
+    used: Sequence[Backend], quick: bool, kind: str | None, minutes: float | None,
+    latencies_only: object,
+) -> tuple[list[MeasuringProtocol], float | None]:  # fmt: skip
+    """Of each device; and the minutes, unless they are of the kind that is asked for."""
+    from profiler.measuring.protocol import protocol_of
+
+    if kind is None:
+        return [protocol_of(one, quick=quick) for one in used], minutes
+    if latencies_only:
+        raise InvalidInputError("--like and --space kernels are of latencies, without --protocol")
+    return [protocol_of(one, quick=quick, kind=kind, minutes=minutes) for one in used], None
 
 
 def _profile(
@@ -218,31 +243,8 @@ def _profile(
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))
-    unstable = _unstable_table(profiled.tables) if require_stable else None
-    return profiled.tables, profiled.failure or unstable
-
-
-def _unstable_table(paths: Sequence[Path]) -> DemandError | None:
-    """Of the first table with a number that is not stable, or without one."""
-    from profiler.tables.table import load_table
-
-    for path in paths:
-        table = load_table(path, partial=True)
-        verdicts = [entry.verdict.value for entry in (*table.ops.values(), *table.networks)]
-        unstable = _unstable(f"{path}: ", [*verdicts, *["failed"] * len(table.failures)])
-        if unstable is not None:
-            return unstable
-    return None
-
-
-def _unstable(where: str, verdicts: Sequence[str]) -> DemandError | None:
-    from collections import Counter
-
-    counted = Counter(verdict for verdict in verdicts if verdict != "stable")
-    if not counted:
-        return None
-    listed = ", ".join(f"{n} {verdict}" for verdict, n in counted.most_common())
-    return DemandError(f"{where}{counted.total()} of {len(verdicts)} are not stable ({listed})")
+    failed = unstable_table(profiled.tables) if require_stable else None
+    return profiled.tables, profiled.failure or failed
 
 
 def _each_setting(
@@ -296,20 +298,20 @@ def _space(
 
 def space_requests(
     device: Sequence[str], space: NetworkSpace | SingleKernels, out: Path | None,
-    settings: Sequence[Settings], device_options: DeviceOptions, quick: bool, **shared: Any,
+    settings: Sequence[Settings], device_options: DeviceOptions,
+    protocols: Sequence[MeasuringProtocol], quick: bool, **shared: Any,
 ) -> list[ProfileRequest]:  # fmt: skip
-    """What each device is asked for, once with each of the settings."""
+    """What each device is asked for by its protocol, once with each of the settings."""
     from profiler.measuring.campaign import ProfileRequest, default_out
-    from profiler.measuring.protocol import protocol_of
 
     requests = []
-    for spec, one in product(device, settings):
+    for (spec, protocol), one in product(zip(device, protocols, strict=True), settings):
         backend = backend_of(spec)
         options = device_options.of(backend, space=space)
         names = unusual(one, backend, options)
         names += ["like"] * (shared.get("chosen") is not None)  # beside a table of everything
+        names += [name for name in ("tail", "sustained") if getattr(protocol, name)]
         place = out or default_out(spec, space, quick=quick, settings=names)
-        protocol = protocol_of(backend, quick=quick)
         requests.append(
             ProfileRequest(
                 spec, space, place, protocol, **asdict(one), **shared, device_options=options
@@ -331,57 +333,6 @@ def unusual(settings: Settings, backend: Backend, options: Mapping[str, object])
     options_of(backend, options)
     held = {field.name for field in flagged(backend) if field.metadata["recorded"]}
     return found + [f"{name}-{value}" for name, value in options.items() if name in held]
-
-
-def describe_tables(paths: Sequence[Path]) -> tuple[dict[str, object], str]:
-    """The command's result as a JSON document and as text."""
-    from collections import Counter
-
-    from profiler.tables.table import load_table
-
-    tables, lines = [], []
-    for path in paths:
-        table = load_table(path, partial=True)
-        entries = [*table.ops.values(), *table.networks]
-        verdicts = Counter(entry.verdict.value for entry in entries)
-        floor = table.noise_floor
-        tables.append(
-            {
-                "path": str(path),
-                "ops": len(table.ops),
-                "networks": len(table.networks),
-                "failures": len(table.failures),
-                "verdicts": dict(verdicts),
-                "noise_floor_p95_pct": floor.p95_pct if floor else None,
-                "publishable": floor.publishable if floor else None,
-                "wall_s": table.protocol.get("wall_s"),
-                "measuring_share": table.protocol.get("measuring_share"),
-            }
-        )
-        counted = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
-        lines.append(f"{path}: {len(table.ops)} ops, {len(table.networks)} networks ({counted})")
-        if floor:
-            publishable = "" if floor.publishable else " - not publishable"
-            lines.append(
-                f"  noise floor (A/A of {floor.n_repeats} hidden repeats): median "
-                f"{floor.median_pct:.1f} %, p95 {floor.p95_pct:.1f} %{publishable}"
-            )
-        if table.failures:
-            lines.append(f"  {len(table.failures)} failed, e.g. {next(iter(table.failures))}")
-        lines += _advice(verdicts, failed=bool(table.failures))
-    return {"tables": tables}, "\n".join(lines)
-
-
-def _advice(verdicts: Mapping[str, int], *, failed: bool) -> list[str]:
-    """What to do about verdicts other than stable; pnag table show says which ops have them."""
-    lines = []
-    if verdicts.get("unconverged") or failed:
-        lines.append("  the same command again goes on with what is unconverged or failed")
-    if verdicts.keys() - {"stable", "unconverged"}:
-        lines.append(
-            "  pnag devices says what disturbs the machine; --fresh measures all of it again"
-        )
-    return lines
 
 
 @shared_options

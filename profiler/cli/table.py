@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from profiler.cli.completion import one_of
-from profiler.cli.options import SPACE_NAMES, refuse_given, shared_options, write_text
+from profiler.cli.options import (
+    SPACE_NAMES,
+    StatisticOption,
+    refuse_given,
+    shared_options,
+    write_text,
+)
 from profiler.devices.backend import Settings
 from profiler.errors import DemandError, InvalidInputError
 from profiler.numerals import decimal_number
@@ -45,19 +51,21 @@ def show(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Every number of every op and network as CSV.")
     ] = False,
+    statistic: StatisticOption = None,
     *,
     terminal: Terminal,
 ) -> None:
     """Print what was measured, on what, and how far to trust it."""
     from profiler.cli.table_text import rendered
     from profiler.tables.rows import rows_as_csv, sorted_rows, table_rows
+    from profiler.tables.statistic import by_statistic, statistic_named
     from profiler.tables.table import load_table
 
-    if terminal.json_output and (sort or as_csv):
+    if terminal.json_output and (sort or as_csv or statistic is not None):
         raise InvalidInputError(
-            "--json is the table's file as it is; --sort and --csv are for text"
+            "--json is the table's file as it is; --sort, --csv and --statistic are for text"
         )
-    loaded = load_table(table, partial=True)
+    loaded = by_statistic(load_table(table, partial=True), statistic_named(statistic), table)
     if terminal.json_output:
         terminal.result(loaded.model_dump(mode="json", by_alias=True))
         return

@@ -8,6 +8,7 @@ from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from profiler.flags import meaning_of, word_of
+from profiler.tables.levels import Statistic, load_in_words
 from profiler.tables.rows import NETWORK, Row
 from profiler.tables.table import LatencyTable, Verdict, transfer_in_words
 
@@ -55,8 +56,9 @@ def _heading(table: LatencyTable) -> Text:
     from rich.text import Text
 
     device = table.device
+    of = "" if table.statistic is Statistic.LATENCY else f", {table.statistic} of raw samples"
     return Text(
-        f"{table.space}\n"
+        f"{table.space}{of}\n"
         f"{device.model}, {device.runtime} {device.runtime_version}, {device.threads} "
         f"thread{'s' * (device.threads != 1)}, batch {device.batch_size}, {device.precision}\n"
         f"{table.created} by {table.tool}\n"
@@ -106,6 +108,8 @@ def _footer(table: LatencyTable, legend: Sequence[str]) -> Text:
         )
         lines += _starts_in_words(table)
     lines += transfer_in_words(table)
+    if table.load is not None:
+        lines.append(load_in_words(table.load))
     if table.noise_floor is not None:
         floor = table.noise_floor
         lines.append(

@@ -95,6 +95,7 @@ class Backend:
         recorded: the recorded options of a table's device, by field.
         discover: its devices, for `pnag devices`; answers without the SDK too.
         protocols: names of its measuring protocols, full and quick.
+        single_runs: a sample of one run is the time of that run, so that tails can be measured.
         shares_host: it works on this computer, where devices take their turns.
         model_formats: ends of the names of model files that it runs; its device is then a
             ModelDevice.
@@ -111,6 +112,7 @@ class Backend:
     recorded: Callable[[DeviceInfo], Mapping[str, Any]] = nothing_recorded
     discover: Callable[[], Sequence[DeviceStatus]] = nothing_to_discover
     protocols: tuple[str, str] = ("full", "quick")
+    single_runs: bool = False
     shares_host: bool = True
     model_formats: tuple[str, ...] = ()
     open_models: Callable[[str, Settings, Any], ModelDevice] | None = None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from profiler.graph.graph import Graph, chain
 from profiler.graph.op import Op, digest_of
@@ -207,6 +207,16 @@ class Device(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """A device that can run workloads in a process of the runtime that is new: each places them
+    elsewhere in memory, which moves their latencies for as long as they are loaded."""
+
+    def launch(self) -> Device:
+        """This device as it is in a new process, until that is closed."""
+        ...
 
 
 class ModelDevice(Device, Protocol):

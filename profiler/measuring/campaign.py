@@ -10,21 +10,23 @@ from typing import Any, cast
 import numpy as np
 
 from profiler.devices.base import Device, ModelWorkload, Workload, network_workload
-from profiler.devices.registry import open_device
+from profiler.devices.registry import backend_of, open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.cold_starts import check_starts, network_start
 from profiler.measuring.journal import Journal, epoch_of, journal_path
+from profiler.measuring.launches import run_sweep
+from profiler.measuring.load import loads_of
 from profiler.measuring.protocol import FULL, MeasuringProtocol
 from profiler.measuring.records import Outcome, SweepReport
 from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, noise_floor, summarise
-from profiler.measuring.sweep import run_sweep
 from profiler.measuring.task import Role, Task, make_task
 from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops, file_stem
 from profiler.spaces.sampling import draw_networks
 from profiler.system.lock import device_lock
 from profiler.system.stamp import this_tool
+from profiler.tables.levels import Load
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef
 from profiler.terminal import SILENT, Terminal
 
@@ -119,6 +121,7 @@ def open_requested(request: ProfileRequest) -> Device:
         "threads": request.threads,
         "batch_size": request.batch_size,
         "precision": request.precision,
+        **request.protocol.options_for(backend_of(request.spec)),
         **request.device_options,
     }
     if request.fleet is None:
@@ -174,12 +177,14 @@ class Campaign:
         self._epoch = epoch_of(device.info)
         self._levels = Levels(journal, request.protocol)
         self._bridges: dict[str, float] = {self._epoch: 1.0}
+        self._loads: dict[int, Load] = {}  # by sweep
 
     def run(self) -> LatencyTable:
         tasks = self._tasks()
         for blocker in self._device.blockers():
             self._terminal.note(f"unsteady now: {blocker} (pnag devices says what to do)")
-        self._bridge(tasks)
+        if self._protocol.sustained is None:  # a load of another boot is another load
+            self._bridge(tasks)
         pending = self._pending(tasks)
         if pending:
             skipped = len(tasks) - len(pending)
@@ -312,16 +317,26 @@ class Campaign:
                 self._terminal.note("the earlier results do not carry over; measuring all again")
 
     def _entry(self, task: Task, outcome: Outcome) -> Entry:
+        blocks = self._journal.blocks(task.key, epoch=outcome.epoch)
         return summarise(
-            self._journal.blocks(task.key, epoch=outcome.epoch),
+            blocks,
             self._levels,
             self._protocol,
             decision=outcome.decision,
             bridge=self._bridges.get(outcome.epoch, 1.0),
+            load=self._loads.get(blocks[-1].sweep),
         )
+
+    def _loads_of(self, tasks: Sequence[Task], outcomes: Mapping[str, Outcome]) -> dict[int, Load]:
+        if self._protocol.sustained is None:
+            return {}
+        measured = [task.key for task in tasks if not outcomes[task.key].failed]
+        blocks = [self._journal.blocks(key, epoch=self._epoch) for key in measured]
+        return loads_of(blocks, self._journal, self._protocol, self._protocol.sustained)
 
     def _table(self, tasks: Sequence[Task]) -> LatencyTable:
         outcomes = self._journal.outcomes()
+        self._loads = self._loads_of(tasks, outcomes)
         entries: dict[tuple[Role, str], Entry] = {}
         failures = {}
         for task in tasks:
@@ -341,6 +356,7 @@ class Campaign:
             space=SpaceRef.of(self._request.space),
             device=self._device.info,
             protocol=self._protocol_record(tasks),
+            load=next(iter(self._loads.values()), None),
             ops={name: e for (role, name), e in entries.items() if role is Role.OP},
             networks=tuple(
                 NetworkEntry(arch=name, **entry.model_dump(), **started.get(name, {}))

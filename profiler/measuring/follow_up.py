@@ -20,9 +20,9 @@ from profiler.devices.registry import backend_of, open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.launches import run_sweep
 from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import run_sweep
 from profiler.measuring.task import Role, Task, make_task
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal

@@ -19,6 +19,7 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.measuring.records import (
     Block,
+    Condition,
     Outcome,
     SweepReport,
     SweepTimes,
@@ -93,6 +94,12 @@ CREATE TABLE IF NOT EXISTS start (    -- what the first use of a network costs
     first_run_ms REAL NOT NULL,
     peak_memory_mb REAL,              -- NULL where nothing tells it
     PRIMARY KEY (epoch, key)
+);
+CREATE TABLE IF NOT EXISTS condition (-- what a device under sustained load told of itself
+    launch INTEGER NOT NULL REFERENCES launch(id),
+    at_s REAL NOT NULL,               -- since its sweep began
+    temperature_c REAL,
+    clock_mhz REAL
 );
 """
 
@@ -257,6 +264,18 @@ class Journal(Closing):
         query = "SELECT key, load_ms, first_run_ms, peak_memory_mb FROM start WHERE epoch = ?"
         with self._read():
             return {key: ColdStart(*row) for key, *row in self._db.execute(query, (epoch,))}
+
+    def add_condition(self, sweep: int, one: Condition) -> None:
+        self._db.execute(
+            "INSERT INTO condition VALUES (?, ?, ?, ?)",
+            (sweep, one.at_s, one.temperature_c, one.clock_mhz),
+        )
+
+    def conditions(self, sweep: int) -> list[Condition]:
+        """What `add_condition` recorded of a sweep, in order."""
+        query = "SELECT at_s, temperature_c, clock_mhz FROM condition WHERE launch = ?"
+        with self._read():
+            return [Condition(*row) for row in self._db.execute(query, (sweep,))]
 
     def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
         """Fix what a canary's latency is compared with in an epoch; the first value stays."""

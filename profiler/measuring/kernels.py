@@ -66,7 +66,7 @@ def within_minutes(protocol: MeasuringProtocol) -> MeasuringProtocol:
         protocol.stopping, min_blocks=MIN_BLOCKS, check_every=MIN_BLOCKS,
         op_cap_s=OP_CAP_S, network_cap_s=NETWORK_CAP_S,
     )  # fmt: skip
-    return replace(protocol, name=f"{protocol.name}, many kernels", stopping=stopping)
+    return replace(protocol, name=f"{protocol.name}, many kernels", launches=1, stopping=stopping)
 
 
 def profile_kernels(request: ProfileRequest, terminal: Terminal = SILENT) -> Path:

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from profiler.devices.base import DeviceInfo, ModelDevice, ModelWorkload
-from profiler.devices.registry import check_runs, open_for_models
+from profiler.devices.registry import backend_of, check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import compare
 from profiler.measuring.journal import Journal, epoch_of, journal_path
+from profiler.measuring.launches import run_sweep
+from profiler.measuring.load import loads_of
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
 from profiler.measuring.records import Block, Outcome
 from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
 from profiler.measuring.summary import Levels, summarise
-from profiler.measuring.sweep import run_sweep
 from profiler.measuring.task import Role, Task, make_task
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
@@ -34,6 +35,7 @@ from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.system.stamp import this_tool
 from profiler.system.user_files import read_json, validated
+from profiler.tables.levels import Level, Load, Statistic
 from profiler.terminal import SILENT, Terminal
 
 
@@ -90,6 +92,7 @@ def measure_models(request: ModelRequest, terminal: Terminal = SILENT) -> ModelR
         device = stack.enter_context(
             open_for_models(
                 request.spec, threads=max(request.threads), batch_size=request.batch_size,
+                **request.protocol.options_for(backend_of(request.spec)),
                 **request.device_options,
             )
         )  # fmt: skip
@@ -140,6 +143,7 @@ class ModelResult:
     ops: tuple[OpLatency, ...] | None  # in order of execution
     unavailable: Mapping[str, str]
     copies: tuple[str, ...] = ()  # their keys in the journal
+    levels: Mapping[Statistic, Level] = field(default_factory=dict)  # as in a table's entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ class ModelReport:
     device: DeviceInfo
     created: str  # when the last of it was measured
     tool: str
+    load: Load | None = None  # how the device bore it, where that was asked for
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -207,6 +212,7 @@ class ModelSweep:
         n_copies = protocol.comparison.copies
         self._epoch = epoch_of(device.info)
         self._levels = Levels(journal, self._protocol)
+        self._loads: dict[int, Load] = {}  # by sweep
         self._copies: list[list[ModelWorkload]] = []  # of each model
         loaded: Counter[tuple[str, int]] = Counter()
         for model, threads in models:
@@ -228,12 +234,14 @@ class ModelSweep:
         starts = [self._cold_start(copies[0]) for copies in self._copies]
         if pending:
             self._sweep(pending)
+        self._loads = self._loads_of()
         results = tuple(map(self._result, self._copies, starts))
         others = zip(self._copies[1:], results[1:], strict=True)
         comparisons = tuple(self._compared(results[0], *other) for other in others)
         return ModelReport(
-            results, comparisons, self._device.info, self._journal.last_started(), this_tool()
-        )
+            results, comparisons, self._device.info, self._journal.last_started(), this_tool(),
+            next(iter(self._loads.values()), None),
+        )  # fmt: skip
 
     def _pending(self) -> list[Task]:
         """What is not measured yet; once all is, what did not converge."""
@@ -285,6 +293,12 @@ class ModelSweep:
                     f"{task.workload.key}: {outcomes[task.key].message}", reason="model_failed"
                 )
 
+    def _loads_of(self) -> dict[int, Load]:
+        if self._protocol.sustained is None:
+            return {}
+        blocks = [self._blocks(copy) for copies in self._copies for copy in copies]
+        return loads_of(blocks, self._journal, self._protocol, self._protocol.sustained)
+
     def _blocks(self, workload: ModelWorkload) -> list[Block]:
         return self._journal.blocks(self._task(workload).key, epoch=self._epoch)
 
@@ -294,7 +308,8 @@ class ModelSweep:
         outcomes = self._outcomes([self._task(copy) for copy in copies])
         capped = any(one is None or one.decision is Decision.CAPPED for one in outcomes)
         decision = Decision.CAPPED if capped else Decision.CONVERGED
-        entry = summarise(blocks, self._levels, self._protocol, decision=decision)
+        load = self._loads.get(blocks[-1].sweep)
+        entry = summarise(blocks, self._levels, self._protocol, decision=decision, load=load)
         samples_ms = [ms for block in blocks if not block.throttled for ms in block.samples_ms]
         ops, unavailable = self._ops(copies[0], entry.latency_ms)
         if start.peak_memory_mb is None:
@@ -318,6 +333,7 @@ class ModelSweep:
             ops=ops,
             unavailable=unavailable,
             copies=tuple(self._task(copy).key for copy in copies),
+            levels=entry.levels,
         )
 
     def _ops(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, sqrt
 from typing import Any
 
@@ -140,11 +140,37 @@ class ComparisonRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """What the tail of a latency rests on: single runs, timed by the wall clock, so many and over
+    so long a time as MLPerf Mobile asks of a single stream."""
+
+    min_samples: int
+    min_span_s: float  # from a configuration's first block to its last
+
+    def is_enough(self, n_samples: int, span_s: float) -> bool:
+        return n_samples >= self.min_samples and span_s >= self.min_span_s
+
+
+@dataclass(frozen=True, slots=True)
+class Sustained:
+    """All configurations in turn for so long, without pauses or canaries; nothing is discarded."""
+
+    minutes: float
+    window_s: float  # the level of all configurations together is taken in each
+    first_s: float  # the level that others are compared with
+    end_share: float  # of the time, at most, in which the level at the end is taken
+    min_z: float  # standardised rank statistic of a change
+    min_step: float  # relative
+    min_windows: int  # on both sides of a change
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuringProtocol:
     """All rules of one sweep."""
 
     name: str
     default_networks: int
+    launches: int  # of the runtime that a sweep is split over, where the device has them
     flagged_share: float  # of its blocks with a flag, above which an entry carries it
     sampling: Sampling
     canaries: CanaryRule
@@ -166,6 +192,14 @@ class MeasuringProtocol:
     epochs: Epochs
     follow_up: FollowUp
     comparison: ComparisonRule
+    tail: Tail | None = None
+    sustained: Sustained | None = None
+
+    def options_for(self, backend: Backend) -> dict[str, Any]:
+        """How a device must be opened for it, beside what the user asks."""
+        known = {field.name for field in fields(backend.options)}
+        asked = {"wall_clock": self.tail is not None, "rests": self.sustained is None}
+        return {name: value for name, value in asked.items() if name in known}
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -184,6 +218,7 @@ GPU_LIMITS = GpuLimits(clock_tolerance=0.02)
 FULL = MeasuringProtocol(
     name="full",
     default_networks=30,
+    launches=3,
     flagged_share=0.10,
     sampling=Sampling(
         op_samples_per_block=3,
@@ -237,6 +272,7 @@ QUICK = replace(
     FULL,
     name="quick",
     default_networks=12,
+    launches=1,
     warm_up=replace(FULL.warm_up, max_s=5.0),
     stopping=replace(
         FULL.stopping,
@@ -254,6 +290,7 @@ QUICK = replace(
 PHONE = replace(
     FULL,
     name="phone",
+    launches=1,  # each sample is one
     sampling=replace(
         FULL.sampling, op_samples_per_block=1, network_samples_per_block=1, deadline_s=1800.0
     ),
@@ -274,6 +311,16 @@ PHONE_QUICK = replace(
 )  # fmt: skip
 
 
+MAX_MINUTES = 1440.0
+TAIL = Tail(min_samples=1024, min_span_s=60.0)
+TAIL_SAMPLES_PER_BLOCK = 16
+# 5 s: of one network some hundred samples on a CPU, on a phone four processes
+SUSTAINED = Sustained(
+    minutes=30.0, window_s=5.0, first_s=60.0, end_share=1 / 3, min_z=4.0, min_step=0.03,
+    min_windows=6,
+)  # fmt: skip
+
+
 def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
     """The rules of each copy of a model: all of them together get what one network would.
 
@@ -287,14 +334,21 @@ def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
         network_half_width=round(whole.network_half_width * sqrt(n), 4),
         network_cap_s=whole.network_cap_s / n,
     )
-    return replace(protocol, name=f"{protocol.name}, {n} copies", stopping=stopping)
+    name = f"{protocol.name}, {n} copies"  # which differ as launches do
+    return replace(protocol, name=name, launches=1, stopping=stopping)
 
 
-def protocol_of(backend: Backend, *, quick: bool) -> MeasuringProtocol:
-    """The protocol that a backend names.
+def protocol_of(
+    backend: Backend, *, quick: bool, kind: str | None = None, minutes: float | None = None
+) -> MeasuringProtocol:
+    """The protocol that a backend names, as it is or made for tails or for a sustained load.
+
+    Args:
+        kind: `tail` or `sustained`.
+        minutes: of the load.
 
     Raises:
-        InvalidInputError: it names none of ours.
+        InvalidInputError: it names none of ours; it knows no tails; no such kind or time.
     """
     known = {"full": FULL, "quick": QUICK, "phone": PHONE, "phone quick": PHONE_QUICK}
     name = backend.protocols[quick]
@@ -302,4 +356,37 @@ def protocol_of(backend: Backend, *, quick: bool) -> MeasuringProtocol:
         raise InvalidInputError(
             f"device {backend.name} names the protocol {name!r}; known: {', '.join(known)}"
         )
-    return known[name]
+    if minutes is not None and kind != "sustained":
+        raise InvalidInputError("--minutes is for --space kernels and --protocol sustained")
+    if kind is None:
+        return known[name]
+    if kind == "tail":
+        return _for_tails(known[name], backend)
+    if kind == "sustained":
+        return _for_load(known[name], SUSTAINED.minutes if minutes is None else minutes)
+    raise InvalidInputError(f"unknown protocol {kind!r}; known: tail, sustained")
+
+
+def _for_tails(protocol: MeasuringProtocol, backend: Backend) -> MeasuringProtocol:
+    if not backend.single_runs:
+        raise InvalidInputError(
+            f"device {backend.name} gives means of many runs, which have no tails; --protocol tail "
+            "needs a device that times single ones"
+        )
+    sampling = replace(
+        protocol.sampling,
+        single_runs=True,
+        op_samples_per_block=TAIL_SAMPLES_PER_BLOCK,
+        network_samples_per_block=TAIL_SAMPLES_PER_BLOCK,
+    )
+    return replace(protocol, name=f"{protocol.name}, tail", sampling=sampling, tail=TAIL)
+
+
+def _for_load(protocol: MeasuringProtocol, minutes: float) -> MeasuringProtocol:
+    least = 3 * SUSTAINED.first_s / 60
+    if not least <= minutes <= MAX_MINUTES:
+        raise InvalidInputError(
+            f"--protocol sustained takes {least:g} to {MAX_MINUTES:g} --minutes, not {minutes:g}"
+        )
+    rule = replace(SUSTAINED, minutes=float(minutes))
+    return replace(protocol, name=f"{protocol.name}, sustained", launches=1, sustained=rule)

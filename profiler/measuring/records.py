@@ -36,6 +36,15 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What a device told of itself after a block; None where it cannot."""
+
+    at_s: float  # since the sweep began
+    temperature_c: float | None
+    clock_mhz: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     sweep: int
     name: str

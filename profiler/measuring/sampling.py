@@ -28,9 +28,15 @@ class Sampling:
     max_tries: int  # while loading or a sample fails transiently
     deadline_s: float  # of loading, and of each sample: a device that hangs is a failure
     max_batch_ratio: float  # of a batch's mean to a single run, as a share of the batch's size
+    single_runs: bool = False  # a sample is one run, however short
 
     def samples_per_block(self, *, is_network: bool) -> int:
         return self.network_samples_per_block if is_network else self.op_samples_per_block
+
+    def runs_per_sample(self, single_ms: float, min_sample_ms: float) -> int:
+        if self.single_runs:
+            return 1
+        return max(1, math.ceil(min_sample_ms / max(single_ms, 1e-6)))
 
     def returns_totals(self, single_ms: float, batch_ms: float, runs: int) -> bool:
         """Whether a batch takes so much longer than a single run that it cannot be a mean."""

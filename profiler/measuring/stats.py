@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+MAX_STRETCHES = 500
 _CACHED = 128  # resamples drawn at once: they stay in the processor's cache
 
 
@@ -42,6 +43,21 @@ def bootstrap_quantile_ci(
     tail = (1 - confidence) / 2
     low, high = np.quantile(estimates, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def in_stretches(blocks: Floats, most: int = MAX_STRETCHES) -> Floats:
+    """Rows of neighbouring blocks, at most so many: neighbours share what disturbs them, and
+    resamples of a hundred thousand blocks would fill memory. The last few are left out.
+
+    >>> in_stretches(np.arange(10.0).reshape(5, 2), most=2)
+    array([[0., 1., 2., 3., 4., 5.]])
+
+    Args:
+        blocks: [n, samples_per_block].
+    """
+    each = -(-len(blocks) // most)
+    n = len(blocks) // each
+    return blocks[: n * each].reshape(n, -1)
 
 
 def _draw_blocks(
@@ -266,6 +282,48 @@ def change_point(values: Floats, *, p_value: float) -> int | None:
     at = int(np.argmax(u))
     significant = 2 * np.exp(-6 * float(u[at]) ** 2 / (n**3 + n**2)) < p_value
     return at + 1 if significant else None
+
+
+def change_points(values: Floats, *, min_z: float, min_step: float, min_length: int) -> list[int]:
+    """Indices where the level of a series changes, in order.
+
+    Binary segmentation on ranks: a stretch is cut where Mann and Whitney's statistic of its two
+    sides, standardised, is largest, if that exceeds `min_z`; Pettitt's, which is not, sees no
+    change near an end. Neighbours whose medians differ by less than `min_step` are one.
+
+    Args:
+        values: [n], on a scale on which a step is a difference (logarithms of latencies).
+        min_length: of each side of a cut.
+    """
+    cuts, stretches = [0, len(values)], [(0, len(values))]
+    while stretches:
+        start, end = stretches.pop()
+        cut = _best_cut(values[start:end], min_z, min_length)
+        if cut is not None:
+            cuts.append(start + cut)
+            stretches += [(start, start + cut), (start + cut, end)]
+    cuts.sort()
+    while len(cuts) > 2:
+        levels = [float(np.median(values[a:b])) for a, b in pairwise(cuts)]
+        steps = np.abs(np.diff(levels))
+        least = int(np.argmin(steps))
+        if steps[least] >= min_step:
+            break
+        del cuts[least + 1]
+    return cuts[1:-1]
+
+
+def _best_cut(values: Floats, min_z: float, min_length: int) -> int | None:
+    n = len(values)
+    if n < 2 * min_length:
+        return None
+    _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[value]
+    t = np.arange(min_length, n - min_length + 1)
+    surplus = np.cumsum(ranks)[t - 1] - t * (n + 1) / 2
+    z = np.abs(surplus) / np.sqrt(t * (n - t) * (n + 1) / 12)
+    at = int(np.argmax(z))
+    return int(t[at]) if z[at] > min_z else None
 
 
 def windows_agree(values: Sequence[float], *, window: int, count: int, tolerance: float) -> bool:

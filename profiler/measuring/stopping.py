@@ -76,6 +76,11 @@ class StoppingRule:
         """Whether it is time for a look at the samples."""
         return n_blocks >= self.min_blocks and n_blocks % self.check_every == 0
 
+    def may_pause(self, n_blocks: int, spent_s: float, share: float, *, is_network: bool) -> bool:
+        """Whether a configuration has this share of what it needs at least, or may take."""
+        cap_s = share * self.cap_s(is_network=is_network)
+        return n_blocks >= share * self.min_blocks or spent_s >= cap_s
+
     def width(
         self, sweeps: Sequence[Floats], estimator: Estimator, *, is_network: bool, seed: int
     ) -> float:

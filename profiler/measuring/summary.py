@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -11,11 +11,13 @@ import numpy as np
 from profiler.flags import Flag
 from profiler.measuring.canary import Canary
 from profiler.measuring.journal import Journal
+from profiler.measuring.load import sustained_levels
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.records import Block
 from profiler.measuring.stats import (
     Floats,
     change_point,
+    in_stretches,
     is_coarse,
     modes_of,
     relative_difference_pct,
@@ -23,6 +25,8 @@ from profiler.measuring.stats import (
     tag_outliers,
 )
 from profiler.measuring.stopping import Decision
+from profiler.measuring.tails import tail_levels
+from profiler.tables.levels import Level, Load, Statistic
 from profiler.tables.table import Entry, NoiseFloor, Verdict
 
 SEED = 0
@@ -77,19 +81,23 @@ def summarise(
     *,
     decision: Decision,
     bridge: float = 1.0,
+    load: Load | None = None,
 ) -> Entry:
     """The entry of one configuration from all its blocks, in order of time.
 
     `latency_ms` and its interval are normalised by the canary (and by `bridge`, for results
-    of an earlier epoch); minimum, percentiles, mean and deviation are of the samples as
-    they were read.
+    of an earlier epoch); minimum, percentiles, mean, deviation and `levels` are of the samples
+    as they were read.
+
+    Args:
+        load: of the last sweep, where it was a sustained one.
     """
     clean = [block for block in blocks if not block.throttled]
     kept = clean or list(blocks)
     series = _series(kept)
     factors = {at: levels.factor(of_one) for at, of_one in series.items()}
     sweeps = [
-        np.array([block.samples_ms for block in of_one]) * factors[at]
+        in_stretches(np.array([block.samples_ms for block in of_one])) * factors[at]
         for at, of_one in series.items()
     ]
     normal = bridge * np.concatenate(
@@ -113,7 +121,21 @@ def summarise(
         n_samples=len(raw),
         verdict=_verdict(flags, decision, throttled=not clean),
         flags=tuple(flags),
+        levels=_beside(blocks, series, protocol, load),
     )
+
+
+def _beside(
+    blocks: Sequence[Block], series: Mapping[tuple[int, str], Sequence[Block]],
+    protocol: MeasuringProtocol, load: Load | None,
+) -> dict[Statistic, Level]:  # fmt: skip
+    """What the protocol asks for beside the latency: tails of what counts, or all of a load."""
+    if protocol.tail is not None:
+        return tail_levels(list(series.values()), protocol.stopping.resamples)
+    if protocol.sustained is not None and load is not None:
+        of_load = _series([block for block in blocks if block.sweep == blocks[-1].sweep])
+        return sustained_levels(list(of_load.values()), load, protocol, protocol.sustained)
+    return {}
 
 
 def _series(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
@@ -149,12 +171,24 @@ def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol)
     ):
         flags.append(Flag.COARSE)
     per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)
+    per_block = per_block / _own_levels(blocks, per_block)
     step = change_point(per_block, p_value=protocol.stationarity.p_value)
     if step is not None:
         before, after = protocol.estimator(per_block[:step]), protocol.estimator(per_block[step:])
         if abs(after / before - 1) > protocol.stationarity.min_step:
             flags.append(Flag.NONSTATIONARY)
     return flags
+
+
+def _own_levels(blocks: Sequence[Block], per_block: Floats) -> Floats:
+    """[n_blocks] medians of each block's series: launches may differ, each is to be steady."""
+    series: dict[tuple[int, str], list[int]] = {}
+    for at, block in enumerate(blocks):
+        series.setdefault((block.sweep, block.name), []).append(at)
+    levels = np.empty_like(per_block)
+    for rows in series.values():
+        levels[rows] = np.median(per_block[rows])
+    return levels
 
 
 def _verdict(flags: Sequence[str], decision: Decision, *, throttled: bool) -> Verdict:

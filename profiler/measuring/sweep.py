@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from typing import cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from profiler.devices.base import (
     PreparedWorkload,
     Workload,
 )
-from profiler.errors import DeviceUnavailableError, MeasurementError
+from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.canary import (
     Canary,
@@ -35,15 +36,14 @@ from profiler.measuring.canary import (
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol
-from profiler.measuring.records import Block, Outcome, SweepReport, SweepTimes
+from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes
 from profiler.measuring.sampling import Sampler
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.measuring.task import Task
 from profiler.measuring.waiting import CoolDown, GateKeeper
 from profiler.measuring.watchdog import Watchdog
-from profiler.system.stamp import now
-from profiler.terminal import Progress, SilentProgress, Terminal
+from profiler.terminal import Progress, SilentProgress
 
 
 @dataclass
@@ -56,6 +56,7 @@ class _Active:
     single_ms: float  # the fastest single run
     canary: Canary
     samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by sweep
+    spans_s: dict[int, tuple[float, float]] = field(default_factory=dict)  # by sweep
     spent_s: float = 0.0
     n_blocks: int = 0
     failed: bool = False
@@ -64,11 +65,28 @@ class _Active:
         self.spent_s += block.spent_s
         if not block.throttled:
             self.samples_ms.setdefault(block.sweep, []).append(block.samples_ms)
+            begun_s, _ = self.spans_s.get(block.sweep, (block.started_s, 0.0))
+            self.spans_s[block.sweep] = begun_s, block.started_s + block.spent_s
             self.n_blocks += 1
+
+    @property
+    def n_samples(self) -> int:
+        return sum(len(block) for blocks in self.samples_ms.values() for block in blocks)
+
+    @property
+    def span_s(self) -> float:
+        """Over which its samples are spread."""
+        return sum(end_s - begun_s for begun_s, end_s in self.spans_s.values())
 
 
 class Sweep:
-    """Measures tasks on an open device and records blocks; computes no latency itself."""
+    """Measures tasks on an open device and records blocks; computes no latency itself.
+
+    Args:
+        share: of what a configuration needs at least; with less than 1 it is then left to a later
+            sweep.
+        launched: it is one of several launches.
+    """
 
     def __init__(
         self,
@@ -79,13 +97,18 @@ class Sweep:
         *,
         seed: int,
         progress: Progress | None = None,
+        share: float = 1.0,
+        launched: bool = False,
     ) -> None:
         self._device, self._protocol, self._journal = device, protocol, journal
         self._number, self._seed = number, seed
+        self._share, self._launched = share, launched
         self._epoch = epoch_of(device.info)
         self._progress = progress or SilentProgress()
         self._rng = np.random.default_rng(seed)
         self._now = device.now
+        # beside a sustained load a canary would be another load, and its warm-up a first minute
+        self._uses_canary = device.uses_canary and protocol.sustained is None
         self._keeper = GateKeeper(protocol.gate, device.sleep)
         self._cool_down = CoolDown(
             protocol.throttling, device.info.spec, device.sleep, self._progress.say
@@ -94,10 +117,10 @@ class Sweep:
         self._canaries: dict[Canary, PreparedCanary] = {}
         self._canary_ms: dict[Canary, list[float]] = {canary: [] for canary in Canary}
         self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
-        self._outlook = Outlook(self._progress, protocol.stopping.min_blocks)
+        self._outlook = Outlook(self._progress, ceil(share * protocol.stopping.min_blocks))
         self._watchdog: Watchdog | None = None
         self._had_their_time: Set[str] = frozenset()  # keys; they are asked for again
-        self._start_s = self._now()
+        self._start_s = self._zero_s = self._now()  # blocks count from the latter
         self._warm_up_s, self._steady = 0.0, True
 
     @property
@@ -111,16 +134,23 @@ class Sweep:
         Raises:
             DeviceUnavailableError: the device is gone or not quiescent; what was measured
                 is in the journal.
+            InvalidInputError: a sustained load of more than memory holds.
         """
         self._outlook.begin(task.key for task in tasks)
         self._had_their_time = self._journal.outcomes().keys()
         try:
             with ExitStack() as undo, without_gc():
                 self._attend(undo)
-                if self._device.uses_canary and tasks:
+                if self._uses_canary and tasks:
                     with self._reference_needed():
                         self._warm_up()
-                for group in self._groups(tasks):
+                groups = list(self._groups(tasks))
+                if len(groups) > 1 and self._protocol.sustained:
+                    raise InvalidInputError(
+                        f"a sustained load is of all at once, and {len(tasks)} configurations do "
+                        "not fit in memory; ask for fewer --networks"
+                    )
+                for group in groups:
                     self._run_group(group)
         finally:
             for canary in self._canaries.values():
@@ -191,13 +221,20 @@ class Sweep:
                 ready = self._prepare(task)
                 if ready is not None:
                     active.append(ready)
+            if self._protocol.sustained:
+                self._zero_s = self._now()
             while active:
                 for index in self._rng.permutation(len(active)):
-                    self._measure(active[index], self._note(active))
+                    if not self._load_is_over():
+                        self._measure(active[index], self._note(active))
                 active = [one for one in active if not self._finished(one)]
         finally:
             for one in active:
                 one.prepared.close()
+
+    def _load_is_over(self) -> bool:
+        rule = self._protocol.sustained
+        return rule is not None and self._now() - self._zero_s >= 60 * rule.minutes
 
     def _note(self, active: Sequence[_Active]) -> str:
         """Said once all have what is asked for at least."""
@@ -217,7 +254,8 @@ class Sweep:
                 prepared.close()
             self._fail(task, error)
             return None
-        count = max(1, int(np.ceil(self._device.min_sample_ms / max(single_ms, 1e-6))))
+        min_sample_ms = self._device.min_sample_ms
+        count = self._protocol.sampling.runs_per_sample(single_ms, min_sample_ms)
         one = _Active(task, prepared, count, single_ms, nearest_canary(task.workload))
         for block in self._journal.blocks(task.key, epoch=self._epoch):
             one.count(block)  # of a sweep that was cut off
@@ -244,7 +282,7 @@ class Sweep:
             canary_ms = canary.sample_ms() if canary else None
         self._now_at(one.task.key, workload.key)
         try:
-            if canary is not None:  # an untimed run: the canary evicted it from the caches
+            if self._device.uses_canary:  # an untimed run: others evicted it from the caches
                 alone_ms = self._sampler.sample_ms(one.prepared, 1)
                 one.single_ms = min(one.single_ms, alone_ms)
             samples = tuple(
@@ -253,24 +291,33 @@ class Sweep:
         except MeasurementError as error:
             self._give_up(one, error)
             return
+        spent_s, state = self._now() - start_s, self._device.state()
         block = Block(
             name=workload.key,
-            started_s=start_s - self._start_s,
-            spent_s=self._now() - start_s,
+            started_s=start_s - self._zero_s,
+            spent_s=spent_s,
             runs=one.runs,
             samples_ms=samples,
             canary=one.canary.value if canary else "",
             canary_ms=canary_ms,
-            flags=self._flags(self._device.state()),
+            flags=self._flags(state),
             sweep=self._number,
         )
         self._journal.add_block(one.task.key, block)
         if canary_ms is not None:
             self._canary_ms[one.canary].append(canary_ms)
         one.count(block)
-        self._cool_down.after(block.flags)
+        if self._protocol.sustained:
+            self._record(state, block.started_s)
+        else:
+            self._cool_down.after(block.flags)
         if not block.throttled:
             self._outlook.block(one.task.key, note)
+
+    def _record(self, state: DeviceState, at_s: float) -> None:
+        if state.temperature_c is not None or state.clock_mhz is not None:
+            condition = Condition(at_s, state.temperature_c, state.clock_mhz)
+            self._journal.add_condition(self._number, condition)
 
     @contextmanager
     def _reference_needed(self) -> Iterator[None]:
@@ -306,16 +353,11 @@ class Sweep:
     def _finished(self, one: _Active) -> bool:
         if one.failed:
             return True
-        rule, is_network = self._protocol.stopping, one.task.workload.is_network
-        width = None
-        if rule.is_due(one.n_blocks):
-            width = rule.width(
-                self._on_one_scale(one), self._protocol.estimator, is_network=is_network,
-                seed=self._seed,
-            )  # fmt: skip
-            to_come = rule.blocks_to_come(width, one.n_blocks, one.spent_s, is_network=is_network)
-            self._outlook.expect(one.task.key, to_come)
-        decision = rule.decide(width, one.spent_s, is_network=is_network)
+        if self._share < 1 and self._may_pause(one):
+            self._outlook.expect(one.task.key, 0)
+            one.prepared.close()
+            return True
+        decision = self._decision(one)
         if decision is None:
             return False
         batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
@@ -332,10 +374,37 @@ class Sweep:
         one.prepared.close()
         return True
 
+    def _may_pause(self, one: _Active) -> bool:
+        """Whether a later launch goes on with it."""
+        is_network = one.task.workload.is_network
+        return self._protocol.stopping.may_pause(
+            one.n_blocks, one.spent_s, self._share, is_network=is_network
+        )
+
+    def _decision(self, one: _Active) -> Decision | None:
+        """What ends a configuration: its time under load, or enough samples and their interval."""
+        protocol, rule = self._protocol, self._protocol.stopping
+        if protocol.sustained is not None:
+            return Decision.CONVERGED if self._load_is_over() else None
+        if protocol.tail is not None and not protocol.tail.is_enough(one.n_samples, one.span_s):
+            return None
+        width, is_network = None, one.task.workload.is_network
+        if rule.is_due(one.n_blocks):
+            width = rule.width(
+                self._on_one_scale(one), protocol.estimator, is_network=is_network, seed=self._seed
+            )
+            to_come = rule.blocks_to_come(width, one.n_blocks, one.spent_s, is_network=is_network)
+            self._outlook.expect(one.task.key, to_come)
+        return rule.decide(width, one.spent_s, is_network=is_network)
+
     def _on_one_scale(self, one: _Active) -> list[Floats]:
         """Samples of each sweep; of several, over the canary's level, as the estimate will be:
-        a machine that is slower after a resumption would keep every interval wide."""
+        a machine that is slower after a resumption would keep every interval wide. Of launches
+        over their own: how far these are apart is for the interval to tell, and no number of
+        samples of the last one makes it less."""
         sweeps = {sweep: np.array(samples) for sweep, samples in one.samples_ms.items()}
+        if self._launched:
+            return [samples / self._protocol.estimator(samples) for samples in sweeps.values()]
         if len(sweeps) == 1 or one.canary not in self._canaries:
             return list(sweeps.values())
         return [samples / self._level_ms(sweep, one.canary) for sweep, samples in sweeps.items()]
@@ -372,19 +441,3 @@ def without_gc() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def run_sweep(
-    device: Device, protocol: MeasuringProtocol, journal: Journal, tasks: Sequence[Task],
-    terminal: Terminal, *, seed: int, what: str,
-) -> None:  # fmt: skip
-    """Record one more sweep over `tasks` in the journal, with its progress on the terminal.
-
-    Args:
-        seed: of the order; every sweep of a journal has another one.
-        what: names the tasks with their number.
-    """
-    number = journal.begin_sweep(device.info, protocol.as_dict(), now())
-    with terminal.progress(f"{device.info.spec}: {what}", len(tasks)) as progress:
-        sweep = Sweep(device, protocol, journal, number, seed=seed + number, progress=progress)
-        sweep.run(tasks)

@@ -14,6 +14,7 @@ from profiler.errors import InvalidInputError
 from profiler.spaces.networks import distinct_ops, key_reader, network_ops
 from profiler.spaces.registry import is_known
 from profiler.tables.op_factors import op_factor
+from profiler.tables.statistic import refuse_mixed
 from profiler.tables.table import Calibration, Entry, LatencyTable, Verdict
 
 # a network outside these shares of its summed ops was measured on something else
@@ -120,7 +121,12 @@ def _implausible_networks(table: LatencyTable) -> list[str]:
 
 
 def compare_tables(a: LatencyTable, b: LatencyTable) -> dict[str, Any]:
-    """Keys only in one, ratios b / a of the others in all and by kind, differing settings."""
+    """Keys only in one, ratios b / a of the others in all and by kind, differing settings.
+
+    Raises:
+        InvalidInputError: they are of different statistics.
+    """
+    refuse_mixed(a, b)
     common = [key for key in a.ops if key in b.ops]
     ratios = {key: b.ops[key].latency_ms / a.ops[key].latency_ms for key in common}
     by_kind: dict[str, list[float]] = defaultdict(list)

@@ -6,7 +6,7 @@ import json
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,7 @@ from profiler.spaces.own import is_own, refuse_untrusted
 from profiler.spaces.registry import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
+from profiler.tables.levels import IntervalMs, Level, Load, Statistic
 
 SCHEMA: Final = "pnag.latency-table/1"
 
@@ -89,15 +90,6 @@ class SpaceRef(_Strict):
         return written_facts({"space": self.name, **self.facts})
 
 
-def _rising(interval: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= interval[0] <= interval[1]:
-        raise ValueError("an interval of latencies rises from 0 or more")
-    return interval
-
-
-IntervalMs = Annotated[tuple[float, float], AfterValidator(_rising)]
-
-
 class Entry(_Strict):
     """One measured op or network. Statistics that do not exist (imports) are None."""
 
@@ -113,6 +105,18 @@ class Entry(_Strict):
     n_samples: int = Field(default=0, ge=0)
     verdict: Verdict
     flags: tuple[str, ...] = ()
+    levels: dict[Statistic, Level] = {}  # what its protocol asks for beside the latency
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was not measured is not in the file: also readers before it read that."""
+        document: dict[str, Any] = fields(self)
+        for name in self._left_out:
+            if not getattr(self, name):
+                document.pop(name, None)
+        return document
+
+    _left_out: ClassVar[tuple[str, ...]] = ("levels",)
 
 
 class NetworkEntry(Entry):
@@ -123,14 +127,7 @@ class NetworkEntry(Entry):
     first_run_ms: float | None = Field(default=None, gt=0)
     peak_memory_mb: float | None = Field(default=None, gt=0)
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No costs of a start in the file without them: also readers before them read it."""
-        document: dict[str, Any] = fields(self)
-        for name in ("load_ms", "first_run_ms", "peak_memory_mb"):
-            if getattr(self, name) is None:
-                document.pop(name, None)
-        return document
+    _left_out: ClassVar[tuple[str, ...]] = ("levels", "load_ms", "first_run_ms", "peak_memory_mb")
 
 
 class NoiseFloor(_Strict):
@@ -241,6 +238,8 @@ class LatencyTable(_Strict):
     device: DeviceInfo
     protocol: dict[str, Any]
     unit: Literal["ms"] = "ms"
+    statistic: Statistic = Statistic.LATENCY  # that `latency_ms` of ops and networks is
+    load: Load | None = None  # how the device bore it, where that was asked for
     ops: dict[str, Entry]
     networks: tuple[NetworkEntry, ...] = ()
     calibration: Calibration | None = None
@@ -259,11 +258,13 @@ class LatencyTable(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No `kernels` or `transfer` where there are none: also readers before them read it."""
+        """Only what there is of these: also readers before them read the file."""
         document: dict[str, Any] = fields(self)
-        for name in ("kernels", "transfer"):
+        for name in ("kernels", "transfer", "load"):
             if not getattr(self, name):
                 document.pop(name, None)
+        if self.statistic is Statistic.LATENCY:
+            document.pop("statistic", None)
         return document
 
     @field_validator("device")

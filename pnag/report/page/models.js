@@ -135,6 +135,7 @@ function drawCharts() {
   drawDistributions();
   drawKinds();
   drawTime();
+  drawLoad();
 }
 
 fillHeading();
@@ -142,6 +143,7 @@ fillLatencies();
 fillComparisons();
 fillDistributions();
 fillModelOps();
+fillLoad();
 fillProvenance();
 drawCharts();
 fillContents();

@@ -81,6 +81,7 @@ function drawCharts() {
   drawBeside();
   drawChecks();
   drawElsewhere();
+  drawLoad();
   if (!byId("samples-section").hidden) showSample();
 }
 
@@ -96,6 +97,7 @@ function begin() {
   fillOps();
   fillChecks();
   fillSamples();
+  fillLoad();
   fillBeside();
   fillProvenance();
   fillContents();

@@ -23,6 +23,7 @@ def open_phone(spec: str, settings: Settings, options: AndroidOptions) -> Device
         allow_partial_delegation=options.allow_partial_delegation,
         fixed_performance=options.fixed_performance,
         timing=options.timing,
+        rests=options.rests,
         **asdict(settings),
     )
 

@@ -55,6 +55,7 @@ class AndroidDevice(DeviceBase):
         delegate: where the models run.
         allow_partial_delegation: also those of which it runs a part only; they are flagged.
         fixed_performance: hold Android's fixed performance mode meanwhile.
+        rests: wait until the phone is cool, before each sample.
 
     Raises:
         InvalidInputError: malformed spec, not a program for this phone, or one without the
@@ -76,6 +77,7 @@ class AndroidDevice(DeviceBase):
         allow_partial_delegation: bool = False,
         fixed_performance: bool = False,
         timing: AndroidTiming | None = None,
+        rests: bool = True,
     ) -> None:
         target = parse_spec(spec)
         if precision not in PRECISIONS:
@@ -84,7 +86,7 @@ class AndroidDevice(DeviceBase):
             )
         self._timing = timing or AndroidTiming()
         self._delegate, self._allow_partial = delegate, allow_partial_delegation
-        self._fixed_performance = fixed_performance
+        self._fixed_performance, self._rests = fixed_performance, rests
         self._partly = False  # the last model was allowed to run in part elsewhere, and did
         self._model_numbers = count()
         self._link, self._phone, binary = prepared(target, benchmark_binary, self._timing)
@@ -113,8 +115,7 @@ class AndroidDevice(DeviceBase):
             batch_size=batch_size,
             n_cores=len(self._phone.max_clocks_khz) or None,
             affinity=cores,
-            max_clock_mhz=max((k for k in self._phone.max_clocks_khz if k), default=0) / 1e3
-            or None,
+            max_clock_mhz=self._phone.max_clock_mhz,
             os_release=f"Android {self._phone.android_release}, Linux {self._phone.kernel}",
             boot_id=self._phone.boot_id,
             options=self._options(binary.abi),
@@ -260,7 +261,7 @@ class AndroidDevice(DeviceBase):
         """The thermal gate; a screen that went off is lit again."""
         deadline, said = time.monotonic() + self._timing.max_cool_down_s, ""
         self._session.renew()
-        while blockers := (phone := self._read_state()).blockers():
+        while blockers := (phone := self._read_state()).blockers(hot_too=self._rests):
             self._session.renew()
             if phone.awake is False:
                 self._session.keep_awake()

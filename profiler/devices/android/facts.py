@@ -50,6 +50,11 @@ class PhoneIdentity:
     max_clocks_khz: tuple[int | None, ...]  # by core
     tools: frozenset[str]
 
+    @property
+    def max_clock_mhz(self) -> float | None:
+        """Of the fastest core; None where nothing tells it."""
+        return max((khz for khz in self.max_clocks_khz if khz), default=0) / 1e3 or None
+
     def big_cores(self, threads: int) -> tuple[int, ...] | None:
         """The fastest cores by their maximum clock: whole clusters, enough for `threads`.
 
@@ -83,12 +88,12 @@ class PhoneState:
         status = self.thermal_status or 0
         return THERMAL_NAMES[status] if status < len(THERMAL_NAMES) else str(status)
 
-    def blockers(self) -> list[str]:
-        """Why its numbers would be unsteady now."""
+    def blockers(self, *, hot_too: bool = True) -> list[str]:
+        """Why its numbers would be unsteady now; without `hot_too` it may be hot."""
         found, limits = [], PHONE_LIMITS
-        if self.thermal_status:
+        if self.thermal_status and hot_too:
             found.append(f"thermal status {self.thermal_status} ({self.thermal_name}); let it cool")
-        if self.battery_c is not None and self.battery_c > limits.max_battery_c:
+        if hot_too and self.battery_c is not None and self.battery_c > limits.max_battery_c:
             found.append(f"battery at {self.battery_c:g} °C, above {limits.max_battery_c:g} °C")
         if self.battery_pct is not None and self.battery_pct < limits.min_battery_pct:
             least = limits.min_battery_pct

@@ -62,6 +62,7 @@ class AndroidOptions:
         ),
     )
     timing: AndroidTiming = field(default_factory=AndroidTiming)
+    rests: bool = True  # until it is cool, before each sample
 
     def __post_init__(self) -> None:
         if self.delegate not in get_args(Delegate):

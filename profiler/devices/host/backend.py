@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from profiler.devices.backend import Backend, DeviceStatus, NoOptions, Settings
+from profiler.devices.backend import Backend, DeviceStatus, Settings
 
 if TYPE_CHECKING:
-    from profiler.devices.base import Device
+    from profiler.devices.base import Device, DeviceInfo
 
 
-def open_cpu(_: str, settings: Settings, __: NoOptions) -> Device:
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """`wall_clock`: samples count what they wait for a core, too (profiler/measuring asks it)."""
+
+    wall_clock: bool = False
+
+
+def recorded(info: DeviceInfo) -> dict[str, Any]:
+    return {"wall_clock": dict(info.options).get("clock") == "wall"}
+
+
+def open_cpu(_: str, settings: Settings, options: HostOptions) -> Device:
     from profiler.devices.host.cpu import CpuDevice
 
-    return CpuDevice(**asdict(settings))
+    return CpuDevice(**asdict(settings), **asdict(options))
 
 
 def discover_cpu() -> Sequence[DeviceStatus]:
@@ -24,10 +35,10 @@ def discover_cpu() -> Sequence[DeviceStatus]:
     return discover()
 
 
-def open_tflite(_: str, settings: Settings, __: NoOptions) -> Device:
+def open_tflite(_: str, settings: Settings, options: HostOptions) -> Device:
     from profiler.devices.host.tflite import TFLiteDevice
 
-    return TFLiteDevice(**asdict(settings))
+    return TFLiteDevice(**asdict(settings), **asdict(options))
 
 
 def discover_tflite() -> Sequence[DeviceStatus]:
@@ -37,12 +48,22 @@ def discover_tflite() -> Sequence[DeviceStatus]:
 
 
 CPU = Backend(
-    name="cpu", forms=("cpu",), open=open_cpu, discover=discover_cpu, model_formats=(".onnx",)
+    name="cpu",
+    forms=("cpu",),
+    open=open_cpu,
+    options=HostOptions,
+    recorded=recorded,
+    discover=discover_cpu,
+    single_runs=True,
+    model_formats=(".onnx",),
 )
 TFLITE = Backend(
     name="tflite",
     forms=("tflite",),
     open=open_tflite,
+    options=HostOptions,
+    recorded=recorded,
     discover=discover_tflite,
+    single_runs=True,
     model_formats=(".tflite",),
 )

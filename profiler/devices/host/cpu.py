@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -9,6 +11,7 @@ from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
 from profiler.devices.host import monitor
 from profiler.devices.host.findings import host_status
+from profiler.devices.host.launch import Launch
 from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_onnx
@@ -35,12 +38,17 @@ class CpuDevice(HostModels, PinnedHost):
     """
 
     def __init__(
-        self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"
+        self,
+        *,
+        threads: int = 1,
+        batch_size: int = 1,
+        precision: str = "float32",
+        wall_clock: bool = False,
     ) -> None:
         if precision != "float32":
             raise InvalidInputError(f"device cpu measures float32, not {precision}")
         runtime = onnx_runtime()
-        super().__init__(threads)
+        super().__init__(threads, wall_clock=wall_clock)
         self.info = self.describe(
             "cpu", "onnxruntime", runtime.__version__,
             precision=precision,
@@ -49,16 +57,20 @@ class CpuDevice(HostModels, PinnedHost):
         )  # fmt: skip
 
     def prepare(self, workload: Workload) -> CpuWorkload:
-        return CpuWorkload(workload, self.threads)
+        return CpuWorkload(workload, self.threads, self.clock_ns)
+
+    def launch(self) -> Launch:
+        make = partial(CpuWorkload, threads=self.threads, clock_ns=self.clock_ns)
+        return Launch(self.info, make, self.cores, min_sample_ms=self.min_sample_ms)
 
 
 class CpuWorkload:
     """One session with its input and output bound, so that a run is little but the model."""
 
-    def __init__(self, workload: Workload, threads: int) -> None:
+    def __init__(self, workload: Workload, threads: int, clock_ns: Callable[[], int]) -> None:
         self._session = OnnxSession(seeded_onnx(workload), threads=threads)
         self._session.bind({"input": seeded_image(workload)})
-        self._clock = monitor.sample_clock(threads)
+        self._clock = clock_ns
 
     def sample_ms(self, runs: int) -> float:
         start = self._clock()

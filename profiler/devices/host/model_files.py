@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from profiler.devices.base import ModelWorkload
-from profiler.devices.host import monitor
 from profiler.models.cold_start import ColdStart, cold_start
 from profiler.models.file import load
 from profiler.models.op_profile import OpShare, op_shares
@@ -15,10 +14,11 @@ class HostModels:
     """What a device of the host needs to be a ModelDevice."""
 
     threads: int  # of the device, at least those of a model
+    clock_ns: Callable[[], int]
 
     def prepare_model(self, workload: ModelWorkload) -> LoadedWorkload:
         # one clock for all counts of threads that are compared
-        return LoadedWorkload(workload, monitor.sample_clock(self.threads))
+        return LoadedWorkload(workload, self.clock_ns)
 
     def cold_start(self, workload: ModelWorkload) -> ColdStart:
         return cold_start(workload.model, threads=workload.threads)

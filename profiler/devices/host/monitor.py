@@ -16,21 +16,22 @@ PROC = Path("/proc")
 CPUFREQ = Path("/sys/devices/system/cpu")
 
 
-def sample_clock(threads: int) -> Callable[[], int]:
+def sample_clock(threads: int, *, wall: bool = False) -> Callable[[], int]:
     """Clock in ns that samples are timed with.
 
     Work of one thread is timed by the CPU time of that thread: it stands still while the
     scheduler runs somebody else on the core and while the hypervisor takes the core away
     (steal), so that a sample is the latency of the work and not of the queue before it.
     On an idle core it equals the wall clock (docs/measuring.md has figures). Several
-    threads overlap, so there only the wall clock is a latency.
+    threads overlap, so there only the wall clock is a latency, as it is, with `wall`, where
+    waiting counts.
     """
-    on_cpu = threads == 1 and hasattr(time, "CLOCK_THREAD_CPUTIME_ID")
+    on_cpu = threads == 1 and not wall and hasattr(time, "CLOCK_THREAD_CPUTIME_ID")
     return time.thread_time_ns if on_cpu else time.perf_counter_ns
 
 
-def sample_clock_name(threads: int) -> str:
-    return "thread_cpu" if sample_clock(threads) is time.thread_time_ns else "wall"
+def clock_name(clock: Callable[[], int]) -> str:
+    return "thread_cpu" if clock is time.thread_time_ns else "wall"
 
 
 def cpu_model() -> str:

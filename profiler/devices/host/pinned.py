@@ -24,13 +24,14 @@ class PinnedHost(DeviceBase):
     min_sample_ms = 2.0
     uses_canary = True
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, wall_clock: bool) -> None:
         self._allowed = monitor.allowed_cores()
         if threads > len(self._allowed):
             raise DeviceUnavailableError(
                 f"{threads} threads asked for, but this process may use {len(self._allowed)} cores"
             )
         self.threads = threads
+        self.clock_ns = monitor.sample_clock(threads, wall=wall_clock)
         self._undo = ExitStack()
         self._undo.enter_context(device_lock(HOST_CPU))
         self.cores = monitor.quietest_cores(threads)
@@ -57,9 +58,7 @@ class PinnedHost(DeviceBase):
             max_clock_mhz=monitor.max_clock_mhz(),
             os_release=os.uname().release,
             boot_id=monitor.boot_id(),
-            options=tuple(
-                sorted({"clock": monitor.sample_clock_name(self.threads), **options}.items())
-            ),
+            options=tuple(sorted({"clock": monitor.clock_name(self.clock_ns), **options}.items())),
         )
 
     def state(self) -> DeviceState:

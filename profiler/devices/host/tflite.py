@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from profiler.devices.backend import DeviceStatus
 from profiler.devices.base import Workload
-from profiler.devices.host import monitor
 from profiler.devices.host.findings import host_status
+from profiler.devices.host.launch import Launch
 from profiler.devices.host.model_files import HostModels
 from profiler.devices.host.pinned import PinnedHost
 from profiler.devices.seeded import seeded_image, seeded_tflite
@@ -37,7 +40,12 @@ class TFLiteDevice(HostModels, PinnedHost):
     """
 
     def __init__(
-        self, *, threads: int = 1, batch_size: int = 1, precision: str = "float32"
+        self,
+        *,
+        threads: int = 1,
+        batch_size: int = 1,
+        precision: str = "float32",
+        wall_clock: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise InvalidInputError(
@@ -45,7 +53,7 @@ class TFLiteDevice(HostModels, PinnedHost):
             )
         self._precision = precision
         self._runtime = load_runtime()
-        super().__init__(threads)
+        super().__init__(threads, wall_clock=wall_clock)
         self.info = self.describe(
             "tflite", self._runtime.name, self._runtime.version,
             precision=precision,
@@ -54,15 +62,28 @@ class TFLiteDevice(HostModels, PinnedHost):
         )  # fmt: skip
 
     def prepare(self, workload: Workload) -> TFLiteWorkload:
-        return TFLiteWorkload(workload, self._precision, self.threads, self._runtime)
+        return _loaded(workload, self._precision, self.threads, self.clock_ns)
+
+    def launch(self) -> Launch:
+        make = partial(
+            _loaded, precision=self._precision, threads=self.threads, clock_ns=self.clock_ns
+        )
+        return Launch(self.info, make, self.cores, min_sample_ms=self.min_sample_ms)
+
+
+def _loaded(
+    workload: Workload, precision: Precision, threads: int, clock_ns: Callable[[], int]
+) -> TFLiteWorkload:
+    return TFLiteWorkload(workload, precision, threads, load_runtime(), clock_ns)
 
 
 class TFLiteWorkload:
     """One interpreter with its input set, so that a run is `invoke` and nothing else."""
 
     def __init__(
-        self, workload: Workload, precision: Precision, threads: int, runtime: Runtime
-    ) -> None:
+        self, workload: Workload, precision: Precision, threads: int, runtime: Runtime,
+        clock_ns: Callable[[], int],
+    ) -> None:  # fmt: skip
         content = seeded_tflite(workload, precision)
         self._model = Model(content, threads=threads, runtime=runtime)
         if not self._model.fully_delegated:
@@ -73,7 +94,7 @@ class TFLiteWorkload:
             )
         image = seeded_image(workload).transpose(0, 2, 3, 1)
         self._model.set_input(np.ascontiguousarray(image))
-        self._clock = monitor.sample_clock(threads)
+        self._clock = clock_ns
 
     def sample_ms(self, runs: int) -> float:
         invoke, clock = self._model.invoke, self._clock

@@ -34,7 +34,13 @@ def open_replay(spec: str, settings: Settings, options: ReplayOptions) -> Device
     return ReplayDevice(path, space=options.space, **asdict(settings))
 
 
-FAKE = Backend(name="fake", forms=("fake[:SEED]",), suffix=f"(:{WHOLE})?", open=open_fake)
+FAKE = Backend(
+    name="fake",
+    forms=("fake[:SEED]",),
+    suffix=f"(:{WHOLE})?",
+    open=open_fake,
+    single_runs=True,
+)
 REPLAY = Backend(
     name="replay",
     forms=("replay:TABLE",),

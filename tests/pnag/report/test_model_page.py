@@ -1,6 +1,7 @@
 """The page of measured model files in a browser."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from pnag.cli.app import run as pnag
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import read_model_report
+from profiler.tables.levels import Change, Load
 from tests.pnag.report.browser import (
     AA_CONTRAST,
     DESKTOP,
@@ -26,6 +28,17 @@ from tests.profiler.measuring.test_model_files import SHORT, FakeModels, measure
 pytestmark = pytest.mark.slow
 
 
+LOAD = Load(
+    minutes=3,
+    times_s=(0.0, 60.0, 120.0, 175.0),
+    ratios=(1.0, 1.002, 1.21, 1.19),
+    temperatures_c=(30.1, None, 35.4, 38.0),
+    clocks_mhz=(None,) * 4,
+    changes=(Change(120.0, 1.2),),
+    end_ratio=1.2,
+)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Three models, the second a fifth slower, the third in two threads, and their journal."""
@@ -34,6 +47,7 @@ def results(tmp_path_factory):
     models = [(model("a.onnx"), 1), (model("<i>b.onnx"), 1), (model("a.onnx"), 2)]
     with Journal(path.with_name("compared.journal.sqlite")) as journal:
         report = measured(device, *models, journal=journal, protocol=SHORT)
+    report = replace(report, load=LOAD)
     path.write_text(json.dumps(report.as_dict()))
     return path
 
@@ -100,6 +114,21 @@ def test_where_the_time_goes_adds_up_to_the_latency(page, report):
     page.get_by_text("2 ops of a.onnx", exact=True).click()
     shares = page.locator("#model-ops-0 tbody td:nth-child(4)").all_inner_texts()
     assert shares == ["75.0 %", "25.0 %"]
+
+
+def test_a_sustained_load_is_drawn_with_its_change_and_what_the_device_told(page):
+    drawn = "(id) => document.getElementById(id).data.map((t) => [[...t.x], [...t.y]])"
+    minutes = [time / 60 for time in LOAD.times_s]
+    ((x, y),) = page.evaluate(drawn, "load")
+    assert x == pytest.approx(minutes, rel=1e-5)
+    assert y == pytest.approx([0, 0.2, 21, 19], abs=1e-4)
+    assert page.evaluate(drawn, "load-temperature")[0][1] == list(LOAD.temperatures_c)
+    assert page.locator("#load-clock").count() == 0  # nothing told it
+    level = page.evaluate("document.getElementById('load').layout.shapes.at(-1)")
+    assert (level["x0"], level["x1"]) == pytest.approx((2, 175 / 60), rel=1e-4)
+    assert level["y0"] == level["y1"] == pytest.approx(20)
+    note = page.locator("#load-note").inner_text()
+    assert "The level changed at 2.0 min to +20.00 %. At the end it is +20.00 %." in note
 
 
 def test_latency_over_time_is_every_sample_relative_to_the_latency(page, report):

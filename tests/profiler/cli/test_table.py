@@ -119,7 +119,7 @@ def test_every_number_is_in_the_csv_and_in_the_data_frame(table, table_file, cap
     assert frame.latency_ms.tolist() == [float(row["latency_ms"]) for row in rows]
     assert (frame.kind == "network").sum() == 30
     assert run(["table", "show", table_file, "--csv", "--json"]) == 2
-    assert "--sort and --csv are for text" in capsys.readouterr().err
+    assert "--sort, --csv and --statistic are for text" in capsys.readouterr().err
 
 
 def test_a_transferred_table_says_in_words_that_it_was_not_measured(pnag, table_file, tmp_path):

@@ -180,7 +180,7 @@ def test_a_second_run_keeps_the_record_of_the_first(tmp_path, monkeypatch):
     assert first.protocol["wall_s"] == pytest.approx(device.now(), rel=0.01)
     assert first.protocol["steady_state"] is False
     assert first.protocol["waited_s"] > 0.5
-    monkeypatch.setattr("profiler.measuring.sweep.now", lambda: "another day")
+    monkeypatch.setattr("profiler.measuring.launches.now", lambda: "another day")
     again = campaign(out, FakeDevice(0), protocol=never_steady)
     assert (record(again), again.created) == (record(first), first.created)
 

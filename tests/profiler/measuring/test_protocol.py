@@ -2,7 +2,7 @@ from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
-from profiler.measuring.protocol import FULL, PHONE, PHONE_QUICK, QUICK
+from profiler.measuring.protocol import FULL, PHONE, PHONE_QUICK, QUICK, SUSTAINED, TAIL
 
 
 def variants(rule):
@@ -14,11 +14,17 @@ def variants(rule):
                 yield replace(rule, **{field.name: changed})
         elif isinstance(value, str):
             yield replace(rule, **{field.name: f"{value}, changed"})
-        else:
+        elif value is not None:  # a rule that only other protocols have
             yield replace(rule, **{field.name: value + 1})
 
 
-@pytest.mark.parametrize("protocol", [FULL, QUICK, PHONE, PHONE_QUICK], ids=lambda p: p.name)
+TAILS = replace(FULL, name="tail", tail=TAIL)
+LOAD = replace(PHONE, name="sustained", sustained=SUSTAINED)
+
+
+@pytest.mark.parametrize(
+    "protocol", [FULL, QUICK, PHONE, PHONE_QUICK, TAILS, LOAD], ids=lambda p: p.name
+)
 def test_every_number_of_a_protocol_changes_its_digest(protocol):
     digests = [changed.digest for changed in variants(protocol)]
     assert len({protocol.digest, *digests}) == 1 + len(digests)

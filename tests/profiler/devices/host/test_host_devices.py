@@ -17,6 +17,8 @@ from profiler.devices.simulated.replay import ReplayDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.protocol import QUICK
+from profiler.measuring.records import HUNG
+from profiler.measuring.sampling import deadline
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import load_table
 from profiler.terminal import Terminal
@@ -116,8 +118,9 @@ def test_a_model_that_does_not_run_is_a_typed_failure():
 
 
 def test_one_thread_is_timed_by_its_cpu_time_several_by_the_wall():
-    assert monitor.sample_clock_name(1) == "thread_cpu"
-    assert monitor.sample_clock_name(2) == "wall"
+    assert monitor.clock_name(monitor.sample_clock(1)) == "thread_cpu"
+    assert monitor.clock_name(monitor.sample_clock(2)) == "wall"
+    assert monitor.clock_name(monitor.sample_clock(1, wall=True)) == "wall"
     with CpuDevice() as device:
         assert dict(device.info.options)["clock"] == "thread_cpu"
 
@@ -267,3 +270,31 @@ def test_counts_below_one_are_refused(settings):
 def test_a_precision_the_runtime_lacks_is_refused():
     with pytest.raises(InvalidInputError, match="float32, not int8"):
         open_device("cpu", precision="int8")
+
+
+def test_a_launch_runs_workloads_in_a_process_of_its_own():
+    op = MobileNetV3Space(resolution_px=96).head_ops()[1]
+    with CpuDevice() as device:
+        with device.launch() as launch:
+            assert launch.info == device.info
+            prepared = launch.prepare(Workload(op.key, (op,)))
+            here = device.prepare(Workload(op.key, (op,)))
+            there_ms, here_ms = (
+                min(one.sample_ms(20) for _ in range(5)) for one in (prepared, here)
+            )
+            assert there_ms == pytest.approx(here_ms, rel=0.5)
+            assert launch.state().load_1min is not None
+            with pytest.raises(MeasurementError, match="cannot be interpreted as an integer"):
+                launch.ask("sample_ms", 0, "no number")
+            assert prepared.sample_ms(1) > 0  # what failed there ended nothing
+        with device.launch() as launch:
+            prepared = launch.prepare(Workload(op.key, (op,)))
+            with (
+                pytest.raises(MeasurementError, match="did not come back") as hung,
+                deadline(0.2, ""),
+            ):
+                prepared.sample_ms(10**9)
+            assert hung.value.reason == HUNG
+            prepared.close()
+            with pytest.raises(DeviceUnavailableError, match="process of the runtime died"):
+                launch.prepare(Workload(op.key, (op,)))
