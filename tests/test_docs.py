@@ -46,7 +46,7 @@ from tests.docs_commands import (
 )
 from tests.pnag.profiled import SMALL
 from tests.pnag.supernet.supernet_data import write_jpeg_npz
-from tests.profiler.fast import FAST
+from tests.profiler.fast import BRIEF, FAST
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +96,7 @@ def small():
     """Fewer samples and training steps: the numbers are not what is tested here."""
     patch = pytest.MonkeyPatch()
     patch.setattr("profiler.measuring.protocol.FULL", FAST)
-    patch.setattr("profiler.measuring.protocol.QUICK", FAST)
+    patch.setattr("profiler.measuring.protocol.QUICK", BRIEF)
     defaults = {**SMALL.to_json(), "n_evaluations": 300, "n_budgets": 3}
     names = TrainSettings.__dataclass_fields__
     patch.setattr(TrainSettings.__init__, "__defaults__", tuple(defaults[name] for name in names))
