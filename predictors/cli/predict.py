@@ -117,8 +117,7 @@ def predict(
     half_width = predictor.half_width(confidence)
     for note in _notes(half_width, confidence, table.space, SpaceRef.of(space)):
         terminal.note(note)
-    document = {"results": results, "confidence": confidence, "device": table.device.model}
-    document |= {"statistic": table.statistic.value}
+    document = {"results": results, "confidence": confidence, **_facts(table)}
     terminal.result(document, "\n".join(lines))
 
 
@@ -163,8 +162,12 @@ def _predict_files(
             lines.append(f"  {found.outside_share:.0%} from kernels outside the measured sizes")
         if found.unknown:
             lines.append(f"  never measured, taken by what they move: {', '.join(found.unknown)}")
-    document = {"results": results, "confidence": confidence, "device": table.device.model}
+    document = {"results": results, "confidence": confidence, **_facts(table)}
     terminal.result(document, "\n".join(lines))
+
+
+def _facts(table: LatencyTable) -> dict[str, str]:
+    return {"device": table.device.model, "statistic": table.statistic.value}
 
 
 def _architectures(
