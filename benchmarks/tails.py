@@ -1,0 +1,209 @@
+"""Do p90 and cold starts agree with a timer that shares nothing with the profiler?
+
+Networks are measured on `cpu` by the tail protocol. After each of its blocks a program of its own,
+which holds ONNX Runtime sessions of the same files and times `run` by `time.perf_counter`, takes as
+many samples of the same network: the same number in the same minutes. For cold starts that program
+is started anew for each file, in turns with the profiler's own starts. Nothing else may run.
+
+    python -m benchmarks.tails --networks 20 --out tails.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from profiler.devices.base import (
+    DeviceState,
+    ModelWorkload,
+    PreparedWorkload,
+    Workload,
+    network_workload,
+)
+from profiler.devices.host.cpu import CpuDevice
+from profiler.devices.registry import backend_of
+from profiler.devices.seeded import seeded_onnx
+from profiler.measuring.campaign import Campaign, Chosen, ProfileRequest
+from profiler.measuring.journal import Journal
+from profiler.measuring.protocol import TAIL_SAMPLES_PER_BLOCK, MeasuringProtocol, protocol_of
+from profiler.models.file import read_model_file, runnable
+from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.spaces.sampling import draw_networks
+from profiler.tables.levels import Statistic
+from profiler.terminal import Terminal
+
+SPACE = MobileNetV3Space()
+N_COLD = 5
+# reads the number of a file and of runs, answers with ms of each; the first line is the cold start
+TIMER = """
+import json, sys, time
+import numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+image = numpy.random.default_rng(0).standard_normal((1, 3, 224, 224), numpy.float32)
+begun = time.perf_counter()
+provider = ["CPUExecutionProvider"]
+sessions = [onnxruntime.InferenceSession(f, options, provider) for f in sys.argv[1:]]
+loaded = time.perf_counter()
+sessions[0].run(None, {"input": image})
+print(json.dumps([1e3 * (loaded - begun), 1e3 * (time.perf_counter() - loaded)]), flush=True)
+for line in sys.stdin:
+    at, runs = map(int, line.split())
+    sessions[at].run(None, {"input": image})
+    taken = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        sessions[at].run(None, {"input": image})
+        taken.append(1e3 * (time.perf_counter() - begun))
+    print(json.dumps(taken), flush=True)
+"""
+
+
+class Timer:
+    """The other program, with these files."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TIMER, *map(str, files)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.load_ms, self.first_run_ms = self._answer()
+
+    def _answer(self) -> list[float]:
+        assert self._process.stdout is not None
+        answer: list[float] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def ask(self, at: int, runs: int) -> list[float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{at} {runs}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+class Beside(CpuDevice):
+    """After each block, of which the sweep then asks the state, the other program has its turn."""
+
+    def __init__(self, folder: Path, archs: Sequence[str]) -> None:
+        super().__init__(wall_clock=True)
+        self._order = list(archs)
+        self._timer = Timer([folder / f"{at}.onnx" for at in range(len(archs))])
+        self._last: str | None = None
+        self.samples_ms: dict[str, list[float]] = defaultdict(list)
+
+    def prepare(self, workload: Workload) -> Noted:  # type: ignore[override]
+        return Noted(self, workload.key, super().prepare(workload))
+
+    def state(self) -> DeviceState:
+        if self._last in self._order:
+            at = self._order.index(self._last)
+            self.samples_ms[self._last] += self._timer.ask(at, TAIL_SAMPLES_PER_BLOCK)
+        return super().state()
+
+    def close(self) -> None:
+        self._timer.close()
+        super().close()
+
+
+class Noted:
+    """A prepared workload that tells its device when it was at work."""
+
+    def __init__(self, device: Beside, key: str, prepared: PreparedWorkload) -> None:
+        self._device, self._key, self._prepared = device, key, prepared
+
+    def sample_ms(self, runs: int) -> float:
+        self._device._last = self._key
+        return self._prepared.sample_ms(runs)
+
+    def close(self) -> None:
+        self._prepared.close()
+
+
+def tail_protocol() -> MeasuringProtocol:
+    """In one process, in which the other program can be asked; each network once."""
+    whole = protocol_of(backend_of("cpu"), quick=True, kind="tail")
+    return replace(whole, launches=1, repeats=replace(whole.repeats, share=0.0, min_count=0))
+
+
+def p90_errors(folder: Path, archs: Sequence[str], terminal: Terminal) -> list[dict[str, Any]]:
+    request = ProfileRequest(
+        "cpu", SPACE, folder / "t.json", tail_protocol(), chosen=Chosen((), tuple(archs))
+    )
+    with Beside(folder, archs) as device, Journal(None) as journal:
+        table = Campaign(request, device, journal, terminal).run()
+    rows = []
+    for network in table.networks:
+        ours = network.levels[Statistic.P90].latency_ms
+        theirs = float(np.quantile(device.samples_ms[network.arch], 0.9))
+        rows.append(
+            {
+                "arch": network.arch,
+                "p90_ms": ours,
+                "timer_p90_ms": theirs,
+                "samples": [network.n_samples, len(device.samples_ms[network.arch])],
+                "error_pct": 100 * (ours / theirs - 1),
+            }
+        )
+    return rows
+
+
+def cold_errors(folder: Path, count: int) -> list[dict[str, Any]]:
+    rows = []
+    with CpuDevice() as device:
+        for at in range(count):
+            path = folder / f"{at}.onnx"
+            model = runnable(read_model_file(path), shapes={}, arrays={})
+            ours: list[list[float]] = []
+            theirs: list[list[float]] = []
+            for _ in range(N_COLD):
+                start = device.cold_start(ModelWorkload(model, 1, 0))
+                ours.append([start.load_ms, start.first_run_ms])
+                timer = Timer([path])
+                timer.close()
+                theirs.append([timer.load_ms, timer.first_run_ms])
+            cold = [median(map(sum, one)) for one in (ours, theirs)]
+            rows.append({"cold_ms": cold[0], "timer_ms": cold[1],
+                         "error_pct": 100 * (cold[0] / cold[1] - 1)})  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", type=int, default=20)
+    parser.add_argument("--cold", type=int, default=5, help="networks that are started, too")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    drawn = draw_networks(SPACE, arguments.networks, seed=0)
+    archs = [SPACE.format(tokens) for tokens in drawn]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for at, tokens in enumerate(drawn):
+            (folder / f"{at}.onnx").write_bytes(seeded_onnx(network_workload(SPACE, tokens)))
+        cold = cold_errors(folder, min(arguments.cold, len(archs)))
+        tails = p90_errors(folder, archs, Terminal())
+    for what, rows in (("p90", tails), ("cold start", cold)):
+        errors = np.abs([row["error_pct"] for row in rows])
+        print(
+            f"{what:10} of {len(rows)} networks: median {np.median(errors):.2f} %, "
+            f"largest {errors.max():.2f} % from the other timer"
+        )
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"p90": tails, "cold_start": cold}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
