@@ -138,13 +138,11 @@ def _serve(pipe: Connection, make: Make, cores: tuple[int, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     gc.disable()
     served = _Served(make, cores)
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # the asker is gone
+        while True:
             what, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer: Any = getattr(served, what)(*arguments)
-        except Exception as error:  # whatever it is, it is the asker's
-            answer = error
-        pipe.send(answer)
+            try:
+                answer: Any = getattr(served, what)(*arguments)
+            except Exception as error:  # whatever it is, it is the asker's
+                answer = error
+            pipe.send(answer)

@@ -298,3 +298,7 @@ def test_a_launch_runs_workloads_in_a_process_of_its_own():
             prepared.close()
             with pytest.raises(DeviceUnavailableError, match="process of the runtime died"):
                 launch.prepare(Workload(op.key, (op,)))
+        with device.launch() as launch:
+            launch.prepare(Workload(op.key, (op,)))
+            launch._pipe.send(("sample_ms", (0, 50_000)))  # closed meanwhile, as by Ctrl-C
+        assert launch._process.exitcode == 0
