@@ -327,16 +327,11 @@ class Campaign:
             load=self._loads.get(blocks[-1].sweep),
         )
 
-    def _loads_of(self, tasks: Sequence[Task], outcomes: Mapping[str, Outcome]) -> dict[int, Load]:
-        if self._protocol.sustained is None:
-            return {}
-        measured = [task.key for task in tasks if not outcomes[task.key].failed]
-        blocks = [self._journal.blocks(key, epoch=self._epoch) for key in measured]
-        return loads_of(blocks, self._journal, self._protocol, self._protocol.sustained)
-
     def _table(self, tasks: Sequence[Task]) -> LatencyTable:
         outcomes = self._journal.outcomes()
-        self._loads = self._loads_of(tasks, outcomes)
+        measured = (task.key for task in tasks if not outcomes[task.key].failed)
+        blocks = (self._journal.blocks(key, epoch=self._epoch) for key in measured)
+        self._loads = loads_of(blocks, self._journal, self._protocol)
         entries: dict[tuple[Role, str], Entry] = {}
         failures = {}
         for task in tasks:

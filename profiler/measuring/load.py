@@ -8,7 +8,7 @@ configuration has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -79,16 +79,18 @@ def _by_group(values: Floats, group: NDArray[np.int64], quantile: float) -> Floa
 
 
 def loads_of(
-    configurations: Sequence[Sequence[Block]],
-    journal: Journal,
-    protocol: MeasuringProtocol,
-    rule: Sustained,
+    configurations: Iterable[Sequence[Block]], journal: Journal, protocol: MeasuringProtocol
 ) -> dict[int, Load]:
-    """Of each sweep that was the last of some configurations; the one of most comes first.
+    """Of each sweep that was the last of some configurations; the one of most comes first. None
+    where the protocol asks for no load.
 
     Args:
-        configurations: blocks of each, of all sweeps: a load that was cut off begins anew.
+        configurations: blocks of each, of all sweeps: a load that was cut off begins anew. Read
+            only where there is a load.
     """
+    rule = protocol.sustained
+    if rule is None:
+        return {}
     by_sweep: dict[int, list[list[Block]]] = {}
     for blocks in configurations:
         last = blocks[-1].sweep

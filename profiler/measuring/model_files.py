@@ -234,7 +234,8 @@ class ModelSweep:
         starts = [self._cold_start(copies[0]) for copies in self._copies]
         if pending:
             self._sweep(pending)
-        self._loads = self._loads_of()
+        blocks = (self._blocks(copy) for copies in self._copies for copy in copies)
+        self._loads = loads_of(blocks, self._journal, self._protocol)
         results = tuple(map(self._result, self._copies, starts))
         others = zip(self._copies[1:], results[1:], strict=True)
         comparisons = tuple(self._compared(results[0], *other) for other in others)
@@ -292,12 +293,6 @@ class ModelSweep:
                 raise MeasurementError(
                     f"{task.workload.key}: {outcomes[task.key].message}", reason="model_failed"
                 )
-
-    def _loads_of(self) -> dict[int, Load]:
-        if self._protocol.sustained is None:
-            return {}
-        blocks = [self._blocks(copy) for copies in self._copies for copy in copies]
-        return loads_of(blocks, self._journal, self._protocol, self._protocol.sustained)
 
     def _blocks(self, workload: ModelWorkload) -> list[Block]:
         return self._journal.blocks(self._task(workload).key, epoch=self._epoch)

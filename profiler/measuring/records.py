@@ -7,11 +7,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.stopping import Decision
 from profiler.printable import shown
 
 HUNG = "hung"  # the reason of a failure that ended its process
+
+
+def hung() -> MeasurementError:
+    """Of what never came back from its runtime."""
+    return MeasurementError("the runtime did not come back, and its process was ended", reason=HUNG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,10 @@ class Outcome:
     decision: Decision
     message: str = ""
     epoch: str = ""
+
+    @classmethod
+    def failure(cls, sweep: int, name: str, error: MeasurementError) -> Outcome:
+        return cls(sweep, name, Decision.FAILED, f"{error.reason}: {error}")
 
     @property
     def failed(self) -> bool:

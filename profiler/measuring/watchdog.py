@@ -90,13 +90,11 @@ def _fail(journal: Path, sweep: int, key: str, name: str) -> str:
     """Record it, so that nobody tries it again; what the person may do, in words."""
     from profiler.errors import PnagError
     from profiler.measuring.journal import Journal
-    from profiler.measuring.records import HUNG, Outcome
-    from profiler.measuring.stopping import Decision
+    from profiler.measuring.records import Outcome, hung
 
-    message = f"{HUNG}: the runtime did not come back, and its process was ended"
     try:
         with Journal(journal) as opened:
-            opened.add_outcome(key, Outcome(sweep, name, Decision.FAILED, message))
+            opened.add_outcome(key, Outcome.failure(sweep, name, hung()))
     except PnagError as error:
         return f" ({printable(str(error))})"
     return "; what was measured is kept, and the same command goes on without it"

@@ -23,7 +23,7 @@ from profiler.devices.base import (
 )
 from profiler.devices.host.monitor import HostMonitor
 from profiler.errors import DeviceUnavailableError, MeasurementError
-from profiler.measuring.records import HUNG
+from profiler.measuring.records import hung
 
 Make = Callable[[Workload], PreparedWorkload]
 END_S = 5.0
@@ -87,9 +87,7 @@ class Launch(DeviceBase):
             self._pipe.poll(None)
         except MeasurementError:
             self._process.kill()
-            raise MeasurementError(
-                "the runtime did not come back, and its process was ended", reason=HUNG
-            ) from None
+            raise hung() from None
 
     def close(self) -> None:
         self._pipe.close()  # which ends the process
