@@ -30,8 +30,7 @@ from profiler.devices.base import Workload, network_workload
 from profiler.devices.host.cpu import CpuDevice, CpuWorkload
 from profiler.measuring.canary import PreparedCanary, nearest_canary, prepare_canary
 from profiler.measuring.protocol import FULL
-from profiler.measuring.sampling import Sampler
-from profiler.measuring.sweep import without_gc
+from profiler.measuring.sampling import Sampler, without_gc
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
 

@@ -6,11 +6,9 @@ block at a time, so that whatever drifts over minutes is common to all of them.
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from math import ceil
 from typing import cast
 
@@ -27,6 +25,7 @@ from profiler.devices.base import (
 )
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.flags import Flag
+from profiler.measuring.active import Active
 from profiler.measuring.canary import (
     Canary,
     PreparedCanary,
@@ -37,46 +36,13 @@ from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes
-from profiler.measuring.sampling import Sampler
+from profiler.measuring.sampling import Sampler, without_gc
 from profiler.measuring.stats import Floats
 from profiler.measuring.stopping import Decision
 from profiler.measuring.task import Task
 from profiler.measuring.waiting import CoolDown, GateKeeper
 from profiler.measuring.watchdog import Watchdog
 from profiler.terminal import Progress, SilentProgress
-
-
-@dataclass
-class _Active:
-    """A task being measured."""
-
-    task: Task
-    prepared: PreparedWorkload
-    runs: int
-    single_ms: float  # the fastest single run
-    canary: Canary
-    samples_ms: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by sweep
-    spans_s: dict[int, tuple[float, float]] = field(default_factory=dict)  # by sweep
-    spent_s: float = 0.0
-    n_blocks: int = 0
-    failed: bool = False
-
-    def count(self, block: Block) -> None:
-        self.spent_s += block.spent_s
-        if not block.throttled:
-            self.samples_ms.setdefault(block.sweep, []).append(block.samples_ms)
-            begun_s, _ = self.spans_s.get(block.sweep, (block.started_s, 0.0))
-            self.spans_s[block.sweep] = begun_s, block.started_s + block.spent_s
-            self.n_blocks += 1
-
-    @property
-    def n_samples(self) -> int:
-        return sum(len(block) for blocks in self.samples_ms.values() for block in blocks)
-
-    @property
-    def span_s(self) -> float:
-        """Over which its samples are spread."""
-        return sum(end_s - begun_s for begun_s, end_s in self.spans_s.values())
 
 
 class Sweep:
@@ -215,7 +181,7 @@ class Sweep:
             yield group
 
     def _run_group(self, tasks: Sequence[Task]) -> None:
-        active: list[_Active] = []
+        active: list[Active] = []
         try:
             for task in tasks:
                 ready = self._prepare(task)
@@ -236,12 +202,12 @@ class Sweep:
         rule = self._protocol.sustained
         return rule is not None and self._now() - self._zero_s >= 60 * rule.minutes
 
-    def _note(self, active: Sequence[_Active]) -> str:
+    def _note(self, active: Sequence[Active]) -> str:
         """Said once all have what is asked for at least."""
         finishing = all(one.n_blocks >= self._outlook.at_least for one in active)
         return f"finishing: {len(active)} unconverged" if finishing else ""
 
-    def _prepare(self, task: Task) -> _Active | None:
+    def _prepare(self, task: Task) -> Active | None:
         prepared: PreparedWorkload | None = None
         self._now_at(task.key, task.workload.key)
         try:
@@ -256,7 +222,7 @@ class Sweep:
             return None
         min_sample_ms = self._device.min_sample_ms
         count = self._protocol.sampling.runs_per_sample(single_ms, min_sample_ms)
-        one = _Active(task, prepared, count, single_ms, nearest_canary(task.workload))
+        one = Active(task, prepared, count, single_ms, nearest_canary(task.workload))
         for block in self._journal.blocks(task.key, epoch=self._epoch):
             one.count(block)  # of a sweep that was cut off
         if task.key in self._had_their_time:
@@ -269,7 +235,7 @@ class Sweep:
             return cast(ModelDevice, self._device).prepare_model(workload)
         return self._device.prepare(workload)
 
-    def _measure(self, one: _Active, note: str) -> None:
+    def _measure(self, one: Active, note: str) -> None:
         """One block: the canary, an untimed run, the samples."""
         canary = self._canaries.get(one.canary)
         if canary is not None:
@@ -350,7 +316,7 @@ class Sweep:
             flags.append(Flag.CANARY_SPLIT)
         return tuple(flags)
 
-    def _finished(self, one: _Active) -> bool:
+    def _finished(self, one: Active) -> bool:
         if one.failed:
             return True
         if self._share < 1 and self._may_pause(one):
@@ -374,14 +340,14 @@ class Sweep:
         one.prepared.close()
         return True
 
-    def _may_pause(self, one: _Active) -> bool:
+    def _may_pause(self, one: Active) -> bool:
         """Whether a later launch goes on with it."""
         is_network = one.task.workload.is_network
         return self._protocol.stopping.may_pause(
             one.n_blocks, one.spent_s, self._share, is_network=is_network
         )
 
-    def _decision(self, one: _Active) -> Decision | None:
+    def _decision(self, one: Active) -> Decision | None:
         """What ends a configuration: its time under load, or enough samples and their interval."""
         protocol, rule = self._protocol, self._protocol.stopping
         if protocol.sustained is not None:
@@ -397,7 +363,7 @@ class Sweep:
             self._outlook.expect(one.task.key, to_come)
         return rule.decide(width, one.spent_s, is_network=is_network)
 
-    def _on_one_scale(self, one: _Active) -> list[Floats]:
+    def _on_one_scale(self, one: Active) -> list[Floats]:
         """Samples of each sweep; of several, over the canary's level, as the estimate will be:
         a machine that is slower after a resumption would keep every interval wide. Of launches
         over their own: how far these are apart is for the interval to tell, and no number of
@@ -418,26 +384,12 @@ class Sweep:
             self._levels_ms[sweep, canary] = self._protocol.estimator(series_ms)
         return self._levels_ms[sweep, canary]
 
-    def _give_up(self, one: _Active, error: MeasurementError) -> None:
+    def _give_up(self, one: Active, error: MeasurementError) -> None:
         one.prepared.close()
         one.failed = True
         self._fail(one.task, error)
 
     def _fail(self, task: Task, error: MeasurementError) -> None:
-        message = f"{error.reason}: {error}"
-        outcome = Outcome(self._number, task.workload.key, Decision.FAILED, message)
+        outcome = Outcome.failure(self._number, task.workload.key, error)
         self._journal.add_outcome(task.key, outcome)
         self._outlook.expect(task.key, 0)
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Collect garbage before, not during, the samples."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
