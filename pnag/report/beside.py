@@ -39,20 +39,20 @@ class RunBeside:
 
     def changes_to(self, first: RunBeside) -> Changes | None:
         """What differs in the first run's table; None where the two have no space in common."""
-        if self.table is None or first.table is None or not self._is_like(first):
-            return None
-        return table_changes(self.table, first.table)
+        tables = self._tables_with(first)
+        return tables and table_changes(*tables)
 
-    def _is_like(self, other: RunBeside) -> bool:
-        """Whether both have tables, of one space and one statistic."""
+    def _tables_with(self, other: RunBeside) -> tuple[LatencyTable, LatencyTable] | None:
+        """Both, where they are of one space and one statistic."""
         mine, theirs = self.table, other.table
         if mine is None or theirs is None:
-            return False
-        return (mine.space, mine.statistic) == (theirs.space, theirs.statistic)
+            return None
+        alike = (mine.space, mine.statistic) == (theirs.space, theirs.statistic)
+        return (mine, theirs) if alike else None
 
     def latency_here_ms(self, other: RunBeside, arch: str) -> float | None:
         """c(α) of this run for an architecture of another; None of another space."""
-        if not self._is_like(other):
+        if self._tables_with(other) is None:
             return None
         return float(self.run.problem.cost(self.run.problem.space.parse(arch)[None])[0])
 

@@ -43,7 +43,7 @@ def render_page(title: str, kind: str, scripts: Sequence[str], document: dict[st
     parts = {
         "title": html.escape(title),
         "style": _part("page/page.css"),
-        "sections": _part(f"page/{kind}.html"),
+        "sections": _part(f"page/{kind}.html").replace("{{load}}\n", _part("page/load.html")),
         "plotly": _part("plotly/plotly-basic.min.js"),
         "data": embedded_json(document),
         "script": "\n".join(_part(f"page/{name}") for name in (*SHARED_SCRIPTS, *scripts)),

@@ -69,10 +69,9 @@ def open_inputs(
             raise InvalidInputError("a tabular space brings its own latencies and accuracies")
         return tabular_inputs(Path(space.removeprefix(TABULAR_PREFIX)))
     if latency_table is None:
-        raise InvalidInputError(
-            "give --latency-table, which pnag profile measures and pnag table import takes from "
-            "others, or --space tabular:FILE"
-        )
+        from profiler.tables.table import no_table
+
+        raise no_table(", or --space tabular:FILE")
     if sum(option is not None for option in (accuracy_table, accuracy_model, run)) > 1:
         raise InvalidInputError("give one of --accuracy-table, --accuracy-model and --run")
     return table_inputs(

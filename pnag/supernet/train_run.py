@@ -243,10 +243,11 @@ def _metrics(record: dict[str, Any]) -> dict[str, float]:
 def _open_log(trainer: Trainer, options: RunOptions, terminal: Terminal) -> Iterator[_Log]:
     """Only the first worker's log is written to; the others' is a null device."""
     first, folder = trainer.workers.is_first, options.folder
-    records = _records(folder / METRICS) if first else []
+    trackers = options.trackers if first else ()
+    records = _records(folder / METRICS) if trackers else []
     past = [(record["step"], _metrics(record)) for record in records]
     tracked = Tracked(folder, asdict(trainer.settings), trainer.step, past)
-    with open_tracking(options.trackers if first else (), tracked, terminal) as tracking:
+    with open_tracking(trackers, tracked, terminal) as tracking:
         log = _Log(folder / METRICS if first else Path("/dev/null"), tracking)
         with closing(log):
             yield log

@@ -77,27 +77,26 @@ def predict(
     from predictors.latency.networks import LatencyPredictor
     from profiler.spaces.architecture_files import WrittenArchitecture, read_architectures
     from profiler.spaces.registry import open_space
-    from profiler.tables.statistic import by_statistic, statistic_named
-    from profiler.tables.table import SpaceRef, check_space, load_table
+    from profiler.tables.statistic import load_by_statistic
+    from profiler.tables.table import SpaceRef, check_space, no_table
 
     check_confidence(confidence)
-    first, *further = _tables(latency_table)
+    if not latency_table:
+        raise no_table()
     if not (arch or arch_file or model):
         raise InvalidInputError("say what to predict: --arch, --arch-file or --model")
     if width_mult is not None and model:
         raise InvalidInputError("--width-mult is for --arch; a --model has the width of its file")
-    chosen = statistic_named(statistic)
-    tables = [by_statistic(load_table(p, partial=True), chosen, p) for p in (first, *further)]
-    table, others = tables[0], tables[1:]
+    table, *others = (load_by_statistic(path, statistic) for path in latency_table)
     if table.kernels:
-        of_spaces = (arch, arch_file, further, width_mult, resolution)
+        of_spaces = (arch, arch_file, others, width_mult, resolution)
         if not model or any(of_spaces):
             raise InvalidInputError("from a table of kernels a --model is predicted, by it alone")
         _predict_files(table, model, shape or (), confidence, terminal)
         return
     if shape:
         raise InvalidInputError("--shape is for tables of kernels (--space kernels)")
-    check_space(table, table.search_space, first)
+    check_space(table, table.search_space, latency_table[0])
     predictor = LatencyPredictor(table, *others)
     asked = {"width_mult": width_mult, "resolution_px": resolution}
     given = {fact: value for fact, value in asked.items() if value is not None}
@@ -119,20 +118,6 @@ def predict(
         terminal.note(note)
     document = {"results": results, "confidence": confidence, **_facts(table)}
     terminal.result(document, "\n".join(lines))
-
-
-def _tables(given: list[Path] | None) -> list[Path]:
-    """At least one.
-
-    Raises:
-        InvalidInputError: none was given.
-    """
-    if not given:
-        raise InvalidInputError(
-            "give --latency-table, which pnag profile measures and pnag table import takes from "
-            "others"
-        )
-    return given
 
 
 def _predict_files(

@@ -58,14 +58,13 @@ def show(
     """Print what was measured, on what, and how far to trust it."""
     from profiler.cli.table_text import rendered
     from profiler.tables.rows import rows_as_csv, sorted_rows, table_rows
-    from profiler.tables.statistic import by_statistic, statistic_named
-    from profiler.tables.table import load_table
+    from profiler.tables.statistic import load_by_statistic
 
     if terminal.json_output and (sort or as_csv or statistic is not None):
         raise InvalidInputError(
             "--json is the table's file as it is; --sort, --csv and --statistic are for text"
         )
-    loaded = by_statistic(load_table(table, partial=True), statistic_named(statistic), table)
+    loaded = load_by_statistic(table, statistic)
     if terminal.json_output:
         terminal.result(loaded.model_dump(mode="json", by_alias=True))
         return

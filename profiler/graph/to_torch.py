@@ -37,21 +37,9 @@ class GraphModule(nn.Module):
         super().__init__()
         self.source = graph
         for node in graph.nodes:
-            self._insert(node.name, layer_module(node.layer, node))
+            insert_module(self, node.name, layer_module(node.layer, node))
         # by name: a submodule may be replaced by another
         self._steps = list(_steps(graph))
-
-    def _insert(self, path: str, module: nn.Module) -> None:
-        parent: nn.Module = self
-        *folders, name = path.split(".")
-        for folder in folders:
-            if folder not in parent._modules:
-                parent.add_module(folder, nn.Module())
-            parent = cast(nn.Module, parent._modules[folder])
-        if (folder_of_others := parent._modules.get(name)) is not None:
-            for child, inner in folder_of_others.named_children():
-                module.add_module(child, inner)
-        parent.add_module(name, module)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = dict(zip((tensor.name for tensor in self.source.inputs), inputs, strict=True))
@@ -72,6 +60,19 @@ class GraphModule(nn.Module):
     def weights(self) -> Weights:
         """The weights of `as_graph()`."""
         return weights_of(self, self.source)
+
+
+def insert_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Add a module at a path whose dots lead into modules, which are made where they are not."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        if folder not in root._modules:
+            root.add_module(folder, nn.Module())
+        root = cast(nn.Module, root._modules[folder])
+    if (folder_of_others := root._modules.get(name)) is not None:
+        for child, inner in folder_of_others.named_children():
+            module.add_module(child, inner)
+    root.add_module(name, module)
 
 
 class Call(nn.Module):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
 from profiler.graph.graph import Graph, Weights, chain
 from profiler.graph.op import Op
-from profiler.graph.to_torch import GraphModule, weights_of
+from profiler.graph.to_torch import GraphModule, insert_module, weights_of
 
 
 class RowNetwork(nn.Module):
@@ -23,13 +22,7 @@ class RowNetwork(nn.Module):
         super().__init__()
         self.ops, self.names = tuple(ops), tuple(names)
         for op, name in zip(ops, names, strict=True):
-            *folders, last = name.split(".")
-            parent: nn.Module = self
-            for folder in folders:
-                if folder not in parent._modules:
-                    parent.add_module(folder, nn.Module())
-                parent = cast(nn.Module, parent._modules[folder])
-            parent.add_module(last, GraphModule(op.graph))
+            insert_module(self, name, GraphModule(op.graph))
 
     def as_graph(self) -> Graph:
         """All ops in a row; its weights bear the names of the state dict."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from profiler.errors import InvalidInputError
 from profiler.tables.levels import Statistic
-from profiler.tables.table import Entry, LatencyTable, NetworkEntry, Verdict
+from profiler.tables.table import Entry, LatencyTable, NetworkEntry, Verdict, load_table
 
 MEASURED_BY = {
     Statistic.P50: "tail",
@@ -60,6 +60,15 @@ def by_statistic(table: LatencyTable, statistic: Statistic | None, path: Path) -
             "noise_floor": None,
         }
     )  # fmt: skip
+
+
+def load_by_statistic(path: Path, name: str | None) -> LatencyTable:
+    """A table, or a part of one, read by the statistic of this name; None is its own.
+
+    Raises:
+        InvalidInputError: unreadable or malformed; no such statistic, or not in the table.
+    """
+    return by_statistic(load_table(path, partial=True), statistic_named(name), path)
 
 
 def refuse_mixed(*tables: LatencyTable) -> None:

@@ -339,6 +339,14 @@ def load_table(
     return table
 
 
+def no_table(alternative: str = "") -> InvalidInputError:
+    """Of a command that was given none; names the two ways to one."""
+    return InvalidInputError(
+        "give --latency-table, which pnag profile measures and pnag table import takes from "
+        f"others{alternative}"
+    )
+
+
 def refuse_missing(path: Path) -> None:
     """Raise InvalidInputError, with the two ways to a table, where there is none."""
     try:

@@ -81,7 +81,8 @@ def extract(
     settings = EvaluationSettings(recalibration_images, seed=seed)
     supernet = open_supernet(checkpoint, space, width_mult, resolution)
     own = supernet.space
-    written = own.format(own.parse(arch))
+    tokens = own.parse(arch)
+    written = own.format(tokens)
     refuse_untrained(checkpoint, [written])
     refuse_unwritable(out / "subnet")
     with open_workers(device) as workers:
@@ -96,7 +97,7 @@ def extract(
         made = extract_subnet(
             supernet, written, evaluator, names, out, calibration=dataset if int8 else None
         )
-    terminal.result(*_described(made, other_forms(own, own.parse(arch))))
+    terminal.result(*_described(made, other_forms(own, tokens)))
 
 
 def _refuse_without_data(
