@@ -366,11 +366,12 @@ class Sweep:
     def _on_one_scale(self, one: Active) -> list[Floats]:
         """Samples of each sweep; of several, over the canary's level, as the estimate will be:
         a machine that is slower after a resumption would keep every interval wide. Of launches
-        over their own: how far these are apart is for the interval to tell, and no number of
-        samples of the last one makes it less."""
+        over their own level, as of one sweep: how far these are apart is for the interval to
+        tell, and no number of samples of the last one makes it less."""
         sweeps = {sweep: np.array(samples) for sweep, samples in one.samples_ms.items()}
         if self._launched:
-            return [samples / self._protocol.estimator(samples) for samples in sweeps.values()]
+            levels = [samples / self._protocol.estimator(samples) for samples in sweeps.values()]
+            return [np.concatenate(levels)]
         if len(sweeps) == 1 or one.canary not in self._canaries:
             return list(sweeps.values())
         return [samples / self._level_ms(sweep, one.canary) for sweep, samples in sweeps.items()]

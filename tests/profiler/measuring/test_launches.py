@@ -50,8 +50,8 @@ class LaunchingDevice(FakeDevice):
         return self.launched[-1]
 
 
-def table_of(device, journal):
-    request = ProfileRequest("fake", SPACE, Path("t.json"), PROTOCOL, chosen=Chosen(KEYS, ()))
+def table_of(device, journal, protocol=PROTOCOL):
+    request = ProfileRequest("fake", SPACE, Path("t.json"), protocol, chosen=Chosen(KEYS, ()))
     return Campaign(request, device, journal, SILENT).run()
 
 
@@ -79,6 +79,18 @@ def test_launches_share_the_blocks_and_canaries_bring_them_onto_one_scale():
         assert entry.verdict is Verdict.STABLE
         low, high = entry.ci95_ms
         assert high / low < 1.02
+
+
+def test_launches_of_few_blocks_do_not_keep_a_noisy_sweep_from_its_end():
+    """The level of twenty noisy blocks is uncertain, and remains so after any number of others."""
+    needed = {}
+    for launches in (1, 3):
+        with Journal(None) as journal:
+            device = LaunchingDevice([1.0], noise=0.1)
+            table_of(device, journal, replace(PROTOCOL, launches=launches))
+            needed[launches] = sum(map(sum, blocks_by_sweep(journal).values()))
+    assert 60 * len(KEYS) < needed[1]
+    assert needed[3] == pytest.approx(needed[1], rel=0.25)
 
 
 def test_an_interval_spans_launches_that_differ(monkeypatch):
