@@ -61,7 +61,7 @@ class CpuDevice(HostModels, PinnedHost):
 
     def launch(self) -> Launch:
         make = partial(CpuWorkload, threads=self.threads, clock_ns=self.clock_ns)
-        return Launch(self.info, make, self.cores, min_sample_ms=self.min_sample_ms)
+        return Launch(self, make)
 
 
 class CpuWorkload:

@@ -16,12 +16,12 @@ from typing import Any
 
 from profiler.devices.base import (
     DeviceBase,
-    DeviceInfo,
     DeviceState,
     PreparedWorkload,
     Workload,
 )
 from profiler.devices.host.monitor import HostMonitor
+from profiler.devices.host.pinned import PinnedHost, pin
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.measuring.records import hung
 
@@ -32,22 +32,25 @@ END_S = 5.0
 class Launch(DeviceBase):
     """A device of the host, as it is in one process of its runtime.
 
+    That process has the device's cores to itself, where there are others: two that take turns on
+    a core wait for each other, and a scheduler counts that as pressure.
+
     Args:
-        make: loads a workload; called in that process.
-        cores: that the process runs on, as this one does when it begins.
+        host: the device, whose cores this process is pinned to.
+        make: loads a workload; called in the new process.
     """
 
     uses_canary = True
 
-    def __init__(
-        self, info: DeviceInfo, make: Make, cores: tuple[int, ...], *, min_sample_ms: float
-    ) -> None:
-        self.info, self.min_sample_ms = info, min_sample_ms
+    def __init__(self, host: PinnedHost, make: Make) -> None:
+        self.info, self.min_sample_ms = host.info, host.min_sample_ms
+        self._cores = host.cores
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, make, cores), daemon=True)
+        self._process = spawn.Process(target=_serve, args=(theirs, make, host.cores), daemon=True)
         self._process.start()
         theirs.close()
+        pin(host.other_cores or host.cores)
 
     def prepare(self, workload: Workload) -> PreparedWorkload:
         return LaunchedWorkload(self, self.ask("prepare", workload))
@@ -90,6 +93,7 @@ class Launch(DeviceBase):
             raise hung() from None
 
     def close(self) -> None:
+        pin(self._cores)
         self._pipe.close()  # which ends the process
         self._process.join(END_S)
         if self._process.is_alive():  # it hangs in a run

@@ -21,6 +21,7 @@ class PinnedHost(DeviceBase):
             process measures on them.
     """
 
+    info: DeviceInfo
     min_sample_ms = 2.0
     uses_canary = True
 
@@ -35,8 +36,8 @@ class PinnedHost(DeviceBase):
         self._undo = ExitStack()
         self._undo.enter_context(device_lock(HOST_CPU))
         self.cores = monitor.quietest_cores(threads)
-        _pin(self.cores)  # worker threads inherit the affinity of the thread that starts them
-        self._undo.callback(_pin, self._allowed)
+        pin(self.cores)  # worker threads inherit the affinity of the thread that starts them
+        self._undo.callback(pin, self._allowed)
         self._monitor = monitor.HostMonitor(self.cores)
 
     def describe(
@@ -61,6 +62,11 @@ class PinnedHost(DeviceBase):
             options=tuple(sorted({"clock": monitor.clock_name(self.clock_ns), **options}.items())),
         )
 
+    @property
+    def other_cores(self) -> tuple[int, ...]:
+        """Those that this process may use and does not measure on."""
+        return tuple(core for core in self._allowed if core not in self.cores)
+
     def state(self) -> DeviceState:
         return self._monitor.state()
 
@@ -77,6 +83,7 @@ class PinnedHost(DeviceBase):
         self._undo.close()
 
 
-def _pin(cores: tuple[int, ...]) -> None:
+def pin(cores: tuple[int, ...]) -> None:
+    """Keep this process, and what it starts from now on, to these cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)

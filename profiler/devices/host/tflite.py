@@ -68,7 +68,7 @@ class TFLiteDevice(HostModels, PinnedHost):
         make = partial(
             _loaded, precision=self._precision, threads=self.threads, clock_ns=self.clock_ns
         )
-        return Launch(self.info, make, self.cores, min_sample_ms=self.min_sample_ms)
+        return Launch(self, make)
 
 
 def _loaded(

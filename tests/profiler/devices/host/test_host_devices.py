@@ -284,6 +284,8 @@ def test_a_launch_runs_workloads_in_a_process_of_its_own():
             )
             assert there_ms == pytest.approx(here_ms, rel=0.5)
             assert launch.state().load_1min is not None
+            assert os.sched_getaffinity(launch._process.pid or 0) == set(device.cores)
+            assert os.sched_getaffinity(0) == set(device.other_cores or device.cores)
             with pytest.raises(MeasurementError, match="cannot be interpreted as an integer"):
                 launch.ask("sample_ms", 0, "no number")
             assert prepared.sample_ms(1) > 0  # what failed there ended nothing
@@ -302,3 +304,4 @@ def test_a_launch_runs_workloads_in_a_process_of_its_own():
             launch.prepare(Workload(op.key, (op,)))
             launch._pipe.send(("sample_ms", (0, 50_000)))  # closed meanwhile, as by Ctrl-C
         assert launch._process.exitcode == 0
+        assert os.sched_getaffinity(0) == set(device.cores)
