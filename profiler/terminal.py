@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 ANY_WIDTH = 100_000  # of a pipe or a file: nothing is folded or cut there
+EVERY_S = 30.0
 
 
 class Progress(Protocol):
@@ -136,7 +137,8 @@ class BarProgress:
 
 
 class LineProgress:
-    """Without a terminal (CI, a log file): a line every tenth of the way, with the time left."""
+    """Without a terminal (CI, a log file): a line every tenth of the way, and at least every
+    `EVERY_S` of a job that turns out longer, with the time left."""
 
     def __init__(self, terminal: Terminal, what: str, total: float) -> None:
         import time
@@ -144,6 +146,7 @@ class LineProgress:
         self._terminal, self._what, self._total = terminal, what, total
         self._clock, self._start = time.monotonic, time.monotonic()
         self._done, self._skipped, self._shown = 0.0, 0.0, 0
+        self._told = self._start
 
     def advance(self, steps: float = 1.0, *, note: str = "") -> None:
         self._done += steps
@@ -166,11 +169,11 @@ class LineProgress:
         return int(10 * self._done / self._total) if self._total else 10
 
     def _show(self, note: str) -> None:
-        tenth = self._tenth()
-        if tenth <= self._shown:
+        tenth, now = self._tenth(), self._clock()
+        if tenth <= self._shown and now - self._told < EVERY_S:
             return
-        self._shown = tenth
-        elapsed = self._clock() - self._start
+        self._shown, self._told = tenth, now
+        elapsed = now - self._start
         left = elapsed / (self._done - self._skipped) * max(0.0, self._total - self._done)
         self._terminal.note(
             f"{self._what}: {10 * tenth} % after {elapsed:.0f} s, about {left:.0f} s left {note}"

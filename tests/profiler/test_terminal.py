@@ -38,6 +38,22 @@ def test_without_a_terminal_progress_is_a_line_each_tenth_with_the_time_left(cap
     assert lines[4].startswith("job: 50 % after 0 s, about 0 s left")
 
 
+def test_a_job_that_turns_out_longer_is_told_of_every_half_minute(capsys, monkeypatch):
+    clock = iter([0.0, 10.0, 20.0, 40.0, 60.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with Terminal().progress("job", 10) as progress:
+        progress.advance(5)
+        progress.advance(4)
+        progress.expect(10.5)
+        progress.advance(0.25)
+        progress.advance(0.25, note="finishing: 2 unconverged")
+    assert capsys.readouterr().err.splitlines() == [
+        "job: 50 % after 10 s, about 10 s left ",
+        "job: 90 % after 20 s, about 2 s left ",
+        "job: 90 % after 60 s, about 6 s left finishing: 2 unconverged",
+    ]
+
+
 def test_what_an_earlier_run_did_does_not_shorten_the_estimate(capsys, monkeypatch):
     clock = iter([0.0, 10.0, 20.0])  # s: the start, then one every 5 steps
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
