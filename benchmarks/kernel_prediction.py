@@ -1,11 +1,12 @@
 """How well does a table of kernels predict networks that nobody here wrote?
 
     pip install -e .[benchmark]
-    pnag profile --device cpu --space kernels --minutes 10 --out kernels.json
+    pnag profile --device cpu|tflite --space kernels --minutes 10 --out kernels.json
     python -m benchmarks.kernel_prediction kernels.json --models networks --measured networks.json
 
-Networks of pytorchcv with random weights, exported to ONNX, timed in turns on one core by the
-thread's own time (10th percentile), a dozen at a time. Some of the table's own networks take turns
+Networks of pytorchcv with random weights, exported to ONNX (and for a table of `tflite` converted
+from there, where all their layers can be), timed in turns on one core by the thread's own time
+(10th percentile), a dozen at a time. Some of the table's own networks take turns
 with each dozen: what the machine is faster or slower than when the table was made is taken out by
 their median. What was measured, ONNX Runtime's own profile of each network with it, is kept and
 gone on with.
@@ -39,12 +40,15 @@ from predictors.latency.kernels import (
     fit_kinds,
     kernels_alone,
 )
+from profiler.devices.registry import backend_of
+from profiler.errors import InvalidInputError
+from profiler.graph.from_onnx import read_onnx
+from profiler.graph.to_tflite import export_tflite
 from profiler.measuring.kernels import written_model
-from profiler.models.file import RunnableModel, read_model_file, runnable
+from profiler.models.file import ModelFormat, RunnableModel, load, read_model_file, runnable
 from profiler.models.fresh_process import in_fresh_process
 from profiler.models.kernel import Kernel, parse_kernel
 from profiler.models.kernels import kernel_shares
-from profiler.models.onnx_runtime import OnnxSession
 from profiler.spaces.families import family_networks
 from profiler.tables.table import LatencyTable, load_table
 
@@ -79,10 +83,10 @@ def left_out(name: str) -> tuple[str, ...]:
 
 
 def madds(kernel: Kernel) -> int:
-    """Multiply-adds of a kernel of ONNX Runtime; channels that fill a block count, too."""
-    if kernel.kind.endswith("Conv"):
+    """Multiply-adds of a kernel; channels that fill a block of ONNX Runtime count, too."""
+    if kernel.kind.endswith(("Conv", "CONV_2D")):
         return kernel.output_elements * prod(kernel.weights[0][1:])
-    if kernel.kind.endswith("Gemm"):
+    if kernel.kind.endswith(("Gemm", "FULLY_CONNECTED")):
         return kernel.output_elements * kernel.inputs[0][-1]
     return 0
 
@@ -90,11 +94,9 @@ def madds(kernel: Kernel) -> int:
 def timed_ms(models: Sequence[RunnableModel], minutes: float) -> list[float]:
     """The 10th percentile of each, all in turns in a new order each time."""
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
-    sessions = []
-    for model in models:
-        sessions.append(OnnxSession(model.file.path))
-        sessions[-1].bind(model.values)
-        sessions[-1].run()
+    sessions = [load(model, threads=1) for model in models]
+    for session in sessions:
+        session.run()
     samples_ms: list[list[float]] = [[] for _ in sessions]
     rng, end = np.random.default_rng(0), time.monotonic() + 60 * minutes
     while time.monotonic() < end:
@@ -107,13 +109,17 @@ def timed_ms(models: Sequence[RunnableModel], minutes: float) -> list[float]:
     return [float(np.quantile(samples, 0.1)) for samples in samples_ms]
 
 
+def model_format(table: LatencyTable) -> ModelFormat:
+    return ModelFormat(backend_of(table.device.spec).model_formats[0])
+
+
 def bridge(table: LatencyTable, folder: Path) -> tuple[list[RunnableModel], list[float]]:
     """Networks of the table as models, and their latencies in it."""
     known = {network.arch: network.latency_ms for network in table.networks}
     drawn = islice(family_networks(table.protocol["seed"]), len(known))
     models, latencies_ms = [], []
     for name, graph in islice(((n, g) for n, g in drawn if n in known), BRIDGE):
-        models.append(written_model(graph, name, folder / f"{name}.onnx"))
+        models.append(written_model(graph, name, folder / f"{name}{model_format(table)}"))
         latencies_ms.append(known[name])
     return models, latencies_ms
 
@@ -121,7 +127,8 @@ def bridge(table: LatencyTable, folder: Path) -> tuple[list[RunnableModel], list
 def measure(
     table: LatencyTable, names: Sequence[str], models: Path, path: Path, minutes: float
 ) -> Measured:
-    """Latency on the table's level, and what ran, of each network; kept in `path`.
+    """Latency on the table's level, and what ran, of each network; kept in `path`. Networks
+    that have no file in the format of the table's device are named and left out.
 
     Args:
         models: folder of the networks' files; those that are missing are exported.
@@ -129,15 +136,22 @@ def measure(
     """
     measured: Measured = json.loads(path.read_text()) if path.exists() else {}
     todo = [name for name in names if name not in measured]
+    files = {}
+    for name in todo:
+        try:
+            files[name] = exported(name, models, model_format(table))
+        except InvalidInputError as error:
+            print(f"{name} is left out: {error}")
+    todo = list(files)
     with TemporaryDirectory() as folder:
         of_table, table_ms = bridge(table, Path(folder))
         for first in range(0, len(todo), TOGETHER):
             some = todo[first : first + TOGETHER]
-            files = [exported(name, models) for name in some]
-            timed = in_fresh_process(timed_ms, [*files, *of_table], minutes)
-            level = float(np.median(np.array(table_ms) / timed[len(files) :]))
+            dozen = [files[name] for name in some]
+            timed = in_fresh_process(timed_ms, [*dozen, *of_table], minutes)
+            level = float(np.median(np.array(table_ms) / timed[len(dozen) :]))
             print(f"{len(of_table)} networks of the table took {1 / level:.3f} times as long")
-            for name, model, ms in zip(some, files, timed, strict=False):
+            for name, model, ms in zip(some, dozen, timed, strict=False):
                 ran = in_fresh_process(partial(kernel_shares, threads=1), model)
                 measured[name] = {
                     "latency_ms": level * ms,
@@ -147,17 +161,33 @@ def measure(
     return measured
 
 
-def exported(name: str, folder: Path) -> RunnableModel:
+def exported(name: str, folder: Path, as_format: ModelFormat) -> RunnableModel:
+    """The network's file, which is written if it is missing.
+
+    Raises:
+        InvalidInputError: a layer that the format has not.
+    """
     path = folder / f"{name}.onnx"
     if not path.exists():
         in_fresh_process(export, name, path)
+    if as_format is ModelFormat.TFLITE:
+        onnx, path = path, path.with_suffix(as_format)
+        if not path.exists():
+            in_fresh_process(convert, onnx, path)
     return runnable(read_model_file(path), shapes={}, arrays={})
+
+
+def convert(onnx: Path, path: Path) -> None:
+    path.write_bytes(export_tflite(*read_onnx(onnx)))
 
 
 def by_kind(
     model: KernelModel, ran: Sequence[tuple[Kernel, float | None]], measured_ms: float
 ) -> dict[str, float]:
-    """Predicted less measured time of each kind, as shares of the network's latency."""
+    """Predicted less measured time of each kind, as shares of the network's latency; nothing
+    where the runtime tells no shares."""
+    if any(share is None for _, share in ran):
+        return {}
     works = [work(kernel) for kernel, _ in ran]
     errors: dict[str, float] = {}
     for one, ms, (_, share) in zip(works, model.kernels_ms(works), ran, strict=True):
@@ -237,7 +267,7 @@ def main() -> None:
         table, arguments.networks, arguments.models, arguments.measured, arguments.minutes
     )
     judge, rows = Judge(table), []
-    for name in arguments.networks:
+    for name in filter(measured.__contains__, arguments.networks):
         found = measured[name]
         ran = [(parse_kernel(key), share) for key, share in found["kernels"]]
         row = judge.row(name, ran, found["latency_ms"])
