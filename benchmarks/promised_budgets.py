@@ -1,0 +1,200 @@
+"""Do generated networks keep their budgets, in milliseconds that a plain timer measures?
+
+    python -m benchmarks.promised_budgets RUN --networks NETWORKS.json --sessions SESSIONS.json
+
+Networks for 50 budgets of the run's range, with --confidence and without, are generated once, into
+NETWORKS.json. Each call then is one session, appended to SESSIONS.json: sessions an hour or a boot
+apart are what the promise is about. A session is none of the profiler's: a few lines of the
+runtime's own API (ONNX Runtime, or LiteRT for a table of tflite), one thread, wall clock, all
+networks taking turns; the latency is the 10th percentile of single runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.landscape import write_json
+from profiler.devices.base import Workload, network_workload
+from profiler.devices.host.monitor import boot_id
+from profiler.devices.seeded import seeded_image, seeded_onnx, seeded_tflite
+from profiler.errors import InvalidInputError
+from profiler.system.stamp import now
+from profiler.system.user_files import read_json
+from profiler.tables.table import SpaceRef
+
+BUDGETS, CONFIDENCE = 50, 0.95
+ROUNDS, TIMED_RUNS = 40, 4  # of each network
+QUANTILE = 0.1
+
+Run = Callable[[], Any]
+
+
+def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]:
+    """For the midpoints of equal parts of what is reachable with `confidence`: the networks with
+    it and without."""
+    from pnag.runs.inputs import LATENCY_FILE
+    from pnag.runs.run import load_run
+    from profiler.tables.table import load_table
+
+    run, table = load_run(folder), load_table(folder / LATENCY_FILE)
+    half = run.corrected.cost.relative_interval(confidence)
+    low, high = run.reachable_ms
+    low *= 1 + half
+    budgets_ms = (low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets).tolist()
+    return {
+        "run": str(folder),
+        "space": table.space.model_dump(),
+        "platform": table.device.platform,
+        "confidence": confidence,
+        "half_width": half,
+        "networks": {
+            name: [
+                {
+                    "budget_ms": made.budget_ms,
+                    "arch": made.arch,
+                    "predicted_ms": made.latency_ms,
+                    "top1": made.top1,
+                }
+                for made in run.generate(budgets_ms, confidence=asked)
+            ]
+            for name, asked in (("without", None), (f"--confidence {confidence:g}", confidence))
+        },
+    }
+
+
+def onnx_run(workload: Workload) -> Run:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        seeded_onnx(workload), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {"input": seeded_image(workload)}
+    return lambda: session.run(None, feed)
+
+
+def litert_run(workload: Workload) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        model_content=seeded_tflite(workload, "float32"), num_threads=1
+    )
+    interpreter.allocate_tensors()
+    image = np.ascontiguousarray(seeded_image(workload).transpose(0, 2, 3, 1))
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    run: Run = interpreter.invoke
+    return run
+
+
+LOADERS: Mapping[str, Callable[[Workload], Run]] = {"cpu": onnx_run, "tflite": litert_run}
+
+
+def plain_latencies_ms(runs: Mapping[str, Run], rounds: int, seed: int) -> dict[str, float]:
+    """10th percentile of single runs by the wall clock, by architecture."""
+    rng, names = np.random.default_rng(seed), list(runs)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for place in rng.permutation(len(names)):
+            run, own = runs[names[place]], samples[names[place]]
+            run()  # brings its weights back into the caches
+            for _ in range(TIMED_RUNS):
+                begun = time.perf_counter_ns()
+                run()
+                own.append((time.perf_counter_ns() - begun) / 1e6)
+    return {name: float(np.quantile(own, QUANTILE)) for name, own in samples.items()}
+
+
+def figures(
+    networks: Mapping[str, Sequence[Mapping[str, Any]]], latencies_ms: Sequence[Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Of networks with and without a confidence, in one session or in several: share within the
+    budget, the worst over it, mean use of the budget, and how predictions were off, in percent."""
+    found = {}
+    for name, rows in networks.items():
+        measured_ms = np.array([[session[row["arch"]] for row in rows] for session in latencies_ms])
+        use = measured_ms / [row["budget_ms"] for row in rows]
+        ratio = measured_ms / [row["predicted_ms"] for row in rows]
+        found[name] = {
+            "within_pct": float(100 * (use <= 1).mean()),
+            "worst_over_pct": float(100 * max(0.0, use.max() - 1)),
+            "mean_use_pct": float(100 * use.mean()),
+            "bias_pct": float(100 * (ratio.mean() - 1)),
+            "spread_pct": float(100 * ratio.std()),
+            "top1_pct": float(100 * np.mean([row["top1"] for row in rows])),
+        }
+    return found
+
+
+def session(document: Mapping[str, Any], rounds: int, seed: int) -> dict[str, Any]:
+    """One session's latencies of all networks, and what they say."""
+    space, load = SpaceRef(**document["space"]).open(), LOADERS[document["platform"]]
+    archs = dict.fromkeys(row["arch"] for rows in document["networks"].values() for row in rows)
+    begun = now()
+    runs = {arch: load(network_workload(space, space.parse(arch))) for arch in archs}
+    latencies_ms = plain_latencies_ms(runs, rounds, seed)
+    return {
+        "begun": begun,
+        "ended": now(),
+        "boot_id": boot_id(),
+        "figures": figures(document["networks"], [latencies_ms]),
+        "latency_ms": latencies_ms,
+    }
+
+
+def opened_sessions(path: Path, networks: Path) -> dict[str, Any]:
+    """The sessions of these networks; none yet where there is no file."""
+    digest = hashlib.sha256(networks.read_bytes()).hexdigest()
+    if not path.exists():
+        return {"networks_sha256": digest, "sessions": []}
+    found: dict[str, Any] = read_json(path)
+    if found["networks_sha256"] != digest:
+        raise InvalidInputError(f"{path} holds sessions of other networks than {networks}")
+    return found
+
+
+def show(name: str, found: Mapping[str, Mapping[str, float]]) -> None:
+    for arm, row in found.items():
+        print(
+            f"{name:28} {arm:18} {row['within_pct']:5.1f} % within, worst "
+            f"{row['worst_over_pct']:4.1f} % over, use {row['mean_use_pct']:5.1f} %, measured - "
+            f"predicted {row['bias_pct']:+5.2f} ± {row['spread_pct']:.2f} %, top-1 "
+            f"{row['top1_pct']:.2f} %"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--networks", type=Path, required=True)
+    parser.add_argument("--sessions", type=Path, help="measure one more; without, generate only")
+    parser.add_argument("--budgets", type=int, default=BUDGETS)
+    parser.add_argument("--confidence", type=float, default=CONFIDENCE)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    if not arguments.networks.exists():
+        made = generated(arguments.run, arguments.budgets, arguments.confidence)
+        write_json(arguments.networks, made)
+    document = read_json(arguments.networks)
+    if arguments.sessions is None:
+        return
+    kept = opened_sessions(arguments.sessions, arguments.networks)
+    kept["sessions"].append(session(document, arguments.rounds, seed=len(kept["sessions"])))
+    for one in kept["sessions"]:
+        show(one["begun"], one["figures"])
+    latencies_ms = [one["latency_ms"] for one in kept["sessions"]]
+    kept["figures"] = figures(document["networks"], latencies_ms)
+    show(f"{len(latencies_ms)} sessions", kept["figures"])
+    write_json(arguments.sessions, kept)
+
+
+if __name__ == "__main__":
+    main()
