@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -85,9 +84,7 @@ def onnx_run(workload: Workload) -> Run:
 def litert_run(workload: Workload) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(
-        model_content=seeded_tflite(workload, "float32"), num_threads=1
-    )
+    interpreter = Interpreter(model_content=seeded_tflite(workload, "float32"), num_threads=1)
     interpreter.allocate_tensors()
     image = np.ascontiguousarray(seeded_image(workload).transpose(0, 2, 3, 1))
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)

@@ -29,10 +29,11 @@ from predictors.latency.calibration import MIN_NETWORKS, usable_networks
 from predictors.latency.lookup import calibrated, calibration_of, cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
-from profiler.measuring.follow_up import same_device
+from profiler.measuring.follow_up import FollowUpSweep, same_device
 from profiler.measuring.session import Session
 from profiler.system.stamp import now, this_tool
 from profiler.tables.levels import Statistic
+from profiler.tables.sessions import SessionLevel
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, load_table
 from profiler.terminal import Terminal
 
@@ -96,7 +97,7 @@ class Verification:
         same_device: whether it is the table's; if not, the table's networks play no part.
         error_before_pct: mean |measured / predicted - 1| of the candidates, before.
         before, after: calibrations; `after` is None with too few networks to fit one.
-        networks: all that was measured.
+        networks: all that was measured. sessions: those in which it was.
     """
 
     device: DeviceInfo
@@ -107,6 +108,7 @@ class Verification:
     before: Calibration | None
     after: Calibration | None
     networks: tuple[NetworkEntry, ...] = ()
+    sessions: tuple[SessionLevel, ...] = ()
 
 
 def generate_verified(
@@ -152,27 +154,64 @@ def _verified(loop: _Loop) -> Verification:
         before=calibration_of(table),
         after=corrected.calibration if corrected else None,
         networks=tuple(loop.entries.values()),
+        sessions=tuple(loop.sessions),
     )
 
 
 def table_to_verify(folder: Path, earlier: KeptVerification | None) -> LatencyTable:
-    """The table of the run in `folder`, with the networks that an earlier verification measured on
-    its device.
+    """The table of the run in `folder`, with the networks that earlier measuring added on its
+    device, and the sessions in which it did.
 
     Raises:
         InvalidInputError: the run is of another statistic than what a verification measures.
     """
     table = load_table(folder / LATENCY_FILE)
-    if table.statistic is not Statistic.LATENCY:
-        raise InvalidInputError(
-            f"{folder} was trained on {table.statistic}; --verify-on measures latencies, which are "
-            "not that"
-        )
+    refuse_other_statistic(table.statistic, folder)
     if earlier is None or not earlier.same_device:
         return table
     measured = earlier.measured
     others = tuple(network for network in table.networks if network.arch not in measured)
-    return table.model_copy(update={"networks": (*others, *earlier.networks)})
+    return table.model_copy(
+        update={
+            "networks": (*others, *earlier.networks),
+            "sessions": (*table.sessions, *earlier.sessions),
+        }
+    )
+
+
+def refuse_other_statistic(statistic: str, whose: Path) -> None:
+    """Raises InvalidInputError: it is not what a measurement afterwards is of."""
+    if statistic != Statistic.LATENCY:
+        raise InvalidInputError(
+            f"{whose} is of the statistic {statistic}; --verify-on and --refine-on measure "
+            "latencies, which are not that"
+        )
+
+
+def measured_picks(
+    session: Session, table: LatencyTable, archs: Sequence[str], **settings: Any
+) -> FollowUpSweep:
+    """`Session.follow_up` of networks that a search picked, which are marked as that."""
+    found = session.follow_up(table, archs, **settings)
+    picked = [entry.model_copy(update={"picked": True}) for entry in found.networks]
+    return replace(found, networks=picked)
+
+
+def recalibrated(
+    table: LatencyTable, device: DeviceInfo, networks: Sequence[NetworkEntry],
+    sessions: Sequence[SessionLevel],
+) -> LatencyTable | None:  # fmt: skip
+    """The table, calibrated with networks measured later; on another device than the table's, with
+    them alone. None with too few networks.
+    """
+    same, measured = same_device(device, table.device), {entry.arch for entry in networks}
+    kept = [entry for entry in table.networks if same and entry.arch not in measured]
+    update = {
+        "networks": (*kept, *networks),
+        "sessions": (*(table.sessions if same else ()), *sessions),
+    }
+    found = table.model_copy(update=update)
+    return calibrated(found) if len(usable_networks(found)) >= MIN_NETWORKS else None
 
 
 def to_keep(verification: Verification, request: Request, folder: Path) -> KeptVerification:
@@ -194,6 +233,7 @@ def to_keep(verification: Verification, request: Request, folder: Path) -> KeptV
         networks=verification.networks,
         calibration=verification.after,
         picks=tuple(picks),
+        sessions=verification.sessions,
         created=now(),
         tool=this_tool(),
     )
@@ -206,6 +246,7 @@ class _Loop:
         self.run, self.table, self.session = run, table, session
         self.same = same_device(session.info, table.device)
         self.entries: dict[str, NetworkEntry] = {}
+        self.sessions: list[SessionLevel] = []
         self._origins: dict[str, Origin] = {}
         self._request = request
 
@@ -260,8 +301,9 @@ class _Loop:
         new = [arch for arch in dict.fromkeys(archs) if arch not in self.entries]
         if not new:
             return
-        measured = self.session.measure_networks(self.table, new, seed=self._request.seed)
-        self.entries |= {entry.arch: entry for entry in measured}
+        found = measured_picks(self.session, self.table, new, seed=self._request.seed)
+        self.entries |= {entry.arch: entry for entry in found.networks}
+        self.sessions += found.sessions
 
     def error_pct(self, problem: Problem) -> float:
         """Mean absolute error of a cost on what was measured."""
@@ -271,10 +313,8 @@ class _Loop:
 
     def corrected(self) -> LatencyTable | None:
         """The table, calibrated with what was measured; None with too few networks."""
-        known = self.table.networks if self.same else ()
-        kept = [entry for entry in known if entry.arch not in self.entries]
-        table = self.table.model_copy(update={"networks": (*kept, *self.entries.values())})
-        return calibrated(table) if len(usable_networks(table)) >= MIN_NETWORKS else None
+        networks = list(self.entries.values())
+        return recalibrated(self.table, self.session.info, networks, self.sessions)
 
     def verified(
         self, problem: Problem, shortlist: Sequence[GeneratedArchitecture]

@@ -3,20 +3,31 @@
 Split conformal prediction with finite-sample correction (Vovk et al. 2005; Lei et al. 2018):
 with n exchangeable residuals, the k-th smallest covers a new one with probability k / (n + 1).
 Leave-one-out residuals stand in for a held-out half (the jackknife of Barber et al. 2021).
+
+That is about one session, and about networks drawn like those measured. Networks that a search
+picked are a group of their own; what sessions add is a component of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
+from profiler.tables.sessions import SessionLevel
 
 MIN_COVERAGE = 0.5
 FEWEST, MOST = 3, 10_000  # networks that a calibration takes, and that can be asked for
+USUAL = (0.8, 0.9, 0.95, 0.99)  # confidences that are asked for
+PICKS = 20  # of a search, that refining measures: 19 support 95 %, and one may be throttled
+AN_HOUR = timedelta(hours=1)
 
 
 def check_confidence(confidence: float | None) -> None:
@@ -46,6 +57,105 @@ def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:
     }
 
 
+def quantiles_of_picks(relative_residuals: Floats, picked: NDArray[np.bool_]) -> dict[float, float]:
+    """Half-width by coverage for a network that a search picks, from n residuals of which some are
+    of such.
+
+    Mondrian conformal prediction (Vovk et al. 2005, section 4.5): a search looks for costs that
+    are too low, so that the residuals of its picks are exchangeable among themselves only. What
+    they are too few to support is taken from all together, and never narrower than theirs.
+    """
+    every, own = conformal_quantiles(relative_residuals), relative_residuals[picked]
+    if not len(own):
+        return every
+    supported, widest = conformal_quantiles(own), float(np.abs(own).max())
+    beyond = max(supported, default=0.0)
+    return supported | {
+        coverage: max(half, widest) for coverage, half in every.items() if coverage > beyond
+    }
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a later session adds to a network's latency in the table, on the log scale.
+
+    level = what launches within one hour share + what each adds, both drawn from normal
+    distributions around the mean. The next level is within
+
+        mean ± t · √((between² + within²) · (1 + 1/n_hours))
+
+    with one degree of freedom less for each hour than there are launches (of one launch an hour,
+    one less). Of a single hour nothing is known between hours, and launches stand in for them.
+
+    Attributes:
+        n_sessions: launches. n_hours: hours that they lie in, apart from one another.
+        mean, between, within: of the levels. scatter: of networks around the level of their launch.
+    """
+
+    n_sessions: int
+    n_hours: int
+    mean: float
+    between: float
+    within: float
+    scatter: float
+
+    @classmethod
+    def of(cls, sessions: Sequence[SessionLevel]) -> Self | None:
+        """None where fewer than two launches say nothing about another one."""
+        hours = _by_hour(sessions)
+        n, n_hours = len(sessions), len(hours)
+        if n < 2:
+            return None
+        levels = [np.log([session.level for session in hour]) for hour in hours]
+        means = np.array([hour.mean() for hour in levels])
+        squares = sum(float(((hour - hour.mean()) ** 2).sum()) for hour in levels)
+        return cls(
+            n_sessions=n,
+            n_hours=n_hours,
+            mean=float(np.concatenate(levels).mean()),
+            between=float(means.std(ddof=1)) if n_hours > 1 else 0.0,
+            within=math.sqrt(squares / (n - n_hours)) if n > n_hours else 0.0,
+            scatter=math.sqrt(np.mean([session.scatter**2 for session in sessions])),
+        )
+
+    def widened(self, relative_quantiles: Mapping[float, float]) -> dict[float, float]:
+        """Half-widths for another session: independent components add up as squares.
+
+        A later session that is faster than the table on average leaves a budget less used, and
+        narrows nothing. Usual confidences have an entry of their own: that of networks is the
+        next one that is supported, that of sessions need not be.
+        """
+        from scipy.special import ndtri, stdtrit
+
+        freedom = self.n_sessions - self.n_hours or self.n_hours - 1
+        deviation = math.hypot(self.between, self.within) * math.sqrt(1 + 1 / self.n_hours)
+        slower = max(0.0, math.expm1(self.mean))
+        usual = {c: supported_half_width(relative_quantiles, c) for c in USUAL}
+        halves = {c: half for c, half in usual.items() if half is not None}
+        widened = {}
+        for coverage, half in sorted((halves | dict(relative_quantiles)).items()):
+            upper = (1 + coverage) / 2
+            level = float(stdtrit(freedom, upper)) * deviation
+            around = math.hypot(level, float(ndtri(upper)) * self.scatter)
+            widened[coverage] = slower + math.hypot(half, math.expm1(around))
+        return widened
+
+
+def _by_hour(sessions: Sequence[SessionLevel]) -> list[list[SessionLevel]]:
+    """In order of time; launches of one boot that follow one another within an hour together."""
+    hours: list[list[SessionLevel]] = []
+    for session in sorted(sessions, key=lambda one: datetime.fromisoformat(one.started)):
+        last = hours[-1][-1] if hours else None
+        if last is None or last.epoch != session.epoch or _gap(last, session) > AN_HOUR:
+            hours.append([])
+        hours[-1].append(session)
+    return hours
+
+
+def _gap(one: SessionLevel, other: SessionLevel) -> timedelta:
+    return datetime.fromisoformat(other.started) - datetime.fromisoformat(one.started)
+
+
 def networks_needed(confidence: float) -> int:
     """The fewest networks n whose residuals support a coverage: n / (n + 1) reaches it.
 
@@ -63,7 +173,16 @@ def missing(confidence: float) -> str:
     needed = networks_needed(confidence)
     # an imported table cannot be measured further, so that no table's own command is named
     like = f", as one of pnag profile --networks {needed} is" if needed <= MOST else ""
-    return f"the table is not calibrated on the {needed} measured networks that it takes{like}"
+    refined = ", or a run of pnag train --refine-on DEVICE" if needed <= PICKS else ""
+    takes = f"the {needed} measured networks that it takes"
+    return f"the table is not calibrated on {takes}{like}{refined}"
+
+
+def not_covered(n_picked: int, n_sessions: int) -> str | None:
+    """What the interval of a calibration on so many picks and sessions says nothing of."""
+    lacks = ["networks that a search picks"] * (not n_picked)
+    lacks += ["other sessions"] * (not n_sessions)
+    return f"the interval does not know {' and '.join(lacks)}" if lacks else None
 
 
 def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:

@@ -148,7 +148,7 @@ def stand_ins(text):
     if words[0] == "profile" and "--model" in words:
         return [*words, "--quick", "--quiet"]  # no simulated device runs a file
     for at, word in enumerate(words[:-1]):
-        if word in ("--device", "--verify-on"):
+        if word in ("--device", "--verify-on", "--refine-on"):
             words[at + 1] = DEVICES.get(words[at + 1], words[at + 1])
         if word == "--budget":
             words[at + 1] = BUDGETS.get(words[at + 1], words[at + 1])

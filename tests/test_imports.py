@@ -43,7 +43,7 @@ ROOMS = {
         ["generate"],
         ["baselines", "runs"],
         ["supernet", "verify"],
-        ["results"],
+        ["refine", "results"],
         ["report"],
         ["demo", "serve", "testing"],
         ["cli"],

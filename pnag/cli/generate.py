@@ -63,7 +63,7 @@ ExportOption = Annotated[
 ]
 DropOption = Annotated[
     bool,
-    typer.Option("--drop-verification", help="Forget what --verify-on kept in the run."),
+    typer.Option("--drop-verification", help="Forget what was measured of the run."),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Directory of the exports.")]
 
@@ -116,6 +116,8 @@ def generate(
     made = trained.generate_each(
         budgets_ms, n_samples=samples, confidence=confidence, limits=limits, pure=pure, seed=seed
     )
+    if confidence is not None and verify_on is None:
+        _say_doubts(trained, terminal)
     met = [one.budget_ms for one in made if isinstance(one, GeneratedArchitecture)]
     if verify_on and met:
         from pnag.verify import Request
@@ -139,7 +141,7 @@ def _opened(run: Path, terminal: Terminal, *, as_trained: bool, drop_kept: bool)
     from pnag.runs.verification import drop_verification
 
     if drop_kept and drop_verification(run):
-        terminal.note(f"{run}: what --verify-on kept is dropped")
+        terminal.note(f"{run}: what --verify-on and --refine-on kept is dropped")
     opened = load_run(run, verified=not as_trained)
     if opened.verification is not None:
         kept = opened.verification
@@ -148,6 +150,15 @@ def _opened(run: Path, terminal: Terminal, *, as_trained: bool, drop_kept: bool)
             f"{kept.created} (--drop-verification undoes it)"
         )
     return opened
+
+
+def _say_doubts(run: Run, terminal: Terminal) -> None:
+    """Of an interval that was asked for."""
+    from pnag.refine import interval_doubts
+
+    doubts = interval_doubts(run)
+    if doubts is not None:
+        terminal.note(doubts)
 
 
 def _verified(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pnag.cli.train_options import TrackOption
-from profiler.cli.completion import one_of
+from profiler.cli.completion import devices, one_of
+from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import SPACE_NAMES, StatisticOption, shared_options
+from profiler.devices.registry import backend_of
 from profiler.extras import require
 from profiler.terminal import Terminal
 
@@ -62,12 +65,22 @@ OutOption = Annotated[
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 
+RefineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--refine-on",
+        help="Then measure what the search picks, and correct c(α) by it; a device, e.g. cpu.",
+        autocompletion=devices,
+    ),
+]
+
 
 def register(parent: typer.Typer) -> None:
     parent.command(short_help="Train evaluator and generator on a table.")(train)
 
 
 @shared_options
+@functools.partial(takes_device_options, with_recorded=False)
 def train(
     context: typer.Context,
     latency_table: LatencyTableOption = None,
@@ -82,6 +95,8 @@ def train(
     strategy: StrategyOption = "joint",
     out: OutOption = None,
     resume: ResumeOption = False,
+    refine_on: RefineOption = None,
+    device_options: DeviceOptions = NONE,
     track: TrackOption = None,
     *,
     terminal: Terminal,
@@ -92,9 +107,12 @@ def train(
     from dataclasses import replace
 
     from pnag.learning.settings import TrainSettings
+    from pnag.refine import refine_run, refuse_unrefinable
     from pnag.runs.inputs import inputs_of_run, open_inputs
     from pnag.runs.run import settings_of_run, train_run
 
+    refining = [] if refine_on is None else [backend_of(refine_on)]
+    device_options.refuse_others(refining, "--refine-on {}")
     given = _given(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
         reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),
@@ -106,17 +124,24 @@ def train(
     else:
         settings, inputs = TrainSettings(**given), open_inputs(*sources, seed=seed)
         folder = out or Path("runs") / Path(inputs.files[0].source).stem
+    if refine_on is not None:
+        refuse_unrefinable(inputs)
     trained = train_run(
         inputs, settings, folder, resume=resume, trackers=track or (), terminal=terminal
     )
+    if refine_on is not None:
+        options = device_options.of(*refining)
+        trained = refine_run(folder, refine_on, terminal, device_options=options, seed=seed)
     terminal.result(*_described(trained, folder))
 
 
 def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
     """The result as a JSON document and as text."""
+    from pnag.refine import refinement_summary
+
     frontier, taus = run.frontier(), run.evaluator_taus()
     low, high = run.reachable_ms
-    document = {
+    document: dict[str, Any] = {
         "run": str(folder),
         "reachable_ms": [low, high],
         "evaluator_kendall_tau": taus,
@@ -124,12 +149,27 @@ def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
             {"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier
         ],
     }
+    if run.verification is not None and run.verification.refined is not None:
+        document["refinement"] = refinement_summary(run, run.verification)
     text = (
         f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms"
         + (f"; evaluator's Kendall tau {min(taus):.3f} or more" if taus else "")
+        + _refinement_text(document)
         + f"\nnext: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
     )
     return document, text
+
+
+def _refinement_text(document: dict[str, Any]) -> str:
+    found = document.get("refinement")
+    if found is None:
+        return ""
+    half = found["interval_95"]
+    interval = "" if half is None else f"; 95 % interval now ±{100 * half:.2f} %"
+    return (
+        f"\nrefined on {found['device']}: {found['n_networks']} networks that the search picked; "
+        f"predictions were off by {found['error_before_pct']:.2f} % on average{interval}"
+    )
 
 
 def _given(context: typer.Context, **settings: tuple[str, Any]) -> dict[str, Any]:

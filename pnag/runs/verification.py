@@ -1,4 +1,8 @@
-"""What measuring generated networks showed: kept in the run, and used until it is dropped."""
+"""What measuring generated networks showed: kept in the run, and used until it is dropped.
+
+By `generate --verify-on`, which measures the candidates of budgets, and by `train --refine-on`,
+which measures networks all along the frontier.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,11 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
+from profiler.tables.sessions import SessionLevel
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
 
 VERIFICATION_FILE = "verification.json"
+JOURNAL_FILE = "refinement.journal.sqlite"  # raw samples of --refine-on
 SCHEMA: Final = "pnag.verification/1"
 
 
@@ -56,7 +62,8 @@ class KeptVerification(BaseModel):
     """Measured networks, the calibration that they correct, and the picks.
 
     `latency_table` is the SHA-256 of the run's table, whose ops the calibration is for;
-    without a calibration there were too few networks for one.
+    without a calibration there were too few networks for one. `sessions` are those in which the
+    networks were measured; `refined` is when the frontier was, if it was.
     """
 
     schema_: Literal["pnag.verification/1"] = Field(
@@ -68,6 +75,8 @@ class KeptVerification(BaseModel):
     networks: tuple[NetworkEntry, ...]
     calibration: Calibration | None
     picks: tuple[VerifiedPick, ...]
+    sessions: tuple[SessionLevel, ...] = ()
+    refined: str | None = None
     created: str
     tool: str
 
@@ -128,7 +137,12 @@ class KeptVerification(BaseModel):
         picks = [pick for pick in earlier.picks if pick.asked not in asked]
         networks = [network for network in earlier.networks if network.arch not in measured]
         return self.model_copy(
-            update={"picks": (*picks, *self.picks), "networks": (*networks, *self.networks)}
+            update={
+                "picks": (*picks, *self.picks),
+                "networks": (*networks, *self.networks),
+                "sessions": (*earlier.sessions, *self.sessions),
+                "refined": self.refined or earlier.refined,
+            }
         )
 
     def save(self, folder: Path) -> None:
@@ -154,10 +168,11 @@ def read_verification(folder: Path) -> KeptVerification | None:
 
 
 def drop_verification(folder: Path) -> bool:
-    """Whether there was one."""
+    """Whether there was one; its samples go with it, so that refining measures anew."""
     path = folder / VERIFICATION_FILE
     found = path.exists()
-    path.unlink(missing_ok=True)
+    for name in (VERIFICATION_FILE, *(JOURNAL_FILE + end for end in ("", "-wal", "-shm"))):
+        (folder / name).unlink(missing_ok=True)
     return found
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from predictors.base import Floats
-from predictors.intervals import conformal_quantiles
+from predictors.intervals import Drift, quantiles_of_picks
 from predictors.latency.launch_fit import fit_ends, left_out_ms
 from predictors.latency.launch_terms import launch_terms
 from predictors.latency.launches import design
@@ -61,7 +61,8 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     Raises:
         InvalidInputError: fewer than 3 usable networks, or one that is not of the space.
     """
-    return _fit(table, op_latency_ms)[0]
+    calibration, left_out_ms = _fit(table, op_latency_ms)
+    return calibration.model_copy(update=_promise(table, left_out_ms))
 
 
 def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict[str, float]:
@@ -126,7 +127,7 @@ def _calibration(
     left_out: Floats,
     launch: Launches | None = None,
 ) -> Calibration:
-    """Fitted to the networks `rows`, with its errors from left-out predictions [n] in ms."""
+    """Fitted to the networks `rows`, with its error from left-out predictions [n] in ms."""
     factors = networks.weights(rows)
     factors[COMMON] += 1
     law_share, intercept = factors.pop(LAW), factors.pop(INTERCEPT)
@@ -138,9 +139,22 @@ def _calibration(
         factors=factors,
         n_networks=len(left_out),
         residual_mape_pct=float(100 * np.mean(error / networks.latency_ms)),
-        relative_quantiles=conformal_quantiles(error / left_out),
         launch=launch,
     )
+
+
+def _promise(table: LatencyTable, left_out_ms: Floats) -> dict[str, object]:
+    """What the calibration says of its errors, from [n] left-out predictions in ms."""
+    measured = usable_networks(table)
+    picked = np.array([network.picked for network in measured])
+    latency_ms = np.array([network.latency_ms for network in measured])
+    quantiles = quantiles_of_picks(np.abs(latency_ms / left_out_ms - 1), picked)
+    drift = Drift.of(table.sessions)
+    return {
+        "relative_quantiles": quantiles if drift is None else drift.widened(quantiles),
+        "n_picked": int(picked.sum()),
+        "n_sessions": 0 if drift is None else drift.n_sessions,
+    }
 
 
 def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[Op, float]:

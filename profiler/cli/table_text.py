@@ -116,6 +116,12 @@ def _footer(table: LatencyTable, legend: Sequence[str]) -> Text:
             f"noise floor: {floor.n_repeats} repeats differ by {floor.median_pct:.2g} % (median), "
             f"{floor.p95_pct:.2g} % (p95)"
         )
+    if len(table.sessions) > 1:
+        levels = [100 * (session.level - 1) for session in table.sessions]
+        lines.append(
+            f"{len(levels)} launches read networks {min(levels):+.2g} to {max(levels):+.2g} % "
+            "beside the table"
+        )
     if table.calibration is not None:
         launches = ", launches included" if table.calibration.launch else ""
         lines.append(

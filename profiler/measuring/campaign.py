@@ -13,6 +13,7 @@ from profiler.devices.base import Device, ModelWorkload, Workload, network_workl
 from profiler.devices.registry import backend_of, open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.cold_starts import check_starts, network_start
+from profiler.measuring.drift import session_levels
 from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.load import loads_of
@@ -333,7 +334,7 @@ class Campaign:
         blocks = (self._journal.blocks(key, epoch=self._epoch) for key in measured)
         self._loads = loads_of(blocks, self._journal, self._protocol)
         entries: dict[tuple[Role, str], Entry] = {}
-        failures = {}
+        networks_ms, failures = {}, {}
         for task in tasks:
             outcome = outcomes[task.key]
             name = task.workload.key
@@ -341,7 +342,9 @@ class Campaign:
                 failed = f"{name} (repeat)" if task.role is Role.REPEAT else name
                 failures[failed] = outcome.message
             else:
-                entries[task.role, name] = self._entry(task, outcome)
+                entries[task.role, name] = entry = self._entry(task, outcome)
+                if task.role is Role.NETWORK:
+                    networks_ms[task.key] = entry.latency_ms
         repeats = [name for role, name in entries if role is Role.REPEAT]
         firsts = {name: entry for (role, name), entry in entries.items() if role is not Role.REPEAT}
         both = [name for name in repeats if name in firsts]
@@ -364,6 +367,7 @@ class Campaign:
                 [entries[Role.REPEAT, name].latency_ms for name in both],
                 self._protocol,
             ),
+            sessions=session_levels(self._journal, networks_ms, self._protocol, self._bridges),
             created=self._journal.last_started(),
             tool=this_tool(),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from profiler.devices.base import Device, DeviceInfo, network_workload
 from profiler.devices.registry import backend_of, open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
+from profiler.measuring.drift import session_levels
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.task import Role, Task, make_task
+from profiler.tables.sessions import SessionLevel
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
 
@@ -84,41 +87,67 @@ def measure_networks(
         MeasurementError: a network could not be measured.
     """
     with open_as_measured(table, spec or table.device.spec, device_options) as device:
-        return measure_networks_on(device, table, archs, terminal, protocol, seed)
+        return follow_up(device, table, archs, terminal, protocol, seed).networks
 
 
-def measure_networks_on(
-    device: Device,
-    table: LatencyTable,
-    archs: Sequence[str],
-    terminal: Terminal,
-    protocol: MeasuringProtocol | None = None,
-    seed: int = 0,
-) -> list[NetworkEntry]:
-    """`measure_networks` on an open device."""
-    recorded = table.device
+@dataclass(frozen=True)
+class FollowUpSweep:
+    """Networks as they were asked for, and how each launch read those of the table."""
+
+    networks: list[NetworkEntry]
+    sessions: tuple[SessionLevel, ...]
+
+
+def follow_up(
+    device: Device, table: LatencyTable, archs: Sequence[str], terminal: Terminal,
+    protocol: MeasuringProtocol | None = None, seed: int = 0, journal_at: Path | None = None,
+) -> FollowUpSweep:  # fmt: skip
+    """`measure_networks` on an open device.
+
+    Args:
+        journal_at: file that keeps the raw samples; what was interrupted goes on from there.
+    """
     protocol = protocol or protocol_of(backend_of(device.info.spec), quick=True)
-    with Journal(None) as journal:
-        same = same_device(device.info, recorded)
-        epoch = epoch_of(device.info)
-        if same and epoch == epoch_of(recorded):
-            for canary, reference_ms in table.protocol.get("references_ms", {}).items():
-                journal.set_reference_ms(epoch, canary, reference_ms)
-        space = table.search_space
-        wanted = [space.format(space.parse(arch)) for arch in archs]
-        known = _bridge_networks(table, set(wanted), protocol) if same else []
-        measured = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
-        tasks = _tasks(table, measured, device.info, protocol)
+    with Journal(journal_at) as journal:
+        try:
+            return _followed_up(device, table, archs, terminal, protocol, seed, journal)
+        except KeyboardInterrupt:
+            if journal_at is not None:
+                terminal.note(journal.extent())
+            raise
+
+
+def _followed_up(
+    device: Device, table: LatencyTable, archs: Sequence[str], terminal: Terminal,
+    protocol: MeasuringProtocol, seed: int, journal: Journal,
+) -> FollowUpSweep:  # fmt: skip
+    recorded, epoch = table.device, epoch_of(device.info)
+    same = same_device(device.info, recorded)
+    if same and epoch == epoch_of(recorded):
+        for canary, reference_ms in table.protocol.get("references_ms", {}).items():
+            journal.set_reference_ms(epoch, canary, reference_ms)
+    space = table.search_space
+    wanted = [space.format(space.parse(arch)) for arch in archs]
+    known = _bridge_networks(table, set(wanted), protocol) if same else []
+    measured = list(dict.fromkeys([*wanted, *(entry.arch for entry in known)]))
+    tasks = _tasks(table, measured, device.info, protocol)
+    done = {key for key, o in journal.outcomes().items() if o.epoch == epoch and not o.failed}
+    left = [task for task in tasks.values() if task.key not in done]
+    if left:
         run_sweep(
-            device, protocol, journal, list(tasks.values()), terminal,
+            device, protocol, journal, left, terminal,
             seed=seed - 1, what=f"{len(tasks)} networks",  # `seed` itself is of its only sweep
         )  # fmt: skip
-        entries = {arch: _entry(task, journal, protocol) for arch, task in tasks.items()}
+    entries = {arch: _entry(task, journal, protocol, epoch) for arch, task in tasks.items()}
     rule = protocol.follow_up
     bridge = Bridge.fit(
         [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known], rule
     )
-    return [_bridged(arch, entries[arch], bridge, rule.flagged_shift) for arch in wanted]
+    known_ms = {tasks[entry.arch].key: entry.latency_ms for entry in known}
+    return FollowUpSweep(
+        [_bridged(arch, entries[arch], bridge, rule.flagged_shift) for arch in wanted],
+        session_levels(journal, known_ms, protocol, [epoch]),
+    )
 
 
 def open_as_measured(
@@ -163,12 +192,13 @@ def _tasks(
     }  # fmt: skip
 
 
-def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol) -> Entry:
+def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol, epoch: str) -> Entry:
     outcome = journal.outcomes()[task.key]
     if outcome.failed:
         raise MeasurementError(f"{task.workload.key}: {outcome.message}", reason="network_failed")
     levels = Levels(journal, protocol)
-    return summarise(journal.blocks(task.key), levels, protocol, decision=outcome.decision)
+    blocks = journal.blocks(task.key, epoch=epoch)
+    return summarise(blocks, levels, protocol, decision=outcome.decision)
 
 
 def _bridged(arch: str, entry: Entry, bridge: Bridge, flagged_shift: float) -> NetworkEntry:

@@ -212,6 +212,10 @@ class Journal(Closing):
         ).fetchone()
         return str(started)
 
+    def started(self, sweep: int) -> str:
+        row = self._db.execute("SELECT started FROM launch WHERE id = ?", (sweep,)).fetchone()
+        return str(row[0])
+
     def set_times(self, sweep: int, times: SweepTimes) -> None:
         """Record where a sweep's time went so far."""
         self._db.execute(

@@ -9,7 +9,8 @@ from typing import Any, Self
 from profiler.devices.base import Device, DeviceInfo
 from profiler.devices.registry import open_device
 from profiler.measuring.campaign import ProfileRequest, profile_on
-from profiler.measuring.follow_up import measure_networks_on, open_as_measured
+from profiler.measuring.follow_up import FollowUpSweep, follow_up, open_as_measured
+from profiler.measuring.protocol import MeasuringProtocol
 from profiler.system.context_manager import Closing
 from profiler.tables.table import LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
@@ -49,7 +50,19 @@ class Session(Closing):
         self, table: LatencyTable, archs: Sequence[str], *, seed: int = 0
     ) -> list[NetworkEntry]:
         """Networks on the scale of a table, as `measure_networks` does."""
-        return measure_networks_on(self.device, table, archs, self.terminal, seed=seed)
+        return self.follow_up(table, archs, seed=seed).networks
+
+    def follow_up(
+        self,
+        table: LatencyTable,
+        archs: Sequence[str],
+        *,
+        protocol: MeasuringProtocol | None = None,
+        seed: int = 0,
+        journal_at: Path | None = None,
+    ) -> FollowUpSweep:
+        """The same, and how this session differs from the table; as `follow_up`."""
+        return follow_up(self.device, table, archs, self.terminal, protocol, seed, journal_at)
 
     def close(self) -> None:
         self.device.close()

@@ -49,18 +49,26 @@ class Levels:
     _samples: dict[tuple[int, str], tuple[Floats, Floats]] = field(default_factory=dict)
 
     def fix_references(self, epoch: str) -> None:
-        """At the end of an epoch's first sweep, take its canaries as the reference."""
-        for sweep in self.journal.sweeps(epoch):
-            for canary in Canary:
-                level = self._level_ms(sweep, canary, 0.0, float("inf"))
-                if level is not None:
-                    self.journal.set_reference_ms(epoch, canary, level)
+        """Once an epoch's first sweep is over, take its canaries as the reference, of several
+        launches their mean: each is a session as good as another."""
+        for canary in Canary:
+            levels_ms = [
+                level_ms
+                for sweep in self.journal.sweeps(epoch)
+                if (level_ms := self._level_ms(sweep, canary, 0.0, float("inf"))) is not None
+            ]
+            if levels_ms:
+                mean_ms = float(np.exp(np.mean(np.log(levels_ms))))
+                self.journal.set_reference_ms(epoch, canary, mean_ms)
 
     def factor(self, blocks: Sequence[Block]) -> float:
-        """C_ref / C over the blocks of one sweep; 1 where no canary was used."""
+        """C_ref / C over the blocks of one sweep, of the whole sweep where they span too few canary
+        samples; 1 where no canary was used."""
         first, last = blocks[0], blocks[-1]
         reference = self.journal.references_ms(first.epoch).get(first.canary)
         level = self._level_ms(first.sweep, first.canary, first.started_s, last.started_s)
+        if level is None:
+            level = self._level_ms(first.sweep, first.canary, 0.0, float("inf"))
         return 1.0 if level is None or reference is None else reference / level
 
     def _level_ms(self, sweep: int, canary: str, start_s: float, end_s: float) -> float | None:

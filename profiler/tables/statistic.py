@@ -32,7 +32,7 @@ def statistic_named(name: str | None) -> Statistic | None:
 def by_statistic(table: LatencyTable, statistic: Statistic | None, path: Path) -> LatencyTable:
     """The table with this statistic in place of its latencies; None is its own.
 
-    Without calibration and noise floor, which are of the latencies.
+    Without calibration, noise floor and sessions, which are of the latencies.
 
     Args:
         path: names the table in messages.
@@ -58,6 +58,7 @@ def by_statistic(table: LatencyTable, statistic: Statistic | None, path: Path) -
                               for network in table.networks),
             "calibration": None,
             "noise_floor": None,
+            "sessions": (),
         }
     )  # fmt: skip
 

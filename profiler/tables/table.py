@@ -26,6 +26,7 @@ from profiler.spaces.registry import open_space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.user_files import check_schema, read_json, validated
 from profiler.tables.levels import IntervalMs, Level, Load, Statistic
+from profiler.tables.sessions import SessionLevel
 
 SCHEMA: Final = "pnag.latency-table/1"
 
@@ -123,11 +124,14 @@ class NetworkEntry(Entry):
     """What its first use costs is None where it was not measured, or cannot be."""
 
     arch: str
+    picked: bool = False  # by a search that looks for low costs, and not drawn
     load_ms: float | None = Field(default=None, gt=0)
     first_run_ms: float | None = Field(default=None, gt=0)
     peak_memory_mb: float | None = Field(default=None, gt=0)
 
-    _left_out: ClassVar[tuple[str, ...]] = ("levels", "load_ms", "first_run_ms", "peak_memory_mb")
+    _left_out: ClassVar[tuple[str, ...]] = (
+        "levels", "picked", "load_ms", "first_run_ms", "peak_memory_mb",
+    )  # fmt: skip
 
 
 class NoiseFloor(_Strict):
@@ -165,13 +169,16 @@ class Calibration(_Strict):
         Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(ge=0)]
     ] = {}
     launch: Launches | None = None  # where the host's launches bound some networks
+    n_picked: int = Field(default=0, ge=0)  # of the networks, by a search
+    n_sessions: int = Field(default=0, ge=0)  # whose drift is in the interval; 0: not known
 
     @model_serializer(mode="wrap")
-    def _without_no_launch(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No `launch` in the file where there is none: also readers before it read it."""
+    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what there is of these: also readers before them read the file."""
         document: dict[str, Any] = fields(self)
-        if self.launch is None:
-            document.pop("launch", None)
+        for name in ("launch", "n_picked", "n_sessions"):
+            if not getattr(self, name):
+                document.pop(name, None)
         return document
 
     @field_validator("factors")
@@ -246,6 +253,7 @@ class LatencyTable(_Strict):
     transfer: Transfer | None = None  # of a table that was not measured
     failures: dict[str, str] = {}
     noise_floor: NoiseFloor | None = None
+    sessions: tuple[SessionLevel, ...] = ()  # launches that measured networks
     # what the runtime ran, of the space "kernels": of each op and network the kernels in order,
     # each with its share of the latency where the runtime tells it
     kernels: dict[str, tuple[tuple[str, float | None], ...]] = {}
@@ -260,7 +268,7 @@ class LatencyTable(_Strict):
     def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Only what there is of these: also readers before them read the file."""
         document: dict[str, Any] = fields(self)
-        for name in ("kernels", "transfer", "load"):
+        for name in ("kernels", "transfer", "load", "sessions"):
             if not getattr(self, name):
                 document.pop(name, None)
         if self.statistic is Statistic.LATENCY:

@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
 
-from predictors.intervals import conformal_quantiles, half_width, missing, networks_needed
+from predictors.intervals import (
+    Drift,
+    conformal_quantiles,
+    half_width,
+    missing,
+    networks_needed,
+    not_covered,
+    quantiles_of_picks,
+)
 from profiler.errors import InvalidInputError
+from profiler.tables.sessions import SessionLevel
 
 
 def test_the_kth_smallest_residual_covers_k_of_n_plus_1():
@@ -33,9 +42,111 @@ def test_no_more_networks_are_asked_for_than_an_interval_takes(confidence):
     needed = networks_needed(confidence)
     assert half_width(conformal_quantiles(np.ones(needed)), confidence) == 1.0
     if needed > 3:  # which a calibration takes anyway
-        with pytest.raises(InvalidInputError, match=f"--networks {needed} is$"):
+        with pytest.raises(InvalidInputError, match=f"--networks {needed} is(, or a run|$)"):
             half_width(conformal_quantiles(np.ones(needed - 1)), confidence)
 
 
 def test_no_command_is_advised_that_would_be_refused():
     assert missing(1 - 2**-20).endswith("the 1048575 measured networks that it takes")
+
+
+def test_picks_are_a_group_of_their_own():
+    drawn, picks = np.full(30, 0.01), np.arange(1, 21) / 1000 + 0.02
+    picked = np.repeat([False, True], [30, 20])
+    quantiles = quantiles_of_picks(np.concatenate([drawn, picks]), picked)
+    assert half_width(quantiles, 0.9) == pytest.approx(0.039)  # the 19th of 20
+    assert half_width(quantiles, 0.95) == pytest.approx(0.040)
+    assert half_width(quantiles, 0.98) == pytest.approx(0.040)  # of all 50, which hold it too
+    assert quantiles_of_picks(drawn, np.zeros(30, np.bool_)) == conformal_quantiles(drawn)
+
+
+def test_too_few_picks_widen_what_all_networks_say():
+    residuals = np.concatenate([np.arange(1, 31) / 1000, [0.05, 0.001]])
+    quantiles = quantiles_of_picks(residuals, np.repeat([False, True], [30, 2]))
+    assert half_width(quantiles, 0.6) == pytest.approx(0.05)
+    assert half_width(quantiles, 0.95) == pytest.approx(0.05)
+    widths = [quantiles[coverage] for coverage in sorted(quantiles)]
+    assert widths == sorted(widths)
+
+
+def sessions_at(*hours, scatter=0.0):
+    """Launches by the levels that they have, a list for each hour."""
+    return [
+        SessionLevel(
+            started=f"2026-01-01T{2 * hour:02}:{at:02}:00+00:00", epoch="boot", n_networks=30,
+            level=level, scatter=scatter,
+        )
+        for hour, levels in enumerate(hours)
+        for at, level in enumerate(levels)
+    ]  # fmt: skip
+
+
+def drift_at(*hours, scatter=0.0):
+    found = Drift.of(sessions_at(*hours, scatter=scatter))
+    assert found is not None
+    return found
+
+
+def test_one_launch_says_nothing_about_another():
+    assert Drift.of([]) is Drift.of(sessions_at([1.0])) is None
+
+
+def test_two_launches_of_an_hour_give_the_interval_of_students_t():
+    drift = drift_at(np.exp([0.01, -0.01]))
+    assert (drift.n_sessions, drift.n_hours, drift.between) == (2, 1, 0.0)
+    # deviation √2 · 1 %, √(1 + 1/1), and the 97.5 % point of one degree of freedom
+    expected = np.expm1(12.7062 * np.sqrt(2) * 0.01 * np.sqrt(2))
+    assert drift.widened({0.95: 0.0})[0.95] == pytest.approx(expected, rel=1e-4)
+    assert drift.widened({0.95: expected})[0.95] == pytest.approx(np.sqrt(2) * expected, rel=1e-4)
+
+
+def test_hours_differ_by_more_than_their_launches():
+    drift = drift_at(np.exp([0.001, -0.001]), np.exp([0.011, 0.009]))
+    assert (drift.n_sessions, drift.n_hours) == (4, 2)
+    assert drift.between == pytest.approx(0.01 / np.sqrt(2))
+    assert drift.within == pytest.approx(np.sqrt(4e-6 / 2))
+    deviation = np.sqrt((0.5e-4 + 2e-6) * 1.5)
+    expected = np.expm1(4.30265 * deviation) + np.expm1(0.005)  # and the mean is that much slower
+    assert drift.widened({0.95: 0.0})[0.95] == pytest.approx(expected, rel=1e-4)
+
+
+def test_another_boot_is_another_hour():
+    first, second = sessions_at([1.0, 1.01])
+    rebooted = second.model_copy(update={"epoch": "another"})
+    found = Drift.of([first, rebooted])
+    assert found is not None and found.n_hours == 2
+
+
+def test_networks_scatter_and_a_slower_mean_widen_and_a_faster_one_narrows_nothing():
+    still = drift_at([1.0, 1.0], scatter=0.005)
+    assert still.widened({0.95: 0.0})[0.95] == pytest.approx(np.expm1(1.95996 * 0.005), rel=1e-4)
+    assert drift_at([1.02, 1.02]).widened({0.95: 0.01})[0.95] == pytest.approx(0.03)
+    assert drift_at([0.98, 0.98]).widened({0.95: 0.01})[0.95] == 0.01
+
+
+def test_sessions_are_asked_for_no_more_than_is_asked():
+    quantiles, drift = {0.5: 0.01, 0.97: 0.02}, drift_at([1.0, 1.01, 0.99])
+    widened = drift.widened(quantiles)
+    assert set(widened) == {0.5, 0.8, 0.9, 0.95, 0.97}
+    assert half_width(widened, 0.95) == drift.widened({0.95: 0.02})[0.95] < widened[0.97]
+
+
+@pytest.mark.parametrize(
+    ("n_hours", "between", "within"), [(1, 0.0, 0.006), (2, 0.006, 0.002), (2, 0.003, 0.003)]
+)
+def test_a_later_session_is_slower_than_said_at_most_as_often_as_said(n_hours, between, within):
+    """Three launches an hour; the table's scale is the mean of the first hour's."""
+    rng, held = np.random.default_rng(1), []
+    for _ in range(1500):
+        levels = rng.normal(0, between, (n_hours, 1)) + rng.normal(0, within, (n_hours, 3))
+        scale = levels[0].mean()
+        drift = drift_at(*np.exp(levels - scale))
+        later = rng.normal(0, between) + rng.normal(0, within) - scale
+        held.append(np.expm1(later) <= drift.widened({0.95: 0.0})[0.95])
+    assert np.mean(held) >= 0.935
+
+
+def test_what_an_interval_does_not_cover_is_said():
+    assert not_covered(20, 3) is None
+    assert not_covered(0, 3) == "the interval does not know networks that a search picks"
+    assert str(not_covered(0, 0)).endswith("networks that a search picks and other sessions")

@@ -89,7 +89,7 @@ def test_a_run_holds_the_table_as_it_was_read(table, table_file, tmp_path):
     kept = load_table(tmp_path / LATENCY_FILE)
     assert kept.statistic is Statistic.P90
     assert inputs_of_run(tmp_path).problem.cost(TOKENS) == pytest.approx(cost_ms)
-    with pytest.raises(InvalidInputError, match="trained on p90; --verify-on measures latencies"):
+    with pytest.raises(InvalidInputError, match="p90; --verify-on and --refine-on measure"):
         table_to_verify(tmp_path, None)
 
 

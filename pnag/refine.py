@@ -1,0 +1,179 @@
+"""A second, small sweep where the generator goes: c(α) corrected on what a search picks.
+
+A search looks for architectures whose cost is low, so also for those whose cost is too low: its
+picks are extremes of the predictor's errors, of which networks drawn at random say little. Some of
+the picks are measured, the calibration is fitted with them, and its interval is of their left-out
+errors (predictors/intervals.py). The generator decodes under c(α), and what training evaluated is
+ranked by it, so that both follow the correction without further training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnag.generate import GeneratedArchitecture, generate_each
+from pnag.runs.inputs import LATENCY_FILE, Inputs
+from pnag.runs.run import Run, load_run
+from pnag.runs.verification import (
+    JOURNAL_FILE,
+    KeptVerification,
+    read_verification,
+    table_digest,
+)
+from pnag.verify import measured_picks, recalibrated, refuse_other_statistic, table_to_verify
+from predictors.intervals import PICKS, not_covered, supported_half_width
+from predictors.latency.calibration import MIN_NETWORKS
+from predictors.latency.lookup import calibration_of
+from profiler.devices.base import DeviceInfo
+from profiler.devices.registry import backend_of
+from profiler.errors import InvalidInputError
+from profiler.measuring.follow_up import FollowUpSweep, same_device
+from profiler.measuring.protocol import MeasuringProtocol, protocol_of
+from profiler.measuring.session import Session
+from profiler.spaces.networks import with_networks
+from profiler.system.lock import device_lock
+from profiler.system.stamp import now, this_tool
+from profiler.tables.levels import Statistic
+from profiler.tables.table import LatencyTable, load_table
+from profiler.terminal import SILENT, Terminal
+
+CONFIDENCE = 0.95
+FINER = (1, 2, 4, 8)  # times as many budgets as picks, where neighbours get the same network
+
+
+def refuse_unrefinable(inputs: Inputs) -> None:
+    """Before anything is trained.
+
+    Raises:
+        InvalidInputError: inputs without a latency table of latencies.
+    """
+    tables = [file for file in inputs.files if file.name == LATENCY_FILE]
+    if not tables:
+        raise InvalidInputError("--refine-on measures networks, which a tabular space has none of")
+    statistic = json.loads(tables[0].data).get("statistic", Statistic.LATENCY)
+    refuse_other_statistic(statistic, Path(tables[0].source))
+
+
+def refine_run(
+    folder: Path,
+    spec: str,
+    terminal: Terminal = SILENT,
+    *,
+    n_picks: int = PICKS,
+    protocol: MeasuringProtocol | None = None,
+    device_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Run:
+    """Measure picks along the frontier of the finished run in `folder`, and keep what they show.
+
+    Interrupted, it keeps its samples in the run, and the same call goes on. A run that was refined
+    on the device stays as it is.
+
+    Args:
+        protocol: by default the full one of the device, whose launches are sessions.
+
+    Raises:
+        InvalidInputError: no finished run, or one of another statistic than latency.
+        DeviceUnavailableError: the device is absent, locked, or not quiescent, or another process
+            has the run.
+        MeasurementError: a network could not be measured.
+    """
+    with device_lock(f"run {folder.resolve()}"):
+        run, earlier = load_run(folder, verified=False), read_verification(folder)
+        with_networks(run.problem.space, "to measure")
+        table = table_to_verify(folder, earlier)
+        with Session.as_measured(table, spec, terminal, device_options) as session:
+            if earlier and earlier.refined and same_device(earlier.device, session.info):
+                terminal.note(f"{folder} was refined on {earlier.device.model}, {earlier.refined}")
+            else:
+                known = {entry.arch for entry in table.networks}
+                archs = picks_along_frontier(run, n_picks, known, seed=seed)
+                found = measured_picks(
+                    session, table, archs,
+                    protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
+                    seed=seed, journal_at=folder / JOURNAL_FILE,
+                )  # fmt: skip
+                _to_keep(folder, table, session.info, found).over(earlier).save(folder)
+    return load_run(folder)
+
+
+def _to_keep(
+    folder: Path, table: LatencyTable, device: DeviceInfo, found: FollowUpSweep
+) -> KeptVerification:
+    corrected = recalibrated(table, device, found.networks, found.sessions)
+    if corrected is None:
+        raise InvalidInputError(f"fewer than {MIN_NETWORKS} usable networks correct nothing")
+    created = now()
+    return KeptVerification(
+        latency_table=table_digest(folder),
+        device=device,
+        same_device=same_device(device, table.device),
+        networks=tuple(found.networks),
+        calibration=corrected.calibration,
+        picks=(),
+        sessions=found.sessions,
+        refined=created,
+        created=created,
+        tool=this_tool(),
+    )
+
+
+def picks_along_frontier(
+    run: Run, count: int, known: Collection[str], *, seed: int = 0
+) -> list[str]:
+    """At most `count` architectures that the run gives for budgets all over its range, by rising
+    budget, without those `known`.
+    """
+    problem = run.problem
+    low, high = problem.reachable_ms
+    found: list[str] = []
+    for finer in FINER:
+        shares = (np.arange(finer * count) + 0.5) / (finer * count)
+        made = generate_each(
+            problem, run.learners, (low + shares * (high - low)).tolist(),
+            known=run.known_under(problem.cost), seed=seed,
+        )  # fmt: skip
+        archs = dict.fromkeys(one.arch for one in made if isinstance(one, GeneratedArchitecture))
+        found = [arch for arch in archs if arch not in known]
+        if len(found) >= count:
+            spread = np.linspace(0, len(found) - 1, count).round().astype(int)
+            return [found[at] for at in spread]
+    return found
+
+
+def refinement_summary(run: Run, kept: KeptVerification) -> dict[str, Any]:
+    """What measuring the picks showed, for JSON: how far off they had been predicted, and the
+    interval now."""
+    picks = [entry for entry in kept.networks if entry.picked]
+    predicted_ms = run.problem.cost(np.stack([run.problem.space.parse(one.arch) for one in picks]))
+    measured_ms = np.array([entry.latency_ms for entry in picks])
+    quantiles = kept.calibration.relative_quantiles if kept.calibration else {}
+    return {
+        "device": kept.device.model,
+        "created": kept.refined,
+        "n_networks": len(picks),
+        "error_before_pct": float(100 * np.abs(measured_ms / predicted_ms - 1).mean()),
+        "interval_95": supported_half_width(quantiles, CONFIDENCE),
+    }
+
+
+def interval_doubts(run: Run) -> str | None:
+    """What the interval of a run says nothing of, and what would help; None of a tabular space."""
+    if run.folder is None or not (run.folder / LATENCY_FILE).exists():
+        return None
+    if run.verification is not None:
+        calibration = run.verification.calibration
+    else:
+        calibration = calibration_of(load_table(run.folder / LATENCY_FILE))
+    if calibration is None:
+        return None
+    lacking = not_covered(calibration.n_picked, calibration.n_sessions)
+    if lacking is None:
+        return None
+    command = f"pnag train --resume --out {run.folder} --refine-on DEVICE"
+    return f"{lacking}; {command} measures some"
