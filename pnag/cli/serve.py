@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from profiler.cli.options import shared_options
+from profiler.errors import InvalidInputError
 from profiler.extras import require
+from profiler.printable import shown
 from profiler.terminal import Terminal
 
 
@@ -26,6 +30,14 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Host name that requests may ask; by default only localhost where it listens on "
+            "loopback, else any.",
+        ),
+    ] = None,
     *,
     terminal: Terminal,
     seed: int,
@@ -36,6 +48,7 @@ def serve(
     from pnag.serve.server import listen
     from pnag.serve.server import serve as answer
 
+    names = _host_names(host, allow_host or ())
     trained = load_run(run)
     with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
@@ -49,7 +62,17 @@ def serve(
             f"  POST {url}/generate   GET {url}/health   {url}/metrics   {url}/openapi.json"
         )
         terminal.result(document, text)
-        answer(trained, listener, seed=seed, log=terminal.note)
+        answer(trained, listener, seed=seed, log=terminal.note, host_names=names)
+
+
+def _host_names(host: str, allowed: Sequence[str]) -> set[str] | None:
+    """Who else reaches a loopback address is a page in a browser here, under its own name."""
+    for name in allowed:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+            raise InvalidInputError(f"--allow-host: {shown(name)} is no name of a host")
+    if allowed or _is_loopback(host):
+        return {name.lower() for name in ("localhost", host, *allowed)}
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ large request is at work, and one whose asker went away is dropped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pnag.generate import DEFAULT_SAMPLES, GeneratedArchitecture, Limits, UnmetBudget
 from pnag.results import generated_results
 from pnag.runs.run import Run
-from pnag.serve.asgi import BodyLimit, Log, Observed, refusal
+from pnag.serve.asgi import BodyLimit, KnownHosts, Log, Observed, refusal
 from pnag.serve.metrics import metrics_text
 from pnag.serve.work import AbandonedError, BusyError, WorkQueue
 from profiler.errors import PnagError
@@ -143,13 +143,15 @@ class Health(_Document):
 
 
 def create_app(
-    run: Run, *, seed: int = 0, log: Log = lambda line: None, queue: WorkQueue | None = None
-) -> FastAPI:
+    run: Run, *, seed: int = 0, log: Log = lambda line: None, queue: WorkQueue | None = None,
+    host_names: Collection[str] | None = None,
+) -> FastAPI:  # fmt: skip
     """The ASGI application around one trained run.
 
     Args:
         seed: that of requests without one.
         log: gets a line for each request.
+        host_names: that a request may ask, beside addresses; None: whichever.
     """
     queue = queue or WorkQueue()
 
@@ -168,6 +170,8 @@ def create_app(
     )
     answered: Counter[tuple[str, int]] = Counter()
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    if host_names is not None:
+        app.add_middleware(KnownHosts, names=host_names)
     app.add_middleware(Observed, paths=PATHS, log=log, answered=answered)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     _add_pages(app, run, lambda: metrics_text(answered, queue))

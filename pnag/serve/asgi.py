@@ -1,12 +1,15 @@
-"""What every request passes: a line and a count of each, HEAD, and a bound on bodies."""
+"""What every request passes: a line and a count of each, HEAD, whom it asks, a bound on bodies."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,6 +63,43 @@ class Observed:
         asked = scope.get("raw_path", b"-").decode("ascii", "backslashreplace")  # escaped as sent
         elapsed_ms = 1e3 * (time.perf_counter() - begun)
         self._log(f"{host} {scope['method']} {asked!r} {status} {elapsed_ms:.1f} ms")
+
+
+class KnownHosts:
+    """Refuses requests for other names than `names` with 421, so that no page of the web can make
+    its own name lead here and read the answers (DNS rebinding). An address is nobody's name.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Headers(scope=scope).getlist("host") if scope["type"] == "http" else []
+        if all(map(self._is_known, asked)):
+            await self._app(scope, receive, send)
+            return
+        said = "the request names another host than this one; --allow-host NAME lets it in"
+        await refusal(421, said)(scope, receive, send)
+
+    def _is_known(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._names or is_address(name)
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, and not a name.
+
+    >>> is_address("::1"), is_address("localhost")
+    (True, False)
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class BodyLimit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Collection
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
@@ -43,12 +44,20 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def serve(run: Run, listener: socket.socket, *, seed: int = 0, log: Log = print) -> None:
-    """Serve until interrupted; open requests are answered first."""
+def serve(
+    run: Run, listener: socket.socket, *, seed: int = 0, log: Log = print,
+    host_names: Collection[str] | None = None,
+) -> None:  # fmt: skip
+    """Serve until interrupted; open requests are answered first.
+
+    Args:
+        host_names: that a request may ask, beside addresses; None: whichever.
+    """
     import torch
 
     torch.set_num_threads(1)  # its matrices are small: more threads only cost hand-overs
-    Server(config_of(create_app(run, seed=seed, log=log))).run(sockets=[listener])
+    app = create_app(run, seed=seed, log=log, host_names=host_names)
+    Server(config_of(app)).run(sockets=[listener])
 
 
 def config_of(

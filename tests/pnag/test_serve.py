@@ -222,6 +222,49 @@ def test_health_names_space_and_range(client, trained):
     assert document["reachable_ms"] == list(trained.reachable_ms)
 
 
+OWN = ["127.0.0.1:8000", "[::1]:8000", "192.168.0.9", "localhost", "LocalHost:80", "lab.example"]
+FOREIGN = [
+    "rebound.example", "rebound.example:8000", "localhost.rebound.example", "127.0.0.1.example:80",
+    "lab.example.", "[::1", "", "127.0.0.1 x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [*((host, 200) for host in OWN), *((host, 421) for host in FOREIGN)]
+)
+def test_a_page_whose_name_leads_here_is_not_answered(trained, host, status):
+    app = create_app(trained, host_names={"localhost", "lab.example"})
+    with TestClient(app) as client:
+        headers = {"host": host}
+        answers = [client.get("/health", headers=headers), client.get("/", headers=headers)]
+        answers.append(client.post("/generate", json={"budgets_ms": [30]}, headers=headers))
+    assert [answer.status_code for answer in answers] == [status] * 3
+    if status == 421:
+        assert answers[0].json()["detail"].endswith("--allow-host NAME lets it in")
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], {"localhost", "127.0.0.1"}),
+        (["--host", "::1", "--allow-host", "Lab.example"], {"localhost", "::1", "lab.example"}),
+        (["--host", "0.0.0.0"], None),  # whoever is there may ask, by any name of the machine
+        (["--host", "0.0.0.0", "--allow-host", "lab"], {"localhost", "0.0.0.0", "lab"}),
+    ],
+)
+def test_which_names_the_command_answers_to(tabular_run, monkeypatch, options, names):
+    told = {}
+    monkeypatch.setattr("pnag.serve.server.serve", lambda *_, **options: told.update(options))
+    assert run_command(["serve", "--run", str(tabular_run), "--port", "0", *options]) == 0
+    assert told["host_names"] == names
+
+
+@pytest.mark.parametrize("name", ["lab:8000", "http://lab", "", "*", "a..b"])
+def test_what_is_no_name_of_a_host_cannot_be_allowed(tmp_path, capsys, name):
+    assert run_command(["serve", "--run", str(tmp_path), "--allow-host", name]) == 2
+    assert "is no name of a host" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/openapi.json"])
 def test_head_is_get_without_its_body(client, path):
     get, head = client.get(path), client.head(path)

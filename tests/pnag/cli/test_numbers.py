@@ -89,7 +89,7 @@ WRITTEN = {
 ANY_TEXT = {
     "help words",  # a topic: one that is not there is refused with those like it
     "table import --device-model", "table import --runtime", "table transfer --device",
-    "table transfer --runtime", "table transfer --source", "serve --host",
+    "table transfer --runtime", "table transfer --source", "serve --host", "serve --allow-host",
 }  # fmt: skip
 NO_NUMBERS = [
     "0", "-1", "nan", "inf", "1e309", "9" * 5000, "\N{FULLWIDTH DIGIT TWO}", "2_0", " 2", "",
