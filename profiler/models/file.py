@@ -6,12 +6,12 @@ The runtime reads the file as it is, so that nothing has to be understood to be 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import load_runtime
@@ -26,7 +26,11 @@ from profiler.models.inputs import (
 )
 from profiler.models.onnx_runtime import OnnxSession, onnx_runtime
 from profiler.models.tflite import Interpreter
+from profiler.printable import shown
 from profiler.system.user_files import opened
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
 
 
 class ModelFormat(StrEnum):
@@ -93,13 +97,13 @@ def read_model_file(path: Path) -> ModelFile:
     model_format = ModelFormat(suffix)
     with opened(path) as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    beside = _weights_beside(path) if model_format is ModelFormat.ONNX else ()
     try:
         with closing(_open(path, model_format)) as model:
             inputs = model.inputs
     except MeasurementError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     check_elements(inputs, str(path))
-    beside = _weights_beside(path) if model_format is ModelFormat.ONNX else ()
     n_bytes = sum(part.stat().st_size for part in (path, *beside))
     return ModelFile(path, model_format, sha256, n_bytes, inputs, beside)
 
@@ -171,17 +175,49 @@ def _open(
 
 
 def _weights_beside(path: Path) -> tuple[Path, ...]:
-    """Files that an ONNX file says its weights lie in."""
-    import onnx
+    """Files that an ONNX file says its weights lie in.
 
-    graph = onnx.load(str(path), load_external_data=False).graph
+    Raises:
+        InvalidInputError: one lies elsewhere; a file may not have others of this machine read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError:
+        return ()  # the runtime says what it is
     places = {
-        entry.value
-        for tensor in graph.initializer
+        path.parent / entry.value
+        for tensor in _tensors(model.graph)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return tuple(path.parent / place for place in sorted(places))
+    # where the file is a link, as a cache of downloads has it, they may lie beside what it leads to
+    folders = {path.parent.resolve(), path.resolve().parent}
+    for place in places:
+        if folders.isdisjoint(_parents(place)):
+            raise InvalidInputError(
+                f"{path}: its weights are said to lie in {shown(str(place))}, outside its folder"
+            )
+    return tuple(sorted(places))
+
+
+def _parents(place: Path) -> Sequence[Path]:
+    """Folders that a file lies in; none where it cannot lie."""
+    try:
+        return place.resolve().parents
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or no name
+        return ()
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """The stored tensors of a graph, of its nodes and of the graphs inside them."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
 
 
 def _digest(file: ModelFile, values: Values) -> str:

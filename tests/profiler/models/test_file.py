@@ -135,6 +135,42 @@ def test_weights_beside_the_file_are_read_and_are_part_of_its_digest(tmp_path):
     assert second.digest != first.digest
 
 
+def with_weights_at(path, place):
+    """A convolution whose weights are said to lie at `place`."""
+    model = onnx.load(convolution(path))
+    onnx.save_model(model, path, save_as_external_data=True, location="net.bin", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for stored in model.graph.initializer:
+        (location,) = (entry for entry in stored.external_data if entry.key == "location")
+        location.value = place
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("place", ["../w.bin", "sub/../../w.bin", "{}/w.bin", "link.bin", "loop"])
+def test_a_file_has_no_others_read(tmp_path, place):
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    path = with_weights_at(folder / "net.onnx", place.format(tmp_path))
+    (folder / "net.bin").rename(tmp_path / "w.bin")  # what it asks for would be there
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(InvalidInputError, match=r"said to lie in .*, outside its folder"):
+        read_model_file(path)
+
+
+def test_a_cache_of_downloads_links_file_and_weights(tmp_path):
+    """As huggingface_hub lays it out: names in one folder, contents in another."""
+    blobs, names = tmp_path / "blobs", tmp_path / "names"
+    blobs.mkdir()
+    names.mkdir()
+    with_weights_at(blobs / "1a", "net.bin")
+    (blobs / "net.bin").rename(blobs / "2b")
+    (names / "net.onnx").symlink_to(blobs / "1a")
+    (names / "net.bin").symlink_to(blobs / "2b")
+    assert read_model_file(names / "net.onnx").weights_beside == (names / "net.bin",)
+
+
 def test_the_digest_is_of_file_and_values(tmp_path):
     path = convolution(tmp_path / "net.onnx", axes=("batch", 3, 8, 8))
     digests = {
