@@ -23,8 +23,9 @@ from pnag.report.published import (
 )
 from pnag.report.samples import Trace, read_traces
 from pnag.results import MeasuredNetwork, read_measured
-from pnag.runs.inputs import LATENCY_FILE
-from pnag.runs.run import Run, load_run, read_config
+from pnag.runs.config import read_config
+from pnag.runs.inputs import LATENCY_FILE, TABULAR_FILE
+from pnag.runs.run import Run, load_run
 from pnag.runs.verification import read_verification
 from pnag.search.archive import Archive
 from pnag.search.frontier import Frontier, FrontierPoint
@@ -101,8 +102,7 @@ class Contents:
         if self.table:
             of = "" if self.table.statistic is Statistic.LATENCY else f", {self.table.statistic}"
             return f"{self.table.space} on {self.table.device.model}{of}"
-        (source,) = self.config["inputs"].values()
-        return Path(source["source"]).name
+        return Path(self.config["inputs"][TABULAR_FILE]["source"]).name
 
 
 def gather(
@@ -134,6 +134,7 @@ def gather(
     space = run.problem.space
     published = [entry for f in sources.published for entry in read_published(f, space)]
     here, elsewhere = _placed(run, published, table)
+    traces = _traces(table, config, sources.journal, terminal)
     with terminal.progress("Report", total=3 + len(others)) as progress:
         choices = tuple(choices_of(run, measured, n_budgets=n_budgets, seed=seed))
         progress.advance(note="searching by baselines")
@@ -156,7 +157,7 @@ def gather(
         published=here,
         elsewhere=elsewhere,
         checks=checks,
-        traces=_traces(table, config, sources.journal, terminal),
+        traces=traces,
         beside=tuple(beside),
     )
 

@@ -133,3 +133,7 @@ def _check_archive(archive: Archive, problem: Problem) -> None:
         raise ValueError("tokens that are no choices of the space")
     if not archive.top1.shape == archive.cost_ms.shape == (n,):
         raise ValueError(f"{n} architectures of {archive.top1.shape} accuracies")
+    if not ((archive.top1 >= 0) & (archive.top1 <= 1)).all():
+        raise ValueError("accuracies that are no fractions")
+    if not (archive.cost_ms > 0).all():
+        raise ValueError("costs that are not above 0")

@@ -54,4 +54,5 @@ class MetricsLog:
     def _named(self, entry: dict[str, float]) -> dict[str, float]:
         """The metrics of a line, each learner's under a name of its own."""
         prefix = f"budget_{entry['learner']}/" if self._several else ""
-        return {prefix + name: entry[name] for name in entry.keys() - {"learner", "round"}}
+        places = ("learner", "round")
+        return {prefix + name: value for name, value in entry.items() if name not in places}

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,14 @@ from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner, new_learners, run_round, steps_per_round
+from pnag.runs.config import (
+    CONFIG_FILE,
+    SCHEMA,
+    hashes_of,
+    read_config,
+    settings_of,
+    write_config,
+)
 from pnag.runs.inputs import LATENCY_FILE, Inputs, inputs_of_run
 from pnag.runs.learner_files import (
     drop_checkpoint,
@@ -50,11 +57,10 @@ from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.system.stamp import now
-from profiler.system.user_files import check_schema, read_json
+from profiler.system.user_files import read_json
 from profiler.tables.table import load_table
 from profiler.terminal import SILENT, Terminal
 
-SCHEMA = "pnag.run/1"
 FRONTIER_BUDGETS = 50
 HELD_OUT = 500  # fresh architectures that the evaluator is judged on
 
@@ -139,6 +145,7 @@ class Run:
         made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist(), pure=True)
         return Frontier.of(FrontierPoint(m.arch, m.latency_ms, m.top1) for m in made)
 
+    @one_thread()
     def evaluator_taus(self, *, seed: int = 1) -> list[float]:
         """Kendall's τ of the evaluator on fresh architectures, for each embedded budget.
 
@@ -257,10 +264,10 @@ def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = T
         raise InvalidInputError(
             f"{folder} is unfinished; go on with pnag train --resume --out {folder}"
         )
-    settings = _settings(folder, config)
+    settings = settings_of(folder, config)
     if problem is None:
         inputs = inputs_of_run(folder)
-        hashes = _hashes(config, folder)
+        hashes = hashes_of(config)
         for file in inputs.files:
             if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
@@ -273,7 +280,7 @@ def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = T
 
 def settings_of_run(folder: Path) -> TrainSettings:
     """Settings of a run, finished or not."""
-    return _settings(folder, read_config(folder))
+    return settings_of(folder, read_config(folder))
 
 
 # --- The directory -------------------------------------------------------------------------
@@ -285,12 +292,12 @@ def _begin(
     """Write config and inputs of a new run, or check those of the one to resume."""
     files = () if isinstance(inputs, Problem) else inputs.files
     described = {file.name: file.to_json() for file in files}
-    if (folder / "config.json").exists():
+    if (folder / CONFIG_FILE).exists():
         config = read_config(folder)
         if not resume:
             raise InvalidInputError(f"{folder} holds a run already; --resume or another --out")
-        same_inputs = _hashes(config, folder) == _hashes({"inputs": described}, folder)
-        if _settings(folder, config) != settings or not same_inputs:
+        same_inputs = hashes_of(config) == hashes_of({"inputs": described})
+        if settings_of(folder, config) != settings or not same_inputs:
             raise InvalidInputError(f"{folder} was begun with other settings or inputs")
         return
     if not isinstance(inputs, Problem):
@@ -307,7 +314,7 @@ def _begin(
         | {"python": platform.python_version()},
         "created": now(),
     }
-    _write_config(folder, config)
+    write_config(folder, config)
 
 
 def _finish(run: Run, folder: Path) -> None:
@@ -340,7 +347,7 @@ def _finish(run: Run, folder: Path) -> None:
     config = read_config(folder)
     config["evaluator_kendall_tau"] = run.evaluator_taus()
     config["finished"] = now()
-    _write_config(folder, config)
+    write_config(folder, config)
     drop_checkpoint(folder)
 
 
@@ -350,39 +357,3 @@ def _judged(folder: Path) -> dict[str, float]:
     taus = config.get("evaluator_kendall_tau") or ()
     metrics = {"hypervolume": frontier["hypervolume"], "least_kendall_tau": min(taus, default=None)}
     return {name: value for name, value in metrics.items() if value is not None}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` says of a run, finished or not.
-
-    Raises:
-        InvalidInputError: no run, or one of another version.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise InvalidInputError(f"{folder} is not a run: it has no config.json")
-    config: dict[str, Any] = read_json(path)
-    check_schema(config, SCHEMA, path)
-    return config
-
-
-def _settings(folder: Path, config: dict[str, Any]) -> TrainSettings:
-    path, settings = folder / "config.json", config.get("settings")
-    if not isinstance(settings, dict):
-        raise InvalidInputError(f"{path} has no valid settings")
-    try:
-        return TrainSettings.from_json(settings)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path} has no valid settings: {error}") from None
-
-
-def _hashes(config: dict[str, Any], folder: Path) -> dict[str, str]:
-    """SHA-256 of each input by its name in the folder."""
-    try:
-        return {str(name): entry["sha256"] for name, entry in config["inputs"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise InvalidInputError(f"{folder / 'config.json'} does not say its inputs") from None
-
-
-def _write_config(folder: Path, config: dict[str, Any]) -> None:
-    write_text_atomic(folder / "config.json", json.dumps(config, indent=1) + "\n")

@@ -300,12 +300,32 @@ def test_a_damaged_or_foreign_directory_is_one_clear_line(tmp_path, mobilenet_ru
     (tmp_path / "config.json").write_text((mobilenet_run.folder / "config.json").read_text())
     with pytest.raises(InvalidInputError, match="is missing"):
         load_run(tmp_path, mobilenet_run.problem)
-    for settings in ("null", "[]", '{"n_budgets": "many"}'):
-        (tmp_path / "config.json").write_text(
-            f'{{"schema": "pnag.run/1", "finished": "now", "settings": {settings}}}'
-        )
-        with pytest.raises(InvalidInputError, match="settings"):
-            load_run(tmp_path, mobilenet_run.problem)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("settings", None),
+        ("settings", []),
+        ("settings", {"n_budgets": "many"}),
+        ("inputs", [1]),
+        ("inputs", {"latency_table.json": {"sha256": "0"}}),
+        ("inputs", {"latency_table.json": {"source": 5, "sha256": "0"}}),
+        ("finished", 5),
+        ("versions", ["numpy"]),
+        ("versions", {"numpy": 2}),
+        ("reachable_ms", [1.0]),
+        ("reachable_ms", ["1", "2"]),
+        ("evaluator_kendall_tau", ["0.9"]),
+        ("evaluator_kendall_tau", [float("nan")]),
+    ],
+)
+def test_what_no_config_of_a_run_says_is_one_line(tmp_path, mobilenet_run, field, value):
+    config = json.loads((mobilenet_run.folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {field: value}))
+    with pytest.raises(InvalidInputError, match=f"config.json.*{field}") as refused:
+        load_run(tmp_path, mobilenet_run.problem)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +411,9 @@ def test_a_damaged_run_is_not_resumed(tmp_path, cut_run, name, content):
         (None, {"0.archive.tokens": torch.zeros(3, 1)}),
         (None, {"0.archive.top1": torch.zeros(1)}),
         (None, {"0.archive.cost_ms": torch.full((3,), float("nan"))}),
+        (None, {"0.archive.cost_ms": torch.zeros(3)}),
+        (None, {"0.archive.top1": torch.tensor([0.5, 7.0, 0.7])}),
+        (None, {"0.archive.top1": torch.tensor([0.5, -0.1, 0.7])}),
         (None, {"0.evaluator.extra": torch.zeros(1)}),
     ],
 )
