@@ -112,9 +112,7 @@ class SubnetEvaluator:
     def right(self, network: Callable[[Tensor], Tensor]) -> NDArray[np.bool_]:
         """[n_test] whether the largest logit is the label's, image by image."""
         with self.autocast():
-            right = [
-                network(images).argmax(1).cpu() == labels for images, labels in self.test_batches()
-            ]
+            right = [is_right(network(images), labels) for images, labels in self.test_batches()]
         return torch.cat(right).numpy()
 
     def recalibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -137,6 +135,19 @@ class SubnetEvaluator:
 
     def _prepared(self, images: Tensor) -> Tensor:
         return normalise(images.to(self.device), self.space)
+
+
+def is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """[n] whether the largest of [n, classes] logits is the label's.
+
+    Raises:
+        InvalidInputError: logits that are not finite; the first class would pass for the largest.
+    """
+    if not logits.isfinite().all():
+        raise InvalidInputError(
+            "the network computes numbers that are not finite; its weights have diverged"
+        )
+    return logits.argmax(1).cpu() == labels
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pnag.supernet.evaluate import SubnetEvaluator, recalibrating
+from pnag.supernet.evaluate import SubnetEvaluator, is_right, recalibrating
 from pnag.supernet.supernet import Supernet
 from profiler.graph.op import Op
 from profiler.spaces.networks import NetworkSpace, network_ops
@@ -77,7 +77,7 @@ class SharedPrefixEvaluator:
             recalibration, test = self._through(modules[index], recalibration, test)
             self._kept.append(_Features(shared[index], recalibration, test))
         _, logits = self._through(nn.Sequential(*modules[N_SHARED:]), recalibration, test)
-        right = torch.cat(logits).argmax(1).cpu() == self._labels
+        right = is_right(torch.cat(logits), self._labels)
         return int(right.sum()) / len(self._labels)
 
     def _through(

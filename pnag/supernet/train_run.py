@@ -236,7 +236,7 @@ class _Log:
 
 
 def _metrics(record: dict[str, Any]) -> dict[str, float]:
-    return {name: record[name] for name in record.keys() - {"step", "epoch"}}
+    return {name: value for name, value in record.items() if name not in ("step", "epoch")}
 
 
 @contextmanager

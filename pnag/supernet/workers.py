@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from profiler.errors import InvalidInputError
+from profiler.models.refusal import one_line
+from profiler.numerals import whole_number
+from profiler.printable import shown
 from profiler.system.lock import device_lock
 from profiler.terminal import Terminal
 
@@ -76,7 +79,8 @@ def open_workers(device: str = "auto") -> Iterator[Workers]:
     """Join the group that torchrun describes in the environment; leave it at the end.
 
     Raises:
-        InvalidInputError: `device` (auto, cpu, cuda) is not to be had.
+        InvalidInputError: `device` (auto, cpu, cuda) is not to be had, or the environment tells
+            of no group.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InvalidInputError(f"unknown device {device!r}; known: auto, cpu, cuda")
@@ -84,7 +88,7 @@ def open_workers(device: str = "auto") -> Iterator[Workers]:
     if device == "cuda" and not has_gpu:
         raise InvalidInputError("PyTorch sees no CUDA GPU; use --device cpu")
     on_gpu = has_gpu and device != "cpu"
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local = _told_by_torchrun("LOCAL_RANK", least=0)
     chosen = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
         if local >= torch.cuda.device_count():
@@ -93,12 +97,30 @@ def open_workers(device: str = "auto") -> Iterator[Workers]:
                 "use fewer processes or --device cpu"
             )
         torch.cuda.set_device(chosen)
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = _told_by_torchrun("WORLD_SIZE", least=1)
     if world_size == 1:
         yield Workers(device=chosen)
         return
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    try:
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as error:  # a variable that lacks or is wrong, no connection
+        raise InvalidInputError(
+            f"no group of {world_size} processes, as WORLD_SIZE says: {one_line(error)}; begin "
+            "them with torchrun, or unset it"
+        ) from None
     try:
         yield Workers(torch.distributed.get_rank(), world_size, chosen)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _told_by_torchrun(name: str, *, least: int) -> int:
+    """A number in the environment; where there is none, that of one process alone."""
+    text = os.environ.get(name, str(least))
+    number = whole_number(text)
+    if number is None or number < least:
+        raise InvalidInputError(
+            f"{name} is {shown(text)}, not a whole number from {least} on; begin with torchrun, "
+            "or unset it"
+        )
+    return number

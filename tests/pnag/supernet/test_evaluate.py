@@ -31,7 +31,7 @@ from pnag.supernet.shared_prefix import (
 )
 from pnag.supernet.train import SupernetSettings
 from pnag.supernet.train_run import RunOptions, train_supernet
-from pnag.supernet.workers import Workers
+from pnag.supernet.workers import Workers, open_workers
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.errors import DeviceUnavailableError, InvalidInputError, PnagError
 from profiler.graph.to_torch import randomise_
@@ -133,6 +133,24 @@ def test_sharing_first_blocks_changes_no_accuracy_and_saves_their_work(supernet,
     assert n_passes[:2] == [N_SHARED + 1, 1]
     assert max(n_passes[2:]) == N_SHARED - 1  # stem and first block are all architectures'
     assert len(set(top1)) > 1
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_network_that_computes_nothing_finite_has_no_accuracy(shared):
+    """Its weights are finite, but a training that diverges makes them as large as these."""
+    diverged = randomise_(ElasticMobileNetV3(SPACE), seed=1)
+    with torch.no_grad():
+        for name, weights in diverged.named_parameters():
+            if name.endswith("classifier.linear.weight"):
+                weights.fill_(3e38)
+    evaluator = SubnetEvaluator(
+        coloured_dataset(20), SPACE, EvaluationSettings(10, test_images=5, batch_size=10)
+    )
+    with pytest.raises(InvalidInputError, match="not finite; its weights have diverged"):
+        if shared:
+            SharedPrefixEvaluator(evaluator, diverged).top1(WRITTEN)
+        else:
+            evaluator.top1(evaluator.subnet(diverged, WRITTEN))
 
 
 def test_architectures_in_shared_order_are_the_same_ones_with_equal_beginnings_together():
@@ -282,6 +300,29 @@ def test_workers_share_an_evaluation_that_one_began(folder, tmp_path):
         zip(shared.tokens.tolist(), shared.top1, strict=True)
     )
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two', not a whole number from 1 on"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "-1"}, "WORLD_SIZE is '-1'"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE is '999"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is ''"),
+        ({"LOCAL_RANK": "1.5"}, "LOCAL_RANK is '1.5', not a whole number from 0 on"),
+        ({"WORLD_SIZE": "2"}, "no group of 2 processes, as WORLD_SIZE says: .*RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "no group of 2 processes.*MASTER_ADDR"),
+    ],
+)
+def test_an_environment_that_tells_of_no_group_is_one_line(monkeypatch, variables, message):
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInputError, match=message) as refused, open_workers("cpu"):
+        pass
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
