@@ -137,7 +137,10 @@ def _holds_arrays(path: Path) -> bool:
     with opened(path) as file:
         if not is_zipfile(file):
             return False
-        names = ZipFile(file).namelist()
+        try:
+            names = ZipFile(file).namelist()
+        except Exception:  # of a damaged one zipfile raises many kinds; torch says what it is
+            return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 

@@ -20,10 +20,13 @@ from profiler.errors import InvalidInputError
 from profiler.measuring.records import (
     Block,
     Condition,
+    Kernels,
     Outcome,
     SweepReport,
     SweepTimes,
     block_of_row,
+    kernels_of,
+    known,
     stored_time,
 )
 from profiler.measuring.stats import Floats, are_latencies
@@ -33,8 +36,6 @@ from profiler.system.atomic import make_folder
 from profiler.system.context_manager import Closing
 
 JOURNAL_VERSION = 1
-
-Kernels = tuple[tuple[str, float | None], ...]  # key and share of latency, in order
 
 _SCHEMA = """
 CREATE TABLE launch (          -- a sweep, from its start until it ends or is cut off
@@ -199,7 +200,7 @@ class Journal(Closing):
 
     def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
         """Record that a sweep starts; its number."""
-        cursor = self._db.execute(
+        cursor = self._write(
             "INSERT INTO launch (epoch, started, device, protocol) VALUES (?, ?, ?, ?)",
             (epoch_of(info), started, json.dumps(asdict(info)), json.dumps(protocol)),
         )
@@ -207,10 +208,10 @@ class Journal(Closing):
 
     def last_started(self) -> str:
         """When the last sweep began: a table is as old as what was measured for it."""
-        (started,) = self._db.execute(
-            "SELECT started FROM launch ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        return str(started)
+        with self._read():
+            query = "SELECT started FROM launch ORDER BY id DESC LIMIT 1"
+            (started,) = self._db.execute(query).fetchone()
+            return str(started)
 
     def started(self, sweep: int) -> str:
         row = self._db.execute("SELECT started FROM launch WHERE id = ?", (sweep,)).fetchone()
@@ -218,13 +219,13 @@ class Journal(Closing):
 
     def set_times(self, sweep: int, times: SweepTimes) -> None:
         """Record where a sweep's time went so far."""
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO times VALUES (?, ?, ?, ?, ?)",
             (sweep, times.wall_s, times.warm_up_s, times.waited_s, times.steady),
         )
 
     def add_block(self, key: str, block: Block) -> None:
-        self._db.execute(
+        self._write(
             "INSERT INTO block (launch, key, name, started_s, spent_s, runs, samples_ms,"
             " canary, canary_ms, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -235,7 +236,7 @@ class Journal(Closing):
         )  # fmt: skip
 
     def add_outcome(self, key: str, outcome: Outcome) -> None:
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO outcome (key, launch, name, decision, message)"
             " VALUES (?, ?, ?, ?, ?)",
             (key, outcome.sweep, outcome.name, outcome.decision, outcome.message),
@@ -243,7 +244,7 @@ class Journal(Closing):
 
     def set_kernels(self, epoch: str, name: str, kernels: Kernels) -> None:
         """Record which kernels ran in a model, and the share of each where it is known."""
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO ran VALUES (?, ?, ?)", (epoch, name, json.dumps(kernels))
         )
 
@@ -251,14 +252,11 @@ class Journal(Closing):
         """What `set_kernels` recorded in an epoch, by the model's name."""
         query = "SELECT name, kernels FROM ran WHERE epoch = ?"
         with self._read():
-            return {
-                name: tuple((key, share) for key, share in json.loads(text))
-                for name, text in self._db.execute(query, (epoch,))
-            }
+            return {name: kernels_of(text) for name, text in self._db.execute(query, (epoch,))}
 
     def set_start(self, epoch: str, key: str, start: ColdStart) -> None:
         """Record how a configuration started."""
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO start VALUES (?, ?, ?, ?, ?)",
             (epoch, key, start.load_ms, start.first_run_ms, start.peak_memory_mb),
         )
@@ -267,10 +265,13 @@ class Journal(Closing):
         """What `set_start` recorded in an epoch, by key."""
         query = "SELECT key, load_ms, first_run_ms, peak_memory_mb FROM start WHERE epoch = ?"
         with self._read():
-            return {key: ColdStart(*row) for key, *row in self._db.execute(query, (epoch,))}
+            return {
+                key: ColdStart(stored_time(load_ms), stored_time(first_ms), known(peak_mb))
+                for key, load_ms, first_ms, peak_mb in self._db.execute(query, (epoch,))
+            }
 
     def add_condition(self, sweep: int, one: Condition) -> None:
-        self._db.execute(
+        self._write(
             "INSERT INTO condition VALUES (?, ?, ?, ?)",
             (sweep, one.at_s, one.temperature_c, one.clock_mhz),
         )
@@ -279,11 +280,14 @@ class Journal(Closing):
         """What `add_condition` recorded of a sweep, in order."""
         query = "SELECT at_s, temperature_c, clock_mhz FROM condition WHERE launch = ?"
         with self._read():
-            return [Condition(*row) for row in self._db.execute(query, (sweep,))]
+            return [
+                Condition(stored_time(at_s), known(temperature_c), known(clock_mhz))
+                for at_s, temperature_c, clock_mhz in self._db.execute(query, (sweep,))
+            ]
 
     def set_reference_ms(self, epoch: str, canary: str, reference_ms: float) -> None:
         """Fix what a canary's latency is compared with in an epoch; the first value stays."""
-        self._db.execute(
+        self._write(
             "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", (epoch, canary, reference_ms)
         )
 
@@ -368,9 +372,9 @@ class Journal(Closing):
         ...     journal.extent()
         'kept: 0 blocks of 0 configurations, 0 of them done'
         """
-        n_blocks, n_keys = self._db.execute(
-            "SELECT COUNT(*), COUNT(DISTINCT key) FROM block"
-        ).fetchone()
+        with self._read():
+            query = "SELECT COUNT(*), COUNT(DISTINCT key) FROM block"
+            n_blocks, n_keys = self._db.execute(query).fetchone()
         done = sum(not outcome.failed for outcome in self.outcomes().values())
         return f"kept: {n_blocks:,} blocks of {n_keys} configurations, {done} of them done"
 
@@ -379,6 +383,13 @@ class Journal(Closing):
         query = "SELECT epoch FROM launch GROUP BY epoch ORDER BY MIN(id)"
         with self._read():
             return [row[0] for row in self._db.execute(query)]
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        """Raise InvalidInputError where the file is damaged, or the disk is full."""
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise InvalidInputError(f"cannot write {self._path}: {error}") from None
 
     @contextmanager
     def _read(self) -> Iterator[None]:

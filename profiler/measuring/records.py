@@ -12,6 +12,8 @@ from profiler.flags import Flag
 from profiler.measuring.stopping import Decision
 from profiler.printable import shown
 
+Kernels = tuple[tuple[str, float | None], ...]  # key and share of latency, in order
+
 HUNG = "hung"  # the reason of a failure that ended its process
 
 
@@ -120,7 +122,7 @@ def block_of_row(
         raise ValueError(f"flags {shown(flagged)}")
     return Block(
         name, stored_time(started_s), stored_time(spent_s), runs, tuple(samples_ms), canary,
-        canary_ms if canary_ms is None else _number(canary_ms), tuple(flagged), sweep, epoch,
+        known(canary_ms), tuple(flagged), sweep, epoch,
     )  # fmt: skip
 
 
@@ -135,12 +137,28 @@ def stored_time(value: Any) -> Any:
     return value
 
 
-def _number(value: Any) -> Any:
-    """A number as it was stored, whatever its size.
+def known(value: Any) -> Any:
+    """A number as it was stored; None where there was none.
 
     Raises:
         ValueError: text or bytes.
     """
+    return None if value is None else _number(value)
+
+
+def _number(value: Any) -> Any:
     if not isinstance(value, (int, float)):
-        raise ValueError(f"{shown(value)} for a time")
+        raise ValueError(f"{shown(value)} for a number")
     return value
+
+
+def kernels_of(text: str) -> Kernels:
+    """Kernels with their shares, as JSON.
+
+    Raises:
+        ValueError, TypeError: no pairs of a key and a share or null.
+    """
+    kernels = tuple((key, known(share)) for key, share in json.loads(text))
+    if not all(isinstance(key, str) for key, _ in kernels):
+        raise ValueError(f"kernels {shown(kernels)}")
+    return kernels

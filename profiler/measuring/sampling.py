@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from profiler.devices.base import PreparedWorkload
 from profiler.errors import MeasurementError
+from profiler.printable import shown
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ def checked_ms(sample: object) -> float:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if isinstance(sample, str | bytes | bool) or not 0 < value < math.inf:
-        raise MeasurementError(f"the device returned {sample!r} ms", reason="bad_sample")
+        raise MeasurementError(f"the device returned {shown(sample)} ms", reason="bad_sample")
     return value
 
 

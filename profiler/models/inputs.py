@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiler.errors import InvalidInputError
+from profiler.models.refusal import one_line
 from profiler.numerals import whole_number
 from profiler.system.user_files import opened
 
@@ -170,14 +170,16 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         InvalidInputError: unreadable, or not such a file.
     """
-    try:
-        with opened(path) as file:
+    with opened(path) as file:
+        try:
             loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise InvalidInputError(f"{path} holds one array without a name; use numpy.savez")
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise InvalidInputError(f"{path} is not an .npz file of plain arrays: {error}") from None
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                return {name: loaded[name] for name in loaded.files}
+        except Exception as error:  # numpy, zipfile and zlib each raise many kinds
+            raise InvalidInputError(
+                f"{path} is not an .npz file of plain arrays: {one_line(error)}"
+            ) from None
+    raise InvalidInputError(f"{path} holds one array without a name; use numpy.savez")
 
 
 def given_values(one: ModelInput, array: NDArray[Any], model: str) -> NDArray[Any]:

@@ -8,8 +8,9 @@ import pytest
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import Journal, epoch_of
-from profiler.measuring.records import Block, Outcome, SweepReport, SweepTimes
+from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes
 from profiler.measuring.stopping import Decision
+from profiler.models.cold_start import ColdStart
 
 INFO = FakeDevice(0).info
 REBOOTED = replace(INFO, boot_id="another")
@@ -166,12 +167,17 @@ def read_all(path):
     with Journal(path) as journal:
         for epoch in journal.epochs():
             journal.references_ms(epoch)
+            journal.starts(epoch)
+            journal.kernels(epoch)
             journal.sweeps_of("key", epoch)
             for sweep in journal.sweeps(epoch):
                 journal.report(sweep)
+                journal.conditions(sweep)
                 journal.canary_series(sweep, "resident")
         for key in journal.outcomes():
             journal.blocks(key)
+        journal.last_started()
+        journal.extent()
 
 
 @pytest.fixture
@@ -184,6 +190,9 @@ def written(tmp_path):
         journal.add_outcome("key", Outcome(sweep, "op", Decision.CONVERGED))
         journal.set_reference_ms(epoch_of(INFO), "resident", 0.5)
         journal.set_times(sweep, SweepTimes(1.0))
+        journal.set_start(epoch_of(INFO), "key", ColdStart(5.0, 2.0, None))
+        journal.set_kernels(epoch_of(INFO), "vgg 0", (("Conv 3x3", None),))
+        journal.add_condition(sweep, Condition(0.5, 36.5, None))
     read_all(path)
     return path
 
@@ -203,6 +212,11 @@ def written(tmp_path):
         "update block set name = cast(x'ff41' as text)",
         "update reference set reference_ms = 'abc'", "update reference set reference_ms = -1",
         "update outcome set decision = 'perhaps'", "update times set wall_s = 'abc'",
+        "update start set load_ms = 'abc'", "update start set first_run_ms = -1",
+        "update start set peak_memory_mb = 'abc'", "update ran set kernels = '5'",
+        "update ran set kernels = '[[5, null]]'", "update ran set kernels = '[[\"a\", \"b\"]]'",
+        "update condition set at_s = 'abc'", "update condition set temperature_c = 'warm'",
+        "delete from launch", "update launch set epoch = cast(x'ff41' as text)",
     ],
 )  # fmt: skip
 def test_a_row_that_no_measurement_gives_is_one_line(written, change):
@@ -223,7 +237,7 @@ def test_a_canary_that_no_measurement_gives_is_refused_with_its_block(written):
     connection.close()
     with (
         Journal(written, read_only=True) as journal,
-        pytest.raises(InvalidInputError, match=r"cannot read .*'abc' for a time"),
+        pytest.raises(InvalidInputError, match=r"cannot read .*'abc' for a number"),
     ):
         journal.blocks("key")
 
@@ -255,6 +269,40 @@ def test_damaged_bytes_are_one_line(written):
         except InvalidInputError:
             n_refused += 1
     assert n_refused > 5
+
+
+WRITES = {
+    "launch": lambda journal: journal.begin_sweep(INFO, {}, "now"),
+    "block": lambda journal: journal.add_block("key", BLOCK),
+    "outcome": lambda journal: journal.add_outcome("key", Outcome(1, "op", Decision.CAPPED)),
+    "reference": lambda journal: journal.set_reference_ms("now", "resident", 0.5),
+    "times": lambda journal: journal.set_times(1, SweepTimes()),
+    "start": lambda journal: journal.set_start("now", "key", ColdStart(5.0, 2.0, None)),
+    "ran": lambda journal: journal.set_kernels("now", "vgg 0", ()),
+    "condition": lambda journal: journal.add_condition(1, Condition(0.5, None, None)),
+}
+
+
+@pytest.mark.parametrize("table", WRITES)
+def test_what_a_damaged_file_does_not_take_is_one_line(written, table):
+    with Journal(written) as journal:
+        with sqlite3.connect(written) as connection:
+            connection.execute(f"DROP TABLE {table}")
+        connection.close()
+        with pytest.raises(InvalidInputError, match=rf"cannot write .*j\.sqlite: .*{table}"):
+            WRITES[table](journal)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing_committed(written):
+    with Journal(written) as journal:
+        before = len(journal.blocks("key"))
+        journal._db.execute("PRAGMA max_page_count = 1")  # no more than it has
+        with pytest.raises(InvalidInputError, match=r"cannot write .*j\.sqlite: .*full"):
+            for _ in range(1000):
+                journal.add_block("key", replace(BLOCK, sweep=1))
+                before += 1
+    with Journal(written) as journal:
+        assert len(journal.blocks("key")) == before
 
 
 # --- Readers change nothing ---------------------------------------------------------------
@@ -316,7 +364,7 @@ def test_a_reader_sees_what_was_written_and_writes_nothing(tmp_path, name):
     path.chmod(0o444)
     with Journal(path, read_only=True) as reader:
         assert len(reader.blocks("key")) == 1
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        with pytest.raises(InvalidInputError, match=r"cannot write .* readonly"):
             reader.begin_sweep(INFO, {}, "later")
     assert snapshot(tmp_path) == before
 

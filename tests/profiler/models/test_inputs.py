@@ -143,3 +143,36 @@ def test_files_that_are_no_plain_arrays_are_refused_in_one_line(tmp_path):
             read_npz(tmp_path / name)
         assert name in str(error.value)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"), [(8, 99), (6, 1), (4, 255)], ids=["compression", "encryption", "version"]
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_zipfile_cannot_do_is_one_line(tmp_path, save, at, byte):
+    """A byte of the header before the array, and of its copy at the end of the file."""
+    path = tmp_path / "in.npz"
+    save(path, x=np.arange(99))
+    content = bytearray(path.read_bytes())
+    for header in (0, content.index(b"PK\1\2") + 2):
+        content[header + at] = byte
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match="file of plain arrays"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_file_is_read_or_refused(tmp_path, save):
+    path, rng = tmp_path / "in.npz", np.random.default_rng(0)
+    save(path, x=np.arange(99), y=np.ones((2, 2), np.float16))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    n_refused = 0
+    for _ in range(200):
+        content = whole.copy()
+        content[rng.integers(len(whole), size=4)] = rng.integers(256, size=4)
+        path.write_bytes(content.tobytes())
+        try:
+            read_npz(path)
+        except InvalidInputError:
+            n_refused += 1
+    assert n_refused > 100
