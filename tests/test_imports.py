@@ -30,7 +30,7 @@ ROOMS = {
         ["cli"],
     ],
     "predictors": [
-        ["base"],
+        ["base", "threads"],
         ["intervals", "tabular"],
         ["cost"],
         ["accuracy", "latency"],

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from predictors.accuracy.fitted import FittedAccuracy, HeldOut, Provenance
 from predictors.accuracy.quadratic import Encoding, Evaluations
 from predictors.base import Floats
+from predictors.threads import one_thread
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NetworkSpace
@@ -220,6 +221,7 @@ def _number(where: str, value: Any) -> float:
     raise InvalidInputError(f"{where}: {value!r} is not a number")
 
 
+@one_thread()
 def accuracy_from_table(
     table: AccuracyTable,
     space: NetworkSpace,

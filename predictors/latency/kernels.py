@@ -22,6 +22,7 @@ from predictors.intervals import conformal_quantiles, interval_ms, supported_hal
 from predictors.latency.kernel_law import LawFit, Observation
 from predictors.latency.kernel_work import Work, work
 from predictors.latency.residual import Residual, fit_residual
+from predictors.threads import one_thread
 from profiler.errors import InvalidInputError
 from profiler.models.kernel import Kernel, parse_kernel
 from profiler.spaces import chains
@@ -211,6 +212,7 @@ def calibrated_kernels(table: LatencyTable) -> LatencyTable:
     )
 
 
+@one_thread()
 def fit_kernels(table: LatencyTable, *, without: Collection[str] = ()) -> KernelModel:
     """Fit to a table of kernels; deterministic.
 

@@ -18,6 +18,7 @@ from predictors.latency.transfer import (
     base_sums_ms,
     transfer_ridge,
 )
+from predictors.threads import one_thread
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
@@ -118,6 +119,7 @@ def described_device(name: str, base: LatencyTable, *, runtime: str = "unknown")
     )
 
 
+@one_thread()
 def transferred_table(
     bases: Sequence[LatencyTable], samples: Sequence[TransferSample], target: TransferTarget
 ) -> LatencyTable:

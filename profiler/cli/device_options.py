@@ -38,7 +38,8 @@ class DeviceOptions:
         Raises:
             InvalidInputError: an option of a backend that is not in use.
         """
-        for name in self.given.keys() - {backend.name for backend in used}:
+        in_use = {backend.name for backend in used}
+        for name in (name for name in self.given if name not in in_use):
             flags = [field.metadata["flag"] for field in flagged(backends()[name])]
             listed = " and ".join(filter(None, (", ".join(flags[:-1]), flags[-1])))
             verb = "is" if len(flags) == 1 else "are"

@@ -85,15 +85,17 @@ def _draw_blocks(
 def integers_below(bounds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """`rng.integers(bounds)`, with the same numbers in half of the time: the high half of 32
     random bits times the bound (Lemire 2019), but for draws that may have to be repeated."""
-    least = bounds.min()
-    if least == bounds.max():
+    least, most = bounds.min(), bounds.max()
+    if least == most:
         return rng.integers(least, size=len(bounds))
     state = rng.bit_generator.state
     product = rng.integers(2**32, size=len(bounds), dtype=np.uint32) * bounds.view(np.uint64)
-    if least == 1 or (product.astype(np.uint32) < bounds).any():
+    low = product.astype(np.uint32)
+    if least == 1 or (low.min() < most and (low < bounds).any()):  # the least mostly tells
         rng.bit_generator.state = state
         return rng.integers(bounds)
-    return (product >> np.uint64(32)).view(np.int64)
+    product >>= np.uint64(32)
+    return product.view(np.int64)
 
 
 def _quantile_of_drawn(
