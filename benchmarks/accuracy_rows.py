@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.commands import taken_by
 from benchmarks.landscape import write_json
 from predictors.accuracy.fitted import embedded_accuracy, load_accuracy_model
 from profiler.spaces.networks import NetworkSpace
 from profiler.tables.table import load_table
 
 NOISE_POINTS = 0.05
-TRAIN = "from pnag.cli.app import main; main()"
 
 
 def write_rows(path: Path, space: NetworkSpace, n: int) -> None:
@@ -46,19 +42,10 @@ def write_rows(path: Path, space: NetworkSpace, n: int) -> None:
 
 def train(latency_table: Path, rows: Path, folder: Path) -> dict[str, float]:
     """One `pnag train` in a process of its own: seconds and its peak memory."""
-    command = [sys.executable, "-c", TRAIN, "train", "--latency-table", str(latency_table)]
-    command += ["--accuracy-table", str(rows), "--out", str(folder), "--quiet"]
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return {
-        "seconds": time.perf_counter() - begun,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
-    }
+    return taken_by(
+        "train", "--latency-table", str(latency_table), "--accuracy-table", str(rows),
+        "--out", str(folder), "--quiet",
+    )  # fmt: skip
 
 
 def figures(latency_table: Path, n: int) -> dict[str, Any]:

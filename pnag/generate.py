@@ -27,6 +27,7 @@ from profiler.spaces.networks import with_networks
 DEFAULT_SAMPLES = 32
 DEFAULT_CONFIDENCE = 0.95
 MAX_ATTEMPTS = 20
+ROWS_AT_ONCE = 8192  # that are decoded together: more take memory, and are no faster
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ def generate_each(
     met = np.zeros(len(budgets), np.bool_)
     owner = np.array([_nearest(learners, budget) for budget in budgets])
     for index, learner in enumerate(learners):
-        mine = np.flatnonzero(owner == index)
-        if len(mine):
+        of_learner = np.flatnonzero(owner == index)
+        at_once = max(1, ROWS_AT_ONCE // n_samples)
+        for mine in np.split(of_learner, range(at_once, len(of_learner), at_once)):
             tokens[mine], met[mine] = request.best(learner, budgets[mine], repeats[mine], seed)
     from_known = np.zeros(len(budgets), np.bool_)
     if known is not None:

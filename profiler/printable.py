@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import unicodedata
 
@@ -9,6 +10,7 @@ MAX_SHOWN = 200  # characters of a value
 
 # of Unicode's control and format characters, what reorders text or moves a terminal's cursor
 _HARMLESS = "\n\t\u200c\u200d"  # joiners are part of words
+_UNUSUAL = re.compile(r"[^ -~\n\t]")
 
 
 def printable(text: str) -> str:
@@ -17,9 +19,7 @@ def printable(text: str) -> str:
     >>> printable("red \x1b[31m")
     'red \\x1b[31m'
     """
-    if text.isprintable():
-        return text
-    return "".join(map(_printed, text))
+    return _UNUSUAL.sub(lambda found: _printed(found[0]), text)
 
 
 def shown(value: object) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
 from profiler.printable import printable
@@ -68,7 +69,9 @@ class Terminal:
     def result(self, document: dict[str, Any], render: Any = None) -> None:
         """The command's result: `document` as JSON, or `render` (text or a Rich renderable)."""
         if self.json_output:
-            print(json.dumps(document, allow_nan=False), flush=True)
+            for part in _written(document):
+                print(part, end="")
+            print(flush=True)
         elif isinstance(render, str):
             print(printable(render), flush=True)  # not through Rich, which would wrap long lines
         elif render is not None:
@@ -106,6 +109,21 @@ class Terminal:
 
 
 SILENT = Terminal(quiet=True)
+
+
+def _written(document: dict[str, Any]) -> Iterator[str]:
+    """`document` as JSON, in parts: the rows of a result may be 100,000."""
+    before = "{"
+    for name, value in document.items():
+        yield f"{before}{json.dumps(name)}: "
+        if isinstance(value, list) and value:
+            for opening, item in zip(chain("[", repeat(", ")), value, strict=False):
+                yield opening + json.dumps(item, allow_nan=False)
+            yield "]"
+        else:
+            yield json.dumps(value, allow_nan=False)
+        before = ", "
+    yield "}" if document else "{}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from profiler.errors import InvalidInputError
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from predictors.latency.networks import Prediction
+    from predictors.latency.networks import OpPrediction, Prediction
     from profiler.graph.op import Op
     from profiler.spaces.architecture_files import WrittenArchitecture
     from profiler.spaces.networks import NetworkSpace
@@ -104,14 +106,15 @@ def predict(
     written = [WrittenArchitecture(text) for text in arch or ()]
     written += read_architectures(arch_file) if arch_file else []
     batch_size = table.device.batch_size
-    networks = [
-        *_architectures(space, written, batch_size),
-        *_model_files(space, model or (), batch_size, resolution, table.device.precision),
-    ]
+    networks = itertools.chain(
+        _architectures(space, written, batch_size),
+        _model_files(space, model or (), batch_size, resolution, table.device.precision),
+    )
     results, lines = [], []
+    op_as_json = functools.cache(_op_as_json)  # 100,000 networks are made of few ops
     for kind, name, ops in networks:
         prediction = predictor.predict(ops, confidence=confidence)
-        results.append({kind: name} | _as_json(prediction))
+        results.append({kind: name} | _as_json(prediction, op_as_json))
         lines.append(f"{_as_text(prediction)}  {name}")
     half_width = predictor.half_width(confidence)
     for note in _notes(half_width, confidence, table.space, SpaceRef.of(space)):
@@ -191,17 +194,20 @@ def _model_files(
         yield "model", str(path), ops
 
 
-def _as_json(prediction: Prediction) -> dict[str, Any]:
+def _as_json(
+    prediction: Prediction, op_as_json: Callable[[OpPrediction], dict[str, Any]]
+) -> dict[str, Any]:
     interval = prediction.interval_ms
     return {
         "latency_ms": prediction.latency_ms,
         "interval_ms": list(interval) if interval else None,
         "ops_from": prediction.sources,
-        "ops": [
-            {"key": part.op.key, "latency_ms": part.latency_ms, "from": str(part.source)}
-            for part in prediction.ops
-        ],
+        "ops": list(map(op_as_json, prediction.ops)),
     }
+
+
+def _op_as_json(part: OpPrediction) -> dict[str, Any]:
+    return {"key": part.op.key, "latency_ms": part.latency_ms, "from": str(part.source)}
 
 
 def _as_text(prediction: Prediction) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,15 @@ from profiler.tables.table import LatencyTable, Verdict, transfer_in_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table as RichTable
     from rich.text import Text
 
 COLUMN_LEGEND = (
     "mid: channels inside; k, s: kernel, stride; se: squeeze-and-excitation;",
     "hs: hard-swish; ±%: half of the 95 % interval",
 )
+TITLES = ("op", "input", "output", "mid", "k", "s", "se", "hs", "ms", "±%", "verdict", "")
+NUMBERS = TITLES[3:10]  # stand to the right
+VERDICT = TITLES.index("verdict")
 CALM = {Verdict.STABLE: "green", Verdict.IMPORTED: "cyan", Verdict.TRANSFERRED: "cyan"}
 
 
@@ -38,7 +40,9 @@ def rendered(table: LatencyTable, rows: Sequence[Row], *, grouped: bool) -> Rend
         f"{letter}: {flag}{_meaning(flag)}, {flags[flag]} ops" for flag, letter in letters.items()
     ]
     return Group(
-        _heading(table), _op_rows(ops, letters, grouped), _footer(table, [*COLUMN_LEGEND, *legend])
+        _heading(table),
+        *_op_rows(ops, letters, grouped),
+        _footer(table, [*COLUMN_LEGEND, *legend]),
     )
 
 
@@ -65,33 +69,44 @@ def _heading(table: LatencyTable) -> Text:
     )
 
 
-def _op_rows(ops: Sequence[Row], letters: Mapping[str, str], grouped: bool) -> RichTable:
-    """As narrow as 80 columns; flags are letters, so that no word is ever broken."""
-    from rich.table import Table
+def _op_rows(ops: Sequence[Row], letters: Mapping[str, str], grouped: bool) -> Iterator[Text]:
+    """A line an op, as narrow as 80 columns; flags are letters, so that no word is ever broken.
+
+    Rich's own table takes 2 ms a row, and a table of kernels may have 100,000.
+    """
+    from rich.cells import cell_len
     from rich.text import Text
 
-    shown = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for title in ("op", "input", "output"):
-        shown.add_column(title, no_wrap=True)
-    for title in ("mid", "k", "s", "se", "hs", "ms", "±%"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    for title in ("verdict", ""):
-        shown.add_column(title, no_wrap=True)
+    rows = [_cells(row, letters) for row in ops]
+    widths = [max(map(cell_len, column)) for column in zip(TITLES, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for title, cell, width in zip(TITLES, cells, widths, strict=True):
+            blank = " " * (width - cell_len(cell))
+            padded.append(f"{blank}{cell}" if title in NUMBERS else f"{cell}{blank}")
+        return " ".join(padded)
+
+    yield Text(line(TITLES), "bold")
+    verdict_at = sum(widths[:VERDICT]) + VERDICT
     previous = ""
-    for row in ops:
+    for row, cells in zip(ops, rows, strict=True):
         repeated = grouped and row["kind"] == previous
         previous = row["kind"]
-        latency_ms, low, high = (row[n] for n in ("latency_ms", "ci95_low_ms", "ci95_high_ms"))
-        half = "" if low is None else f"{50 * (high - low) / latency_ms:.1f}"
-        shapes = (row[name] for name in ("input", "output", "mid", "kernel", "stride", "se", "hs"))
-        marks = "".join(letters[word] for word in _words(row) if word in letters)
-        shown.add_row(
-            Text("" if repeated else row["kind"]),
-            *(Text("" if shape is None else str(shape)) for shape in shapes),
-            f"{latency_ms:.4g}", half,
-            Text(row["verdict"], CALM.get(Verdict(row["verdict"]), "yellow")), marks,
-        )  # fmt: skip
-    return shown
+        text = Text(line(["", *cells[1:]] if repeated else cells))
+        text.stylize(CALM.get(Verdict(row["verdict"]), "yellow"), verdict_at)
+        yield text
+
+
+def _cells(row: Row, letters: Mapping[str, str]) -> list[str]:
+    latency_ms, low, high = (row[name] for name in ("latency_ms", "ci95_low_ms", "ci95_high_ms"))
+    half = "" if low is None else f"{50 * (high - low) / latency_ms:.1f}"
+    shapes = (row[name] for name in ("input", "output", "mid", "kernel", "stride", "se", "hs"))
+    marks = "".join(letters[word] for word in _words(row) if word in letters)
+    return [
+        row["kind"], *("" if shape is None else str(shape) for shape in shapes),
+        f"{latency_ms:.4g}", half, row["verdict"], marks,
+    ]  # fmt: skip
 
 
 def _footer(table: LatencyTable, legend: Sequence[str]) -> Text:

@@ -128,7 +128,7 @@ def load_tabular_space(path: Path) -> TabularSpace:
         raise InvalidInputError(f"{path} has no token columns")
     positions, columns = zip(*(_tokenised(table.rows, name) for name in names), strict=True)
     tokens = np.stack(columns, axis=1)
-    _refuse_repeats(table.rows, names)
+    _refuse_repeats(table.rows, names, tokens)
     return TabularSpace(
         f"tabular:{path}",
         positions,
@@ -166,10 +166,12 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _refuse_repeats(rows: Sequence[Row], names: Sequence[str]) -> None:
-    lines: dict[tuple[str, ...], int] = {}
-    for row in rows:
-        arch = tuple(row.cells[name] for name in names)
-        if arch in lines:
-            raise row.refused(f"{','.join(arch)} is listed twice, first in line {lines[arch]}")
-        lines[arch] = row.line
+def _refuse_repeats(rows: Sequence[Row], names: Sequence[str], tokens: Tokens) -> None:
+    keys = _row_keys(tokens)
+    order = np.argsort(keys, kind="stable")
+    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    if len(again):
+        second = int(again.min())
+        first = int(np.argmax(keys == keys[second]))
+        arch = ",".join(rows[second].text(name) for name in names)
+        raise rows[second].refused(f"{arch} is listed twice, first in line {rows[first].line}")

@@ -6,7 +6,6 @@ A share of something is a column `NAME`, a fraction, or `NAME_pct`, a percentage
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +15,29 @@ from pathlib import Path
 from profiler.errors import InvalidInputError
 
 PERCENT = "_pct"
+MAX_SHARED = 1000  # texts that a column repeats, and that are kept once
 # float() also takes nan, inf and 1_000
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record; `line` is where it begins in the file."""
+    """One record; `line` is where it begins in the file.
+
+    Where each column is, all rows know together: a table may have a million.
+    """
 
     source: Path
     line: int
-    cells: Mapping[str, str]
+    columns: Mapping[str, int]
+    texts: tuple[str, ...]
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Text by column."""
+        return dict(zip(self.columns, self.texts, strict=False))
 
     def refused(self, why: str) -> InvalidInputError:
         """To be raised: what is wrong with this row."""
@@ -38,9 +49,10 @@ class Row:
         Raises:
             InvalidInputError: it is.
         """
-        if not self.cells[column]:
+        text = self.texts[self.columns[column]]
+        if not text:
             raise self.refused(f"{column} is empty; fill it in, or leave out the row")
-        return self.cells[column]
+        return text
 
     def number(self, column: str) -> float:
         """A cell that holds a finite decimal number.
@@ -82,13 +94,17 @@ def parse_rows(text: str, source: Path) -> Rows:
             empty, or of more or fewer cells than the header.
     """
     header: tuple[str, ...] = ()
+    columns: dict[str, int] = {}
+    known: list[dict[str, str]] = []
     rows = []
     for line, cells in _records(text, source):
         if not header:
             header = tuple(cells)
             _check_header(header, f"{source} line {line}")
+            columns = {name: at for at, name in enumerate(header)}
+            known = [{} for _ in header]
             continue
-        row = Row(source, line, dict(zip(header, cells, strict=False)))
+        row = Row(source, line, columns, _shared(cells, known))
         if len(cells) != len(header):
             advice = (
                 "put quotes around a cell with commas, and write decimals with a point"
@@ -100,6 +116,16 @@ def parse_rows(text: str, source: Path) -> Rows:
             raise row.refused("all cells are empty; leave out the row")
         rows.append(row)
     return Rows(header, tuple(rows))
+
+
+def _shared(cells: Sequence[str], known: Sequence[dict[str, str]]) -> tuple[str, ...]:
+    """Cells of a record; what a column repeats is one text in all of them."""
+    return tuple(
+        [
+            texts.setdefault(cell, cell) if len(texts) < MAX_SHARED else texts.get(cell, cell)
+            for cell, texts in zip(cells, known, strict=False)
+        ]
+    )
 
 
 def share_columns(header: Sequence[str], name: str) -> list[str]:
@@ -132,7 +158,7 @@ def fractions(rows: Sequence[Row], column: str) -> list[float]:
 
 def _records(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
     """First line and stripped cells of every record that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    reader = csv.reader(_lines(text), strict=True, skipinitialspace=True)
     first_line = 1
     try:
         for cells in reader:
@@ -141,6 +167,12 @@ def _records(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
             first_line = reader.line_num + 1
     except csv.Error as error:
         raise InvalidInputError(f"{source} line {reader.line_num} is not CSV: {error}") from None
+
+
+def _lines(text: str) -> Iterator[str]:
+    """With their ends; a buffer of the io module would hold the text once more, four times as
+    large."""
+    return (found[0] for found in _LINE.finditer(text))
 
 
 def _check_header(header: tuple[str, ...], where: str) -> None:

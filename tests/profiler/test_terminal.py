@@ -146,3 +146,12 @@ def test_a_bar_takes_lines_and_another_total():
     progress.say("[phone] is hot, and this line is longer than the terminal is wide")
     assert bars.tasks[0].percentage == 10
     assert "[phone] is hot, and this line is longer than the terminal is wide\n" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"rows": []}, {"a": None, "rows": [{"b": [1, "é"]}, 2.5], "c": {"d": []}, "e": [[]]}],
+)
+def test_a_document_written_in_parts_is_that_written_at_once(capsys, document):
+    Terminal(json_output=True).result(document)
+    assert capsys.readouterr().out == json.dumps(document) + "\n"

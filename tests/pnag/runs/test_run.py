@@ -70,6 +70,13 @@ def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(
         assert archs([budget_ms, budget_ms]) == [first, again]
 
 
+def test_budgets_that_are_decoded_in_parts_get_the_same_architectures(mobilenet_run, monkeypatch):
+    budgets_ms = np.linspace(*mobilenet_run.reachable_ms, 12).tolist()
+    at_once = [one.arch for one in mobilenet_run.generate(budgets_ms, n_samples=5)]
+    monkeypatch.setattr("pnag.generate.ROWS_AT_ONCE", 17)
+    assert [one.arch for one in mobilenet_run.generate(budgets_ms, n_samples=5)] == at_once
+
+
 def test_a_budget_given_again_draws_anew(mobilenet_run):
     middle_ms = float(np.mean(mobilenet_run.reachable_ms))
     made = mobilenet_run.generate([middle_ms] * 20, n_samples=1, pure=True)
