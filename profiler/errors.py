@@ -7,9 +7,15 @@ from typing import Any
 
 
 class PnagError(Exception):
-    """Base of all expected errors; `exit_code` is what the command line returns."""
+    """Base of all expected errors; `exit_code` is what the command line returns.
+
+    The message is one line, also where it quotes a library's of several.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class DemandError(PnagError):

@@ -113,7 +113,11 @@ def load_ofa_accuracy(path: Path, space: NetworkSpace) -> OfaAccuracyPredictor:
 
 def _read_state(path: Path) -> dict[str, Array]:
     if _holds_arrays(path):
-        return {name: array.astype(np.float32) for name, array in read_npz(path).items()}
+        arrays = read_npz(path)
+        for name, array in arrays.items():
+            if array.dtype.kind != "f":
+                raise InvalidInputError(f"{path}: {name} holds {array.dtype}, not real numbers")
+        return {name: array.astype(np.float32) for name, array in arrays.items()}
     import torch
 
     with opened(path) as file:

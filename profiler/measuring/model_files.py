@@ -178,7 +178,7 @@ def read_model_report(path: Path) -> ModelReport:
     Raises:
         InvalidInputError: unreadable, something else, or numbers that no measurement gives.
     """
-    document = read_json(path)
+    document = read_json(path, allow_nan=False)
     if not (isinstance(document, dict) and {"results", "comparisons", "device"} <= document.keys()):
         raise InvalidInputError(f"{path} was not written by pnag profile --model ... --out")
     report = validated(ModelReport, document, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,7 @@ def parse_json(text: str, source: Path, *, allow_nan: bool = True) -> Any:
         return json.loads(
             text,
             parse_constant=None if allow_nan else _refuse_constant,
+            parse_float=None if allow_nan else _finite,
             object_pairs_hook=_unique_keys,
             parse_int=_integer,
         )
@@ -173,6 +175,13 @@ def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.devices.base import DeviceState
+from profiler.numerals import decimal_number, whole_number
 
 PROC = Path("/proc")
 CPUFREQ = Path("/sys/devices/system/cpu")
@@ -46,14 +47,12 @@ def boot_id() -> str | None:
 
 
 def max_clock_mhz() -> float | None:
-    text = _read(CPUFREQ / "cpu0/cpufreq/cpuinfo_max_freq")
-    return int(text) / 1000 if text else None
+    return _khz_as_mhz(CPUFREQ / "cpu0/cpufreq/cpuinfo_max_freq")
 
 
 def clock_mhz(core: int) -> float | None:
     """Current frequency by cpufreq; a guest's /proc/cpuinfo only repeats its nominal clock."""
-    text = _read(CPUFREQ / f"cpu{core}/cpufreq/scaling_cur_freq")
-    return int(text) / 1000 if text else None
+    return _khz_as_mhz(CPUFREQ / f"cpu{core}/cpufreq/scaling_cur_freq")
 
 
 def governor(core: int = 0) -> str | None:
@@ -81,8 +80,8 @@ def is_virtual() -> bool:
 
 def cpu_pressure_pct() -> float | None:
     """Share of the last 10 s in which some task waited for a core (PSI)."""
-    match = re.search(r"some avg10=([\d.]+)", _read(PROC / "pressure/cpu") or "")
-    return float(match[1]) if match else None
+    match = re.search(r"some avg10=(\S+)", _read(PROC / "pressure/cpu") or "")
+    return decimal_number(match[1]) if match else None
 
 
 def allowed_cores() -> tuple[int, ...]:
@@ -162,14 +161,22 @@ def _ticks(core: int) -> CoreTicks | None:
     if match is None:
         return None
     # user nice system idle iowait irq softirq steal guest guest_nice; guests are within user
-    counts = [int(value) for value in match[1].split()[:8]]
+    read = [whole_number(value) for value in match[1].split()[:8]]
+    counts = [count for count in read if count is not None]
+    if len(counts) < 8:
+        return None
     return CoreTicks(sum(counts) - counts[3] - counts[4], counts[7], sum(counts))
 
 
 def _run_delay_ns() -> int | None:
     """Time that this thread was ready to run but had no core."""
-    text = _read(PROC / "thread-self/schedstat")
-    return int(text.split()[1]) if text else None
+    columns = (_read(PROC / "thread-self/schedstat") or "").split()
+    return whole_number(columns[1]) if len(columns) > 1 else None
+
+
+def _khz_as_mhz(path: Path) -> float | None:
+    khz = whole_number((_read(path) or "").strip())
+    return khz / 1000 if khz else None
 
 
 def _read(path: Path) -> str | None:

@@ -144,3 +144,11 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="not a PyTorch checkpoint of tensors"):
         load_accuracy_model(tmp_path / "evil.pth", SPACE)
     assert not marker.exists()
+
+
+def test_numbers_that_are_not_real_are_refused(tmp_path: Path) -> None:
+    state = {name: tensor.numpy() for name, tensor in tutorial_network().state_dict().items()}
+    state["0.weight"] = state["0.weight"].astype(np.complex64)
+    np.savez(tmp_path / "p.npz", **state)
+    with pytest.raises(InvalidInputError, match=r"0\.weight holds complex64, not real numbers"):
+        load_accuracy_model(tmp_path / "p.npz", SPACE)

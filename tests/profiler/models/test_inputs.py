@@ -138,7 +138,10 @@ def test_files_that_are_no_plain_arrays_are_refused_in_one_line(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "whole.npz", x=np.arange(999))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:700])
-    for name in ("one.npy", "pickled.npz", "text.npz", "cut.npz", "none.npz"):
+    whole = bytearray((tmp_path / "whole.npz").read_bytes())
+    whole[whole.rindex(b"PK\x01\x02") + 10] = 99  # the directory's method of compression
+    (tmp_path / "method.npz").write_bytes(whole)
+    for name in ("one.npy", "pickled.npz", "text.npz", "cut.npz", "none.npz", "method.npz"):
         with pytest.raises(InvalidInputError) as error:
             read_npz(tmp_path / name)
         assert name in str(error.value)

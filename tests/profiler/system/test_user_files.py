@@ -107,6 +107,8 @@ def test_what_json_lacks_is_refused_where_it_matters(path: Path, text: str) -> N
     path.write_text(text)
     read_json(path)
     assert "is not a number" in refusal(read_json, path, allow_nan=False)
+    path.write_text('{"a": [1e999]}')
+    assert "too large a number" in refusal(read_json, path, allow_nan=False)
 
 
 @pytest.mark.parametrize(

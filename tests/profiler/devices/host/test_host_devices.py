@@ -171,6 +171,17 @@ def test_what_cannot_be_read_is_none(proc):
     assert monitor.boot_id() is None
 
 
+def test_what_is_no_number_is_none(proc):
+    write(proc, {
+        "stat": "cpu0 1 2 3 4\n", "pressure/cpu": "some avg10=1.2.3 avg60=0\n",
+        "thread-self/schedstat": "12\n", "cpu/cpu0/cpufreq/scaling_cur_freq": "<unknown>\n",
+    })  # fmt: skip
+    state = monitor.HostMonitor((0,)).state()
+    assert (state.steal_pct, state.waiting_pct, state.cpu_pressure_pct, state.clock_mhz) == (
+        (None,) * 4
+    )
+
+
 def test_steal_and_waiting_are_shares_since_the_last_read(proc, monkeypatch):
     clock = iter([10.0, 12.0])
     monkeypatch.setattr("profiler.devices.host.monitor.time.monotonic", lambda: next(clock))
