@@ -10,6 +10,7 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,9 @@ def parse_literal(text: str) -> Any:
     except RecursionError as error:
         raise ValueError(str(error)) from None
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of 1if, which is refused anyway
+            tree = ast.parse(text.strip(), mode="eval")
         literal = ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise ValueError(str(no_json)) from None

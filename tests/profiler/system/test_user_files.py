@@ -1,5 +1,6 @@
 """What is said of files that users give."""
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -173,3 +174,11 @@ def test_the_first_wrong_field_is_named() -> None:
     assert validated(Table, {"rows": [{"top1": 1}]}, SOURCE) == Table(rows=[Row(top1=1)])
     message = refusal(validated, Table, {"rows": [{"top1": 1}, {"top1": "x"}, {}]}, SOURCE)
     assert message.startswith("given.csv: rows.1.top1: Input should be a valid number")
+
+
+def test_text_that_python_would_warn_of_is_refused_in_silence(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as a user's Python, not an error as in these tests
+        with pytest.raises(ValueError, match="Expecting"):
+            parse_literal("{1if 2 else 3}")
+    assert capfd.readouterr().err == ""
