@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from profiler.errors import InvalidInputError
+from profiler.numerals import whole_number
+from profiler.printable import shown
 
 Shape = tuple[int, ...]
 Value = int | float | str | tuple[int, ...] | tuple[float, ...]
@@ -80,7 +82,7 @@ def parse_kernel(key: str) -> Kernel:
         pairs = (text.partition("=") for text in match[5].split(", ") if text)
         attributes = tuple((name, _parsed(value)) for name, _, value in pairs)
     except ValueError:
-        raise InvalidInputError(f"not a kernel: {key!r}") from None
+        raise InvalidInputError(f"not a kernel: {shown(key)}") from None
     return Kernel(match[1], inputs, weights, outputs, attributes)
 
 
@@ -90,10 +92,17 @@ def _written_shape(shape: Shape) -> str:
 
 def _parsed_shapes(text: str) -> tuple[Shape, ...]:
     return tuple(
-        () if shape == "scalar" else tuple(map(int, shape.split("x")))
+        () if shape == "scalar" else tuple(map(_size, shape.split("x")))
         for shape in text.split(", ")
         if shape
     )
+
+
+def _size(text: str) -> int:
+    size = whole_number(text)
+    if size is None:
+        raise ValueError
+    return size
 
 
 def _written(value: Value) -> str:

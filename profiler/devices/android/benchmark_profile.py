@@ -66,7 +66,7 @@ def parse_profile_csv(text: str) -> tuple[NodeTiming, ...]:
     table = lines[starts[0] + 1 :]
     if "" not in table:
         raise _failure("ends within its first table", "partial_profile")
-    header, *rows = table[: table.index("")]
+    header, *rows = table[: table.index("")] or [""]
     nodes, cdf_pct = _read_rows(_row_pattern(header), rows)
     _check_complete(lines, nodes, cdf_pct)
     return nodes
