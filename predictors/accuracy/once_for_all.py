@@ -166,12 +166,18 @@ def predictor_of_state(
             weight = state.pop(f"{name}.weight")
             bias = state.pop(f"{name}.bias", np.zeros(len(weight), np.float32))
             layers.append((weight, bias))
-        base = float(state.pop("base_acc")[0]) if resolution_first else 0.0
+        base = float(state.pop("base_acc").item()) if resolution_first else 0.0
     except KeyError as error:
         raise InvalidInputError(
             f"{path} is no Once-for-All accuracy predictor: it lacks {error.args[0]}"
         ) from None
+    except (ValueError, TypeError):  # of a scalar, of several numbers
+        raise InvalidInputError(
+            f"{path} is no Once-for-All accuracy predictor: {name} is of another shape"
+        ) from None
     shapes = [weight.shape for weight, _ in layers]
+    if any(weight.ndim != 2 or bias.shape != weight.shape[:1] for weight, bias in layers):
+        raise InvalidInputError(f"{path} is no Once-for-All accuracy predictor: layers {shapes}")
     chained = all(a[0] == b[1] for a, b in pairwise(shapes))
     choices = tuple(_positions(space, endings) for endings in ENCODED)
     n_sizes = shapes[0][1] - sum(len(at) * n for at, n in choices)

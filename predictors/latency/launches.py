@@ -187,12 +187,16 @@ class LaunchModel:
         try:
             launch, compute = (_law(arrays[part], description[part]) for part in ("launch", "work"))
             intervals = zip(arrays["coverages"], arrays["half_widths"], strict=True)
+            batch_size, mape_pct = (
+                description[name] for name in ("batch_size", "cross_validated_mape_pct")
+            )
+            if not (1 <= batch_size < np.inf and 0 <= mape_pct < np.inf):
+                raise ValueError(f"batch size {batch_size}, error {mape_pct}")
             return cls(
-                int(description["batch_size"]), launch, compute, bool(description["per_site"]),
-                {float(coverage): float(width) for coverage, width in intervals},
-                float(description["cross_validated_mape_pct"]),
+                int(batch_size), launch, compute, bool(description["per_site"]),
+                {float(coverage): float(width) for coverage, width in intervals}, float(mape_pct),
             )  # fmt: skip
-        except (LookupError, ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError, OverflowError) as error:
             raise InvalidInputError(f"{path} is damaged or no launch model: {error}") from None
 
     @cached_property

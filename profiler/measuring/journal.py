@@ -160,7 +160,7 @@ class Journal(Closing):
         except sqlite3.OperationalError as error:  # locked, or a disk that fails: not --fresh
             self.close()
             raise InvalidInputError(f"cannot open {path}: {error}") from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self.close()
             advice = "" if read_only else "; begin anew with --fresh"  # a reader keeps what it has
             raise InvalidInputError(f"{path} is not a journal ({error}){advice}") from None

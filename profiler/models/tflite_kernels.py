@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,16 @@ def tflite_kernels(path: Path) -> tuple[Kernel, ...]:
     content = read_bytes(path)
     try:
         model = load_schema().ModelT.InitFromPackedBuf(content, 0)
-        graph = model.subgraphs[0]
-        constant = [
-            bool(model.buffers[one.buffer].data is not None or one.type == -1)
-            for one in graph.tensors
-        ]
-    except (ValueError, IndexError, TypeError, AttributeError, struct.error) as error:
+        return tuple(_kernels(model))
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise InvalidInputError(f"{path} is not a TFLite model: {error}") from None
-    kernels = []
+
+
+def _kernels(model: Any) -> Iterator[Kernel]:
+    graph = model.subgraphs[0]
+    constant = [
+        bool(model.buffers[one.buffer].data is not None or one.type == -1) for one in graph.tensors
+    ]
     for op in graph.operators:
         kind = _kind(model.operatorCodes[op.opcodeIndex])
         given = [int(index) for index in op.inputs if index >= 0]
@@ -43,8 +46,7 @@ def tflite_kernels(path: Path) -> tuple[Kernel, ...]:
             _as_torch_lays(kind, _shape(graph.tensors[index])) for index in given if constant[index]
         ]
         outputs = [_shape(graph.tensors[index]) for index in map(int, op.outputs)]
-        kernels.append(Kernel(kind, tuple(inputs), tuple(weights), tuple(outputs), _settings(op)))
-    return tuple(kernels)
+        yield Kernel(kind, tuple(inputs), tuple(weights), tuple(outputs), _settings(op))
 
 
 def _kind(code: Any) -> str:

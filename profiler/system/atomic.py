@@ -31,10 +31,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         _take_mode(temporary, place)
-        try:
-            temporary.replace(place)
-        except OSError as error:  # a mount point, for example
-            raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
+        temporary.replace(place)
+    except OSError as error:  # a full disk, or a mount point
+        raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

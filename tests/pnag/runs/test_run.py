@@ -71,7 +71,8 @@ def test_a_budget_gives_the_same_architecture_whatever_else_is_asked_for(
 
 
 def test_budgets_that_are_decoded_in_parts_get_the_same_architectures(mobilenet_run, monkeypatch):
-    budgets_ms = np.linspace(*mobilenet_run.reachable_ms, 12).tolist()
+    low, high = mobilenet_run.reachable_ms
+    budgets_ms = np.linspace(low, high, 12).tolist()
     at_once = [one.arch for one in mobilenet_run.generate(budgets_ms, n_samples=5)]
     monkeypatch.setattr("pnag.generate.ROWS_AT_ONCE", 17)
     assert [one.arch for one in mobilenet_run.generate(budgets_ms, n_samples=5)] == at_once

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import subprocess
@@ -125,3 +126,15 @@ def test_the_file_that_stdout_goes_to_is_not_replaced(tmp_path, place):
         subprocess.run([sys.executable, "-c", code, place], stdout=out, cwd=tmp_path, check=True)
     said = (tmp_path / "out.txt").read_text()
     assert said == f"cannot write {place}: it is not a file that can be replaced\n"
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.json"
+    write_text_atomic(path, "old")
+    with (
+        pytest.raises(InvalidInputError, match=r"table\.json: No space left"),
+        replacing(path) as half,
+    ):
+        half.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("table.json", "old")]
