@@ -98,6 +98,13 @@ class Command:
             self.wrong.append(f"full disk: {' / '.join(lines)[-300:]}")
         return process.returncode != 0
 
+    def is_done(self) -> bool:
+        try:
+            self.finished()
+        except Exception:
+            return False
+        return True
+
     def _look(self, check: Callable[[], Any]) -> None:
         try:
             check()
@@ -199,7 +206,10 @@ def reported(folder: Path) -> Command:
 
 MAKERS = {"profile": profiled, "train": trained, "import": imported, "export": exported,
           "report": reported}  # fmt: skip
-ANEW = {"profile": ("table.json*", "*.sqlite*"), "train": ("run/*",)}  # once it is done
+ANEW = {  # once it is done, else nothing is left to do
+    "profile": ("table.*",), "train": ("run/*",), "import": ("imported.json",),
+    "export": ("out/*",), "report": ("report.html",),
+}  # fmt: skip
 
 
 def figures(name: str, n_kills: int, n_full: int, seed: int) -> dict[str, Any]:
@@ -218,7 +228,7 @@ def figures(name: str, n_kills: int, n_full: int, seed: int) -> dict[str, Any]:
             for found in folder.rglob(TEMPORARY):
                 found.unlink()
                 left += 1
-            if rng.random() < 0.2:
+            if command.is_done():
                 for pattern in ANEW.get(name, ()):
                     for path in folder.glob(pattern):
                         path.unlink()
