@@ -31,7 +31,8 @@ import yaml
 
 from benchmarks.commands import MAIN
 from benchmarks.landscape import write_json
-from pnag.runs.run import load_run, read_config
+from pnag.runs.config import read_config
+from pnag.runs.run import load_run
 from profiler.graph.from_onnx import read_onnx
 from profiler.measuring.journal import journal_path
 from profiler.spaces.mobilenetv3 import MobileNetV3Space

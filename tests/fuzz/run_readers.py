@@ -17,8 +17,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from pnag.learning.settings import TrainSettings
+from pnag.runs.config import read_config
 from pnag.runs.inputs import tabular_inputs
-from pnag.runs.run import Run, load_run, read_config, settings_of_run, train_run
+from pnag.runs.run import Run, load_run, settings_of_run, train_run
 from pnag.runs.verification import VERIFICATION_FILE, KeptVerification, read_verification
 from pnag.serve.app import create_app
 from pnag.supernet.checkpoint import load_supernet, only_subnet, read_facts
