@@ -368,7 +368,7 @@ class Campaign:
                 self._protocol,
             ),
             sessions=session_levels(self._journal, networks_ms, self._protocol, self._bridges),
-            created=self._journal.last_started(),
+            created=self._journal.started(),
             tool=this_tool(),
         )
 

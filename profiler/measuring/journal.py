@@ -206,16 +206,12 @@ class Journal(Closing):
         )
         return int(cursor.lastrowid or 0)
 
-    def last_started(self) -> str:
-        """When the last sweep began: a table is as old as what was measured for it."""
+    def started(self, sweep: int | None = None) -> str:
+        """When a sweep began; by default the last: a table is as old as what it was made of."""
+        query = "SELECT started FROM launch WHERE id = COALESCE(?, (SELECT MAX(id) FROM launch))"
         with self._read():
-            query = "SELECT started FROM launch ORDER BY id DESC LIMIT 1"
-            (started,) = self._db.execute(query).fetchone()
+            (started,) = self._db.execute(query, (sweep,)).fetchone()
             return str(started)
-
-    def started(self, sweep: int) -> str:
-        row = self._db.execute("SELECT started FROM launch WHERE id = ?", (sweep,)).fetchone()
-        return str(row[0])
 
     def set_times(self, sweep: int, times: SweepTimes) -> None:
         """Record where a sweep's time went so far."""

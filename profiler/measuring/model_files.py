@@ -240,7 +240,7 @@ class ModelSweep:
         others = zip(self._copies[1:], results[1:], strict=True)
         comparisons = tuple(self._compared(results[0], *other) for other in others)
         return ModelReport(
-            results, comparisons, self._device.info, self._journal.last_started(), this_tool(),
+            results, comparisons, self._device.info, self._journal.started(), this_tool(),
             next(iter(self._loads.values()), None),
         )  # fmt: skip
 

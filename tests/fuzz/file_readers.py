@@ -350,7 +350,7 @@ def _journal_read(path: Path) -> Any:
             for sweep in journal.sweeps(epoch):
                 found += [journal.report(sweep), journal.canary_series(sweep, "resident")]
                 found += [journal.conditions(sweep)]
-        found += [journal.outcomes(), journal.extent(), journal.last_started()]
+        found += [journal.outcomes(), journal.extent(), journal.started()]
         blocks = [block for key in journal.outcomes() for block in journal.blocks(key)]
         assert all(ms > 0 for block in blocks for ms in block.samples_ms)
         found += blocks

@@ -176,7 +176,7 @@ def read_all(path):
                 journal.canary_series(sweep, "resident")
         for key in journal.outcomes():
             journal.blocks(key)
-        journal.last_started()
+        journal.started()
         journal.extent()
 
 
