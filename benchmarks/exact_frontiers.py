@@ -57,7 +57,7 @@ class Cells:
 def read_cells(path: Path) -> Cells:
     with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))
-    names = [name for name in records[0] if name.startswith(("acc_", "lat_"))]
+    names = [name for name in records[0] if name.startswith(("acc_", "lat_", "energy"))]
     columns = {name: np.array([float(r[name]) for r in records]) for name in names}
     cells = [OPERATION.findall(record["arch"]) for record in records]
     choices = tuple(sorted({operation for cell in cells for operation in cell}))

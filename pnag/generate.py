@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -12,47 +13,38 @@ import numpy as np
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner
 from pnag.search.archive import Archive
-from pnag.search.constraints import ROUNDING, Bools, Constraints
+from pnag.search.bounds import NO_BOUNDS, BoundedCost, Bounds, bounded_costs
+from pnag.search.constraints import ROUNDING, TINY, Bools, Constraints
 from pnag.search.decoding import decode
 from pnag.search.independence import Streams, occurrences
 from pnag.search.problem import Problem
 from predictors.base import CostFunction, Floats, UncertainAccuracy
-from predictors.cost import madds_cost, params_cost
 from predictors.intervals import interval_ms
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import Ints
-from profiler.spaces.networks import with_networks
 
 DEFAULT_SAMPLES = 32
 DEFAULT_CONFIDENCE = 0.95
 MAX_ATTEMPTS = 20
 ROWS_AT_ONCE = 8192  # that are decoded together: more take memory, and are no faster
+Origin = Literal["generated", "evaluated"]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bounds beside the latency budget; None is no bound."""
+class Spent:
+    """What an architecture takes of one cost.
 
-    max_madds: float | None = None
-    max_params: float | None = None
+    Attributes:
+        value: in `unit`; `interval` is conformal, where the cost has one.
+        bound: asked for, if any; `used` is the share of it, with the interval if asked for.
+    """
 
-    def costs(self, problem: Problem) -> list[tuple[CostFunction, float]]:
-        """The bounded costs with their bounds.
-
-        Raises:
-            InvalidInputError: the space has no MAdds or parameters.
-        """
-        wanted = [(madds_cost, self.max_madds), (params_cost, self.max_params)]
-        bounded = [(cost_of, bound) for cost_of, bound in wanted if bound is not None]
-        if not bounded:
-            return []
-        space = with_networks(problem.space, "to count MAdds or parameters of")
-        return [(cost_of(space), bound) for cost_of, bound in bounded]
-
-
-NO_LIMITS = Limits()
-Origin = Literal["generated", "evaluated"]
+    unit: str
+    value: float
+    interval: tuple[float, float] | None = None
+    bound: float | None = None
+    used: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +54,9 @@ class GeneratedArchitecture:
     Attributes:
         tokens: [L].
         interval_ms: conformal interval of the latency, where the cost has one.
-        budget_used: share of the budget that the cost takes, with the interval if asked for.
+        costs: of the problem by name, the one under the budget first, then what else was bounded.
         top1_interval: of the accuracy, where its model says how far off it may be.
-        feasible: its cost, plus the interval if a confidence was asked for, is in the budget.
+        feasible: every cost, plus its interval if a confidence was asked for, is in its bound.
         generation_ms: time to generate it; of a batch, its share.
         origin: whether the generator made it, or training had evaluated it and it is better.
     """
@@ -75,20 +67,41 @@ class GeneratedArchitecture:
     latency_ms: float
     interval_ms: tuple[float, float] | None
     top1: float
-    budget_used: float
+    costs: Mapping[str, Spent]
     feasible: bool
     generation_ms: float
     top1_interval: tuple[float, float] | None = None
     origin: Origin = "generated"
 
+    @property
+    def bounds(self) -> Bounds:
+        """What was asked for beside the budget."""
+        _, *further = self.costs.items()
+        return {name: spent.bound for name, spent in further if spent.bound is not None}
+
+    @property
+    def nearest_bound(self) -> tuple[str, float]:
+        """The cost of whose bound most is used, and the share."""
+        used = {name: spent.used for name, spent in self.costs.items() if spent.used is not None}
+        name = max(used, key=lambda name: used[name])
+        return name, used[name]
+
 
 @dataclass(frozen=True)
 class UnmetBudget:
-    """A budget that nothing fits; `reachable_ms` is what the latency alone allows."""
+    """A budget that nothing fits.
+
+    Attributes:
+        reachable_ms: what the latency alone allows.
+        reachable: the same of what was bounded beside it, in its unit.
+        bounds: asked for beside the budget.
+    """
 
     budget_ms: float
     reachable_ms: tuple[float, float]
     reason: str
+    reachable: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=dict)
 
 
 def refuse_unmet(
@@ -114,50 +127,50 @@ def generate_each(
     *,
     n_samples: int = DEFAULT_SAMPLES,
     confidence: float | None = None,
-    limits: Limits = NO_LIMITS,
+    bounds: Bounds | Sequence[Bounds] = NO_BOUNDS,
     known: Archive | None = None,
     seed: int = 0,
 ) -> list[GeneratedArchitecture | UnmetBudget]:
     """One architecture per budget, never beyond it; one that nothing fits leaves the others be.
 
     Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
-    that is more accurate. With `confidence`, c(α) plus its interval is within the budget. The same
-    budget and seed give the same architecture whatever other budgets are asked for; a budget given
+    that is more accurate. `bounds` on further costs hold as the budget does: for all budgets, or
+    one set for each. With `confidence`, every latency plus its interval is within its bound. The
+    same request and seed give the same architecture whatever others are beside it; a request given
     again draws anew.
 
     Raises:
-        InvalidInputError: no interval for `confidence`, or limits that the space lacks.
+        InvalidInputError: no interval for `confidence`, or a bound on a cost that there is not.
     """
-    margin = 0.0 if confidence is None else problem.cost.relative_interval(confidence)
-    limited = limits.costs(problem)
-    constraints = problem.constraints_with([cost for cost, _ in limited])
+    costs = bounded_costs(problem, budgets_ms, bounds, confidence)
+    request = _Request(problem, costs, n_samples)
     begun = time.perf_counter()
-    request = _Request(problem, constraints, margin, limited, n_samples)
-    budgets = np.asarray(budgets_ms, dtype=np.float64)
-    repeats = np.array(occurrences(budgets))
-    tokens = np.empty((len(budgets), len(problem.space.positions)), np.int8)
-    met = np.zeros(len(budgets), np.bool_)
-    owner = np.array([_nearest(learners, budget) for budget in budgets])
+    n_budgets = len(costs[0].limits)
+    repeats = np.array(occurrences(map(tuple, request.limits.tolist())), np.int64)
+    tokens = np.empty((n_budgets, len(problem.space.positions)), np.int8)
+    met = np.zeros(n_budgets, np.bool_)
+    told_ms = request.told_ms(request.limits)
+    owner = np.array([_nearest(learners, budget) for budget in told_ms])
     for index, learner in enumerate(learners):
         of_learner = np.flatnonzero(owner == index)
         at_once = max(1, ROWS_AT_ONCE // n_samples)
         for mine in np.split(of_learner, range(at_once, len(of_learner), at_once)):
-            tokens[mine], met[mine] = request.best(learner, budgets[mine], repeats[mine], seed)
-    from_known = np.zeros(len(budgets), np.bool_)
+            tokens[mine], met[mine] = request.best(learner, mine, repeats[mine], seed)
+    from_known = np.zeros(n_budgets, np.bool_)
     if known is not None:
-        from_known = request.replace_by_known(tokens, met, budgets, known)
-    elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, len(budgets))
+        from_known = request.replace_by_known(tokens, met, known)
+    elapsed_ms = 1e3 * (time.perf_counter() - begun) / max(1, n_budgets)
     made = iter(
         described(
-            problem, budgets[met], tokens[met], margin, elapsed_ms,
+            problem, tuple(cost.at(met) for cost in costs), tokens[met], elapsed_ms,
             confidence or DEFAULT_CONFIDENCE,
         )
     )  # fmt: skip
     return [
         replace(next(made), origin="evaluated" if evaluated else "generated")
         if fits
-        else request.unmet(budget)
-        for budget, fits, evaluated in zip(budgets.tolist(), met, from_known, strict=True)
+        else request.unmet(index)
+        for index, (fits, evaluated) in enumerate(zip(met, from_known, strict=True))
     ]
 
 
@@ -170,142 +183,223 @@ def _nearest(learners: Sequence[Learner], budget_ms: float) -> int:
 
 @dataclass(frozen=True)
 class _Request:
-    """What every budget of one call has in common."""
+    """What n budgets of one call have in common; k of the costs are bounded, the first of them
+    by the budgets."""
 
     problem: Problem
-    constraints: Constraints
-    margin: float
-    limited: list[tuple[CostFunction, float]]
+    costs: tuple[BoundedCost, ...]
     n_samples: int
 
-    def best(
-        self, learner: Learner, budgets: Floats, repeats: Ints, seed: int
-    ) -> tuple[Tokens, Bools]:
-        """The best sample for each of [n] budgets, [n, L], and for which of them there is one."""
-        best = np.empty((len(budgets), len(self.problem.space.positions)), np.int8)
-        met = np.zeros(len(budgets), np.bool_)
-        missing = np.arange(len(budgets))
+    @cached_property
+    def bounded(self) -> tuple[BoundedCost, ...]:
+        first, *further = self.costs
+        return (first, *(cost for cost in further if cost.is_bounded))
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        return self.problem.constraints_with(tuple(cost.name for cost in self.bounded[1:]))
+
+    @cached_property
+    def limits(self) -> Floats:
+        """[n, k]"""
+        return np.stack([cost.limits for cost in self.bounded], axis=1)
+
+    @cached_property
+    def _n_sums(self) -> list[int]:
+        return [cost.n_sums for cost in self.bounded]
+
+    @cached_property
+    def _reachable(self) -> Floats:
+        """[k, 2] the least and the most of each cost alone; of the first, what can be decoded."""
+        starts = np.cumsum([0, *self._n_sums[:-1]])
+        reachable: Floats = np.maximum.reduceat(self.constraints.reachable, starts)
+        reachable[0] = self.problem.reachable_ms
+        return reachable
+
+    def told_ms(self, aims: Floats) -> Floats:
+        """[n] the budgets that the generator is told: those of [n, k] bounds, or where another
+        bound is tighter, as much of the first one's range as that leaves of its own."""
+        low, high = self._reachable.T
+        share = (aims[:, 1:] - low[1:]) / np.maximum(high - low, TINY)[1:]
+        tightest = np.maximum(share.min(axis=1, initial=1.0), 0.0)
+        told = np.where(tightest < 1, low[0] + tightest * (high[0] - low[0]), np.inf)
+        return np.minimum(aims[:, 0], told)
+
+    def best(self, learner: Learner, rows: Ints, repeats: Ints, seed: int) -> tuple[Tokens, Bools]:
+        """The best sample for each of n rows, [n, L], and for which of them there is one."""
+        best = np.empty((len(rows), len(self.problem.space.positions)), np.int8)
+        met = np.zeros(len(rows), np.bool_)
+        missing = np.arange(len(rows))
+        high_ms = self.problem.reachable_ms[1]
+        aims = self.limits[rows] / (1 + np.array([cost.margin for cost in self.bounded]))
         # a budget beyond the dearest architecture is no limit; training saw none
-        seen = np.minimum(budgets, self.problem.reachable_ms[1])
-        aims = np.minimum(budgets / (1 + self.margin), self.problem.reachable_ms[1])
+        aims[:, 0] = np.minimum(aims[:, 0], high_ms)
+        seen = np.minimum(self.limits[rows, 0], high_ms)
         for attempt in range(MAX_ATTEMPTS):
-            missing = missing[self._reachable(aims[missing])]
+            missing = missing[self._can_be_met(aims[missing])]
             if not len(missing):
                 break
             draws = MAX_ATTEMPTS * repeats[missing] + attempt
             streams = Streams.of_budgets(seed, seen[missing], draws.tolist())
             drawn = self._draw(learner, aims[missing], streams)
-            chosen, found, overshoot = self._choose(drawn, budgets[missing])
+            chosen, found, overshoot = self._choose(drawn, rows[missing])
             best[missing[found]] = chosen[found]
             met[missing[found]] = True
-            # Only rounding or a cost that is not additive brings a sample beyond its budget.
+            # Only rounding or a cost that is not additive brings a sample beyond its bounds.
             aims[missing] /= np.maximum(overshoot, 1.0) * (1 + ROUNDING)
             missing = missing[~found]
         return best, met
 
-    def replace_by_known(
-        self, tokens: Tokens, met: Bools, budgets: Floats, known: Archive
-    ) -> Bools:
+    def replace_by_known(self, tokens: Tokens, met: Bools, known: Archive) -> Bools:
         """[n] where something known is more accurate than [n, L] tokens, if there are any; it
         takes their place, and the budget is met."""
-        within = np.ones(len(known), np.bool_)
-        for cost, bound in self.limited:
-            within &= cost(known.tokens) <= bound
-        if not within.all():
-            known = known.kept(within)
-        if self.margin:  # as samples are checked, in the same arithmetic
-            known = Archive(known.tokens, known.top1, known.cost_ms * (1 + self.margin))
-        best = known.best_within(budgets)
-        top1 = np.full(len(budgets), -np.inf)
+        first, *further = self.bounded
+        if first.margin:  # as samples are checked, in the same arithmetic
+            known = replace(known, cost_ms=known.cost_ms * (1 + first.margin))
+        spent = [cost.of(known.tokens) for cost in further]
+        better = np.zeros(len(tokens), np.bool_)
+        top1 = np.full(len(tokens), -np.inf)
         top1[met] = self.problem.accuracy.top1(tokens[met])
-        better = np.asarray(np.append(known.top1, -np.inf)[best] > top1)
-        tokens[better], met[better] = known.tokens[best[better]], True
+        # one look for all budgets under the same further bounds
+        alike: dict[tuple[float, ...], list[int]] = {}
+        for row, limits in enumerate(self.limits[:, 1:].tolist()):
+            alike.setdefault(tuple(limits), []).append(row)
+        for limits, rows in alike.items():
+            within = known
+            if further:
+                fits = [of_all <= limit for of_all, limit in zip(spent, limits, strict=True)]
+                within = known.kept(np.all(fits, axis=0))
+            best = within.best_within(first.limits[rows])
+            gain = np.append(within.top1, -np.inf)[best] > top1[rows]
+            chosen = np.array(rows)[gain]
+            tokens[chosen], better[chosen] = within.tokens[best[gain]], True
+        met |= better
         return better
 
     def _draw(self, learner: Learner, aims: Floats, streams: Streams) -> Tokens:
-        repeated = np.repeat(aims, self.n_samples)
-        start = learner.policy.start(learner.grid.weights(repeated))
-        return decode(self.constraints, self._bounds(repeated), start, streams)
+        told_ms = np.repeat(self.told_ms(aims), self.n_samples)
+        start = learner.policy.start(learner.grid.weights(told_ms))
+        bounds = np.repeat(self._bounds(aims), self.n_samples, axis=0)
+        return decode(self.constraints, bounds, start, streams)
 
     def _bounds(self, aims: Floats) -> Floats:
-        limits = [bound for _, bound in self.limited]
-        ends = self.constraints.n_bounds - len(limits)
-        return np.column_stack([np.tile(aims[:, None], ends), np.tile(limits, (len(aims), 1))])
+        """[n, n_bounds] of [n, k]: the longest of several sums is within if all of them are."""
+        return np.repeat(aims, self._n_sums, axis=1)
 
-    def _choose(self, drawn: Tokens, budgets: Floats) -> tuple[Tokens, Bools, Floats]:
-        """Best of each budget's samples [n, L], whether one is within, and the least overshoot.
+    def _choose(self, drawn: Tokens, rows: Ints) -> tuple[Tokens, Bools, Floats]:
+        """Best of each row's samples [n, L], whether one is within, and the overshoot [n, k] of
+        the one that is nearest to its bounds.
 
         The check in float64 by the cost functions themselves, whatever decoding believed.
         """
-        shape = (len(budgets), self.n_samples)
-        repeated = np.repeat(budgets, self.n_samples)
-        cost_ms = self.problem.cost(drawn)
-        overshoot = (cost_ms * (1 + self.margin) / repeated).reshape(shape)
-        within = cost_ms * (1 + self.margin) <= repeated
-        for cost, bound in self.limited:
-            within &= cost(drawn) <= bound
+        samples = drawn.reshape(len(rows), self.n_samples, -1)
+        spent = np.stack([cost.of(drawn) for cost in self.bounded], axis=1)
+        spent = spent.reshape(len(rows), self.n_samples, -1)
+        limits = self.limits[rows][:, None]
+        within = (spent <= limits).all(axis=2)
         # budget by budget: how many rows there are decides how a matrix product rounds
-        asked = [self.problem.accuracy.top1(samples) for samples in drawn.reshape(*shape, -1)]
-        top1 = np.where(within.reshape(shape), np.array(asked), -np.inf)
-        winner = top1.argmax(axis=1)
-        rows = np.arange(len(budgets))
+        asked = [self.problem.accuracy.top1(of_one) for of_one in samples]
+        top1 = np.where(within, np.array(asked), -np.inf)
+        winner, each = top1.argmax(axis=1), np.arange(len(rows))
+        overshoot = spent / limits
+        nearest = overshoot.max(axis=2).argmin(axis=1)
         return (
-            drawn.reshape(*shape, -1)[rows, winner],
-            np.isfinite(top1[rows, winner]),
-            overshoot.min(axis=1),
+            samples[each, winner],
+            np.isfinite(top1[each, winner]),
+            overshoot[each, nearest],
         )
 
-    def _reachable(self, aims: Floats) -> Bools:
-        """[n] whether anything can be drawn within [n] budgets and the other bounds."""
+    def _can_be_met(self, aims: Floats) -> Bools:
+        """[n] whether anything can be drawn within [n, k] bounds."""
         bounds = self._bounds(aims) * (1 + ROUNDING)
         root = np.zeros(len(aims), np.int64)
         return np.asarray(self.constraints.open_choices(root, bounds).any(axis=-1))
 
-    def unmet(self, budget_ms: float) -> UnmetBudget:
+    def unmet(self, row: int) -> UnmetBudget:
         """Why nothing fits a budget."""
-        low, high = self.problem.reachable_ms
-        low, high = low * (1 + self.margin), high * (1 + self.margin)
+        budget_ms, margins = self.limits[row, 0], [1 + cost.margin for cost in self.bounded]
+        (low, high), *others = (self._reachable * np.array(margins)[:, None]).tolist()
+        asked = [
+            (cost, cost.limits[row], (least, most))
+            for cost, (least, most) in zip(self.bounded[1:], others, strict=True)
+            if np.isfinite(cost.limits[row])
+        ]
         reason = f"no architecture fits {budget_ms:.6g} ms; {low:.6g} to {high:.6g} ms is reachable"
-        if self.limited:
+        if asked:
             ranges = ", ".join(
-                f"{bottom:.4g} to {top:.4g} {cost.unit}"
-                for (cost, _), (bottom, top) in zip(
-                    self.limited, self.constraints.reachable[-len(self.limited) :], strict=True
-                )
+                f"{least:.4g} to {most:.4g} {_unit(cost)}" for cost, _, (least, most) in asked
             )
             reason = (
                 f"nothing fits {budget_ms:.6g} ms and the other bounds together; alone, "
                 f"{low:.6g} to {high:.6g} ms and {ranges} are reachable"
             )
-        return UnmetBudget(budget_ms, (low, high), reason)
+            aims = self.limits[row] / np.array(margins)
+            least_ms = self.constraints.least(self._bounds(aims[None])[0], self._n_sums[0])
+            if least_ms is not None:
+                reason += f", within the other bounds {least_ms * margins[0]:.6g} ms or more"
+        return UnmetBudget(
+            float(budget_ms),
+            (low, high),
+            reason,
+            {cost.name: (least, most) for cost, _, (least, most) in asked},
+            {cost.name: float(limit) for cost, limit, _ in asked},
+        )
+
+
+def _unit(cost: BoundedCost) -> str:
+    """`params`, `mJ of energy`."""
+    unit = cost.cost.unit
+    return unit if unit == cost.name else f"{unit} of {cost.name}"
 
 
 def described(
     problem: Problem,
-    budgets: Floats,
+    costs: tuple[BoundedCost, ...],
     tokens: Tokens,
-    margin: float = 0.0,
     elapsed_ms: float = 0.0,
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GeneratedArchitecture]:
-    """What a problem says of [n, L] architectures for [n] budgets, however they were found."""
-    cost_ms, top1 = problem.cost(tokens), problem.accuracy.top1(tokens)
-    half = margin or _default_margin(problem)
-    return [
-        GeneratedArchitecture(
-            budget_ms=float(budget),
-            arch=problem.space.format(row),
-            tokens=row,
-            latency_ms=float(cost),
-            interval_ms=interval_ms(float(cost), half) if half else None,
-            top1=float(accuracy),
-            budget_used=float(cost * (1 + margin) / budget),
-            feasible=bool(cost * (1 + margin) <= budget),
-            generation_ms=elapsed_ms,
-            top1_interval=_top1_interval(problem, float(accuracy), confidence),
+    """What a problem says of [n, L] architectures under [n] bounds, however they were found."""
+    spent = [_spent(cost, tokens) for cost in costs]
+    feasible = np.all([cost.of(tokens) <= cost.limits for cost in costs], axis=0)
+    top1 = problem.accuracy.top1(tokens)
+    made = []
+    for at, (row, accuracy, fits) in enumerate(zip(tokens, top1, feasible, strict=True)):
+        by_name = {cost.name: of_cost[at] for cost, of_cost in zip(costs, spent, strict=True)}
+        first = spent[0][at]
+        made.append(
+            GeneratedArchitecture(
+                budget_ms=float(costs[0].limits[at]),
+                arch=problem.space.format(row),
+                tokens=row,
+                latency_ms=first.value,
+                interval_ms=first.interval,
+                top1=float(accuracy),
+                costs=by_name,
+                feasible=bool(fits),
+                generation_ms=elapsed_ms,
+                top1_interval=_top1_interval(problem, float(accuracy), confidence),
+            )
         )
-        for budget, row, cost, accuracy in zip(budgets, tokens, cost_ms, top1, strict=True)
-    ]
+    return made
+
+
+def _spent(cost: BoundedCost, tokens: Tokens) -> list[Spent]:
+    """[n] what each of [n, L] architectures takes."""
+    half = cost.margin or _default_margin(cost.cost)
+    values = cost.cost(tokens)
+    taken = []
+    for value, limit in zip(values.tolist(), cost.limits.tolist(), strict=True):
+        used = value * (1 + cost.margin) / limit
+        taken.append(
+            Spent(
+                cost.cost.unit,
+                value,
+                interval_ms(value, half) if half else None,
+                *((limit, used) if np.isfinite(limit) else ()),
+            )
+        )
+    return taken
 
 
 def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[float, float] | None:
@@ -315,9 +409,9 @@ def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[fl
     return max(0.0, top1 - half), min(1.0, top1 + half)
 
 
-def _default_margin(problem: Problem) -> float:
+def _default_margin(cost: CostFunction) -> float:
     """Half-width of the 95 % interval to print where none was asked for; 0 where none exists."""
     try:
-        return problem.cost.relative_interval(DEFAULT_CONFIDENCE)
+        return cost.relative_interval(DEFAULT_CONFIDENCE)
     except InvalidInputError:
         return 0.0

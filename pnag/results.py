@@ -5,14 +5,14 @@ text, and the reader of it (and of a demo's `report.json`, whose rows name thing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pnag.generate import NO_LIMITS, GeneratedArchitecture, Limits, UnmetBudget
+from pnag.generate import GeneratedArchitecture, UnmetBudget
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
 from profiler.spaces.networks import NetworkSpace, file_stem, network_ops
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 def generated_results(
     made: Sequence[GeneratedArchitecture | UnmetBudget],
     space: SearchSpace,
-    limits: Limits = NO_LIMITS,
     kept: KeptVerification | None = None,
 ) -> dict[str, Any]:
     """`{"results": [...]}`, one row a budget; that of one that nothing fits says what would.
@@ -39,8 +38,7 @@ def generated_results(
     """
     document: dict[str, Any] = {
         "results": [
-            _unmet(one) if isinstance(one, UnmetBudget) else _row(one, space, limits)
-            for one in made
+            _unmet(one) if isinstance(one, UnmetBudget) else _row(one, space) for one in made
         ]
     }
     if kept is not None:
@@ -56,19 +54,18 @@ def verified_results(
     verification: Verification,
     space: SearchSpace,
     made: Sequence[GeneratedArchitecture | UnmetBudget] = (),
-    limits: Limits = NO_LIMITS,
 ) -> dict[str, Any]:
     """The same with what was measured, and `"verification"`, what that did to the calibration.
 
     Of `made`, for all that was asked, only what fits a budget was verified.
     """
-    verified = [_row(one.picked, space, limits) | _measured(one) for one in verification.rows]
+    verified = [_row(one.picked, space) | _measured(one) for one in verification.rows]
     rows = iter(verified)
     asked = [_unmet(one) if isinstance(one, UnmetBudget) else next(rows) for one in made]
     return {"results": asked or verified, "verification": _summary(verification)}
 
 
-def _row(made: GeneratedArchitecture, space: SearchSpace, limits: Limits) -> dict[str, Any]:
+def _row(made: GeneratedArchitecture, space: SearchSpace) -> dict[str, Any]:
     row: dict[str, Any] = {"budget_ms": made.budget_ms, "arch": made.arch}
     row |= other_forms(space, made.tokens)
     row |= {
@@ -77,17 +74,19 @@ def _row(made: GeneratedArchitecture, space: SearchSpace, limits: Limits) -> dic
         "top1": made.top1,
         "top1_interval": list(made.top1_interval) if made.top1_interval else None,
     }
-    used = {"latency": made.budget_used}
+    if len(made.costs) > 1:
+        row["costs"] = {
+            name: asdict(spent) | {"interval": list(spent.interval) if spent.interval else None}
+            for name, spent in made.costs.items()
+        }
     if isinstance(space, NetworkSpace):
         ops = network_ops(space, made.tokens)
         row["madds"] = sum(op.graph.madds for op in ops)
         row["params"] = sum(op.graph.params for op in ops)
-        used |= {"madds": row["madds"] / limits.max_madds} if limits.max_madds else {}
-        used |= {"params": row["params"] / limits.max_params} if limits.max_params else {}
-    nearest = max(used, key=lambda bound: used[bound])
+    bound, used = made.nearest_bound
     return row | {
-        "bound": nearest,
-        "bound_used": used[nearest],
+        "bound": bound,
+        "bound_used": used,
         "feasible": made.feasible,
         "generation_ms": made.generation_ms,
         "origin": made.origin,
@@ -95,12 +94,16 @@ def _row(made: GeneratedArchitecture, space: SearchSpace, limits: Limits) -> dic
 
 
 def _unmet(budget: UnmetBudget) -> dict[str, Any]:
-    return {
+    row: dict[str, Any] = {
         "budget_ms": budget.budget_ms,
         "feasible": False,
         "reachable_ms": list(budget.reachable_ms),
         "reason": budget.reason,
     }
+    if budget.bounds:
+        row["bounds"] = dict(budget.bounds)
+        row["reachable"] = {name: list(ends) for name, ends in budget.reachable.items()}
+    return row
 
 
 def _measured(row: VerifiedArchitecture) -> dict[str, Any]:
@@ -179,17 +182,21 @@ def results_text(document: Mapping[str, Any]) -> str:
     rows, verification = met_rows(document), document.get("verification")
     measured = any("measured_ms" in row for row in rows)
     counted = any("madds" in row for row in rows)
-    header = ["budget ms", "latency ms", *["measured ms"] * measured, "top-1 %"]
-    header += ["MAdds M", "params M"] * counted + ["bound", "used %"]
+    further = _further(rows)
+    header = ["budget ms", "latency ms", *["measured ms"] * measured]
+    header += [f"{name} {unit}" for name, unit in further.items()]
+    header += ["top-1 %", *["MAdds M", "params M"] * counted, "bound", "used %"]
     table = [
-        _cells(row, measured, counted) if "arch" in row else None for row in document["results"]
+        _cells(row, measured, further, counted) if "arch" in row else None
+        for row in document["results"]
     ]
     widths = [max(map(len, column)) for column in zip(header, *filter(None, table), strict=True)]
     lines = [f"{_aligned(header, widths)}  architecture"]
     for row, cells in zip(document["results"], table, strict=True):
         if cells is None:
             low, high = row["reachable_ms"]
-            why = f"nothing fits; {low:.6g} to {high:.6g} ms is reachable"
+            alone = f"{low:.6g} to {high:.6g} ms is reachable"
+            why = row["reason"] if "bounds" in row else f"nothing fits; {alone}"
             lines.append(f"{row['budget_ms']:{widths[0]}.3f}  {why}")
             continue
         evaluated = "  (evaluated in training)" * (row["origin"] == "evaluated")
@@ -200,10 +207,23 @@ def results_text(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Mapping[str, Any], measured: bool, counted: bool) -> list[str]:
+def _further(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Units of the costs beside the one under the budget, by name; networks' counts have columns
+    anyway."""
+    further: dict[str, str] = {}
+    for row in rows:
+        _, *beside = row.get("costs", {None: None}).items()
+        further |= {name: spent["unit"] for name, spent in beside if name not in row}
+    return further
+
+
+def _cells(
+    row: Mapping[str, Any], measured: bool, further: Iterable[str], counted: bool
+) -> list[str]:
     cells = [f"{row['budget_ms']:.3f}", f"{row['latency_ms']:.3f}"]
     if measured:
         cells.append(f"{row['measured_ms']:.3f}" if "measured_ms" in row else "-")
+    cells += [f"{row['costs'][name]['value']:.3f}" for name in further]
     cells.append(f"{100 * row['top1']:.2f}{_half_width(row)}")
     if counted:
         cells += [f"{row['madds'] / 1e6:.1f}", f"{row['params'] / 1e6:.2f}"]

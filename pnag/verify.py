@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,7 @@ import numpy as np
 
 from pnag.generate import (
     DEFAULT_SAMPLES,
-    NO_LIMITS,
     GeneratedArchitecture,
-    Limits,
     Origin,
     described,
     generate_each,
@@ -23,6 +21,7 @@ from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run
 from pnag.runs.verification import KeptVerification, VerifiedPick, table_digest
 from pnag.search.archive import Archive
+from pnag.search.bounds import BoundedCost, Bounds, bounded_costs, bounds_of_each
 from pnag.search.problem import Problem
 from predictors.base import Floats
 from predictors.latency.calibration import MIN_NETWORKS, usable_networks
@@ -52,10 +51,14 @@ class Request:
     n_candidates: int = 3
     n_samples: int = DEFAULT_SAMPLES
     confidence: float | None = None
-    limits: Limits = NO_LIMITS
+    bounds: Bounds | Sequence[Bounds] = field(default_factory=dict)
     seed: int = 0
     device_options: Mapping[str, Any] | None = None
     pure: bool = False
+
+    def __iter__(self) -> Iterator[tuple[float, Bounds]]:
+        """Each budget with its further bounds."""
+        return zip(self.budgets_ms, bounds_of_each(self.bounds, len(self.budgets_ms)), strict=True)
 
 
 @dataclass(frozen=True)
@@ -216,12 +219,11 @@ def recalibrated(
 
 def to_keep(verification: Verification, request: Request, folder: Path) -> KeptVerification:
     """What the run in `folder` keeps of a verification; only what held is a pick."""
-    limits = request.limits
     picks = [
         VerifiedPick(
             budget_ms=row.picked.budget_ms, confidence=request.confidence,
-            max_madds=limits.max_madds, max_params=limits.max_params, pure=request.pure,
-            arch=row.picked.arch, origin=row.picked.origin,
+            bounds=dict(row.picked.bounds), pure=request.pure, arch=row.picked.arch,
+            origin=row.picked.origin,
         )
         for row in verification.rows
         if row.picked.feasible
@@ -254,12 +256,13 @@ class _Loop:
         """By budget: the pick of `Run.generate`, then the most accurate of further draws."""
         request = self._request
         firsts = self._generate(
-            self.run.problem, request.budgets_ms, request.seed, self._known(self.run.problem)
+            self.run.problem, list(request), request.seed, self._known(self.run.problem)
         )
         n_draws = DRAWS_PER_CANDIDATE * (request.n_candidates - 1)
         shortlists = []
         for first in firsts:
-            draws = self._generate(self.run.problem, [first.budget_ms] * n_draws, request.seed + 1)
+            again = [(first.budget_ms, first.bounds)] * n_draws
+            draws = self._generate(self.run.problem, again, request.seed + 1)
             others = {made.arch: made for made in draws if made.arch != first.arch}
             best = sorted(others.values(), key=lambda made: -made.top1)
             shortlists.append([first, *best[: request.n_candidates - 1]])
@@ -268,9 +271,9 @@ class _Loop:
     def propose(self, problem: Problem) -> list[list[GeneratedArchitecture]]:
         """By budget, the pick of another cost, if anything fits by it."""
         proposals, known = [], self._known(problem)
-        for budget_ms in self._request.budgets_ms:
+        for asked in self._request:
             try:
-                proposals.append(self._generate(problem, [budget_ms], self._request.seed, known))
+                proposals.append(self._generate(problem, [asked], self._request.seed, known))
             except (InfeasibleBudgetError, InvalidInputError) as error:
                 self.session.terminal.note(f"by the corrected cost, {error}")
                 proposals.append([])
@@ -282,15 +285,16 @@ class _Loop:
     def _generate(
         self,
         problem: Problem,
-        budgets_ms: Sequence[float],
+        asked: Sequence[tuple[float, Bounds]],
         seed: int,
         known: Archive | None = None,
     ) -> list[GeneratedArchitecture]:
         request = self._request
         made = refuse_unmet(
             generate_each(
-                problem, self.run.learners, budgets_ms, n_samples=request.n_samples,
-                confidence=request.confidence, limits=request.limits, known=known, seed=seed,
+                problem, self.run.learners, [budget_ms for budget_ms, _ in asked],
+                n_samples=request.n_samples, confidence=request.confidence,
+                bounds=[bounds for _, bounds in asked], known=known, seed=seed,
             )
         )  # fmt: skip
         self._origins = {one.arch: one.origin for one in made} | self._origins
@@ -321,7 +325,7 @@ class _Loop:
     ) -> VerifiedArchitecture:
         """The pick among all that was measured, for whichever budget."""
         first, archs = shortlist[0], [made.arch for made in shortlist]
-        every = self._described(problem, first.budget_ms, list(self.entries))
+        every = self._described(problem, first, list(self.entries))
         fitting = [made for made in every if made.feasible]
         if fitting:
             picked = max(fitting, key=lambda made: made.top1)
@@ -339,29 +343,28 @@ class _Loop:
         return VerifiedArchitecture(picked, self.entries[picked.arch], first, candidates)
 
     def _described(
-        self, problem: Problem, budget_ms: float, archs: Sequence[str]
+        self, problem: Problem, asked: GeneratedArchitecture, archs: Sequence[str]
     ) -> list[GeneratedArchitecture]:
-        """Feasible by cost and measurement."""
+        """Under the bounds that `asked` was made for; feasible by cost and measurement."""
         tokens = np.stack([problem.space.parse(arch) for arch in archs])
         return [
             replace(
                 made,
-                feasible=made.feasible and self.entries[made.arch].latency_ms <= budget_ms,
+                feasible=made.feasible and self.entries[made.arch].latency_ms <= asked.budget_ms,
             )
-            for made in described(
-                problem, np.full(len(archs), budget_ms), tokens, self._margin(problem)
-            )
+            for made in described(problem, self._bounded(problem, asked, len(archs)), tokens)
         ]
 
-    def _margin(self, problem: Problem) -> float:
-        """The interval asked for; with too few networks for one, that of the run's own cost."""
-        confidence = self._request.confidence
-        if confidence is None:
-            return 0.0
+    def _bounded(
+        self, problem: Problem, asked: GeneratedArchitecture, n: int
+    ) -> tuple[BoundedCost, ...]:
+        """With the interval asked for; with too few networks for one, that of the run's cost."""
+        budgets_ms, confidence = [asked.budget_ms] * n, self._request.confidence
         try:
-            return problem.cost.relative_interval(confidence)
+            return bounded_costs(problem, budgets_ms, asked.bounds, confidence)
         except InvalidInputError:
-            return self.run.problem.cost.relative_interval(confidence)
+            own = bounded_costs(self.run.problem, budgets_ms, asked.bounds, confidence)
+            return (replace(own[0], cost=problem.cost), *own[1:])
 
     def _costs_ms(self, problem: Problem, archs: Sequence[str]) -> Floats:
         return problem.cost(np.stack([problem.space.parse(arch) for arch in archs]))

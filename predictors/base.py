@@ -18,7 +18,7 @@ class CostFunction(Protocol):
 
     @property
     def unit(self) -> str:
-        """``"ms"``, ``"madds"`` or ``"params"``."""
+        """``"ms"``, ``"mJ"``, ``"MB"``, ``"madds"`` or ``"params"``."""
         ...
 
     def __call__(self, tokens: Tokens) -> Floats:

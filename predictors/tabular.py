@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from predictors.base import Floats
+from profiler.cost_columns import cost_of_column
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.tabular import TabularSpace
@@ -12,19 +13,36 @@ from profiler.spaces.tabular import TabularSpace
 
 @dataclass(frozen=True)
 class TabularCost:
-    """The table's `latency_ms` as a cost function."""
+    """The table's `latency_ms` as a cost function, or another measured column."""
 
     space: TabularSpace
     unit: str = "ms"
+    column: str | None = None
 
     def __call__(self, tokens: Tokens) -> Floats:
-        latencies: Floats = self.space.latency_ms[self.space.row_index(tokens)]
-        return latencies
+        column = self.space.latency_ms if self.column is None else self.space.costs[self.column]
+        costs: Floats = column[self.space.row_index(tokens)]
+        return costs
 
     def relative_interval(self, confidence: float) -> float:
         raise InvalidInputError(
             f"no interval for confidence {confidence:g}: a tabular space states no uncertainty"
         )
+
+
+def further_costs(space: TabularSpace) -> dict[str, TabularCost]:
+    """The costs beside the latency, by name.
+
+    Raises:
+        InvalidInputError: two columns of one name.
+    """
+    costs: dict[str, TabularCost] = {}
+    for column in space.costs:
+        name, unit = cost_of_column(column) or (column, "")
+        if name in costs:
+            raise InvalidInputError(f"{space.name} has two columns of {name}; rename one")
+        costs[name] = TabularCost(space, unit, column)
+    return costs
 
 
 @dataclass(frozen=True)

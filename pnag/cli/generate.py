@@ -19,13 +19,18 @@ from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pnag.generate import GeneratedArchitecture, Limits, UnmetBudget
+    from pnag.generate import GeneratedArchitecture, UnmetBudget
     from pnag.runs.run import Run
+    from pnag.search.bounds import Bounds
     from pnag.verify import Request
 
 RunOption = Annotated[Path, typer.Option("--run", help="Run directory of pnag train.")]
 BudgetOption = Annotated[
-    list[str], typer.Option("--budget", help="Latency budget, e.g. 35ms; repeatable.")
+    list[str],
+    typer.Option(
+        "--budget",
+        help="Latency budget, e.g. 35ms; repeatable. NAME=12mJ bounds another cost beside it.",
+    ),
 ]
 SamplesOption = Annotated[
     int, typer.Option("--samples", min=1, max=10_000, help="Architectures drawn per budget.")
@@ -39,6 +44,9 @@ MaxParamsOption = Annotated[
 ]
 MaxMaddsOption = Annotated[
     str | None, typer.Option("--max-madds", help="Bound on multiply-adds, e.g. 300M.")
+]
+MaxEnergyOption = Annotated[
+    str | None, typer.Option("--max-energy", help="Bound on the energy, e.g. 12mJ.")
 ]
 PureOption = Annotated[
     bool,
@@ -81,6 +89,7 @@ def generate(
     confidence: ConfidenceOption = None,
     max_params: MaxParamsOption = None,
     max_madds: MaxMaddsOption = None,
+    max_energy: MaxEnergyOption = None,
     pure: PureOption = False,
     verify_on: VerifyOption = None,
     candidates: CandidatesOption = None,
@@ -96,7 +105,7 @@ def generate(
     require("torch", "generate")
     from pnag.generate import GeneratedArchitecture, refuse_unmet
     from pnag.results import export_results, generated_results, results_text
-    from pnag.search.budget import parse_budget_ms
+    from pnag.search.bounds import check_unnamed, parse_budgets
     from predictors.intervals import check_confidence
     from profiler.spaces.export import parse_formats
     from profiler.spaces.networks import with_networks
@@ -104,31 +113,33 @@ def generate(
     _refuse_parts(export, out, candidates, verify_on)
     verifying = [] if verify_on is None else [backend_of(verify_on)]
     device_options.refuse_others(verifying, "--verify-on {}")
-    budgets_ms = [parse_budget_ms(text) for text in budget]
+    check_unnamed(budget)
+    most = _bounds(madds=max_madds, params=max_params, energy=max_energy)
     check_confidence(confidence)
     formats = () if export is None else parse_formats(export)
-    limits = _limits(max_madds, max_params)
     trained = _opened(run, terminal, as_trained=verify_on is not None, drop_kept=drop_kept)
     space = trained.problem.space
+    budgets_ms, bounds = parse_budgets(budget, trained.problem, most)
     networks = with_networks(space, "to measure or to export") if verify_on or formats else None
     if out is not None:
         refuse_unwritable(out / "network")
     made = trained.generate_each(
-        budgets_ms, n_samples=samples, confidence=confidence, limits=limits, pure=pure, seed=seed
+        budgets_ms, n_samples=samples, confidence=confidence, bounds=bounds, pure=pure, seed=seed
     )
     if confidence is not None and verify_on is None:
         _say_doubts(trained, terminal)
-    met = [one.budget_ms for one in made if isinstance(one, GeneratedArchitecture)]
+    met = [one for one in made if isinstance(one, GeneratedArchitecture)]
     if verify_on and met:
         from pnag.verify import Request
 
         options = device_options.of(*verifying)
         request = Request(
-            met, candidates or 3, samples, confidence, limits, seed, options, pure=pure
-        )
+            [one.budget_ms for one in met], candidates or 3, samples, confidence,
+            [one.bounds for one in met], seed, options, pure=pure,
+        )  # fmt: skip
         document = _verified(trained, verify_on, request, made, terminal)
     else:
-        document = generated_results(made, space, limits, trained.verification)
+        document = generated_results(made, space, trained.verification)
     if out is not None and networks is not None:
         export_results(document, networks, formats, out, seed=seed)
     terminal.result(document, results_text(document) if met else None)
@@ -179,7 +190,7 @@ def _verified(
     verification = generate_verified(run, table_to_verify(folder, earlier), spec, request, terminal)
     to_keep(verification, request, folder).over(earlier).save(folder)
     terminal.note(f"kept in {folder}, and used from now on (--drop-verification undoes it)")
-    return verified_results(verification, run.problem.space, made, request.limits)
+    return verified_results(verification, run.problem.space, made)
 
 
 def _refuse_parts(
@@ -192,11 +203,14 @@ def _refuse_parts(
         raise InvalidInputError("--candidates is for --verify-on")
 
 
-def _limits(max_madds: str | None, max_params: str | None) -> Limits:
-    from pnag.generate import Limits
-    from pnag.search.budget import parse_count
+def _bounds(**most: str | None) -> Bounds:
+    """The bounds with options of their own, by the names of their costs."""
+    from pnag.search.budget import parse_amount
 
-    return Limits(
-        max_madds=None if max_madds is None else parse_count(max_madds, what="MAdds"),
-        max_params=None if max_params is None else parse_count(max_params, what="parameters"),
-    )
+    known = {"madds": ("madds", "MAdds"), "params": ("params", "parameters")}
+    return {
+        name: parse_amount(text, unit, what=what)
+        for name, text in most.items()
+        for unit, what in [known.get(name, ("mJ", name))]
+        if text is not None
+    }

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pnag.runs.run import Run
 
 LatencyTableOption = Annotated[
-    Path | None, typer.Option("--latency-table", help="Latency table of pnag profile.")
+    list[str] | None,
+    typer.Option(
+        "--latency-table",
+        help="Latency table of pnag profile; further ones, FILE or NAME=FILE, give other bounds.",
+    ),
+]
+CostsOption = Annotated[
+    Path | None,
+    typer.Option("--costs", help="Costs measured of every architecture (CSV: arch,energy_mj)."),
 ]
 AccuracyTableOption = Annotated[
     Path | None, typer.Option("--accuracy-table", help="Your accuracies (JSON or CSV).")
@@ -89,6 +97,7 @@ def train(
     run: RunOption = None,
     space: SpaceOption = None,
     statistic: StatisticOption = None,
+    costs: CostsOption = None,
     budgets: BudgetsOption = 10,
     evaluations: EvaluationsOption = 16_000,
     reward: RewardOption = "pareto",
@@ -108,16 +117,17 @@ def train(
 
     from pnag.learning.settings import TrainSettings
     from pnag.refine import refine_run, refuse_unrefinable
-    from pnag.runs.inputs import inputs_of_run, open_inputs
+    from pnag.runs.inputs import inputs_of_run, named_tables, open_inputs
     from pnag.runs.run import settings_of_run, train_run
 
     refining = [] if refine_on is None else [backend_of(refine_on)]
     device_options.refuse_others(refining, "--refine-on {}")
+    tables = named_tables(latency_table or ())
     given = _given(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
         reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),
     )  # fmt: skip
-    sources = (latency_table, accuracy_table, accuracy_model, run, space, statistic)
+    sources = (tables, accuracy_table, accuracy_model, run, space, statistic, costs)
     if resume and out is not None and not any(sources):
         settings = replace(settings_of_run(out), **given)
         folder, inputs = out, inputs_of_run(out)
@@ -138,6 +148,7 @@ def train(
 def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
     """The result as a JSON document and as text."""
     from pnag.refine import refinement_summary
+    from pnag.runs.run import frontier_rows
 
     frontier, taus = run.frontier(), run.evaluator_taus()
     low, high = run.reachable_ms
@@ -145,9 +156,7 @@ def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
         "run": str(folder),
         "reachable_ms": [low, high],
         "evaluator_kendall_tau": taus,
-        "frontier": [
-            {"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier
-        ],
+        "frontier": frontier_rows(run.problem, frontier),
     }
     if run.verification is not None and run.verification.refined is not None:
         document["refinement"] = refinement_summary(run, run.verification)

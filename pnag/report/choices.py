@@ -10,6 +10,7 @@ import numpy as np
 from pnag.generate import GeneratedArchitecture, described
 from pnag.results import MeasuredNetwork
 from pnag.runs.run import Run
+from pnag.search.bounds import bounded_costs
 from pnag.search.constraints import ROUNDING
 from pnag.search.frontier import Frontier, FrontierPoint
 
@@ -47,7 +48,7 @@ def choices_of(
     tokens = np.stack([made[budget] for budget in budgets])
     return [
         Choice(one, known.get(one.arch))
-        for one in described(run.problem, np.array(budgets), tokens)
+        for one in described(run.problem, bounded_costs(run.problem, budgets), tokens)
     ]
 
 

@@ -28,6 +28,7 @@ class _Config(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     space: str
+    cost_name: str = "latency"
     settings: dict[str, Any]
     inputs: dict[str, _Input]
     reachable_ms: tuple[float, float]

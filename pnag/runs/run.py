@@ -8,18 +8,17 @@ import json
 import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pnag.generate import (
     DEFAULT_SAMPLES,
-    NO_LIMITS,
     GeneratedArchitecture,
-    Limits,
     UnmetBudget,
     generate_each,
     refuse_unmet,
@@ -48,11 +47,13 @@ from pnag.runs.learner_files import (
 from pnag.runs.metrics_log import MetricsLog
 from pnag.runs.verification import KeptVerification, read_verification
 from pnag.search.archive import Archive
+from pnag.search.bounds import NO_BOUNDS, Bounds
 from pnag.search.budget import budgets_at
 from pnag.search.frontier import Frontier, FrontierPoint
 from pnag.search.problem import Problem
 from pnag.tracking import Tracked, Tracking, open_tracking, require_trackers
 from predictors.base import CostFunction
+from profiler.cost_columns import column_of_cost
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
@@ -104,8 +105,8 @@ class Run:
 
     def generate(
         self, budgets_ms: Sequence[float], *, n_samples: int = DEFAULT_SAMPLES,
-        confidence: float | None = None, limits: Limits = NO_LIMITS, pure: bool = False,
-        seed: int = 0,
+        confidence: float | None = None, bounds: Bounds | Sequence[Bounds] = NO_BOUNDS,
+        pure: bool = False, seed: int = 0,
     ) -> list[GeneratedArchitecture]:  # fmt: skip
         """One architecture per budget; see `pnag.generate.generate_each`.
 
@@ -113,19 +114,19 @@ class Run:
 
         Raises:
             InfeasibleBudgetError: nothing fits a budget; says which range is reachable.
-            InvalidInputError: no interval for `confidence`, or limits that the space lacks.
+            InvalidInputError: no interval for `confidence`, or a bound on a cost that there is not.
         """
         return refuse_unmet(
             self.generate_each(
-                budgets_ms, n_samples=n_samples, confidence=confidence, limits=limits, pure=pure,
+                budgets_ms, n_samples=n_samples, confidence=confidence, bounds=bounds, pure=pure,
                 seed=seed,
             )
         )  # fmt: skip
 
     def generate_each(
         self, budgets_ms: Sequence[float], *, n_samples: int = DEFAULT_SAMPLES,
-        confidence: float | None = None, limits: Limits = NO_LIMITS, pure: bool = False,
-        seed: int = 0,
+        confidence: float | None = None, bounds: Bounds | Sequence[Bounds] = NO_BOUNDS,
+        pure: bool = False, seed: int = 0,
     ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
         """The same, where a budget that nothing fits leaves the others as they are.
 
@@ -133,12 +134,12 @@ class Run:
         """
         made = generate_each(
             self.corrected, self.learners, budgets_ms,
-            n_samples=n_samples, confidence=confidence, limits=limits,
+            n_samples=n_samples, confidence=confidence, bounds=bounds,
             known=None if pure else self.known, seed=seed,
         )  # fmt: skip
         if self.verification is None:
             return made
-        return self.verification.in_place_of(made, self.corrected, confidence, limits, pure=pure)
+        return self.verification.in_place_of(made, self.corrected, confidence, pure=pure)
 
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
         """Non-dominated architectures generated for evenly spread budgets."""
@@ -272,6 +273,7 @@ def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = T
             if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
         problem = inputs.problem
+        problem = replace(problem, cost_name=config.get("cost_name", problem.cost_name))
     kept = read_verification(folder) if verified else None
     run = Run(problem, settings, load_finished(folder, problem, settings), folder, kept)
     run.generate([run.reachable_ms[1]])  # the first use builds tables and imports modules
@@ -307,6 +309,7 @@ def _begin(
     config = {
         "schema": SCHEMA,
         "space": problem.space.name,
+        "cost_name": problem.cost_name,
         "settings": settings.to_json(),
         "inputs": described,
         "reachable_ms": [low, high],
@@ -323,7 +326,7 @@ def _finish(run: Run, folder: Path) -> None:
 
     save_finished(folder, run.learners)
     frontier = run.frontier()
-    points = [{"arch": p.arch, "latency_ms": p.latency_ms, "top1": p.top1} for p in frontier.points]
+    points = frontier_rows(run.problem, frontier)
     worst_ms, worst_top1 = run.problem.reference_point
     document = {
         "schema": "pnag.frontier/1",
@@ -334,7 +337,7 @@ def _finish(run: Run, folder: Path) -> None:
     }
     write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["arch", "latency_ms", "top1"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(points)
     write_text_atomic(folder / "frontier.csv", text.getvalue())
@@ -349,6 +352,17 @@ def _finish(run: Run, folder: Path) -> None:
     config["finished"] = now()
     write_config(folder, config)
     drop_checkpoint(folder)
+
+
+def frontier_rows(problem: Problem, frontier: Frontier) -> list[dict[str, Any]]:
+    """Its points with their further costs, in columns that end in the unit."""
+    rows: list[dict[str, Any]] = [asdict(point) for point in frontier]
+    tokens = np.stack([problem.space.parse(row["arch"]) for row in rows])
+    for name, cost in problem.further.items():
+        column = column_of_cost(name, cost.unit)
+        for row, value in zip(rows, cost(tokens).tolist(), strict=True):
+            row[column] = value
+    return rows
 
 
 def _judged(folder: Path) -> dict[str, float]:

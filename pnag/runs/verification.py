@@ -10,20 +10,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pnag.generate import (
     DEFAULT_CONFIDENCE,
     GeneratedArchitecture,
-    Limits,
     Origin,
     UnmetBudget,
     described,
 )
 from pnag.runs.inputs import LATENCY_FILE
+from pnag.search.bounds import Bounds, bounded_costs
 from pnag.search.independence import occurrences
 from pnag.search.problem import Problem
 from predictors.base import CostFunction
@@ -47,15 +46,32 @@ class VerifiedPick(BaseModel):
 
     budget_ms: float = Field(gt=0)
     confidence: float | None = None
-    max_madds: float | None = None
-    max_params: float | None = None
+    bounds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     pure: bool = False
     arch: str
     origin: Origin
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_former_files(cls, pick: Any) -> Any:
+        """They had a field for each of two bounds."""
+        if not isinstance(pick, dict):
+            return pick
+        former = {name: pick.get(f"max_{name}") for name in ("madds", "params")}
+        bounds = {name: bound for name, bound in former.items() if bound is not None}
+        kept = {name: value for name, value in pick.items() if name[:4] != "max_"}
+        return kept | {"bounds": bounds} if bounds else kept
+
     @property
-    def asked(self) -> tuple[float | None, ...]:
-        return (self.budget_ms, self.confidence, self.max_madds, self.max_params, self.pure)
+    def asked(self) -> Asked:
+        return _asked(self.budget_ms, self.confidence, self.bounds, self.pure)
+
+
+Asked = tuple[float, float | None, frozenset[tuple[str, float]], bool]
+
+
+def _asked(budget_ms: float, confidence: float | None, bounds: Bounds, pure: bool) -> Asked:
+    return budget_ms, confidence, frozenset(bounds.items()), pure
 
 
 class KeptVerification(BaseModel):
@@ -97,18 +113,17 @@ class KeptVerification(BaseModel):
 
     def in_place_of(
         self, made: Sequence[GeneratedArchitecture | UnmetBudget], problem: Problem,
-        confidence: float | None, limits: Limits, *, pure: bool,
+        confidence: float | None, *, pure: bool,
     ) -> list[GeneratedArchitecture | UnmetBudget]:  # fmt: skip
         """The pick of each budget that was verified with the same request, as long as it holds by
         the measurement and by the corrected `problem`; what was `made` for the others.
 
-        A budget given again draws anew.
+        A request given again draws anew.
         """
         by_request = {pick.asked: pick for pick in self.picks}
-        repeated = occurrences(np.array([one.budget_ms for one in made]))
+        requests = [_asked(one.budget_ms, confidence, one.bounds, pure) for one in made]
         found = []
-        for one, again in zip(made, repeated, strict=True):
-            asked = (one.budget_ms, confidence, limits.max_madds, limits.max_params, pure)
+        for one, asked, again in zip(made, requests, occurrences(requests), strict=True):
             pick = None if again else by_request.get(asked)
             found.append((pick and self._holding(pick, one, problem)) or one)
         return found
@@ -119,13 +134,11 @@ class KeptVerification(BaseModel):
         measured = self.measured.get(pick.arch)
         if measured is None or measured.latency_ms > pick.budget_ms:
             return None
-        margin = 0.0
-        if pick.confidence is not None:
-            margin = problem.cost.relative_interval(pick.confidence)
+        costs = bounded_costs(problem, [pick.budget_ms], pick.bounds, pick.confidence)
         elapsed_ms = made.generation_ms if isinstance(made, GeneratedArchitecture) else 0.0
         (found,) = described(
-            problem, np.array([pick.budget_ms]), problem.space.parse(pick.arch)[None], margin,
-            elapsed_ms, pick.confidence or DEFAULT_CONFIDENCE,
+            problem, costs, problem.space.parse(pick.arch)[None], elapsed_ms,
+            pick.confidence or DEFAULT_CONFIDENCE,
         )  # fmt: skip
         return replace(found, origin=pick.origin) if found.feasible else None
 

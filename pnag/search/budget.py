@@ -13,11 +13,17 @@ from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.numerals import decimal_number
 
-_BUDGET = re.compile(r"(?P<number>.*?) ?(?P<unit>ms|us|s)?", re.IGNORECASE | re.ASCII)
-_MS_PER_UNIT = {"ms": 1.0, "s": 1000.0, "us": 1e-3}
+_AMOUNT = re.compile(r"(?P<number>.*?) ?(?P<unit>[a-z]*)", re.IGNORECASE | re.ASCII)
+_COUNTS = {"k": 1e3, "m": 1e6, "g": 1e9}
+_UNITS = {  # how large the units are that an amount in another unit may be written in
+    "ms": {"s": 1000.0, "us": 1e-3},
+    "mJ": {"j": 1000.0, "uj": 1e-3},
+    "MB": {"gb": 1000.0, "kb": 1e-3},
+    "madds": _COUNTS,
+    "params": _COUNTS,
+}
 _MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})  # look alike
 _BEYOND = 0.02  # of the range, within which a drawn budget is no limit
-_COUNT_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
 def parse_budget_ms(text: str) -> float:
@@ -29,32 +35,42 @@ def parse_budget_ms(text: str) -> float:
     Raises:
         InvalidInputError: not a positive, finite number with a known unit.
     """
-    match = _BUDGET.fullmatch(text.translate(_MICRO))
-    value = decimal_number(match["number"]) if match else None
-    unit = (match["unit"] if match else None) or "ms"
-    budget_ms = (value or 0.0) * _MS_PER_UNIT[unit.lower()]
-    if not 0 < budget_ms < math.inf:
+    budget_ms = _amount(text, "ms")
+    if budget_ms is None:
         raise InvalidInputError(
             f"budget {text!r} is not a positive latency; write it like 35ms or 0.035s"
         )
     return budget_ms
 
 
-def parse_count(text: str, *, what: str) -> float:
-    """A bound on MAdds or parameters, with an optional k, M or G.
+def parse_amount(text: str, unit: str, *, what: str) -> float:
+    """A bound on any cost, in its unit; counts take an optional k, M or G.
 
-    >>> parse_count("6M", what="parameters")
-    6000000.0
+    >>> parse_amount("6M", "params", what="params"), parse_amount("0.012 J", "mJ", what="energy")
+    (6000000.0, 12.0)
 
     Raises:
-        InvalidInputError: not a positive, finite number with a known suffix.
+        InvalidInputError: not a positive, finite number with a known unit.
     """
-    suffix = text[-1:].lower() if text[-1:].isalpha() else ""
-    value = decimal_number(text[: len(text) - len(suffix)])
-    count = (value or 0.0) * _COUNT_SUFFIX.get(suffix, 0.0)
-    if not 0 < count < math.inf:
-        raise InvalidInputError(f"{what} bound {text!r} is not a positive count; write it like 6M")
-    return count
+    amount = _amount(text, unit)
+    if amount is None:
+        is_count = _UNITS.get(unit) is _COUNTS
+        wanted = (
+            "count; write it like 6M" if is_count else f"number of {unit}; write it like 6{unit}"
+        )
+        raise InvalidInputError(f"{what} bound {text!r} is not a positive {wanted}")
+    return amount
+
+
+def _amount(text: str, unit: str) -> float | None:
+    """None for what is no positive, finite number in `unit` or one that is converted to it."""
+    match = _AMOUNT.fullmatch(text.translate(_MICRO))
+    if match is None:
+        return None
+    scales = {"": 1.0, unit.lower(): 1.0} | _UNITS.get(unit, {})
+    value = decimal_number(match["number"]) or 0.0
+    amount = value * scales.get(match["unit"].lower(), 0.0)
+    return amount if 0 < amount < math.inf else None
 
 
 def spread_budgets_ms(low_ms: float, high_ms: float) -> list[float]:

@@ -1,16 +1,15 @@
 """Which choices are open under upper bounds: those whose cheapest completion still fits.
 
 For one additive cost this is exact: every feasible architecture can be generated, and no other.
-For several bounds at once a few completions are kept per node, each the cheapest under one
-fixed weighting of the costs. A choice is open if one of them fits; that completion stays
-available at the next node, so a path never ends dead and never breaks a bound.
+For several bounds at once each node keeps the completions that no other one undercuts in all
+costs, or some of them where they are many. A choice is open if one of them fits; that completion
+stays available at the next node, so a path never ends dead and never breaks a bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ Bools = NDArray[np.bool_]
 # Sums along a path and a cost function may differ in the last bits.
 ROUNDING = 1e-12
 TINY = np.finfo(np.float64).tiny
-_WEIGHT_STEPS = {1: 1, 2: 16, 3: 8}  # resolution of the weightings, by number of bounds
+MOST_KEPT = 24  # completions of a node
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Constraints:
     Attributes:
         edges: [N, C, n] what each choice adds.
         completion: [N, C, W, n] cost of a choice and each kept completion after it; nan if none.
+            All that are not undercut are kept, unless these are more than `MOST_KEPT`.
         low: [N, n] cheapest completion of each node. high: [N, n] the dearest.
     """
 
@@ -49,11 +49,7 @@ class Constraints:
         edges = np.stack(costs, axis=-1)
         low = _extreme_completions(graph, edges)
         high = -_extreme_completions(graph, -edges)
-        if len(costs) == 1:
-            kept = low[:, None, :]
-        else:
-            scale = 1 / np.maximum(high[ROOT] - low[ROOT], TINY)
-            kept = _weighted_completions(graph, edges, _weightings(len(costs)) * scale)
+        kept = low[:, None, :] if len(costs) == 1 else _kept_completions(graph, edges)
         return cls(graph, edges, _with_edges(graph, edges, kept), low, high)
 
     @property
@@ -69,6 +65,14 @@ class Constraints:
     def lowest_bound(self) -> Floats:
         """[] the least that can be set on all costs at once."""
         return np.asarray(np.nanmin(self.completion[ROOT].max(axis=-1)))
+
+    def least(self, bounds: Floats, n_first: int) -> float | None:
+        """The least that the first sums, `n_first` of one cost, can be bounded by beside the rest
+        of [n] bounds; None if these alone cannot be met."""
+        kept = self.completion[ROOT].reshape(-1, self.n_bounds)
+        fits = (kept[:, n_first:] <= bounds[n_first:] * (1 + ROUNDING)).all(axis=1)
+        within = kept[fits, :n_first].max(axis=1)
+        return float(within.min()) if len(within) else None
 
     def dearest(self) -> Tokens:
         """[n, L] the dearest architecture by each cost."""
@@ -120,21 +124,53 @@ def _extreme_completions(graph: DecisionGraph, edges: Floats) -> Floats:
     return low
 
 
-def _weightings(n_bounds: int) -> Floats:
-    """[W, n] non-negative weights that sum to 1: a lattice over the simplex."""
-    steps = _WEIGHT_STEPS.get(n_bounds, 4)
-    lattice = [w for w in product(range(steps + 1), repeat=n_bounds) if sum(w) == steps]
-    # a trace of every cost breaks ties between completions that differ in the others only
-    return (np.array(lattice) + 1e-6) / steps
-
-
-def _weighted_completions(graph: DecisionGraph, edges: Floats, weights: Floats) -> Floats:
-    """[N, W, n] completions of every node, the cheapest under each of [W, n] weightings."""
-    kept = np.zeros((len(graph.position), len(weights), edges.shape[2]))
+def _kept_completions(graph: DecisionGraph, edges: Floats) -> Floats:
+    """[N, W, n] completions of every node that no other undercuts; nan where there are fewer."""
+    n_nodes, n_choices, n_costs = edges.shape
+    kept = np.full((n_nodes, 1, n_costs), np.nan)
+    kept[graph.terminal] = 0.0
     for nodes in reversed(graph.layers):
-        total = edges[nodes][:, :, None, :] + kept[graph.successor[nodes]]
-        weighted = np.einsum("acwn,wn->acw", total, weights)
-        weighted[graph.successor[nodes] < 0] = np.inf
-        best = weighted.argmin(axis=1)  # [nodes, W]
-        kept[nodes] = np.take_along_axis(total, best[:, None, :, None], axis=1)[:, 0]
+        found = np.full((len(nodes), 0, n_costs), np.nan)
+        for choice in range(n_choices):
+            total = edges[nodes, choice][:, None, :] + kept[graph.successor[nodes, choice]]
+            total[graph.successor[nodes, choice] < 0] = np.nan
+            found = _spread(_not_undercut(np.concatenate([found, total], axis=1)))
+        missing = found.shape[1] - kept.shape[1]
+        if missing > 0:
+            kept = np.pad(kept, [(0, 0), (0, missing), (0, 0)], constant_values=np.nan)
+        kept[nodes, : found.shape[1]] = found
     return kept
+
+
+def _not_undercut(points: Floats) -> Floats:
+    """[A, w, n] of [A, m, n] those that none of their m undercuts, by rising first cost.
+
+    Of equals one is left; nan where a row has fewer than w.
+    """
+    cheaper: Bools = np.asarray((points[:, :, None, :] <= points[:, None, :, :]).all(axis=-1))
+    earlier = np.tri(points.shape[1], k=-1, dtype=np.bool_).T
+    undercut: Bools = np.asarray((cheaper & (~cheaper.transpose(0, 2, 1) | earlier)).any(axis=1))
+    points = np.where(undercut[:, :, None], np.nan, points)
+    order = np.argsort(points[:, :, 0], axis=1)  # nan last
+    n_left = int(np.isfinite(points[:, :, 0]).sum(axis=1).max(initial=0))
+    return np.take_along_axis(points, order[:, :n_left, None], axis=1)
+
+
+def _spread(points: Floats) -> Floats:
+    """[A, w, n] at most `MOST_KEPT` of each row's [A, m, n]: the cheapest by each cost, then
+    always the one that lies farthest from those taken, in units of the row's ranges."""
+    if points.shape[1] <= MOST_KEPT:
+        return points
+    rows = np.arange(len(points))
+    low, high = np.fmin.reduce(points, axis=1), np.fmax.reduce(points, axis=1)
+    place = (points - low[:, None]) / np.maximum(high - low, TINY)[:, None]
+    distance = np.where(np.isnan(points[:, :, 0]), -1.0, np.inf)  # of each to the nearest taken
+    taken = []
+    for step in range(MOST_KEPT):
+        cost = place[:, :, step] if step < points.shape[2] else -distance
+        best = np.where(np.isnan(cost), np.inf, cost).argmin(axis=1)
+        taken.append(best)
+        apart = np.abs(place - place[rows, best][:, None]).max(axis=-1)
+        distance = np.fmin(distance, apart)
+    chosen = np.sort(np.stack(taken, axis=1), axis=1)
+    return np.take_along_axis(points, chosen[:, :, None], axis=1)

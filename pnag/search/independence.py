@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,13 @@ class Streams:
         return numbers
 
 
-def occurrences(budgets_ms: Floats) -> list[int]:
-    """[n] how often each budget was given before."""
-    seen: Counter[float] = Counter()
+def occurrences(requests: Iterable[Hashable]) -> list[int]:
+    """How often each request was made before."""
+    seen: Counter[Hashable] = Counter()
     counts = []
-    for budget in budgets_ms.tolist():
-        counts.append(seen[budget])
-        seen[budget] += 1
+    for request in requests:
+        counts.append(seen[request])
+        seen[request] += 1
     return counts
 
 

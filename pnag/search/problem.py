@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,20 +12,30 @@ from pnag.search.constraints import Constraints
 from pnag.search.decoding import decode
 from pnag.search.policies import UniformPolicy
 from predictors.base import AccuracyModel, CostFunction, Floats
-from predictors.cost import AdditiveCost, LongestCost, fit_additive
+from predictors.cost import AdditiveCost, LongestCost, fit_additive, madds_cost, params_cost
+from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.decisions import DecisionGraph, decision_graph
+from profiler.spaces.networks import with_networks
 
 FIT_SAMPLES = 4000
+COUNTS = {"madds": madds_cost, "params": params_cost}  # what networks cost without measuring
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One search: accuracy against one cost over one space."""
+    """One search: accuracy against one cost over one space.
+
+    Attributes:
+        further: other costs by name, which may be bounded beside it.
+        cost_name: that of the one cost.
+    """
 
     space: SearchSpace
     cost: CostFunction
     accuracy: AccuracyModel
+    further: Mapping[str, CostFunction] = field(default_factory=dict)
+    cost_name: str = "latency"
 
     @cached_property
     def graph(self) -> DecisionGraph:
@@ -39,12 +49,39 @@ class Problem:
         """
         return Constraints.of(self.graph, self._edge_costs(self.cost))
 
-    def constraints_with(self, others: Sequence[CostFunction]) -> Constraints:
-        """Bounds on the cost and on others beside it."""
-        if not others:
+    def constraints_with(self, names: tuple[str, ...]) -> Constraints:
+        """Bounds on the cost and on further ones beside it."""
+        if not names:
             return self.constraints
-        costs = [self.cost, *others]
-        return Constraints.of(self.graph, [e for cost in costs for e in self._edge_costs(cost)])
+        if names not in self._constraints_with:
+            costs = [self.cost, *(self.further_cost(name) for name in names)]
+            edges = [edge_costs for cost in costs for edge_costs in self._edge_costs(cost)]
+            self._constraints_with[names] = Constraints.of(self.graph, edges)
+        return self._constraints_with[names]
+
+    def further_cost(self, name: str) -> CostFunction:
+        """A cost that may be bounded beside the one: a further one, or a count of networks.
+
+        Raises:
+            InvalidInputError: there is none of that name, or the space has no networks.
+        """
+        if name in self.further:
+            return self.further[name]
+        if name not in COUNTS:
+            known = ", ".join([self.cost_name, *self.further, *COUNTS])
+            raise InvalidInputError(f"there is no cost {name!r} here; there are: {known}")
+        if name not in self._counts:
+            space = with_networks(self.space, "to count MAdds or parameters of")
+            self._counts[name] = COUNTS[name](space)
+        return self._counts[name]
+
+    @cached_property
+    def _constraints_with(self) -> dict[tuple[str, ...], Constraints]:
+        return {}
+
+    @cached_property
+    def _counts(self) -> dict[str, CostFunction]:
+        return {}
 
     def _edge_costs(self, cost: CostFunction) -> list[Floats]:
         """[N, C] what each choice adds to a cost, or to each of its parts, or to its fit.

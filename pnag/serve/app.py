@@ -18,9 +18,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pnag.generate import DEFAULT_SAMPLES, GeneratedArchitecture, Limits, UnmetBudget
+from pnag.generate import DEFAULT_SAMPLES, GeneratedArchitecture, UnmetBudget
 from pnag.results import generated_results
 from pnag.runs.run import Run
+from pnag.search.bounds import Bounds
 from pnag.serve.asgi import BodyLimit, KnownHosts, Log, Observed, refusal
 from pnag.serve.metrics import metrics_text
 from pnag.serve.work import AbandonedError, BusyError, WorkQueue
@@ -30,6 +31,7 @@ MAX_BUDGETS = 32
 MAX_SAMPLES = 128
 MAX_BUDGET_MS = 1e6
 MAX_COUNT = 1e12
+MAX_BOUNDS = 8
 MAX_SEED = 2**32 - 1
 MAX_BODY_BYTES = 16_384
 PATHS = ("/", "/health", "/metrics", "/generate", "/openapi.json")
@@ -64,8 +66,26 @@ class GenerateRequest(_Document):
     )
     max_madds: float | None = Field(default=None, gt=0, le=MAX_COUNT)
     max_params: float | None = Field(default=None, gt=0, le=MAX_COUNT)
+    bounds: dict[str, Annotated[float, Field(gt=0, le=MAX_COUNT)]] = Field(
+        default_factory=dict,
+        max_length=MAX_BOUNDS,
+        description="On further costs of the run by name, in their units; see /health.",
+    )
     pure: bool = Field(default=False, description="The generator alone; see `origin`.")
     seed: Seed | None = Field(default=None, description="By default the service's.")
+
+    @property
+    def every_bound(self) -> Bounds:
+        counts = {"madds": self.max_madds, "params": self.max_params}
+        return self.bounds | {name: most for name, most in counts.items() if most is not None}
+
+
+class SpentResult(_Document):
+    unit: str
+    value: float
+    interval: list[float] | None
+    bound: float | None = Field(description="Asked for.")
+    used: float | None = Field(description="The share of the bound that it takes.")
 
 
 class ArchitectureResult(_Document):
@@ -80,8 +100,11 @@ class ArchitectureResult(_Document):
     origin: Literal["generated", "evaluated"] = Field(
         description="Made by the generator, or evaluated in training and better."
     )
-    bound: Literal["latency", "madds", "params"] = Field(description="What held it back.")
+    bound: str = Field(description="The cost whose bound held it back.")
     bound_used: float = Field(description="The share of that bound that it takes.")
+    costs: dict[str, SpentResult] | None = Field(
+        default=None, description="Where there is more than one; the latency's is the first."
+    )
 
 
 class NetworkResult(ArchitectureResult):
@@ -104,6 +127,10 @@ class UnmetResult(_Document):
     feasible: Literal[False]
     reachable_ms: list[float] = Field(description="Budgets that the latency alone allows.")
     reason: str
+    bounds: dict[str, float] | None = Field(default=None, description="What else was asked for.")
+    reachable: dict[str, list[float]] | None = Field(
+        default=None, description="What each of these costs alone allows."
+    )
 
 
 class Verified(_Document):
@@ -140,6 +167,7 @@ class Health(_Document):
     version: str
     space: str
     reachable_ms: list[float]
+    bounds: dict[str, str] = Field(description="Further costs that may be bounded; their units.")
 
 
 def create_app(
@@ -197,8 +225,7 @@ def create_app(
         unmet = [one for one in made if isinstance(one, UnmetBudget)]
         if len(unmet) == len(made):
             return refusal(409, unmet[0].reason, reachable_ms=list(unmet[0].reachable_ms))
-        limits = Limits(body.max_madds, body.max_params)
-        return generated_results(made, run.problem.space, limits, run.verification)
+        return generated_results(made, run.problem.space, run.verification)
 
     return app
 
@@ -219,6 +246,7 @@ def _add_pages(app: FastAPI, run: Run, metrics: Callable[[], str]) -> None:
             version=app.version,
             space=run.problem.space.name,
             reachable_ms=list(run.reachable_ms),
+            bounds={name: cost.unit for name, cost in run.problem.further.items()},
         )
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -234,7 +262,7 @@ def _answer(
         request.budgets_ms,
         n_samples=request.samples,
         confidence=request.confidence,
-        limits=Limits(request.max_madds, request.max_params),
+        bounds=request.every_bound,
         pure=request.pure,
         seed=seed if request.seed is None else request.seed,
     )

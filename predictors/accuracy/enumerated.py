@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
-from math import prod
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from predictors.base import Floats
+from predictors.enumerated import n_numbers, numbers_of
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.networks import NetworkSpace
@@ -23,7 +21,7 @@ SCALE: Final = 1e7  # files hold whole numbers, so that published decimals stay 
 
 @dataclass(frozen=True)
 class EnumeratedAccuracy:
-    """Accuracies by number of the architecture, as `np.ravel_multi_index` counts its tokens.
+    """Accuracies by number of the architecture.
 
     Attributes:
         values: [C_1 · C_2 · ...] fractions.
@@ -34,8 +32,7 @@ class EnumeratedAccuracy:
 
     def top1(self, tokens: Tokens) -> Floats:
         """[n] fractions of tokens [n, L]."""
-        columns = np.asarray(tokens, np.int64).T
-        found: Floats = self.values[np.ravel_multi_index(tuple(columns), _shape(self.space))]
+        found: Floats = self.values[numbers_of(self.space, tokens)]
         return found
 
 
@@ -79,7 +76,7 @@ def _read(path: Path, space: SearchSpace, dataset: str) -> EnumeratedAccuracy:
     arrays, _ = read_arrays(path)
     if dataset not in arrays:
         raise InvalidInputError(f"no accuracies on {dataset!r}; there are: {', '.join(arrays)}")
-    values, expected = arrays[dataset], prod(_shape(space))
+    values, expected = arrays[dataset], n_numbers(space)
     if values.shape != (expected,):
         raise InvalidInputError(
             f"{path} has accuracies of shape {values.shape}, not of the {expected} of {space.name}"
@@ -87,7 +84,3 @@ def _read(path: Path, space: SearchSpace, dataset: str) -> EnumeratedAccuracy:
     if values.dtype.kind != "u" or values.max() > SCALE:
         raise InvalidInputError(f"{path} is damaged: accuracies on {dataset} that are no fractions")
     return EnumeratedAccuracy(space, values / SCALE)
-
-
-def _shape(space: SearchSpace) -> tuple[int, ...]:
-    return tuple(len(position.choices) for position in space.positions)

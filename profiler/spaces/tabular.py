@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.cost_columns import cost_of_column
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition, Tokens
 from profiler.spaces.decisions import DecisionGraph, trie
@@ -30,6 +31,7 @@ class TabularSpace:
     Attributes:
         rows: [R, L] tokens, distinct, in the order of the file.
         top1: [R] accuracies as fractions. latency_ms: [R].
+        costs: further measured ones [R] by column, whose name ends in the unit.
     """
 
     name: str
@@ -37,6 +39,7 @@ class TabularSpace:
     rows: Tokens = field(repr=False)
     top1: NDArray[np.float64] = field(repr=False)
     latency_ms: NDArray[np.float64] = field(repr=False)
+    costs: Mapping[str, NDArray[np.float64]] = field(repr=False, default_factory=dict)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tokens:
         """[n, L] rows, uniform with replacement."""
@@ -111,6 +114,8 @@ def _row_keys(tokens: Tokens) -> NDArray[np.void]:
 def load_tabular_space(path: Path) -> TabularSpace:
     """Read one column per token, then `top1` or `top1_pct`, and `latency_ms`.
 
+    Further costs come after the accuracy, in columns like `energy_mj` and `phone_ms`.
+
     Raises:
         InvalidInputError: unreadable, malformed, duplicate rows, or values out of range.
     """
@@ -123,7 +128,10 @@ def load_tabular_space(path: Path) -> TabularSpace:
             f"{path}: the header needs token columns, then {ACCURACY} (a fraction) or "
             f"{ACCURACY}_pct, and {LATENCY_COLUMN}"
         )
-    names = [name for name in table.header if name not in (accuracy[0], LATENCY_COLUMN)]
+    after = table.header[table.header.index(accuracy[0]) + 1 :]
+    costs = [name for name in after if cost_of_column(name) and name != LATENCY_COLUMN]
+    others = (accuracy[0], LATENCY_COLUMN, *costs)
+    names = [name for name in table.header if name not in others]
     if not names:
         raise InvalidInputError(f"{path} has no token columns")
     positions, columns = zip(*(_tokenised(table.rows, name) for name in names), strict=True)
@@ -134,8 +142,13 @@ def load_tabular_space(path: Path) -> TabularSpace:
         positions,
         tokens,
         np.array(fractions(table.rows, accuracy[0])),
-        np.array([row.positive(LATENCY_COLUMN) for row in table.rows]),
+        _measured(table.rows, LATENCY_COLUMN),
+        {name: _measured(table.rows, name) for name in costs},
     )
+
+
+def _measured(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
+    return np.array([row.positive(column) for row in rows])
 
 
 def _tokenised(rows: Sequence[Row], name: str) -> tuple[TokenPosition, Tokens]:

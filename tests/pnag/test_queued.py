@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
-from pnag.generate import Limits, generate_each, refuse_unmet
+from pnag.generate import generate_each, refuse_unmet
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import decode, producible
@@ -65,7 +65,8 @@ def test_nearly_all_that_fits_can_be_made_and_nothing_else():
 
 
 def test_limits_stand_beside_both_ends():
-    constraints = PROBLEM.constraints_with([replace(WORK, unit="madds")])
+    problem = replace(PROBLEM, further={"work": WORK})
+    constraints = problem.constraints_with(("work",))
     assert constraints.n_bounds == 3
     bounds = np.tile([25.0, 25.0, 22.0], (100, 1))
     tokens = decode(constraints, bounds, UniformPolicy(3), np.random.default_rng(0))
@@ -124,14 +125,14 @@ def generated(problem, run, budgets_ms, **options):
 def test_generating_holds_a_confidence_and_limits_too(run_folder):
     run = load_run(run_folder / "run")
     low, high = run.reachable_ms
-    limits = Limits(max_madds=4e8)
+    bounds = {"madds": 4e8}
     budgets = np.linspace(low + 0.4 * (high - low), high, 5).tolist()
-    for made in generated(run.problem, run, budgets, confidence=0.9, limits=limits):
+    for made in generated(run.problem, run, budgets, confidence=0.9, bounds=bounds):
         assert made.interval_ms is not None
         assert made.interval_ms[1] <= made.budget_ms * (1 + 1e-12)
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):
-        generated(run.problem, run, [high], limits=Limits(max_madds=1.0))
+        generated(run.problem, run, [high], bounds={"madds": 1.0})
 
 
 def test_a_generous_budget_is_used_where_work_outgrows_all_launches(run_folder):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pnag.generate import GeneratedArchitecture, Limits
+from pnag.generate import GeneratedArchitecture, Spent
 from pnag.results import (
     MeasuredNetwork,
     generated_results,
@@ -26,10 +26,15 @@ SPACE = MobileNetV3Space()
 SMALL, LARGE = (str(arch) for arch in SPACE.extremes())
 
 
+def of_bound(unit, value, bound):
+    return Spent(unit, value, None, bound, value / bound)
+
+
 def generated(arch, latency_ms, **others):
     made = GeneratedArchitecture(
         budget_ms=20.0, arch=arch, tokens=SPACE.parse(arch), latency_ms=latency_ms,
-        interval_ms=None, top1=0.75, budget_used=latency_ms / 20, feasible=True, generation_ms=1.5,
+        interval_ms=None, top1=0.75, costs={"latency": of_bound("ms", latency_ms, 20.0)},
+        feasible=True, generation_ms=1.5,
     )  # fmt: skip
     return replace(made, **others)
 
@@ -71,15 +76,36 @@ def test_a_row_says_how_its_space_writes_an_architecture():
 
 
 def test_a_row_says_which_bound_held_it_back():
-    small = SPACE.extremes()[0]
-    for limits, bound, used in [
-        (Limits(), "latency", 0.525),
-        (Limits(max_params=1.01 * SPACE.params(small)), "params", 1 / 1.01),
-        (Limits(1.001 * SPACE.madds(small), 1.01 * SPACE.params(small)), "madds", 1 / 1.001),
-        (Limits(max_madds=1e12), "latency", 0.525),
+    latency = {"latency": of_bound("ms", 10.5, 20.0)}
+    for further, bound, used in [
+        ({}, "latency", 0.525),
+        ({"energy": Spent("mJ", 7.0)}, "latency", 0.525),
+        ({"energy": of_bound("mJ", 7.0, 10.0)}, "energy", 0.7),
+        ({"phone": of_bound("ms", 3.0, 4.0), "params": of_bound("params", 9.0, 10)}, "params", 0.9),
     ]:
-        (row,) = generated_results([generated(SMALL, 10.5)], SPACE, limits)["results"]
+        made = generated(SMALL, 10.5, costs=latency | further)
+        (row,) = generated_results([made], SPACE)["results"]
         assert (row["bound"], row["bound_used"]) == (bound, pytest.approx(used))
+
+
+def test_every_cost_is_said_with_its_unit():
+    space = grid_space(n_positions=3, n_choices=3)
+    costs = {
+        "cpu": of_bound("ms", 10.5, 20.0), "energy": of_bound("mJ", 7.0, 8.0),
+        "phone": Spent("ms", 31.25, (30.0, 32.5)),
+    }  # fmt: skip
+    made = generated(SMALL, 10.5, tokens=space.rows[4], costs=costs)
+    document = generated_results([made], space)
+    (row,) = document["results"]
+    assert row["costs"]["phone"] == {
+        "unit": "ms", "value": 31.25, "interval": [30.0, 32.5], "bound": None, "used": None,
+    }  # fmt: skip
+    assert row["costs"]["energy"]["bound"] == 8.0
+    header, line = results_text(document).splitlines()
+    assert header.split("  ")[:2] == ["budget ms", "latency ms"]
+    assert "energy mJ  phone ms  top-1 %   bound" in header
+    assert line.split()[:5] == ["20.000", "10.500", "7.000", "31.250", "75.00"]
+    assert line.split()[5:7] == ["energy", "87.50"]
 
 
 def test_an_architecture_that_was_measured_says_so():

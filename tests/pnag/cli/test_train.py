@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from predictors.accuracy.fitted import embedded_accuracy
-from profiler.errors import InvalidInputError
+from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable
 from tests.pnag.cli.conftest import app, simulated_table
@@ -86,6 +86,46 @@ def test_a_tabular_space_needs_no_other_table(call, tmp_path):
     assert row["latency_ms"] <= budget
     with pytest.raises(InvalidInputError, match="no networks to count MAdds"):
         call("generate", "--run", folder, "--budget", budget, "--max-params", "6M")
+
+
+def test_two_devices_are_bounded_together(latency_table, call, tmp_path):
+    """The second one is half as fast, but for the first block."""
+    table = json.loads(latency_table.read_text())
+    for number, op in enumerate(table["ops"].values()):
+        op["latency_ms"] *= 2 if number else 20
+    table["calibration"], table["networks"] = None, []
+    (tmp_path / "slow.json").write_text(json.dumps(table))
+    folder = tmp_path / "run"
+    tables = ["--latency-table", f"cpu={latency_table}", "--latency-table", tmp_path / "slow.json"]
+    options = ["--evaluations", 40, "--budgets", 2, "--out", folder, "--json", "--quiet"]
+    document = call("train", *tables, *options)
+    assert document["frontier"][0].keys() == {"arch", "latency_ms", "top1", "slow_ms"}
+    assert (folder / "frontier.csv").read_text().startswith("arch,latency_ms,top1,slow_ms\n")
+    (tmp_path / "slow.json").unlink()  # the run holds its own copy
+    generate = ["generate", "--run", folder, "--budget", "cpu=40ms", "--json"]
+    (alone,) = call(*generate)["results"]
+    most_ms = 0.8 * alone["costs"]["slow"]["value"]
+    (row,) = call(*generate, "--budget", f"slow={most_ms}")["results"]
+    assert list(row["costs"]) == ["cpu", "slow"] and row["bound"] == "slow"
+    assert row["costs"]["slow"]["value"] <= most_ms and row["latency_ms"] <= 40
+    with pytest.raises(InfeasibleBudgetError, match="ms of slow are reachable"):
+        call(*generate, "--budget", "slow=1ms")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (["TABLE", "TABLE"], "two latency tables are named simulated"),
+        (["TABLE", "params=TABLE"], "params is counted, not measured"),
+        (["TABLE", "none.json"], r"none\.json"),
+    ],
+)
+def test_tables_that_are_no_two_costs_are_refused(latency_table, tables, message, call, tmp_path):
+    given = [text.replace("TABLE", str(latency_table)) for text in tables]
+    options = [part for text in given for part in ("--latency-table", text)]
+    with pytest.raises(InvalidInputError, match=message):
+        call("train", *options, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_where_no_budget_orders_the_architectures_train_prints_no_tau(tmp_path, capsys):

@@ -8,9 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.measures import best_within
-from pnag.generate import NO_LIMITS, Limits
+from pnag.generate import generate_each, refuse_unmet
 from pnag.results import export_results, generated_results
-from pnag.runs.inputs import ACCURACY_FILE, table_inputs
+from pnag.runs.inputs import ACCURACY_FILE, inputs_of_run, table_inputs
 from pnag.runs.run import load_run, train_run
 from pnag.search.frontier import hypervolume
 from pnag.serve.app import create_app
@@ -87,9 +87,30 @@ def test_a_kept_run_holds_the_published_accuracies(run, table_file):
     assert config["inputs"][ACCURACY_FILE]["source"] == "embedded"
 
 
+def test_measured_energies_of_every_cell_are_kept_and_bounded(run, table_file, tmp_path):
+    energies = 1 + np.random.default_rng(0).permutation(len(EVERY)) / 1000
+    lines = [f"{SPACE.format(row)},{mj}" for row, mj in zip(EVERY, energies, strict=True)]
+    path = tmp_path / "energy.csv"
+    path.write_text("\n".join(["arch,energy_mj", *lines]) + "\n")
+    (tmp_path / "run").mkdir()
+    inputs = table_inputs(table_file, costs=path)
+    inputs.save(tmp_path / "run")
+    again = inputs_of_run(tmp_path / "run")
+    kept = again.problem.further["energy"]
+    assert kept.unit == "mJ" and kept(EVERY).tolist() == energies.tolist()
+    assert [file.to_json()["sha256"] for file in again.files] == [
+        file.to_json()["sha256"] for file in inputs.files
+    ]
+    budget_ms = run.reachable_ms[1]
+    (made,) = refuse_unmet(
+        generate_each(again.problem, run.learners, [budget_ms], bounds={"energy": 1.5})
+    )
+    assert made.costs["energy"].value == kept(made.tokens[None])[0] <= 1.5
+
+
 def test_multiply_adds_are_bounded_beside_the_latency(run):
     budget_ms = run.reachable_ms[1]
-    (made,) = run.generate([budget_ms], limits=Limits(max_madds=5e7))
+    (made,) = run.generate([budget_ms], bounds={"madds": 5e7})
     assert madds_cost(SPACE)(made.tokens[None])[0] == SPACE.network(made.tokens).madds <= 5e7
 
 
@@ -104,7 +125,7 @@ def test_a_service_answers_with_cells(run):
 
 def test_generated_cells_are_exported_as_they_are(run, tmp_path):
     made = run.generate([run.reachable_ms[1]])
-    document = generated_results(made, SPACE, NO_LIMITS)
+    document = generated_results(made, SPACE)
     export_results(document, SPACE, ("onnx",), tmp_path, seed=0)
     (written,) = tmp_path.iterdir()
     assert read_onnx(written).graph.madds == SPACE.network(made[0].tokens).madds

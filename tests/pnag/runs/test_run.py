@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from benchmarks.measures import best_within
-from pnag.generate import Limits
 from pnag.learning.settings import TrainSettings
 from pnag.learning.train import run_round
 from pnag.runs.run import load_run, train_run
@@ -108,9 +107,9 @@ def test_what_training_evaluated_is_returned_where_it_is_better(mobilenet_run):
 def test_what_is_known_keeps_interval_and_limits(mobilenet_run):
     low, high = mobilenet_run.reachable_ms
     params = params_cost(mobilenet_run.problem.space)
-    limits = Limits(max_params=5e6)
+    bounds = {"params": 5e6}
     budgets = np.linspace(1.05 * low, 1.05 * high, 25).tolist()
-    made = mobilenet_run.generate(budgets, n_samples=1, confidence=0.95, limits=limits)
+    made = mobilenet_run.generate(budgets, n_samples=1, confidence=0.95, bounds=bounds)
     margin = mobilenet_run.problem.cost.relative_interval(0.95)
     known = [one for one in made if one.origin == "evaluated"]
     assert known
@@ -166,14 +165,14 @@ def test_confidence_keeps_the_interval_within_the_budget(mobilenet_run):
 def test_parameters_and_madds_are_bounds_too(mobilenet_run):
     space = mobilenet_run.problem.space
     budgets = np.linspace(20, mobilenet_run.reachable_ms[1], 8)
-    limits = Limits(max_params=5e6, max_madds=280e6)
-    made = mobilenet_run.generate(budgets.tolist(), limits=limits)
+    bounds = {"params": 5e6, "madds": 280e6}
+    made = mobilenet_run.generate(budgets.tolist(), bounds=bounds)
     tokens = np.stack([m.tokens for m in made])
     assert (params_cost(space)(tokens) <= 5e6).all()
     assert (madds_cost(space)(tokens) <= 280e6).all()
     assert (mobilenet_run.problem.cost(tokens) <= budgets).all()
     with pytest.raises(InfeasibleBudgetError, match="params are reachable"):
-        mobilenet_run.generate([budgets[-1]], limits=Limits(max_params=3e6))
+        mobilenet_run.generate([budgets[-1]], bounds={"params": 3e6})
 
 
 def test_the_cheapest_architecture_is_the_last_feasible_one(mobilenet_run):

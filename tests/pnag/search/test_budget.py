@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pnag.search.budget import BudgetGrid, budgets_at, parse_budget_ms, parse_count
+from pnag.search.budget import BudgetGrid, budgets_at, parse_amount, parse_budget_ms
 from profiler.errors import InvalidInputError
 
 
@@ -28,13 +28,28 @@ def test_bad_budgets_are_one_clear_line(text):
 
 @pytest.mark.parametrize(("text", "count"), [("6M", 6e6), ("300m", 3e8), ("1.5G", 1.5e9), ("7", 7)])
 def test_counts(text, count):
-    assert parse_count(text, what="MAdds") == count
+    assert parse_amount(text, "madds", what="MAdds") == count
 
 
 @pytest.mark.parametrize("text", ["", "M", "-6M", "0", "nan", "6X", "6MM", "inf"])
 def test_bad_counts(text):
     with pytest.raises(InvalidInputError, match="MAdds bound"):
-        parse_count(text, what="MAdds")
+        parse_amount(text, "madds", what="MAdds")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "amount"),
+    [("12", "mJ", 12), ("12mJ", "mJ", 12), ("0.012 J", "mJ", 12), ("900\N{MICRO SIGN}J", "mJ", 0.9),
+     ("1.5GB", "MB", 1500), ("0.04s", "ms", 40), ("7 W", "W", 7)],
+)  # fmt: skip
+def test_any_cost_is_bounded_in_its_unit(text, unit, amount):
+    assert parse_amount(text, unit, what="x") == pytest.approx(amount, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["12ms", "12k", "-1mJ", "mJ", "1e999", "0"])
+def test_an_amount_of_another_unit_is_refused(text):
+    with pytest.raises(InvalidInputError, match=r"energy bound .* is not a positive number of mJ"):
+        parse_amount(text, "mJ", what="energy")
 
 
 def test_drawn_budgets_span_the_range_with_both_its_ends():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnag.search.constraints import Constraints
+from pnag.search.constraints import MOST_KEPT, Constraints
 from pnag.search.decoding import decode, replay
 from pnag.search.policies import MutationPolicy, UniformPolicy
 from predictors.cost import AdditiveCost, Term, madds_cost, params_cost
@@ -94,12 +94,18 @@ def test_two_bounds_hold_together(shares):
 
 def test_kept_completions_under_two_bounds_are_real():
     """Every completion promised at the root is the cost of an architecture that decoding finds."""
-    promised = BOTH.completion[0].reshape(-1, 2)
-    for madds, params in promised[:: len(promised) // 10]:
-        bound = np.array([[madds, params]])
-        tokens = decode(BOTH, bound, UNIFORM, np.random.default_rng(0))
+    opposed = AdditiveCost(
+        1.0, tuple(Term(t.positions, 2 * t.values.max() - t.values) for t in MADDS.terms)
+    )
+    constraints = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH), opposed.edge_costs(GRAPH)])
+    promised = constraints.completion[0].reshape(-1, 2)
+    promised = promised[np.isfinite(promised).all(axis=1)]
+    assert len(promised) > MOST_KEPT
+    for madds, other in promised[:: len(promised) // 10]:
+        bound = np.array([[madds, other]])
+        tokens = decode(constraints, bound, UNIFORM, np.random.default_rng(0))
         assert MADDS(tokens)[0] <= madds * (1 + 1e-11)
-        assert PARAMS(tokens)[0] <= params * (1 + 1e-11)
+        assert opposed(tokens)[0] <= other * (1 + 1e-11)
 
 
 def test_tightness_is_the_share_of_the_rest_that_fits():
