@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pnag.search.budget import parse_budget_ms, parse_count
+from pnag.search.budget import parse_amount, parse_budget_ms
 from profiler.cli.options import parse_resolutions
 from profiler.devices.android.benchmark_binary import elf_abi
 from profiler.devices.android.benchmark_lines import BenchmarkTimings, known_flags
@@ -100,7 +100,7 @@ def _budget(text: str) -> float:
 
 
 def _count(text: str) -> float:
-    value = parse_count(text, what="MAdds")
+    value = parse_amount(text, "madds", what="MAdds")
     assert value > 0
     return value
 
