@@ -17,7 +17,7 @@ LAYERS = ["profiler", "predictors", "pnag"]  # each may import those before it
 ROOMS = {
     "profiler": [
         ["errors", "flags", "numerals", "printable"],
-        ["extras"],
+        ["cost_columns", "extras"],
         ["system", "terminal"],
         ["graph"],
         ["models", "spaces"],
@@ -31,7 +31,7 @@ ROOMS = {
     ],
     "predictors": [
         ["base", "threads"],
-        ["intervals", "tabular"],
+        ["enumerated", "intervals", "tabular"],
         ["cost"],
         ["accuracy", "latency"],
         ["testing"],
