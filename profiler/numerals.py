@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 
-WHOLE = "[0-9]{1,18}"  # of a regular expression
+MOST_DIGITS = 18
+WHOLE = f"[0-9]{{1,{MOST_DIGITS}}}"  # of a regular expression
 _DECIMAL = re.compile(r"(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?")
 
 
@@ -18,7 +19,8 @@ def whole_number(text: str) -> int | None:
     >>> whole_number("1593600"), whole_number(""), whole_number("9" * 5000), whole_number("1_000")
     (1593600, None, None, None)
     """
-    return int(text) if re.fullmatch(WHOLE, text) else None
+    is_whole = len(text) <= MOST_DIGITS and text.isascii() and text.isdigit()
+    return int(text) if is_whole else None
 
 
 def port_number(text: str) -> int | None:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.accuracy.quad_counts import QuadCounts
 from predictors.base import Floats
 from profiler.spaces.base import Tokens
 
@@ -32,7 +33,7 @@ NOISES = tuple(np.logspace(-5, 1, 31))  # noise variance over that of the main e
 SELECTION_ROWS = 600  # rows that choose γ and the noise; more do not change the choice
 HELD_OUT_ROWS = 4000  # the most of a fold; more would not change its figures
 CHUNK_ROWS = 4096  # features of this many rows stay in the cache
-COUNTED_ROWS = 4096  # functions of this many rows are in memory at once
+COUNTED_ROWS = 1024  # pairs of this many rows stay in the cache
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,13 @@ class Encoding:
 
     n_choices: tuple[int, ...]
 
+    @property
+    def n_features(self) -> int:
+        """d"""
+        return sum(n - 1 for n in self.n_choices)
+
     def features(self, tokens: Tokens) -> Floats:
-        """[n, d] with d = Σ (choices - 1).
+        """[n, d] with d = Σ (choices - 1), `n_features`.
 
         >>> Encoding((3, 2)).features(np.array([[2, 0], [1, -1]], np.int8)).tolist()
         [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
@@ -113,8 +119,8 @@ class Centring:
         z: Floats = np.sqrt(self.scale) * (self.encoding.features(tokens) - self.centre)
         return z
 
-    def gram(self, counts: NDArray[np.int32]) -> Floats:
-        """[D, D] sums over rows of the products of two functions of z, of `_counts` of them."""
+    def gram(self, of_x: Floats) -> Floats:
+        """[D, D] sums over rows of the products of two functions of z, from those of x."""
         from scipy.sparse import csr_array
 
         d, c, s = len(self.centre), self.centre, self.scale
@@ -130,12 +136,10 @@ class Centring:
             (pair, np.zeros_like(pair), s * c[i] * c[j]),
         ]
         rows, columns, values = (np.concatenate(part) for part in zip(*terms, strict=True))
-        of_x = csr_array((values, (rows, columns)), shape=counts.shape)
-        of_both = counts.astype(np.float64)
-        of_both += np.tril(counts, -1).T
-        gram = np.empty(counts.shape, order="F")
-        for rows in _chunks(np.arange(len(counts)), 256):  # no third matrix of that size
-            gram[:, rows] = of_x @ (of_x[rows] @ of_both).T
+        in_x = csr_array((values, (rows, columns)), shape=of_x.shape)
+        gram = np.empty(of_x.shape, order="F")
+        for rows in _chunks(np.arange(len(of_x)), 256):  # no third matrix of that size
+            gram[:, rows] = in_x @ (in_x[rows] @ of_x).T
         return gram
 
     def model(
@@ -184,15 +188,19 @@ class Evaluations:
     @cached_property
     def _many(self) -> bool:
         """Whether there are more rows than functions."""
-        return len(self.values) > _n_functions(sum(n - 1 for n in self.encoding.n_choices))
+        return len(self.values) > _n_functions(self.encoding.n_features)
 
     @cached_property
     def _centring(self) -> Centring:
         return Centring.of(self.encoding, self.tokens)
 
     @cached_property
-    def _counts(self) -> NDArray[np.int32]:
-        return _counts(self.encoding, self.tokens)
+    def _counts(self) -> QuadCounts:
+        return self._counted(self.tokens)
+
+    def _counted(self, tokens: Tokens) -> QuadCounts:
+        chunks = (self.encoding.features(chunk) for chunk in _chunks(tokens, COUNTED_ROWS))
+        return QuadCounts.of(self.encoding.n_features, chunks)
 
     def _fit_functions(
         self, held_out: NDArray[np.int64], rng: np.random.Generator
@@ -210,8 +218,8 @@ class Evaluations:
         d = len(self._centring.centre)
         sd = _prior_sd(prior, d)
         used = len(sd) if prior.pair_weight else 1 + d
-        counts = self._counts - _counts(self.encoding, self.tokens[held_out])
-        system = np.asfortranarray(self._centring.gram(counts)[:used, :used])
+        counts = self._counts.without(self._counted(self.tokens[held_out]))
+        system = np.asfortranarray(self._centring.gram(counts.matrix())[:used, :used])
         system *= sd[:used, None]
         system *= sd[:used]
         system[np.diag_indices(used)] += prior.noise
@@ -258,34 +266,6 @@ def _fit_rows(
 
 def _n_functions(d: int) -> int:
     return 1 + d + d * (d + 1) // 2
-
-
-def _counts(encoding: Encoding, tokens: Tokens) -> NDArray[np.int32]:
-    """[D, D] in how many rows of tokens [n, L] two functions of x are both 1; lower triangle.
-
-    The functions are binary, so that single precision is exact, and twice as fast.
-    """
-    from scipy.linalg.blas import ssyrk
-
-    size = _n_functions(sum(n - 1 for n in encoding.n_choices))
-    counts = np.zeros((size, size), np.int32)
-    for chunk in _chunks(tokens, COUNTED_ROWS):
-        counts += ssyrk(1.0, _functions(encoding.features(chunk)).T).T.astype(np.int32)
-    return counts
-
-
-def _functions(x: Floats) -> NDArray[np.float32]:
-    """[n, D] 1, x_i, and x_i x_j with i ≤ j, of x [n, d]."""
-    n, d = x.shape
-    x = x.astype(np.float32)
-    functions = np.empty((n, _n_functions(d)), np.float32)
-    functions[:, 0] = 1
-    functions[:, 1 : 1 + d] = x
-    start = 1 + d
-    for i in range(d):
-        np.multiply(x[:, i, None], x[:, i:], out=functions[:, start : start + d - i])
-        start += d - i
-    return functions
 
 
 def _prior_sd(prior: Prior, d: int) -> Floats:
