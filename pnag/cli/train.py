@@ -33,6 +33,10 @@ CostsOption = Annotated[
 AccuracyTableOption = Annotated[
     Path | None, typer.Option("--accuracy-table", help="Your accuracies (JSON or CSV).")
 ]
+AccuracyChecksOption = Annotated[
+    Path | None,
+    typer.Option("--accuracy-checks", help="Some of them on more images: corrects the rest."),
+]
 AccuracyModelOption = Annotated[
     Path | None, typer.Option("--accuracy-model", help="An accuracy model (safetensors).")
 ]
@@ -93,6 +97,7 @@ def train(
     context: typer.Context,
     latency_table: LatencyTableOption = None,
     accuracy_table: AccuracyTableOption = None,
+    accuracy_checks: AccuracyChecksOption = None,
     accuracy_model: AccuracyModelOption = None,
     run: RunOption = None,
     space: SpaceOption = None,
@@ -127,7 +132,9 @@ def train(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
         reward=("reward", reward), strategy=("strategy", strategy), seed=("seed", seed),
     )  # fmt: skip
-    sources = (tables, accuracy_table, accuracy_model, run, space, statistic, costs)
+    sources = (
+        tables, accuracy_table, accuracy_model, run, space, statistic, costs, accuracy_checks,
+    )  # fmt: skip
     if resume and out is not None and not any(sources):
         settings = replace(settings_of_run(out), **given)
         folder, inputs = out, inputs_of_run(out)

@@ -86,6 +86,7 @@ def open_inputs(
     space: str | None = None,
     statistic: str | None = None,
     costs: Path | None = None,
+    accuracy_checks: Path | None = None,
     *,
     seed: int = 0,
 ) -> Inputs:
@@ -99,7 +100,7 @@ def open_inputs(
         InvalidInputError: nothing or too much given; unreadable or malformed files.
     """
     if space and space.startswith(TABULAR_PREFIX):
-        others = (accuracy_table, accuracy_model, run, statistic, costs)
+        others = (accuracy_table, accuracy_model, run, statistic, costs, accuracy_checks)
         if latency_tables or any(other is not None for other in others):
             raise InvalidInputError("a tabular space brings its own latencies and accuracies")
         return tabular_inputs(Path(space.removeprefix(TABULAR_PREFIX)))
@@ -109,6 +110,8 @@ def open_inputs(
         raise no_table(", or --space tabular:FILE")
     if sum(option is not None for option in (accuracy_table, accuracy_model, run)) > 1:
         raise InvalidInputError("give one of --accuracy-table, --accuracy-model and --run")
+    if accuracy_checks is not None and accuracy_table is None:
+        raise InvalidInputError("--accuracy-checks correct the model of an --accuracy-table")
     (name, latency_table), *further = latency_tables.items()
     return table_inputs(
         latency_table,
@@ -118,6 +121,7 @@ def open_inputs(
         space_name=space,
         accuracy_table=accuracy_table,
         accuracy_model=accuracy_model if run is None else accuracy_file_of_run(run),
+        accuracy_checks=accuracy_checks,
         statistic=statistic,
         seed=seed,
     )
@@ -144,12 +148,14 @@ def table_inputs(
     space_name: str | None = None,
     accuracy_table: Path | None = None,
     accuracy_model: Path | None = None,
+    accuracy_checks: Path | None = None,
     statistic: str | None = None,
     seed: int = 0,
 ) -> Inputs:
     """A latency table with accuracies: a table, a model, or else what is embedded.
 
     Args:
+        accuracy_checks: a table of some architectures, nearer to the truth than the whole one.
         further: tables of the same space whose latencies may be bounded as well, by name.
         costs: what else was measured of every architecture, a CSV or what a run keeps of one.
         statistic: that c(α) is of; by default each table's own.
@@ -163,7 +169,9 @@ def table_inputs(
     space = table.search_space
     if space_name not in (None, table.space.name):
         raise InvalidInputError(f"{latency_table} is a table of {table.space}, not of {space_name}")
-    accuracy, accuracy_file = _accuracy(space, accuracy_table, accuracy_model, seed)
+    accuracy, accuracy_file = _accuracy(
+        space, accuracy_table, accuracy_checks, accuracy_model, seed
+    )
     files = [latency_file, accuracy_file]
     others: dict[str, CostFunction] = {}
     for name, path in sorted((further or {}).items()):
@@ -217,7 +225,7 @@ def _check_names(sources: Mapping[str, Path]) -> None:
 
 
 def _accuracy(
-    space: NetworkSpace, table: Path | None, model: Path | None, seed: int
+    space: NetworkSpace, table: Path | None, checks: Path | None, model: Path | None, seed: int
 ) -> tuple[AccuracyModel, InputFile]:
     from predictors.accuracy.enumerated import enumerated_accuracy, shipped_file
     from predictors.accuracy.fitted import embedded_accuracy, load_accuracy_model
@@ -229,8 +237,14 @@ def _accuracy(
         name = OFA_ACCURACY_FILE if isinstance(loaded, OfaAccuracyPredictor) else ACCURACY_FILE
         return loaded, InputFile(name, str(model), model.read_bytes())
     if table is not None:
-        fitted = accuracy_from_table(load_accuracy_table(table, space), space, seed=seed)
-        return fitted, InputFile(ACCURACY_FILE, str(table), _model_bytes(fitted))
+        fitted = accuracy_from_table(
+            load_accuracy_table(table, space),
+            space,
+            checks=load_accuracy_table(checks, space) if checks else None,
+            seed=seed,
+        )
+        source = f"{table}, checked by {checks}" if checks else str(table)
+        return fitted, InputFile(ACCURACY_FILE, source, _model_bytes(fitted))
     shipped = shipped_file(space)
     if shipped is not None:
         published = enumerated_accuracy(space, space.facts["dataset"])

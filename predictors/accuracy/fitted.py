@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.accuracy.checks import Correction
 from predictors.accuracy.enumerated import is_enumeration, load_enumeration
 from predictors.accuracy.once_for_all import load_ofa_accuracy
 from predictors.accuracy.quadratic import Encoding, QuadraticModel
@@ -96,6 +97,7 @@ class FittedAccuracy:
             prediction; may be empty.
         networks: published networks that it is calibrated on; none where it needs no calibration.
         image_sd_points: standard error that all accuracies share, being of a sample of images.
+        correction: what checks said of the fit, which the model follows; None without any.
     """
 
     space: NetworkSpace
@@ -106,6 +108,7 @@ class FittedAccuracy:
     rows_top1: Floats = field(default_factory=lambda: np.empty(0))
     networks: tuple[PublishedNetwork, ...] = ()
     image_sd_points: float = 0.0
+    correction: Correction | None = None
 
     def top1(self, tokens: Tokens) -> Floats:
         """[n] fractions of tokens [n, 45]: as measured where it was, else predicted."""
@@ -186,6 +189,8 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
     }
     if model.image_sd_points:
         description["image_sd_points"] = model.image_sd_points
+    if model.correction:
+        description["correction"] = asdict(model.correction)
     if model.networks:
         description["networks"] = [asdict(network) for network in model.networks]
     write_arrays(path, arrays, described(METADATA, description))
@@ -203,7 +208,7 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
     space = SpaceRef(**description["space"]).open()
     ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
-    d = sum(n - 1 for n in encoding.n_choices)
+    d = encoding.n_features
     if encoding.n_choices != tuple(len(p.choices) for p in space.positions):
         raise ValueError("its token positions are not those of its space")
     if weights.shape != (d, d) or not ceiling.shape == bias.shape == (1,):
@@ -225,6 +230,7 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         rows_top1,
         tuple(PublishedNetwork(**network) for network in description.get("networks", ())),
         float(description.get("image_sd_points", 0.0)),
+        Correction(**description["correction"]) if "correction" in description else None,
     )
 
 

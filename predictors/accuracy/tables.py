@@ -18,8 +18,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from predictors.accuracy.checks import MIN_CHECKS, Correction, corrected
 from predictors.accuracy.fitted import FittedAccuracy, HeldOut, Provenance
-from predictors.accuracy.quadratic import Encoding, Evaluations
+from predictors.accuracy.quadratic import Centring, Encoding, Evaluations, QuadraticModel
 from predictors.base import Floats
 from predictors.threads import one_thread
 from profiler.errors import InvalidInputError
@@ -226,6 +227,7 @@ def accuracy_from_table(
     table: AccuracyTable,
     space: NetworkSpace,
     *,
+    checks: AccuracyTable | None = None,
     seed: int = 0,
     folds: int = FOLDS,
     repeats: int = 1,
@@ -236,40 +238,68 @@ def accuracy_from_table(
     it is not an error of the images.
 
     Of many accuracies with errors the best one is too good. Of what an accuracy differs from its
-    prediction, the share of the variance that `n_images` do not explain is kept.
+    prediction, the share of the variance that `n_images` do not explain is kept. With `checks`,
+    accuracies nearer to the truth of some architectures, the model is corrected by these, its
+    figures are of these, and only these are kept.
 
     The same table and seed give the same model on any day: `trained`, a date, is the caller's.
 
     Raises:
-        InvalidInputError: another space, fewer than 30 architectures, or all equal.
+        InvalidInputError: another space, fewer than 30 architectures or 20 checks, or all equal.
     """
-    if table.space != space:
-        raise InvalidInputError(f"accuracies of {table.space}, not of {space}")
-    if len(table.top1) < MIN_ROWS:
-        raise InvalidInputError(
-            f"{table.source}: {len(table.top1)} distinct architectures; "
-            f"at least {MIN_ROWS} are needed to predict the others"
-        )
-    if np.ptp(table.top1) == 0:
-        raise InvalidInputError(f"{table.source}: all accuracies are equal")
+    _refuse_unfit(table, space, MIN_ROWS, "to predict the others")
     encoding = Encoding(tuple(len(position.choices) for position in space.positions))
     evaluations = Evaluations(encoding, table.tokens, table.top1)
-    model, _ = evaluations.fit(np.random.default_rng(seed))
+    model, prior = evaluations.fit(np.random.default_rng(seed))
+    provenance = Provenance(
+        table.dataset, table.source, table.licence, len(table.top1), seed, trained
+    )
+    if checks is not None:
+        centring = Centring.of(encoding, table.tokens)
+        fitted = _checked(model, centring, prior.pair_weight, checks, space, provenance)
+        if not keep_rows or checks.n_images is not None:
+            return fitted
+        return replace(fitted, rows=checks.tokens, rows_top1=checks.top1)
     predicted = model.predict(table.tokens)
     held_out, noise_variance = _held_out(evaluations, predicted, folds, repeats, seed)
     image_sd = _image_sd(table)
-    fitted = FittedAccuracy(
-        space,
-        model,
-        Provenance(table.dataset, table.source, table.licence, len(table.top1), seed, trained),
-        held_out,
-        image_sd_points=100 * image_sd,
-    )
+    fitted = FittedAccuracy(space, model, provenance, held_out, image_sd_points=100 * image_sd)
     if not keep_rows or (image_sd and noise_variance <= image_sd**2):
         return fitted
     by_images = image_sd**2 / noise_variance if image_sd else 0.0
     rows_top1 = table.top1 - by_images * (table.top1 - predicted)
     return replace(fitted, rows=table.tokens, rows_top1=rows_top1)
+
+
+def _refuse_unfit(table: AccuracyTable, space: NetworkSpace, fewest: int, what_for: str) -> None:
+    if table.space != space:
+        raise InvalidInputError(f"accuracies of {table.space}, not of {space}")
+    if len(table.top1) < fewest:
+        raise InvalidInputError(
+            f"{table.source}: {len(table.top1)} distinct architectures; "
+            f"at least {fewest} are needed {what_for}"
+        )
+    if np.ptp(table.top1) == 0:
+        raise InvalidInputError(f"{table.source}: all accuracies are equal")
+
+
+def _checked(
+    model: QuadraticModel, centring: Centring, pair_weight: float, checks: AccuracyTable,
+    space: NetworkSpace, provenance: Provenance,
+) -> FittedAccuracy:  # fmt: skip
+    """The model as checks correct it, with leave-one-out figures over these."""
+    _refuse_unfit(checks, space, MIN_CHECKS, "to correct a model by")
+    after = corrected(model, centring, pair_weight, checks.tokens, checks.top1)
+    n = len(checks.top1)
+    overestimate = 100 * float(np.mean(model.predict(checks.tokens) - checks.top1))
+    return FittedAccuracy(
+        space,
+        after.model,
+        replace(provenance, source=f"{provenance.source}; checked: {checks.source}"),
+        HeldOut(*_figures(after.held_out, checks.top1), folds=n, repeats=1),
+        image_sd_points=100 * _image_sd(checks),
+        correction=Correction(n, after.confirmed, overestimate, checks.n_images),
+    )
 
 
 def _image_sd(table: AccuracyTable) -> float:
@@ -288,22 +318,25 @@ def _held_out(
     Of a Gaussian process with noise σ², a row's residual is σ² / (σ² + v) of its held-out one,
     whose variance is σ² + v: the mean of their products is σ².
     """
-    from scipy.stats import kendalltau, spearmanr
-
     figures, noise_variances = [], []
     for repeat in range(repeats):
         rows, predicted = evaluations.cross_validate(folds, np.random.default_rng([seed, repeat]))
         top1 = evaluations.values[rows]
-        errors = 100 * (predicted - top1)
         noise_variances.append(np.mean((predicted - top1) * (fitted[rows] - top1)))
-        figures.append(
-            (
-                np.mean(np.abs(errors)),
-                np.sqrt(np.mean(errors**2)),
-                spearmanr(predicted, top1).statistic,
-                kendalltau(predicted, top1).statistic,
-            )
-        )
+        figures.append(_figures(predicted, top1))
     mae, rmse, spearman, kendall = map(float, np.mean(figures, axis=0))
     held_out = HeldOut(mae, rmse, spearman, kendall, folds, repeats)
     return held_out, float(np.mean(noise_variances))
+
+
+def _figures(predicted: Floats, top1: Floats) -> tuple[float, float, float, float]:
+    """MAE and RMSE in points, Spearman's and Kendall's correlation."""
+    from scipy.stats import kendalltau, spearmanr
+
+    errors = 100 * (predicted - top1)
+    return (
+        float(np.mean(np.abs(errors))),
+        float(np.sqrt(np.mean(errors**2))),
+        float(spearmanr(predicted, top1).statistic),
+        float(kendalltau(predicted, top1).statistic),
+    )

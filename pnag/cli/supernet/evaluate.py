@@ -35,6 +35,10 @@ CountOption = Annotated[
 ArchsOption = Annotated[
     list[str] | None, typer.Option("--arch", help="Evaluate these instead; repeatable.")
 ]
+ArchFileOption = Annotated[
+    Path | None,
+    typer.Option("--arch-file", help="One architecture a line, a JSON list, or a frontier."),
+]
 TestImagesOption = Annotated[int | None, typer.Option("--test-images", help="By default all.")]
 BatchOption = Annotated[int, typer.Option("--batch-size")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="float32 or bfloat16.")]
@@ -48,6 +52,7 @@ def evaluate(
     out: OutOption,
     count: CountOption = 2000,
     arch: ArchsOption = None,
+    arch_file: ArchFileOption = None,
     space: SpaceOption = None,
     width_mult: WidthOption = None,
     resolution: ResolutionOption = None,
@@ -71,15 +76,19 @@ def evaluate(
     from pnag.supernet.checkpoint import open_supernet
     from pnag.supernet.evaluate import EvaluationSettings
     from pnag.supernet.workers import open_workers
+    from profiler.spaces.architecture_files import read_architectures
 
-    if arch:
+    named = list(arch or ())
+    if arch_file is not None:
+        named += [one.text for one in read_architectures(arch_file)]
+    if named:
         refuse_given(context, "count", why="is for architectures drawn; --arch names them")
     refuse_unwritable(out)
     settings = EvaluationSettings(
         recalibration_images, test_images, batch_size, cast("Precision", precision), seed
     )
     request = EvaluationRequest(
-        checkpoint, data, out, settings, arch or (), count, held_out=held_out, fresh=fresh
+        checkpoint, data, out, settings, named, count, held_out=held_out, fresh=fresh
     )
     with open_workers(device) as workers, workers.alone(f"table {out.resolve()}"):
         supernet = open_supernet(checkpoint, space, width_mult, resolution)

@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from predictors.accuracy.fitted import embedded_accuracy
+from predictors.accuracy.fitted import (
+    FittedAccuracy,
+    embedded_accuracy,
+    load_accuracy_model,
+)
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable
@@ -48,6 +52,7 @@ def test_a_table_of_the_papers_width_needs_no_accuracies(call, tmp_path):
         (["--latency-table", "TABLE", "--strategy", "both"], "unknown strategy"),
         (["--latency-table", "TABLE", "--run", "x", "--accuracy-table", "y"], "one of"),
         (["--latency-table", "TABLE", "--run", "nowhere"], "holds no accuracy"),
+        (["--latency-table", "TABLE", "--accuracy-checks", "y"], "of an --accuracy-table"),
         # two rounds, ten budgets
         (["--latency-table", "TABLE", "--evaluations", "1"], "at least 2 evaluations"),
         (
@@ -163,6 +168,30 @@ def test_the_same_command_resumes_whether_or_not_anything_was_begun(latency_tabl
     assert call(*command) == first
     with pytest.raises(InvalidInputError, match="is not a run"):
         call("train", "--resume", "--out", tmp_path / "nothing")
+
+
+def test_checks_correct_the_model_that_a_run_is_trained_on(latency_table, call, tmp_path):
+    space, rng = MobileNetV3Space(), np.random.default_rng(0)
+    tokens = np.unique(space.sample(60, rng), axis=0)
+    top1 = embedded_accuracy(space).top1(tokens)
+    # the table says twice the differences that the checks confirm
+    rows = {"table": 2 * top1 - top1.mean(), "checks": top1}
+    for name, values in rows.items():
+        lines = [f'"{space.format(t)}",{value}' for t, value in zip(tokens, values, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["arch,top1", *lines]) + "\n")
+    call(
+        "train", "--latency-table", latency_table, "--evaluations", 50, "--out", tmp_path / "run",
+        "--accuracy-table", tmp_path / "table.csv", "--accuracy-checks", tmp_path / "checks.csv",
+    )  # fmt: skip
+    model = load_accuracy_model(tmp_path / "run" / "accuracy.safetensors", space)
+    assert isinstance(model, FittedAccuracy) and model.correction is not None
+    assert model.correction.confirmed == pytest.approx(0.5, abs=0.1)
+    unseen = space.sample(100, rng)
+    errors = model.top1(unseen) - embedded_accuracy(space).top1(unseen)
+    assert 100 * np.abs(errors).mean() < 0.4
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    source = config["inputs"]["accuracy.safetensors"]["source"]
+    assert source == f"{tmp_path / 'table.csv'}, checked by {tmp_path / 'checks.csv'}"
 
 
 def test_a_run_from_an_accuracy_table_resumes_on_another_day(

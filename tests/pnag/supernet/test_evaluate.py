@@ -1,5 +1,6 @@
 """Recalibration and accuracy tables that resume, from Python and the command line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -246,7 +247,10 @@ def test_a_finished_table_grows_and_loses_nothing(folder, tmp_path):
     supernet_command(*command, "--count", 3)
     three = load_accuracy_table(out, SPACE)
     added = architectures_to_evaluate(SPACE, 20, seed=7)[-1]
-    assert supernet_command(*command, "--arch", added)["n"] == 4
+    frontier = tmp_path / "frontier.json"
+    frontier.write_text(json.dumps({"points": [{"arch": added}]}))
+    assert supernet_command(*command, "--arch-file", frontier)["n"] == 4
+    frontier.unlink()
     four = load_accuracy_table(out, SPACE)
     assert np.array_equal(four.tokens, [*three.tokens, SPACE.parse(added)])
     assert np.array_equal(four.top1[:3], three.top1)
