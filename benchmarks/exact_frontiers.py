@@ -1,10 +1,11 @@
 """How near are generated networks to the exact frontiers of NAS-Bench-201 on real devices?
 
-    python -m benchmarks.exact_frontiers nasbench201.csv.gz --seeds 1
+    python -m benchmarks.exact_frontiers nasbench201.csv.gz --seeds 1 --runs runs/exact
 
 The CSV: `arch` (the cell as text), a test accuracy a data set (`acc_...`, %), a measured latency a
 device (`lat_...`, ms). All 15,625 cells may be evaluated, so the exact frontier is known; every
-pair of data set and device is trained on, and 20 budgets are asked for.
+pair of data set and device is trained on, and 20 budgets are asked for. With --runs, a killed
+training goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,14 @@ def read_cells(path: Path) -> Cells:
     return Cells(positions, tokens, columns)
 
 
-def variant_of(cells: Cells, data_set: str, device: str, *, quick: bool) -> Variant:
+def variant_of(
+    cells: Cells, data_set: str, device: str, *, quick: bool, runs: Path | None
+) -> Variant:
     def figures(seed: int) -> Figures:
         problem = cells.problem(data_set, device)
         settings = TrainSettings(n_evaluations=600, rounds=2) if quick else TrainSettings()
-        run = train_run(problem, TrainSettings(**settings.to_json() | {"seed": seed}))
+        folder = runs / f"{device}-{data_set}-{seed}" if runs else None
+        run = train_run(problem, replace(settings, seed=seed), folder, resume=True)
         low, high = run.reachable_ms
         budgets = low + (high - low) * (np.arange(BUDGETS) + 1) / BUDGETS
         space, corner = problem.space, problem.reference_point
@@ -96,12 +100,15 @@ def main() -> None:
     parser.add_argument("csv", type=Path, help="nasbench201.csv.gz")
     parser.add_argument("--data-sets", nargs="+", default=DATA_SETS)
     parser.add_argument("--devices", nargs="+", default=DEVICES)
+    parser.add_argument("--runs", type=Path, help="folder that keeps the trained runs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cells = read_cells(arguments.csv)
     pairs = [(data_set, device) for data_set in arguments.data_sets for device in arguments.devices]
     variants = {
-        f"{device} {data_set}": variant_of(cells, data_set, device, quick=arguments.quick)
+        f"{device} {data_set}": variant_of(
+            cells, data_set, device, quick=arguments.quick, runs=arguments.runs
+        )
         for data_set, device in pairs
     }
     run_study(variants, arguments)

@@ -115,6 +115,7 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         "latency_ms": made.latency_ms,
         "interval_ms": made.interval_ms,
         "top1": made.top1,
+        "top1_interval": made.top1_interval,
         "measured": vars(choice.measured) if choice.measured else None,
     }
     if isinstance(space, NetworkSpace) and contents.table:

@@ -144,7 +144,10 @@ class Run:
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
         """Non-dominated architectures generated for evenly spread budgets."""
         made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist(), pure=True)
-        return Frontier.of(FrontierPoint(m.arch, m.latency_ms, m.top1) for m in made)
+        return Frontier.of(
+            FrontierPoint(m.arch, m.latency_ms, m.top1, m.interval_ms, m.top1_interval)
+            for m in made
+        )
 
     @one_thread()
     def evaluator_taus(self, *, seed: int = 1) -> list[float]:
@@ -337,7 +340,8 @@ def _finish(run: Run, folder: Path) -> None:
     }
     write_text_atomic(folder / "frontier.json", json.dumps(document, indent=1) + "\n")
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
+    columns = [name for name in points[0] if name not in ("interval_ms", "top1_interval")]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(points)
     write_text_atomic(folder / "frontier.csv", text.getvalue())
@@ -355,7 +359,7 @@ def _finish(run: Run, folder: Path) -> None:
 
 
 def frontier_rows(problem: Problem, frontier: Frontier) -> list[dict[str, Any]]:
-    """Its points with their further costs, in columns that end in the unit."""
+    """Its points with intervals and further costs, in columns that end in the unit."""
     rows: list[dict[str, Any]] = [asdict(point) for point in frontier]
     tokens = np.stack([problem.space.parse(row["arch"]) for row in rows])
     for name, cost in problem.further.items():

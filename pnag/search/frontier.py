@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,14 @@ from predictors.base import Floats
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """One architecture, as written, with its cost and accuracy (a fraction)."""
+    """One architecture, as written, with its cost and accuracy (a fraction), and the intervals
+    of both where there are any."""
 
     arch: str
     latency_ms: float
     top1: float
+    interval_ms: tuple[float, float] | None = field(default=None, repr=False)
+    top1_interval: tuple[float, float] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

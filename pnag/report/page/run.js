@@ -13,7 +13,7 @@ function showChoice() {
   byId("budget-value").textContent = `${ms(budgetMs())} ms`;
   const facts = [
     ["Predicted", `${ms(choice.latency_ms)} ms`, choice.interval_ms ? `95 %: ${interval(choice.interval_ms)}` : "no 95 % interval: too few measured networks"],
-    ["Top-1", percent(choice.top1, 2), "by the run’s accuracy model"],
+    ["Top-1", percent(choice.top1, 2), choice.top1_interval ? `95 %: ${choice.top1_interval.map((end) => percent(end, 2)).join(" – ")}` : "by the run’s accuracy model"],
   ];
   const { measured } = choice;
   if (measured) {

@@ -88,6 +88,8 @@ def test_the_slider_moves_by_keyboard_and_everything_follows(page, data):
         assert shown(page, "Predicted").startswith(f"{digits(choice['latency_ms'])} ms")
         assert digits(choice["interval_ms"][1]) in shown(page, "Predicted")
         assert shown(page, "Top-1").startswith(f"{100 * choice['top1']:.2f} %")
+        ends = " – ".join(f"{100 * end:.2f} %" for end in choice["top1_interval"])
+        assert f"95 %: {ends}" in shown(page, "Top-1")
         assert page.locator("#arch").inner_text() == choice["arch"]
         assert digits(choice["latency_ms"]) in slider.get_attribute("aria-valuetext")
         picture = page.get_by_role("img", name="Architecture; stage 1").get_attribute("aria-label")
