@@ -156,7 +156,9 @@ def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
     """The result as a JSON document and as text."""
     from pnag.refine import refinement_summary
     from pnag.runs.run import frontier_rows
+    from predictors.accuracy.fitted import FittedAccuracy
 
+    accuracy = run.problem.accuracy
     frontier, taus = run.frontier(), run.evaluator_taus()
     low, high = run.reachable_ms
     document: dict[str, Any] = {
@@ -171,6 +173,7 @@ def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
         f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms"
         + (f"; evaluator's Kendall tau {min(taus):.3f} or more" if taus else "")
         + _refinement_text(document)
+        + (f"\naccuracies: {accuracy}" if isinstance(accuracy, FittedAccuracy) else "")
         + f"\nnext: pnag generate --run {folder} --budget {(low + high) / 2:.3g}ms"
     )
     return document, text

@@ -45,6 +45,9 @@ class Correction:
     overestimate_points: float
     n_images: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.n} checks confirm {100 * self.confirmed:.0f} % of the table's differences"
+
 
 @dataclass(frozen=True)
 class Corrected:

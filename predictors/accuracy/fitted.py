@@ -127,6 +127,14 @@ class FittedAccuracy:
         sd_points = math.hypot(self.held_out.rmse_points, self.image_sd_points)
         return NormalDist().inv_cdf((1 + confidence) / 2) * sd_points / 100
 
+    def __str__(self) -> str:
+        """How well accuracies are predicted, as far as that is known."""
+        if self.correction:
+            return f"{self.correction}; {self.held_out}"
+        if self.image_sd_points:
+            return f"{self.held_out}; not of other images, which --accuracy-checks would tell"
+        return str(self.held_out)
+
     @cached_property
     def _measured(self) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         keys = _row_keys(self.rows)
