@@ -182,6 +182,7 @@ def test_checks_correct_the_model_that_a_run_is_trained_on(latency_table, call, 
     call(
         "train", "--latency-table", latency_table, "--evaluations", 50, "--out", tmp_path / "run",
         "--accuracy-table", tmp_path / "table.csv", "--accuracy-checks", tmp_path / "checks.csv",
+        "--json", "--quiet",
     )  # fmt: skip
     model = load_accuracy_model(tmp_path / "run" / "accuracy.safetensors", space)
     assert isinstance(model, FittedAccuracy) and model.correction is not None

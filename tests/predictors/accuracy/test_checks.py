@@ -132,6 +132,8 @@ def test_a_checked_model_does_not_overestimate_what_a_search_picks(
     correction = checked.correction
     assert correction is not None and correction.n == len(tokens)
     assert 0.3 < correction.confirmed < 0.7  # half of the variance is the truth's
+    assert str(checked).startswith(f"{len(tokens)} checks confirm ")
+    assert "which --accuracy-checks would tell" in str(alone)
     assert checked.held_out.rmse_points == pytest.approx(errors.std(), rel=0.5)
     assert checked.top1(tokens).tolist() == few.top1.tolist()  # what was checked is kept
     save_accuracy_model(tmp_path / "m.safetensors", checked)
