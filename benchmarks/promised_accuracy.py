@@ -32,7 +32,7 @@ def unseen_networks(run: Run, n: int) -> list[GeneratedArchitecture]:
     rows = accuracy.rows if isinstance(accuracy, FittedAccuracy) else ()
     known = {row.tobytes() for row in rows}
     low, high = run.reachable_ms
-    n_budgets, made = n, []
+    n_budgets, made = n, list[GeneratedArchitecture]()
     while len(made) < n and n_budgets <= MOST_BUDGETS:
         budgets = low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets
         distinct = {one.arch: one for one in run.generate(budgets.tolist())}
