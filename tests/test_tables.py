@@ -14,7 +14,7 @@ from pnag.supernet.checkpoint import (
     load_supernet,
     read_supernet_file,
 )
-from predictors.accuracy.tables import load_accuracy_table
+from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table
 from predictors.latency.transferred import TransferTarget, transferred_table
 from profiler.spaces.mobilenetv3 import open_space
 from profiler.tables.checks import check_table
@@ -23,6 +23,7 @@ from profiler.tables.table import Verdict, load_table
 
 TABLES = Path(__file__).parent.parent / "tables"
 PATH = TABLES / "mbv3-cifar.accuracy.json"
+CHECKS = TABLES / "mbv3-cifar.checks.json"
 SUPERNET = TABLES / "mbv3-cifar.supernet.safetensors"
 README = TABLES / "README.md"
 
@@ -84,6 +85,34 @@ def test_the_weights_are_small_and_export_with_the_recipe_of_the_table(space, mo
     monkeypatch.setattr("pnag.supernet.accuracy_table.fingerprint", lambda data: data)
     settings = exported_settings(recipe, SUPERNET, space, own)
     assert (settings.recalibration_images, settings.test_images) == (600, 1000)
+
+
+def test_the_checks_are_of_all_test_images_and_otherwise_of_the_tables_recipe(space, recipe):
+    checks = load_accuracy_table(CHECKS, space)
+    own = json.loads(CHECKS.with_suffix(".recipe.json").read_text())
+    assert own["settings"] == recipe["settings"] | {"test_images": None}
+    assert own["data_fingerprint"] == recipe["data_fingerprint"]
+    digests = checkpoint_digests(SUPERNET)
+    assert own["checkpoint_sha256"] == digests[0]
+    assert recipe["checkpoint_sha256"] in digests
+    right = checks.top1 * 5000
+    np.testing.assert_allclose(right, right.round(), atol=1e-9)
+    assert checks.n_images is None and len(right) == 50
+
+
+def test_the_table_overestimates_what_a_search_picks_and_the_checks_say_so(space, table):
+    checks = load_accuracy_table(CHECKS, space)
+    drawn = {row.tobytes() for row in table.tokens}
+    picked = np.array([row.tobytes() not in drawn for row in checks.tokens])
+    alone = accuracy_from_table(table, space)
+    excess = 100 * (alone.top1(checks.tokens) - checks.top1)
+    assert (picked.sum(), round(excess[picked].mean(), 1)) == (27, 1.0)
+    assert round(excess[~picked].mean(), 1) == -0.4
+    checked = accuracy_from_table(table, space, checks=checks)
+    assert checked.correction is not None
+    assert checked.correction.confirmed == pytest.approx(0.55, abs=0.02)
+    half_points = 100 * checked.half_width(0.95)
+    assert half_points < 1.3 < 100 * alone.half_width(0.95) / 2
 
 
 PAPER_BUDGETS_MS = (80, 110, 140, 170, 200)
