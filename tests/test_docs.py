@@ -83,6 +83,7 @@ ELSEWHERE = {
     "ofa_proxyless_d234_e346_k357_w1.3": "a download: tests/profiler/spaces/test_ofa_families.py",
     "ofa_resnet50_d0-1-2_e0.2-0.25-0.35": "a download: tests/pnag/supernet/test_published.py",
     "cifar10_jpeg_30k.npz": "hours",
+    "mbv3-cifar.checks.json": "minutes: tests/test_tables.py",
     "compared.json": "of model files: tests/pnag/report/test_model_page.py",
     "kernels.json": "minutes: tests/profiler/measuring/test_kernels.py",
 }
