@@ -194,12 +194,10 @@ def test_the_run_directory_holds_what_the_contract_says(mobilenet_run):
     points = document["points"]
     assert all(a["top1"] < b["top1"] for a, b in pairwise(points))
     half_ms = mobilenet_run.problem.cost.relative_interval(0.95)
-    half_top1 = mobilenet_run.problem.accuracy.half_width(0.95)
     for point in points:
         relative = np.array(point["interval_ms"]) / point["latency_ms"] - 1
         assert relative == pytest.approx([-half_ms, half_ms])
-        distance = np.array(point["top1_interval"]) - point["top1"]
-        assert distance == pytest.approx([-half_top1, half_top1])
+        assert point["top1_interval"] is None  # these accuracies state no error
     low, high = mobilenet_run.reachable_ms
     (cheapest,) = mobilenet_run.generate([low])
     assert document["reference_point"] == {"latency_ms": high, "top1": cheapest.top1}
