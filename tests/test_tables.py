@@ -14,6 +14,7 @@ from pnag.supernet.checkpoint import (
     load_supernet,
     read_supernet_file,
 )
+from predictors.accuracy.checks import corrected
 from predictors.accuracy.tables import accuracy_from_table, load_accuracy_table
 from predictors.latency.transferred import TransferTarget, transferred_table
 from profiler.spaces.mobilenetv3 import open_space
@@ -97,22 +98,23 @@ def test_the_checks_are_of_all_test_images_and_otherwise_of_the_tables_recipe(sp
     assert recipe["checkpoint_sha256"] in digests
     right = checks.top1 * 5000
     np.testing.assert_allclose(right, right.round(), atol=1e-9)
-    assert checks.n_images is None and len(right) == 50
+    assert checks.n_images is None and len(right) == 27
 
 
-def test_the_table_overestimates_what_a_search_picks_and_the_checks_say_so(space, table):
+def test_what_a_search_picks_from_the_table_is_overestimated_unless_it_is_checked(space, table):
+    """Of 20 networks that a search picked, by the other 7: within 0.2 points in the mean."""
     checks = load_accuracy_table(CHECKS, space)
-    drawn = {row.tobytes() for row in table.tokens}
-    picked = np.array([row.tobytes() not in drawn for row in checks.tokens])
     alone = accuracy_from_table(table, space)
-    excess = 100 * (alone.top1(checks.tokens) - checks.top1)
-    assert (picked.sum(), round(excess[picked].mean(), 1)) == (27, 1.0)
-    assert round(excess[~picked].mean(), 1) == -0.4
+    assert round(100 * (alone.top1(checks.tokens) - checks.top1).mean(), 1) == 1.0
+    for first in range(4):
+        others = np.arange(27) % 4 != first
+        few = corrected(alone.model, checks.tokens[~others], checks.top1[~others]).model
+        assert abs(100 * (few.predict(checks.tokens[others]) - checks.top1[others]).mean()) < 0.2
     checked = accuracy_from_table(table, space, checks=checks)
     assert checked.correction is not None
-    assert checked.correction.confirmed == pytest.approx(0.55, abs=0.02)
-    half_points = 100 * checked.half_width(0.95)
-    assert half_points < 1.3 < 100 * alone.half_width(0.95) / 2
+    assert checked.correction.confirmed == pytest.approx(0.905, abs=0.005)
+    assert 100 * checked.half_width(0.95) == pytest.approx(0.46, abs=0.01)
+    assert 100 * alone.half_width(0.95) == pytest.approx(2.8, abs=0.05)
 
 
 PAPER_BUDGETS_MS = (80, 110, 140, 170, 200)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.accuracy.checks import MIN_CHECKS, Correction, corrected
 from predictors.accuracy.fitted import FittedAccuracy, HeldOut, Provenance
-from predictors.accuracy.quadratic import Centring, Encoding, Evaluations, QuadraticModel
+from predictors.accuracy.quadratic import Encoding, Evaluations, QuadraticModel
 from predictors.base import Floats
 from predictors.threads import one_thread
 from profiler.errors import InvalidInputError
@@ -250,13 +250,12 @@ def accuracy_from_table(
     _refuse_unfit(table, space, MIN_ROWS, "to predict the others")
     encoding = Encoding(tuple(len(position.choices) for position in space.positions))
     evaluations = Evaluations(encoding, table.tokens, table.top1)
-    model, prior = evaluations.fit(np.random.default_rng(seed))
+    model, _ = evaluations.fit(np.random.default_rng(seed))
     provenance = Provenance(
         table.dataset, table.source, table.licence, len(table.top1), seed, trained
     )
     if checks is not None:
-        centring = Centring.of(encoding, table.tokens)
-        fitted = _checked(model, centring, prior.pair_weight, checks, space, provenance)
+        fitted = _checked(model, checks, space, provenance)
         if not keep_rows or checks.n_images is not None:
             return fitted
         return replace(fitted, rows=checks.tokens, rows_top1=checks.top1)
@@ -284,12 +283,11 @@ def _refuse_unfit(table: AccuracyTable, space: NetworkSpace, fewest: int, what_f
 
 
 def _checked(
-    model: QuadraticModel, centring: Centring, pair_weight: float, checks: AccuracyTable,
-    space: NetworkSpace, provenance: Provenance,
-) -> FittedAccuracy:  # fmt: skip
+    model: QuadraticModel, checks: AccuracyTable, space: NetworkSpace, provenance: Provenance
+) -> FittedAccuracy:
     """The model as checks correct it, with leave-one-out figures over these."""
     _refuse_unfit(checks, space, MIN_CHECKS, "to correct a model by")
-    after = corrected(model, centring, pair_weight, checks.tokens, checks.top1)
+    after = corrected(model, checks.tokens, checks.top1)
     n = len(checks.top1)
     overestimate = 100 * float(np.mean(model.predict(checks.tokens) - checks.top1))
     return FittedAccuracy(

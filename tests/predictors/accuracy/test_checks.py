@@ -1,4 +1,4 @@
-"""Models corrected by checks: the posterior mean, its held-out values, and the winner's curse."""
+"""Models corrected by checks: the line, its held-out values, and the winner's curse."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from predictors.accuracy import checks
-from predictors.accuracy.checks import Corrected, corrected
+from predictors.accuracy.checks import corrected
 from predictors.accuracy.fitted import FittedAccuracy, load_accuracy_model, save_accuracy_model
-from predictors.accuracy.quadratic import Centring, Encoding, QuadraticModel
+from predictors.accuracy.quadratic import Encoding, QuadraticModel
 from predictors.accuracy.tables import AccuracyTable, accuracy_from_table
 from predictors.base import Floats
 from profiler.errors import InvalidInputError
@@ -21,7 +19,7 @@ from profiler.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("mbv3", 1.0, 224)
 ENCODING = Encoding((3,) * 45)
-CEILING, PAIR_WEIGHT, NOISE = 0.9, 0.03, 0.5
+CEILING = 0.9
 
 
 def additive(rng: np.random.Generator, sd: float) -> QuadraticModel:
@@ -29,71 +27,55 @@ def additive(rng: np.random.Generator, sd: float) -> QuadraticModel:
     return QuadraticModel(ENCODING, CEILING, 2.0, np.diag(rng.normal(0, sd, 90)))
 
 
-def problem() -> tuple[QuadraticModel, Centring, Tokens, Floats]:
+def problem() -> tuple[QuadraticModel, Tokens, Floats]:
     """A model, and checks that confirm half of it, with differences and noise."""
     rng = np.random.default_rng(3)
     model = additive(rng, 0.03)
     tokens = np.unique(SPACE.sample(60, rng), axis=0)
     other = additive(rng, 0.02).predict(tokens)
-    values = (model.predict(tokens) + other) / 2 + rng.normal(0, 1e-3, len(tokens))
-    return model, Centring.of(ENCODING, SPACE.sample(500, rng)), tokens, values
+    return model, tokens, (model.predict(tokens) + other) / 2 + rng.normal(0, 1e-3, len(tokens))
 
 
-def correct(rows: NDArray[np.int64] | None = None) -> tuple[Corrected, Tokens, Floats]:
-    model, centring, tokens, values = problem()
-    rows = np.arange(len(tokens)) if rows is None else rows
-    made = corrected(model, centring, PAIR_WEIGHT, tokens[rows], values[rows])
-    return made, tokens, values
-
-
-def test_the_correction_is_the_posterior_mean_of_the_gaussian_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of one with no basis, whose covariance has huge variances of the level and of the confirmed
-    part in place of a flat prior."""
-    monkeypatch.setattr(checks, "NOISES", (NOISE,))
-    made, tokens, values = correct()
-    model, centring, _, _ = problem()
+def test_the_correction_is_the_line_of_least_squares() -> None:
+    model, tokens, values = problem()
+    made = corrected(model, tokens, values)
+    exponents = [-np.log(CEILING - v) for v in (model.predict(tokens), values)]
+    slope, level = np.polyfit(*exponents, 1)
+    assert made.confirmed == pytest.approx(slope)
     unseen = SPACE.sample(200, np.random.default_rng(5))
-
-    def covariance(a: Tokens, b: Tokens) -> Floats:
-        s = centring(a) @ centring(b).T
-        level_and_part = [
-            np.column_stack([np.ones(len(t)), -np.log(CEILING - model.predict(t)) - 2])
-            for t in (a, b)
-        ]
-        flat = 1e5 * level_and_part[0] @ level_and_part[1].T
-        return np.asarray(flat + s + PAIR_WEIGHT * s**2)
-
-    noisy = covariance(tokens, tokens) + NOISE * np.eye(len(tokens))
-    weights = np.linalg.solve(noisy, -np.log(CEILING - values))
-    expected = CEILING - np.exp(-covariance(unseen, tokens) @ weights)
-    np.testing.assert_allclose(made.model.predict(unseen), expected, rtol=0, atol=1e-5)
+    expected = level - slope * np.log(CEILING - model.predict(unseen))
+    np.testing.assert_allclose(made.model.predict(unseen), CEILING - np.exp(-expected), atol=1e-12)
 
 
-def test_held_out_values_are_those_of_models_that_did_not_see_the_check(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(checks, "NOISES", (NOISE,))
-    made, tokens, _ = correct()
+def test_held_out_values_are_those_of_models_that_did_not_see_the_check() -> None:
+    model, tokens, values = problem()
+    made = corrected(model, tokens, values)
     for row in range(0, len(tokens), 9):
-        others, _, _ = correct(np.delete(np.arange(len(tokens)), row))
-        assert made.held_out[row] == pytest.approx(others.model.predict(tokens[row : row + 1])[0])
+        others = np.delete(np.arange(len(tokens)), row)
+        without = corrected(model, tokens[others], values[others]).model
+        assert made.held_out[row] == pytest.approx(without.predict(tokens[row : row + 1])[0])
 
 
 def test_checks_that_confirm_the_model_leave_it_as_it_is() -> None:
-    model, centring, tokens, _ = problem()
-    made = corrected(model, centring, PAIR_WEIGHT, tokens, model.predict(tokens))
+    model, tokens, _ = problem()
+    made = corrected(model, tokens, model.predict(tokens))
     assert made.confirmed == pytest.approx(1.0)
     unseen = SPACE.sample(200, np.random.default_rng(5))
-    np.testing.assert_allclose(made.model.predict(unseen), model.predict(unseen), atol=1e-7)
+    np.testing.assert_allclose(made.model.predict(unseen), model.predict(unseen), atol=1e-12)
 
 
 def test_checks_above_all_predictions_move_the_ceiling() -> None:
-    model, centring, tokens, values = problem()
-    made = corrected(model, centring, PAIR_WEIGHT, tokens, values + 0.15)
+    model, tokens, values = problem()
+    made = corrected(model, tokens, values + 0.15)
     assert values.max() + 0.15 > CEILING
-    np.testing.assert_allclose(made.model.predict(tokens), values + 0.15, atol=0.005)
+    np.testing.assert_allclose(made.model.predict(tokens), values + 0.15, atol=0.02)
+
+
+def test_what_a_search_picks_stays_what_it_was() -> None:
+    model, tokens, values = problem()
+    unseen = SPACE.sample(500, np.random.default_rng(6))
+    order = corrected(model, tokens, values).model.predict(unseen).argsort()
+    assert order.tolist() == model.predict(unseen).argsort().tolist()
 
 
 @pytest.fixture(scope="module")
