@@ -104,7 +104,9 @@ def test_two_devices_are_bounded_together(latency_table, call, tmp_path):
     tables = ["--latency-table", f"cpu={latency_table}", "--latency-table", tmp_path / "slow.json"]
     options = ["--evaluations", 40, "--budgets", 2, "--out", folder, "--json", "--quiet"]
     document = call("train", *tables, *options)
-    assert document["frontier"][0].keys() == {"arch", "latency_ms", "top1", "slow_ms"}
+    assert document["frontier"][0].keys() == {
+        "arch", "latency_ms", "interval_ms", "top1", "top1_interval", "slow_ms"
+    }  # fmt: skip
     assert (folder / "frontier.csv").read_text().startswith("arch,latency_ms,top1,slow_ms\n")
     (tmp_path / "slow.json").unlink()  # the run holds its own copy
     generate = ["generate", "--run", folder, "--budget", "cpu=40ms", "--json"]
