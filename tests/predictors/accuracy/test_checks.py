@@ -39,8 +39,8 @@ def problem() -> tuple[QuadraticModel, Tokens, Floats]:
 def test_the_correction_is_the_line_of_least_squares() -> None:
     model, tokens, values = problem()
     made = corrected(model, tokens, values)
-    exponents = [-np.log(CEILING - v) for v in (model.predict(tokens), values)]
-    slope, level = np.polyfit(*exponents, 1)
+    fitted, u = (-np.log(CEILING - v) for v in (model.predict(tokens), values))
+    slope, level = np.polyfit(fitted, u, 1)
     assert made.confirmed == pytest.approx(slope)
     unseen = SPACE.sample(200, np.random.default_rng(5))
     expected = level - slope * np.log(CEILING - model.predict(unseen))
