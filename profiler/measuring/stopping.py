@@ -8,7 +8,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from profiler.measuring.stats import Floats, bootstrap_quantile_ci, windows_agree
+from profiler.measuring.stats import Floats, bootstrap_quantile_ci, in_stretches, windows_agree
+
+LOOKED_AT = 240  # stretches of blocks at most: a late look costs what an early one does
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ class StoppingRule:
         Args:
             sweeps: samples of each sweep, [n_blocks, samples_per_block] each.
         """
-        low, high = self.interval(sweeps, estimator, self.confidence, seed=seed)
+        most = max(LOOKED_AT // len(sweeps), 1)
+        stretches = [in_stretches(blocks, most) for blocks in sweeps]
+        low, high = self.interval(stretches, estimator, self.confidence, seed=seed)
         target = self.network_half_width if is_network else self.op_half_width
         return (high - low) / (high + low) / target if target else np.inf
 

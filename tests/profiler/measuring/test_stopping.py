@@ -38,6 +38,19 @@ def test_goes_on_while_the_interval_is_wide_and_gives_up_at_the_cap():
     assert decide(noisy, RULE.network_cap_s, is_network=True) is Decision.CAPPED
 
 
+def test_a_look_at_many_blocks_is_at_stretches_of_them():
+    """Of independent blocks the interval is as wide, and what lasts for a while is seen better."""
+    rng = np.random.default_rng(0)
+    sweeps = [np.exp(rng.normal(0, 0.05, (40, 3))) for _ in range(20)]
+    low, high = RULE.interval(sweeps, ESTIMATOR, RULE.confidence, seed=0)
+    of_all = (high - low) / (high + low) / RULE.op_half_width
+    assert RULE.width(sweeps, ESTIMATOR, is_network=False, seed=0) == pytest.approx(
+        of_all, rel=0.15
+    )
+    seen = [RULE.width([np.ones((n, 3))], ESTIMATOR, is_network=False, seed=0) for n in (60, 999)]
+    assert seen == [0, 0]
+
+
 def test_blocks_to_come_follow_the_root_of_their_number_up_to_the_cap():
     def to_come(width, spent_s):
         return RULE.blocks_to_come(width, 30, spent_s, is_network=False)
