@@ -121,8 +121,6 @@ def generate(
     space = trained.problem.space
     budgets_ms, bounds = parse_budgets(budget, trained.problem, most)
     networks = with_networks(space, "to measure or to export") if verify_on or formats else None
-    if out is not None:
-        refuse_unwritable(out / "network")
     made = trained.generate_each(
         budgets_ms, n_samples=samples, confidence=confidence, bounds=bounds, pure=pure, seed=seed
     )
@@ -196,9 +194,11 @@ def _verified(
 def _refuse_parts(
     export: str | None, out: Path | None, candidates: int | None, verify_on: str | None
 ) -> None:
-    """Options that mean something only beside another one."""
+    """Options that mean something only beside another one, and a folder that cannot be."""
     if (export is None) != (out is None):
         raise InvalidInputError("--export and --out belong together")
+    if out is not None:
+        refuse_unwritable(out / "network")
     if candidates is not None and verify_on is None:
         raise InvalidInputError("--candidates is for --verify-on")
 
