@@ -128,6 +128,7 @@ def workspace(tmp_path_factory):
         shutil.copy(tflite, "a.tflite")
         shutil.copy(onnx, "some_network.onnx")
         shutil.copy("tables/cpu.json", "tables/mine.json")
+        shutil.copy("tables/cpu.json", "tables/phone.json")
         shutil.copy(ROOT / "tables/sd821.json", "tables/sd821.json")
         Path("proxyless.yaml").write_text(
             "Conv-input:224x224x3-output:112x112x32: {count: 9, mean: 4.1, var: 0.2}\n"
@@ -152,7 +153,8 @@ def stand_ins(text):
         if word in ("--device", "--verify-on", "--refine-on"):
             words[at + 1] = DEVICES.get(words[at + 1], words[at + 1])
         if word == "--budget":
-            words[at + 1] = BUDGETS.get(words[at + 1], words[at + 1])
+            parts = [part.rpartition("=") for part in words[at + 1].split(",")]
+            words[at + 1] = ",".join(a + is_ + BUDGETS.get(b, b) for a, is_, b in parts)
     for name, options in FEWER.items():
         if words[: len(name.split())] == name.split():
             words += options.split()
