@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.landscape import write_json
-from pnag.generate import GeneratedArchitecture
+from pnag.generated import GeneratedArchitecture
 from pnag.runs.run import Run, load_run
 from predictors.accuracy.fitted import FittedAccuracy
 from predictors.accuracy.tables import load_accuracy_table

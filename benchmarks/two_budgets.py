@@ -17,7 +17,8 @@ import torch
 
 from benchmarks.exact_frontiers import read_cells
 from benchmarks.study import Figures, Variant, arguments_of, run_study
-from pnag.generate import GeneratedArchitecture, generate_each
+from pnag.generate import generate_each
+from pnag.generated import GeneratedArchitecture
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import train_run
 from pnag.search.bounds import Bounds

@@ -1,4 +1,4 @@
-from pnag.generate import GeneratedArchitecture as GeneratedArchitecture
+from pnag.generated import GeneratedArchitecture as GeneratedArchitecture
 from pnag.learning.settings import TrainSettings as TrainSettings
 from pnag.refine import refine_run as refine_run
 from pnag.runs.inputs import table_inputs as table_inputs

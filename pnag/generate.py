@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
+from pnag.generated import DEFAULT_CONFIDENCE, GeneratedArchitecture, UnmetBudget, described
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner
 from pnag.search.archive import Archive
@@ -18,105 +18,13 @@ from pnag.search.constraints import ROUNDING, TINY, Bools, Constraints
 from pnag.search.decoding import decode
 from pnag.search.independence import Streams, occurrences
 from pnag.search.problem import Problem
-from predictors.base import CostFunction, Floats, UncertainAccuracy
-from predictors.intervals import interval_ms
-from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from predictors.base import Floats
 from profiler.spaces.base import Tokens
 from profiler.spaces.decisions import Ints
 
 DEFAULT_SAMPLES = 32
-DEFAULT_CONFIDENCE = 0.95
 MAX_ATTEMPTS = 20
 ROWS_AT_ONCE = 8192  # that are decoded together: more take memory, and are no faster
-Origin = Literal["generated", "evaluated"]
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What an architecture takes of one cost.
-
-    Attributes:
-        value: in `unit`; `interval` is conformal, where the cost has one.
-        bound: asked for, if any; `used` is the share of it, with the interval if asked for.
-    """
-
-    unit: str
-    value: float
-    interval: tuple[float, float] | None = None
-    bound: float | None = None
-    used: float | None = None
-
-
-@dataclass(frozen=True)
-class GeneratedArchitecture:
-    """One architecture made for one budget.
-
-    Attributes:
-        tokens: [L].
-        interval_ms: conformal interval of the latency, where the cost has one.
-        costs: of the problem by name, the one under the budget first, then what else was bounded.
-        top1_interval: of the accuracy, where its model says how far off it may be.
-        feasible: every cost, plus its interval if a confidence was asked for, is in its bound.
-        generation_ms: time to generate it; of a batch, its share.
-        origin: whether the generator made it, or training had evaluated it and it is better.
-    """
-
-    budget_ms: float
-    arch: str
-    tokens: Tokens
-    latency_ms: float
-    interval_ms: tuple[float, float] | None
-    top1: float
-    costs: Mapping[str, Spent]
-    feasible: bool
-    generation_ms: float
-    top1_interval: tuple[float, float] | None = None
-    origin: Origin = "generated"
-
-    @property
-    def bounds(self) -> Bounds:
-        """What was asked for beside the budget."""
-        _, *further = self.costs.items()
-        return {name: spent.bound for name, spent in further if spent.bound is not None}
-
-    @property
-    def nearest_bound(self) -> tuple[str, float]:
-        """The cost of whose bound most is used, and the share."""
-        used = {name: spent.used for name, spent in self.costs.items() if spent.used is not None}
-        name = max(used, key=lambda name: used[name])
-        return name, used[name]
-
-
-@dataclass(frozen=True)
-class UnmetBudget:
-    """A budget that nothing fits.
-
-    Attributes:
-        reachable_ms: what the latency alone allows.
-        reachable: the same of what was bounded beside it, in its unit.
-        bounds: asked for beside the budget.
-    """
-
-    budget_ms: float
-    reachable_ms: tuple[float, float]
-    reason: str
-    reachable: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    bounds: Bounds = field(default_factory=dict)
-
-
-def refuse_unmet(
-    made: Sequence[GeneratedArchitecture | UnmetBudget],
-) -> list[GeneratedArchitecture]:
-    """All of them.
-
-    Raises:
-        InfeasibleBudgetError: there is a budget that nothing fits.
-    """
-    unmet = [one for one in made if isinstance(one, UnmetBudget)]
-    if unmet:
-        others = f"; {len(unmet) - 1} other budgets neither" if len(unmet) > 1 else ""
-        raise InfeasibleBudgetError(unmet[0].reason + others)
-    return [one for one in made if isinstance(one, GeneratedArchitecture)]
 
 
 @one_thread()
@@ -350,68 +258,3 @@ def _unit(cost: BoundedCost) -> str:
     """`params`, `mJ of energy`."""
     unit = cost.cost.unit
     return unit if unit == cost.name else f"{unit} of {cost.name}"
-
-
-def described(
-    problem: Problem,
-    costs: tuple[BoundedCost, ...],
-    tokens: Tokens,
-    elapsed_ms: float = 0.0,
-    confidence: float = DEFAULT_CONFIDENCE,
-) -> list[GeneratedArchitecture]:
-    """What a problem says of [n, L] architectures under [n] bounds, however they were found."""
-    spent = [_spent(cost, tokens) for cost in costs]
-    feasible = np.all([cost.of(tokens) <= cost.limits for cost in costs], axis=0)
-    top1 = problem.accuracy.top1(tokens)
-    made = []
-    for at, (row, accuracy, fits) in enumerate(zip(tokens, top1, feasible, strict=True)):
-        by_name = {cost.name: of_cost[at] for cost, of_cost in zip(costs, spent, strict=True)}
-        first = spent[0][at]
-        made.append(
-            GeneratedArchitecture(
-                budget_ms=float(costs[0].limits[at]),
-                arch=problem.space.format(row),
-                tokens=row,
-                latency_ms=first.value,
-                interval_ms=first.interval,
-                top1=float(accuracy),
-                costs=by_name,
-                feasible=bool(fits),
-                generation_ms=elapsed_ms,
-                top1_interval=_top1_interval(problem, float(accuracy), confidence),
-            )
-        )
-    return made
-
-
-def _spent(cost: BoundedCost, tokens: Tokens) -> list[Spent]:
-    """[n] what each of [n, L] architectures takes."""
-    half = cost.margin or _default_margin(cost.cost)
-    values = cost.cost(tokens)
-    taken = []
-    for value, limit in zip(values.tolist(), cost.limits.tolist(), strict=True):
-        used = value * (1 + cost.margin) / limit
-        taken.append(
-            Spent(
-                cost.cost.unit,
-                value,
-                interval_ms(value, half) if half else None,
-                *((limit, used) if np.isfinite(limit) else ()),
-            )
-        )
-    return taken
-
-
-def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[float, float] | None:
-    if not isinstance(problem.accuracy, UncertainAccuracy):
-        return None
-    half = problem.accuracy.half_width(confidence)
-    return max(0.0, top1 - half), min(1.0, top1 + half)
-
-
-def _default_margin(cost: CostFunction) -> float:
-    """Half-width of the 95 % interval to print where none was asked for; 0 where none exists."""
-    try:
-        return cost.relative_interval(DEFAULT_CONFIDENCE)
-    except InvalidInputError:
-        return 0.0

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import GeneratedArchitecture, generate_each
+from pnag.generate import generate_each
+from pnag.generated import GeneratedArchitecture
 from pnag.runs.inputs import LATENCY_FILE, Inputs
 from pnag.runs.run import Run, load_run
 from pnag.runs.verification import (

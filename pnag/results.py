@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pnag.generate import GeneratedArchitecture, UnmetBudget
+from pnag.generated import GeneratedArchitecture, UnmetBudget
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import other_forms
 from profiler.spaces.networks import NetworkSpace, file_stem, network_ops

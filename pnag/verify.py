@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import (
-    DEFAULT_SAMPLES,
-    GeneratedArchitecture,
-    Origin,
-    described,
-    generate_each,
-    refuse_unmet,
-)
+from pnag.generate import DEFAULT_SAMPLES, generate_each
+from pnag.generated import GeneratedArchitecture, Origin, described, refuse_unmet
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run
 from pnag.runs.verification import KeptVerification, VerifiedPick, table_digest

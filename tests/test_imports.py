@@ -39,7 +39,7 @@ ROOMS = {
     ],
     "pnag": [
         ["search", "tracking"],
-        ["learning", "plots"],
+        ["generated", "learning", "plots"],
         ["generate"],
         ["baselines", "runs"],
         ["supernet", "verify"],

@@ -19,7 +19,7 @@ from profiler.system.atomic import refuse_unwritable
 from profiler.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pnag.generate import GeneratedArchitecture, UnmetBudget
+    from pnag.generated import GeneratedArchitecture, UnmetBudget
     from pnag.runs.run import Run
     from pnag.search.bounds import Bounds
     from pnag.verify import Request
@@ -103,7 +103,7 @@ def generate(
 ) -> None:
     """Generate the best architecture for each budget; none exceeds its budget."""
     require("torch", "generate")
-    from pnag.generate import GeneratedArchitecture, refuse_unmet
+    from pnag.generated import GeneratedArchitecture, refuse_unmet
     from pnag.results import export_results, generated_results, results_text
     from pnag.search.bounds import check_unnamed, parse_budgets
     from predictors.intervals import check_confidence

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnag.generate import GeneratedArchitecture, described
+from pnag.generated import GeneratedArchitecture, described
 from pnag.results import MeasuredNetwork
 from pnag.runs.run import Run
 from pnag.search.bounds import bounded_costs

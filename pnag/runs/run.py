@@ -16,13 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.generate import (
-    DEFAULT_SAMPLES,
-    GeneratedArchitecture,
-    UnmetBudget,
-    generate_each,
-    refuse_unmet,
-)
+from pnag.generate import DEFAULT_SAMPLES, generate_each
+from pnag.generated import GeneratedArchitecture, UnmetBudget, refuse_unmet
 from pnag.learning.evaluator import kendall_tau
 from pnag.learning.rewards import reward_named
 from pnag.learning.settings import TrainSettings

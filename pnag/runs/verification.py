@@ -14,13 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pnag.generate import (
-    DEFAULT_CONFIDENCE,
-    GeneratedArchitecture,
-    Origin,
-    UnmetBudget,
-    described,
-)
+from pnag.generated import DEFAULT_CONFIDENCE, GeneratedArchitecture, Origin, UnmetBudget, described
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.search.bounds import Bounds, bounded_costs
 from pnag.search.independence import occurrences

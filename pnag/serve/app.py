@@ -18,7 +18,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pnag.generate import DEFAULT_SAMPLES, GeneratedArchitecture, UnmetBudget
+from pnag.generate import DEFAULT_SAMPLES
+from pnag.generated import GeneratedArchitecture, UnmetBudget
 from pnag.results import generated_results
 from pnag.runs.run import Run
 from pnag.search.bounds import Bounds

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
-from pnag.generate import generate_each, refuse_unmet
+from pnag.generate import generate_each
+from pnag.generated import refuse_unmet
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import decode, producible

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pnag.generate import GeneratedArchitecture, Spent
+from pnag.generated import GeneratedArchitecture, Spent
 from pnag.results import (
     MeasuredNetwork,
     generated_results,

@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.measures import best_within
-from pnag.generate import generate_each, refuse_unmet
+from pnag.generate import generate_each
+from pnag.generated import refuse_unmet
 from pnag.results import export_results, generated_results
 from pnag.runs.inputs import ACCURACY_FILE, inputs_of_run, table_inputs
 from pnag.runs.run import load_run, train_run

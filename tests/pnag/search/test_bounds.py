@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pnag.generate import GeneratedArchitecture, UnmetBudget, generate_each, refuse_unmet
+from pnag.generate import generate_each
+from pnag.generated import GeneratedArchitecture, UnmetBudget, refuse_unmet
 from pnag.learning.settings import TrainSettings
 from pnag.runs.run import train_run
 from pnag.search.bounds import bounded_costs, parse_budgets
