@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from pnag.generate import generate_each
-from pnag.generated import GeneratedArchitecture
+from pnag.generated import DEFAULT_CONFIDENCE, GeneratedArchitecture
 from pnag.runs.inputs import LATENCY_FILE, Inputs
 from pnag.runs.run import Run, load_run
-from pnag.runs.verification import (
-    JOURNAL_FILE,
-    KeptVerification,
-    read_verification,
-    table_digest,
+from pnag.runs.verification import JOURNAL_FILE, KeptVerification, read_verification
+from pnag.verify import (
+    error_pct,
+    measured_picks,
+    recalibrated,
+    refuse_other_statistic,
+    table_to_verify,
 )
-from pnag.verify import measured_picks, recalibrated, refuse_other_statistic, table_to_verify
 from predictors.intervals import PICKS, not_covered, supported_half_width
 from predictors.latency.calibration import MIN_NETWORKS
 from predictors.latency.lookup import calibration_of
@@ -38,12 +39,10 @@ from profiler.measuring.protocol import MeasuringProtocol, protocol_of
 from profiler.measuring.session import Session
 from profiler.spaces.networks import with_networks
 from profiler.system.lock import device_lock
-from profiler.system.stamp import now, this_tool
 from profiler.tables.levels import Statistic
 from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import SILENT, Terminal
 
-CONFIDENCE = 0.95
 FINER = (1, 2, 4, 8)  # times as many budgets as picks, where neighbours get the same network
 
 
@@ -109,19 +108,11 @@ def _to_keep(
     corrected = recalibrated(table, device, found.networks, found.sessions)
     if corrected is None:
         raise InvalidInputError(f"fewer than {MIN_NETWORKS} usable networks correct nothing")
-    created = now()
-    return KeptVerification(
-        latency_table=table_digest(folder),
-        device=device,
-        same_device=same_device(device, table.device),
-        networks=tuple(found.networks),
-        calibration=corrected.calibration,
-        picks=(),
-        sessions=found.sessions,
-        refined=created,
-        created=created,
-        tool=this_tool(),
-    )
+    return KeptVerification.of(
+        folder, device, same_device=same_device(device, table.device),
+        calibration=corrected.calibration, networks=found.networks, sessions=found.sessions,
+        refines=True,
+    )  # fmt: skip
 
 
 def picks_along_frontier(
@@ -151,15 +142,13 @@ def refinement_summary(run: Run, kept: KeptVerification) -> dict[str, Any]:
     """What measuring the picks showed, for JSON: how far off they had been predicted, and the
     interval now."""
     picks = [entry for entry in kept.networks if entry.picked]
-    predicted_ms = run.problem.cost(np.stack([run.problem.space.parse(one.arch) for one in picks]))
-    measured_ms = np.array([entry.latency_ms for entry in picks])
     quantiles = kept.calibration.relative_quantiles if kept.calibration else {}
     return {
         "device": kept.device.model,
         "created": kept.refined,
         "n_networks": len(picks),
-        "error_before_pct": float(100 * np.abs(measured_ms / predicted_ms - 1).mean()),
-        "interval_95": supported_half_width(quantiles, CONFIDENCE),
+        "error_before_pct": error_pct(run.problem, picks),
+        "interval_95": supported_half_width(quantiles, DEFAULT_CONFIDENCE),
     }
 
 

@@ -13,7 +13,7 @@ from pnag.generate import DEFAULT_SAMPLES, generate_each
 from pnag.generated import GeneratedArchitecture, Origin, described, refuse_unmet
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import Run
-from pnag.runs.verification import KeptVerification, VerifiedPick, table_digest
+from pnag.runs.verification import KeptVerification, VerifiedPick
 from pnag.search.archive import Archive
 from pnag.search.bounds import BoundedCost, Bounds, bounded_costs, bounds_of_each
 from pnag.search.problem import Problem
@@ -24,7 +24,6 @@ from profiler.devices.base import DeviceInfo
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.measuring.follow_up import FollowUpSweep, same_device
 from profiler.measuring.session import Session
-from profiler.system.stamp import now, this_tool
 from profiler.tables.levels import Statistic
 from profiler.tables.sessions import SessionLevel
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry, load_table
@@ -130,7 +129,7 @@ def _verified(loop: _Loop) -> Verification:
     run, table = loop.run, loop.table
     shortlists = loop.shortlists()
     loop.measure(made.arch for shortlist in shortlists for made in shortlist)
-    error_pct = loop.error_pct(run.problem)
+    error_before_pct = error_pct(run.problem, list(loop.entries.values()))
     corrected = loop.corrected()
     problem = run.problem
     if corrected is not None:
@@ -147,7 +146,7 @@ def _verified(loop: _Loop) -> Verification:
         same_device=loop.same,
         rows=tuple(loop.verified(problem, shortlist) for shortlist in shortlists),
         n_measured=len(loop.entries),
-        error_before_pct=error_pct,
+        error_before_pct=error_before_pct,
         before=calibration_of(table),
         after=corrected.calibration if corrected else None,
         networks=tuple(loop.entries.values()),
@@ -166,14 +165,17 @@ def table_to_verify(folder: Path, earlier: KeptVerification | None) -> LatencyTa
     refuse_other_statistic(table.statistic, folder)
     if earlier is None or not earlier.same_device:
         return table
-    measured = earlier.measured
-    others = tuple(network for network in table.networks if network.arch not in measured)
-    return table.model_copy(
-        update={
-            "networks": (*others, *earlier.networks),
-            "sessions": (*table.sessions, *earlier.sessions),
-        }
-    )
+    return _with_measured(table, earlier.networks, earlier.sessions)
+
+
+def _with_measured(
+    table: LatencyTable, networks: Sequence[NetworkEntry], sessions: Sequence[SessionLevel]
+) -> LatencyTable:
+    """The table with what was measured later, in place of what it has of the same networks."""
+    measured = {network.arch for network in networks}
+    others = (network for network in table.networks if network.arch not in measured)
+    update = {"networks": (*others, *networks), "sessions": (*table.sessions, *sessions)}
+    return table.model_copy(update=update)
 
 
 def refuse_other_statistic(statistic: str, whose: Path) -> None:
@@ -201,14 +203,21 @@ def recalibrated(
     """The table, calibrated with networks measured later; on another device than the table's, with
     them alone. None with too few networks.
     """
-    same, measured = same_device(device, table.device), {entry.arch for entry in networks}
-    kept = [entry for entry in table.networks if same and entry.arch not in measured]
-    update = {
-        "networks": (*kept, *networks),
-        "sessions": (*(table.sessions if same else ()), *sessions),
-    }
-    found = table.model_copy(update=update)
+    if not same_device(device, table.device):
+        table = table.model_copy(update={"networks": (), "sessions": ()})
+    found = _with_measured(table, networks, sessions)
     return calibrated(found) if len(usable_networks(found)) >= MIN_NETWORKS else None
+
+
+def error_pct(problem: Problem, measured: Sequence[NetworkEntry]) -> float:
+    """Mean absolute error of a cost on what was measured."""
+    predicted_ms = _costs_ms(problem, [entry.arch for entry in measured])
+    measured_ms = np.array([entry.latency_ms for entry in measured])
+    return float(100 * np.mean(np.abs(measured_ms / predicted_ms - 1)))
+
+
+def _costs_ms(problem: Problem, archs: Sequence[str]) -> Floats:
+    return problem.cost(np.stack([problem.space.parse(arch) for arch in archs]))
 
 
 def to_keep(verification: Verification, request: Request, folder: Path) -> KeptVerification:
@@ -222,17 +231,11 @@ def to_keep(verification: Verification, request: Request, folder: Path) -> KeptV
         for row in verification.rows
         if row.picked.feasible
     ]  # fmt: skip
-    return KeptVerification(
-        latency_table=table_digest(folder),
-        device=verification.device,
-        same_device=verification.same_device,
-        networks=verification.networks,
-        calibration=verification.after,
-        picks=tuple(picks),
-        sessions=verification.sessions,
-        created=now(),
-        tool=this_tool(),
-    )
+    return KeptVerification.of(
+        folder, verification.device, same_device=verification.same_device,
+        calibration=verification.after, networks=verification.networks,
+        sessions=verification.sessions, picks=picks,
+    )  # fmt: skip
 
 
 class _Loop:
@@ -303,12 +306,6 @@ class _Loop:
         self.entries |= {entry.arch: entry for entry in found.networks}
         self.sessions += found.sessions
 
-    def error_pct(self, problem: Problem) -> float:
-        """Mean absolute error of a cost on what was measured."""
-        predicted = self._costs_ms(problem, list(self.entries))
-        measured = np.array([entry.latency_ms for entry in self.entries.values()])
-        return float(100 * np.mean(np.abs(measured / predicted - 1)))
-
     def corrected(self) -> LatencyTable | None:
         """The table, calibrated with what was measured; None with too few networks."""
         networks = list(self.entries.values())
@@ -326,7 +323,7 @@ class _Loop:
         else:
             own = [made for made in every if made.arch in archs]
             picked = min(own, key=lambda made: self.entries[made.arch].latency_ms)
-        before, after = self._costs_ms(self.run.problem, archs), self._costs_ms(problem, archs)
+        before, after = _costs_ms(self.run.problem, archs), _costs_ms(problem, archs)
         candidates = tuple(
             Candidate(made.arch, made.top1, float(then), float(now), self.entries[made.arch])
             for made, then, now in zip(shortlist, before, after, strict=True)
@@ -359,6 +356,3 @@ class _Loop:
         except InvalidInputError:
             own = bounded_costs(self.run.problem, budgets_ms, asked.bounds, confidence)
             return (replace(own[0], cost=problem.cost), *own[1:])
-
-    def _costs_ms(self, problem: Problem, archs: Sequence[str]) -> Floats:
-        return problem.cost(np.stack([problem.space.parse(arch) for arch in archs]))

@@ -24,6 +24,7 @@ from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
+from profiler.system.stamp import now, this_tool
 from profiler.system.user_files import check_schema, read_json, validated
 from profiler.tables.sessions import SessionLevel
 from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
@@ -93,6 +94,27 @@ class KeptVerification(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
     )
+
+    @classmethod
+    def of(
+        cls, folder: Path, device: DeviceInfo, *, same_device: bool,
+        calibration: Calibration | None, networks: Sequence[NetworkEntry],
+        sessions: Sequence[SessionLevel], picks: Sequence[VerifiedPick] = (), refines: bool = False,
+    ) -> KeptVerification:  # fmt: skip
+        """What was now measured on `device` of the run in `folder`."""
+        created = now()
+        return cls(
+            latency_table=table_digest(folder),
+            device=device,
+            same_device=same_device,
+            networks=tuple(networks),
+            calibration=calibration,
+            picks=tuple(picks),
+            sessions=tuple(sessions),
+            refined=created if refines else None,
+            created=created,
+            tool=this_tool(),
+        )
 
     @property
     def measured(self) -> dict[str, NetworkEntry]:
