@@ -24,6 +24,7 @@ from profiler.measuring.session import Session
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import write_text_atomic
 from profiler.system.lock import device_lock
+from profiler.system.sqlite_files import remove_database
 from profiler.system.user_files import read_json
 from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import Terminal
@@ -94,10 +95,9 @@ def _begin(folder: Path, settings: dict[str, Any], *, fresh: bool) -> None:
         if found is not None:
             raise InvalidInputError(f"{found} is not of a demo; use another --out")
     elif fresh or (folder / REPORT).exists():
-        journal = journal_path(folder / TABLE)
         shutil.rmtree(folder / RUN, ignore_errors=True)
-        files = [journal.with_name(journal.name + suffix) for suffix in ("", "-wal", "-shm")]
-        for path in (*made, *files):
+        remove_database(journal_path(folder / TABLE))
+        for path in made:
             path.unlink(missing_ok=True)
     elif read_json(begun) != settings:
         raise InvalidInputError(

@@ -24,6 +24,7 @@ from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import DeviceInfo
 from profiler.errors import InvalidInputError
 from profiler.system.atomic import write_text_atomic
+from profiler.system.sqlite_files import remove_database
 from profiler.system.stamp import now, this_tool
 from profiler.system.user_files import check_schema, read_json, validated
 from profiler.tables.sessions import SessionLevel
@@ -200,8 +201,8 @@ def drop_verification(folder: Path) -> bool:
     """Whether there was one; its samples go with it, so that refining measures anew."""
     path = folder / VERIFICATION_FILE
     found = path.exists()
-    for name in (VERIFICATION_FILE, *(JOURNAL_FILE + end for end in ("", "-wal", "-shm"))):
-        (folder / name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    remove_database(folder / JOURNAL_FILE)
     return found
 
 

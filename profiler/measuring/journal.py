@@ -34,6 +34,7 @@ from profiler.measuring.stopping import Decision
 from profiler.models.cold_start import ColdStart
 from profiler.system.atomic import make_folder
 from profiler.system.context_manager import Closing
+from profiler.system.sqlite_files import read_only_address, remove_database
 
 JOURNAL_VERSION = 1
 
@@ -116,14 +117,6 @@ def journal_path(table: Path) -> Path:
     return table.with_name(f"{table.name.removesuffix('.json')}.journal.sqlite")
 
 
-def _read_only(path: Path) -> str:
-    """SQLite's address of a file to read. Without a log nothing is pending, and nothing needs to be
-    made beside the file, which may lie where nothing can be.
-    """
-    pending = path.with_name(f"{path.name}-wal").exists()
-    return f"{path.resolve().as_uri()}?{'mode=ro' if pending else 'immutable=1'}"
-
-
 def epoch_of(info: DeviceInfo) -> str:
     """What must stay the same for raw results to be comparable."""
     return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
@@ -143,12 +136,10 @@ class Journal(Closing):
         if path is not None and not read_only:
             make_folder(path)
         if path is not None and fresh:
-            place = path.resolve()
-            for suffix in ("", "-wal", "-shm"):
-                place.with_name(place.name + suffix).unlink(missing_ok=True)
+            remove_database(path.resolve())
         address = ":memory:" if path is None else str(path)
         if read_only and path is not None:
-            address = _read_only(path)
+            address = read_only_address(path)
         try:
             self._db = sqlite3.connect(address, isolation_level=None, uri=read_only)
         except sqlite3.OperationalError as error:
