@@ -131,6 +131,8 @@ class Growing:
 
     def __call__(self) -> None:
         if not self._path.exists():
+            if self._n_blocks:
+                raise ValueError("the journal is gone")
             return
         with closing(sqlite3.connect(self._path)) as journal:
             (sound,) = journal.execute("PRAGMA integrity_check").fetchone()
@@ -182,18 +184,24 @@ def imported(folder: Path) -> Command:
 
 def exported(folder: Path) -> Command:
     space = MobileNetV3Space()
-    arch = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
-    assert space.format(space.parse(arch)) == arch
+    arch = str(space.extremes()[0])
 
-    def check() -> None:
-        for path in (folder / "out").glob("*.onnx"):
+    def check() -> int:
+        networks = list((folder / "out").glob("*.onnx"))
+        weights = list((folder / "out").glob("*.safetensors"))
+        for path in networks:
             read_onnx(path)
-        for path in (folder / "out").glob("*.safetensors"):
+        for path in weights:
             read_arrays(path)
+        return len(networks) + len(weights)
+
+    def whole() -> None:
+        if check() != 2:
+            raise ValueError("not all is exported")
 
     arguments = ["space", "export", "--space", "mbv3", "--arch", arch]
     return Command("space export", folder, [*arguments, "--export", "onnx,torch", "--out", "out"],
-                   check, check)  # fmt: skip
+                   check, whole)  # fmt: skip
 
 
 def reported(folder: Path) -> Command:
@@ -230,7 +238,7 @@ def figures(name: str, n_kills: int, n_full: int, seed: int) -> dict[str, Any]:
                 found.unlink()
                 left += 1
             if command.is_done():
-                for pattern in ANEW.get(name, ()):
+                for pattern in ANEW[name]:
                     for path in folder.glob(pattern):
                         path.unlink()
                 command = fresh(name, command)

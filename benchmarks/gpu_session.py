@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.commands import MAIN
 from benchmarks.held_out import mape_pct
 from profiler.system.atomic import write_text_atomic
 from profiler.tables.table import load_table
@@ -38,7 +39,7 @@ SECONDS = 470.0
 LAST_WORDS_S = 10.0  # after an interrupt, for clocks to be put back and the journal written
 SHORTEST_STEP_S = 5.0  # what has less time left is not begun
 PYTHON = sys.executable
-PNAG = (PYTHON, "-c", "from pnag.cli.app import main; main()")
+PNAG = (PYTHON, "-c", MAIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,28 +18,18 @@ import numpy as np
 
 from benchmarks.landscape import write_json
 from pnag.generated import GeneratedArchitecture
+from pnag.refine import picks_along_frontier
 from pnag.runs.run import Run, load_run
 from predictors.accuracy.fitted import FittedAccuracy
 from predictors.accuracy.tables import load_accuracy_table
 from profiler.spaces.networks import NetworkSpace
 
-MOST_BUDGETS = 1000
-
 
 def unseen_networks(run: Run, n: int) -> list[GeneratedArchitecture]:
-    """Distinct ones, evenly among those of ever more budgets; of fewer than n, all."""
-    accuracy = run.problem.accuracy
+    """That neither taught the accuracy model nor checked it; of fewer than n, all."""
+    accuracy, space = run.problem.accuracy, run.problem.space
     rows = accuracy.rows if isinstance(accuracy, FittedAccuracy) else ()
-    known = {row.tobytes() for row in rows}
-    low, high = run.reachable_ms
-    n_budgets, made = n, list[GeneratedArchitecture]()
-    while len(made) < n and n_budgets <= MOST_BUDGETS:
-        budgets = low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets
-        distinct = {one.arch: one for one in run.generate(budgets.tolist())}
-        made = [one for one in distinct.values() if one.tokens.tobytes() not in known]
-        n_budgets *= 2
-    chosen = np.linspace(0, len(made) - 1, min(n, len(made))).round().astype(int)
-    return [made[i] for i in chosen]
+    return picks_along_frontier(run, n, {space.format(row) for row in rows})
 
 
 def compare(made: list[GeneratedArchitecture], measured: Path, space: NetworkSpace) -> None:

@@ -27,7 +27,7 @@ from profiler.devices.seeded import seeded_image, seeded_onnx, seeded_tflite
 from profiler.errors import InvalidInputError
 from profiler.system.stamp import now
 from profiler.system.user_files import read_json
-from profiler.tables.table import SpaceRef
+from profiler.tables.table import SpaceRef, load_table
 
 BUDGETS, CONFIDENCE = 50, 0.95
 ROUNDS, TIMED_RUNS = 40, 4  # of each network
@@ -41,7 +41,6 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
     it and without."""
     from pnag.runs.inputs import LATENCY_FILE
     from pnag.runs.run import load_run
-    from profiler.tables.table import load_table
 
     run, table = load_run(folder), load_table(folder / LATENCY_FILE)
     half = run.corrected.cost.relative_interval(confidence)

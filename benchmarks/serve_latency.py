@@ -26,16 +26,16 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from benchmarks.commands import MAIN
 from benchmarks.landscape import write_json
 
-START = "from pnag.cli.app import main; main()"
 CLIENT_THREADS = 16
 
 
 @contextmanager
 def service(run: Path) -> Iterator[dict[str, Any]]:
     """The running service, as its own first line describes it."""
-    command = [sys.executable, "-c", START, "serve", "--run", str(run), "--port", "0", "--json"]
+    command = [sys.executable, "-c", MAIN, "serve", "--run", str(run), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout

@@ -92,9 +92,9 @@ def refine_run(
                 terminal.note(f"{folder} was refined on {earlier.device.model}, {earlier.refined}")
             else:
                 known = {entry.arch for entry in table.networks}
-                archs = picks_along_frontier(run, n_picks, known, seed=seed)
+                picks = picks_along_frontier(run, n_picks, known, seed=seed)
                 found = measured_picks(
-                    session, table, archs,
+                    session, table, [pick.arch for pick in picks],
                     protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
                     seed=seed, journal_at=folder / JOURNAL_FILE,
                 )  # fmt: skip
@@ -117,21 +117,21 @@ def _to_keep(
 
 def picks_along_frontier(
     run: Run, count: int, known: Collection[str], *, seed: int = 0
-) -> list[str]:
+) -> list[GeneratedArchitecture]:
     """At most `count` architectures that the run gives for budgets all over its range, by rising
     budget, without those `known`.
     """
     problem = run.problem
     low, high = problem.reachable_ms
-    found: list[str] = []
+    found: list[GeneratedArchitecture] = []
     for finer in FINER:
         shares = (np.arange(finer * count) + 0.5) / (finer * count)
         made = generate_each(
             problem, run.learners, (low + shares * (high - low)).tolist(),
             known=run.known_under(problem.cost), seed=seed,
         )  # fmt: skip
-        archs = dict.fromkeys(one.arch for one in made if isinstance(one, GeneratedArchitecture))
-        found = [arch for arch in archs if arch not in known]
+        distinct = {one.arch: one for one in made if isinstance(one, GeneratedArchitecture)}
+        found = [one for arch, one in distinct.items() if arch not in known]
         if len(found) >= count:
             spread = np.linspace(0, len(found) - 1, count).round().astype(int)
             return [found[at] for at in spread]

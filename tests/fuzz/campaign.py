@@ -42,14 +42,6 @@ class Reader:
     read: Callable[[bytes, Path], Any]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """An input that broke the rule, and how."""
-
-    data: bytes
-    why: str
-
-
 class TooLongError(BaseException):
     """Not an Exception, so that no reader takes it for what a library raised."""
 

@@ -71,6 +71,7 @@ from tests.fuzz.mutations import (
 )
 from tests.pnag.landscapes import grid_space
 from tests.predictors.synthetic import make_table
+from tests.profiler.measuring.test_journal import read_all
 from tests.profiler.models.test_kernels import residual
 
 SPACE = MobileNetV3Space()
@@ -342,18 +343,8 @@ def _journal(folder: Path) -> Sequence[bytes]:
 
 
 def _journal_read(path: Path) -> Any:
-    found: list[Any] = []
-    with Journal(path, read_only=True) as journal:
-        for epoch in journal.epochs():
-            found += [journal.references_ms(epoch), journal.sweeps_of("key", epoch)]
-            found += [journal.kernels(epoch), journal.starts(epoch)]
-            for sweep in journal.sweeps(epoch):
-                found += [journal.report(sweep), journal.canary_series(sweep, "resident")]
-                found += [journal.conditions(sweep)]
-        found += [journal.outcomes(), journal.extent(), journal.started()]
-        blocks = [block for key in journal.outcomes() for block in journal.blocks(key)]
-        assert all(ms > 0 for block in blocks for ms in block.samples_ms)
-        found += blocks
+    found, blocks = read_all(path, read_only=True)
+    assert all(ms > 0 for block in blocks for ms in block.samples_ms)
     return found
 
 
@@ -416,7 +407,6 @@ def _arrays(folder: Path) -> Sequence[bytes]:
 
 
 def file_readers() -> list[Reader]:
-    info = INFO
     return [
         of_file("table", "t.json", JSON, _table, _tables),
         of_file("table-whole", "t.json", JSON, _whole_table,
@@ -440,7 +430,7 @@ def file_readers() -> list[Reader]:
         of_file("launch-model", "l.safetensors", TENSORS, LaunchModel.load, _launch_model),
         of_file("journal", "j.sqlite", DATABASE, _journal_read, _journal),
         of_file("model-report", "m.json", JSON, read_model_report, _model_report),
-        of_file("measured-networks", "m.json", JSON, lambda path: read_measured(path, info),
+        of_file("measured-networks", "m.json", JSON, lambda path: read_measured(path, INFO),
                 _measured),
         of_file("npz", "i.npz", ARRAYS, _npz, _arrays),
         of_file("onnx", "m.onnx", ONNX, _graph, _onnx),

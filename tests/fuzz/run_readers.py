@@ -1,7 +1,4 @@
-"""Readers of what training leaves, of checkpoints and images, and of the service's requests.
-
-They need torch: what they read is imported when it is asked for.
-"""
+"""Readers of what training leaves, of checkpoints and images, and of the service's requests."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pnag.learning.settings import TrainSettings
@@ -30,7 +27,7 @@ from profiler.tables.table import LatencyTable
 from tests.fuzz.campaign import Reader
 from tests.fuzz.file_readers import few_ops, of_file
 from tests.fuzz.mutations import ARRAYS, BYTES, JSON, JSON_LINES, TENSORS, Edit
-from tests.pnag.landscapes import tabular_problem
+from tests.pnag.landscapes import tabular_problem, write_tabular
 from tests.pnag.supernet.supernet_data import (
     coloured_images,
     encoded,
@@ -50,14 +47,16 @@ ANSWERS = {200, 400, 409, 413, 422}
 @cache
 def trained() -> Path:
     """A finished run on a table of 27 rows."""
-    folder = Path(mkdtemp(prefix="pnag-fuzz-"))
+    folder = Path(_place().name)
     space = tabular_problem(n_positions=3, n_choices=3).space
-    lines = ["a,b,c,top1,latency_ms"]
-    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
-        lines.append(",".join(map(str, [*row, top1, latency_ms])))
-    (folder / "bench.csv").write_text("\n".join(lines) + "\n")
-    train_run(tabular_inputs(folder / "bench.csv"), SMALL, folder / "run")
+    train_run(tabular_inputs(write_tabular(folder / "bench.csv", space)), SMALL, folder / "run")
     return folder / "run"
+
+
+@cache
+def _place() -> TemporaryDirectory[str]:
+    """Until the process ends."""
+    return TemporaryDirectory(prefix="pnag-fuzz-")
 
 
 def of_run(name: str, file: str, edits: Sequence[Edit], load: Callable[[Path], Any]) -> Reader:
@@ -111,8 +110,9 @@ def _kept(data: bytes, folder: Path) -> Any:
 
 @cache
 def _supernet() -> bytes:
-    folder = Path(mkdtemp(prefix="pnag-fuzz-"))
-    return (write_supernet_and_images(folder, CIFAR) / "supernet.safetensors").read_bytes()
+    with TemporaryDirectory() as place:
+        written = write_supernet_and_images(Path(place), CIFAR)
+        return (written / "supernet.safetensors").read_bytes()
 
 
 def _checkpoint(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,6 @@ def _architecture_reader(name: str, space: Any) -> Reader:
         rows = space.sample(5, np.random.default_rng(0))
         written = [space.format(row) for row in rows]
         if hasattr(space, "other_forms"):
-            import json
-
             forms = [form for row in rows for form in space.other_forms(row).values()]
             written += [json.dumps(form) for form in forms if isinstance(form, dict)]
         return [text.encode() for text in written]

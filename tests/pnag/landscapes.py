@@ -66,3 +66,12 @@ def grid_space(n_positions=5, n_choices=4, seed=0, keep=1.0):
 def tabular_problem(**options):
     space = grid_space(**options)
     return Problem(space, TabularCost(space), TabularAccuracy(space))
+
+
+def write_tabular(path, space):
+    """The rows of a tabular space of three positions as the CSV file that it could be read from."""
+    lines = ["a,b,c,top1,latency_ms"]
+    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
+        lines.append(",".join(map(str, [*row, top1, latency_ms])))
+    path.write_text("\n".join(lines) + "\n")
+    return path

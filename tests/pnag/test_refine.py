@@ -80,7 +80,7 @@ def test_the_calibration_is_of_drawn_networks_and_picks_and_the_interval_of_pick
     assert refined.corrected.cost.relative_interval(0.95) == half
 
 
-def test_a_refined_run_stays_as_it_is(refined, capsys):
+def test_a_refined_run_stays_as_it_is(refined):
     kept = read_verification(refined.folder)
     again = refine_run(refined.folder, DEVICE, SILENT, protocol=FAST)
     assert again.verification == kept

@@ -34,7 +34,7 @@ from pnag.serve.server import config_of, listen
 from pnag.serve.work import WorkQueue
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition
-from tests.pnag.landscapes import mobilenet_problem, tabular_problem
+from tests.pnag.landscapes import mobilenet_problem, tabular_problem, write_tabular
 from tests.pnag.report.browser import ARGUMENTS, CHROMIUM
 
 pytestmark = pytest.mark.slow
@@ -60,11 +60,7 @@ def client(trained):
 def tabular_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     space = tabular_problem(n_positions=3, n_choices=3).space
-    lines = ["a,b,c,top1,latency_ms"]
-    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
-        lines.append(",".join(map(str, [*row, top1, latency_ms])))
-    (folder / "bench.csv").write_text("\n".join(lines) + "\n")
-    train_run(tabular_inputs(folder / "bench.csv"), SMALL, folder / "run")
+    train_run(tabular_inputs(write_tabular(folder / "bench.csv", space)), SMALL, folder / "run")
     return folder / "run"
 
 

@@ -15,7 +15,7 @@ from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import LatencyTable
 from tests.pnag.cli.conftest import app, simulated_table
-from tests.pnag.landscapes import grid_space
+from tests.pnag.landscapes import grid_space, write_tabular
 
 pytestmark = pytest.mark.usefixtures("quick_settings")
 
@@ -73,11 +73,7 @@ def test_train_refuses_and_writes_nothing(latency_table, arguments, message, cal
 
 def test_a_tabular_space_needs_no_other_table(call, tmp_path):
     space = grid_space(n_positions=3, n_choices=3)
-    lines = ["a,b,c,top1,latency_ms"]
-    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
-        lines.append(",".join(map(str, [*row, top1, latency_ms])))
-    path = tmp_path / "bench.csv"
-    path.write_text("\n".join(lines) + "\n")
+    path = write_tabular(tmp_path / "bench.csv", space)
     folder = tmp_path / "run"
     document = call(
         "train", "--space", f"tabular:{path}", "--evaluations", 20, "--budgets", 3, "--out",

@@ -27,7 +27,7 @@ from predictors.latency.transferred import TransferTarget, described_device, tra
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.table import TransferSample, load_table
-from tests.pnag.landscapes import grid_space
+from tests.pnag.landscapes import grid_space, write_tabular
 from tests.pnag.profiled import SILENT, SMALL
 
 pytestmark = pytest.mark.slow
@@ -272,13 +272,10 @@ def test_the_same_data_gives_the_same_file(tmp_path):
 
 def test_a_tabular_run_has_choices_and_no_table(tmp_path, capsys):
     space = grid_space(n_positions=3, n_choices=3)
-    lines = ["a,b,c,top1,latency_ms"]
-    for row, top1, latency_ms in zip(space.rows, space.top1, space.latency_ms, strict=True):
-        lines.append(",".join(map(str, [*row, top1, latency_ms])))
-    (tmp_path / "bench.csv").write_text("\n".join(lines) + "\n")
+    bench = write_tabular(tmp_path / "bench.csv", space)
     folder, page = tmp_path / "run", tmp_path / "report.html"
     settings = replace(SMALL, n_evaluations=200, n_budgets=3)  # more than the 27 rows
-    run = train_run(tabular_inputs(tmp_path / "bench.csv"), settings, folder)
+    run = train_run(tabular_inputs(bench), settings, folder)
     assert pnag(["report", "--run", str(folder), "--out", str(page), "--quiet"]) == 0
     document = json.loads(_Page(page.read_text()).scripts[1])
     assert document["title"] == "bench.csv"

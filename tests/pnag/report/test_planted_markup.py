@@ -111,7 +111,6 @@ def test_no_text_of_the_services_answers_is_markup():
         assert page.evaluate(FOUND) == page.evaluate(LINKS) == 0
         assert page.evaluate("typeof planted") == "undefined"
         assert page.inner_text("main").count("onerror") == 3
-        answers["/generate"] = {"detail": PLANTED}
         page.route("**/generate", lambda route: route.fulfill(status=409, json={"detail": PLANTED}))
         page.get_by_role("button").click()
         page.get_by_text("onerror").first.wait_for()

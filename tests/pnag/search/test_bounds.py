@@ -22,9 +22,9 @@ BRIEF = TrainSettings(
 )  # fmt: skip
 
 
-def measured_problem(keep=0.7):
+def measured_problem():
     """Energies that fall where the latency rises, with scatter: few rows undercut another."""
-    space = grid_space(n_positions=4, n_choices=4, keep=keep)
+    space = grid_space(n_positions=4, n_choices=4, keep=0.7)
     scatter = np.random.default_rng(3).uniform(0.5, 1.5, len(space.rows))
     energy_mj = 40 / space.latency_ms * scatter
     space = replace(space, costs={"energy_mj": energy_mj, "phone_ms": 2 * space.latency_ms})
@@ -41,8 +41,8 @@ def run():
     return train_run(PROBLEM, BRIEF)
 
 
-def pairs(n_each=6):
-    ends = [np.quantile(of_all, np.linspace(0.05, 1, n_each)) for of_all in (SPACE.latency_ms,
+def pairs():
+    ends = [np.quantile(of_all, np.linspace(0.05, 1, 6)) for of_all in (SPACE.latency_ms,
             ENERGY_MJ)]  # fmt: skip
     return [(float(ms), float(mj)) for ms in ends[0] for mj in ends[1]]
 

@@ -163,21 +163,19 @@ def test_what_ran_in_a_model_is_known_within_its_epoch(tmp_path):
         assert journal.kernels("after a reboot") == {}
 
 
-def read_all(path):
-    with Journal(path) as journal:
+def read_all(path, **options):
+    """All that a journal tells, and its blocks."""
+    found = []
+    with Journal(path, **options) as journal:
         for epoch in journal.epochs():
-            journal.references_ms(epoch)
-            journal.starts(epoch)
-            journal.kernels(epoch)
-            journal.sweeps_of("key", epoch)
+            found += [journal.references_ms(epoch), journal.starts(epoch), journal.kernels(epoch)]
+            found += [journal.sweeps_of("key", epoch)]
             for sweep in journal.sweeps(epoch):
-                journal.report(sweep)
-                journal.conditions(sweep)
-                journal.canary_series(sweep, "resident")
-        for key in journal.outcomes():
-            journal.blocks(key)
-        journal.started()
-        journal.extent()
+                found += [journal.report(sweep), journal.conditions(sweep)]
+                found += [journal.canary_series(sweep, "resident")]
+        blocks = [block for key in journal.outcomes() for block in journal.blocks(key)]
+        found += [journal.outcomes(), journal.started(), journal.extent(), *blocks]
+    return found, blocks
 
 
 @pytest.fixture
