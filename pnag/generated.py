@@ -10,7 +10,7 @@ import numpy as np
 
 from pnag.search.bounds import BoundedCost, Bounds
 from pnag.search.problem import Problem
-from predictors.base import CostFunction, UncertainAccuracy
+from predictors.base import CostFunction, Floats, UncertainAccuracy
 from predictors.intervals import interval_ms
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import Tokens
@@ -115,8 +115,10 @@ def described(
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GeneratedArchitecture]:
     """What a problem says of [n, L] architectures under [n] bounds, however they were found."""
-    spent = [_spent(cost, tokens) for cost in costs]
-    feasible = np.all([cost.of(tokens) <= cost.limits for cost in costs], axis=0)
+    values = [cost.cost(tokens) for cost in costs]
+    spent = [_spent(cost, of_all) for cost, of_all in zip(costs, values, strict=True)]
+    within = [c.taken(of_all) <= c.limits for c, of_all in zip(costs, values, strict=True)]
+    feasible = np.all(within, axis=0)
     top1 = problem.accuracy.top1(tokens)
     made = []
     for at, (row, accuracy, fits) in enumerate(zip(tokens, top1, feasible, strict=True)):
@@ -139,22 +141,19 @@ def described(
     return made
 
 
-def _spent(cost: BoundedCost, tokens: Tokens) -> list[Spent]:
-    """[n] what each of [n, L] architectures takes."""
+def _spent(cost: BoundedCost, values: Floats) -> list[Spent]:
+    """[n] what architectures take that cost [n] values."""
     half = cost.margin or _default_margin(cost.cost)
-    values = cost.cost(tokens)
-    taken = []
-    for value, limit in zip(values.tolist(), cost.limits.tolist(), strict=True):
-        used = value * (1 + cost.margin) / limit
-        taken.append(
-            Spent(
-                cost.cost.unit,
-                value,
-                interval_ms(value, half) if half else None,
-                *((limit, used) if np.isfinite(limit) else ()),
-            )
+    used = (cost.taken(values) / cost.limits).tolist()
+    return [
+        Spent(
+            cost.cost.unit,
+            value,
+            interval_ms(value, half) if half else None,
+            *((limit, share) if np.isfinite(limit) else ()),
         )
-    return taken
+        for value, limit, share in zip(values.tolist(), cost.limits.tolist(), used, strict=True)
+    ]
 
 
 def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[float, float] | None:

@@ -122,13 +122,13 @@ def picks_along_frontier(
     budget, without those `known`.
     """
     problem = run.problem
-    low, high = problem.reachable_ms
+    (low, high), evaluated = problem.reachable_ms, run.known_under(problem.cost)
     found: list[GeneratedArchitecture] = []
     for finer in FINER:
         shares = (np.arange(finer * count) + 0.5) / (finer * count)
         made = generate_each(
             problem, run.learners, (low + shares * (high - low)).tolist(),
-            known=run.known_under(problem.cost), seed=seed,
+            known=evaluated, seed=seed,
         )  # fmt: skip
         distinct = {one.arch: one for one in made if isinstance(one, GeneratedArchitecture)}
         found = [one for arch, one in distinct.items() if arch not in known]

@@ -11,7 +11,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 
 from predictors.base import Floats
-from profiler.cost_columns import cost_of_column
+from profiler.cost_columns import costs_of_columns
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import SearchSpace, Tokens
 from profiler.spaces.decisions import Ints
@@ -73,18 +73,18 @@ def read_costs(path: Path, space: SearchSpace) -> dict[str, EnumeratedCost]:
     a unit, like `energy_mj`; other columns are left alone.
 
     Raises:
-        InvalidInputError: unreadable or malformed; architectures that are missing, or there twice;
-            a space of more than can be listed.
+        InvalidInputError: unreadable or malformed; two columns of one cost; architectures that are
+            missing, or there twice; a space of more than can be listed.
     """
     if not isinstance(space, Listed):
         raise InvalidInputError(f"{space.name} has too many architectures to give a cost of each")
     table = parse_rows(read_text(path), path)
-    costs = {name: cost for name in table.header if (cost := cost_of_column(name))}
+    costs = costs_of_columns(table.header, path)
     if ARCH not in table.header or not costs:
         raise InvalidInputError(
             f"{path}: the header needs {ARCH} and a column that ends in a unit, like energy_mj"
         )
-    values = {column: np.full(n_numbers(space), np.nan) for column in costs}
+    values = {column: np.full(n_numbers(space), np.nan) for column, _ in costs.values()}
     lines: dict[int, int] = {}
     for row in table.rows:
         try:
@@ -103,7 +103,7 @@ def read_costs(path: Path, space: SearchSpace) -> dict[str, EnumeratedCost]:
             f"{path} has costs of {len(lines)} architectures, {space.name} has {n_all}"
         )
     return {
-        name: EnumeratedCost(space, values[column], unit) for column, (name, unit) in costs.items()
+        name: EnumeratedCost(space, values[column], unit) for name, (column, unit) in costs.items()
     }
 
 

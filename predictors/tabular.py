@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from predictors.base import Floats
-from profiler.cost_columns import cost_of_column
+from profiler.cost_columns import costs_of_columns
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 from profiler.spaces.tabular import TabularSpace
@@ -36,13 +36,8 @@ def further_costs(space: TabularSpace) -> dict[str, TabularCost]:
     Raises:
         InvalidInputError: two columns of one name.
     """
-    costs: dict[str, TabularCost] = {}
-    for column in space.costs:
-        name, unit = cost_of_column(column) or (column, "")
-        if name in costs:
-            raise InvalidInputError(f"{space.name} has two columns of {name}; rename one")
-        costs[name] = TabularCost(space, unit, column)
-    return costs
+    costs = costs_of_columns(space.costs, space.name)
+    return {name: TabularCost(space, unit, column) for name, (column, unit) in costs.items()}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from profiler.errors import InvalidInputError
+
 UNITS = {"ms": "ms", "mj": "mJ", "mb": "MB"}  # by how a name ends
 
 
@@ -14,6 +18,22 @@ def cost_of_column(column: str) -> tuple[str, str] | None:
     name, _, ending = column.rpartition("_")
     unit = UNITS.get(ending.lower())
     return (name, unit) if name and unit else None
+
+
+def costs_of_columns(columns: Iterable[str], source: object) -> dict[str, tuple[str, str]]:
+    """Column and unit of each cost that columns hold, by its name; other columns are left alone.
+
+    Raises:
+        InvalidInputError: two columns of one name.
+    """
+    costs: dict[str, tuple[str, str]] = {}
+    for column in columns:
+        if (cost := cost_of_column(column)) is not None:
+            name, unit = cost
+            if name in costs:
+                raise InvalidInputError(f"{source} has two columns of {name}; rename one")
+            costs[name] = column, unit
+    return costs
 
 
 def column_of_cost(name: str, unit: str) -> str:

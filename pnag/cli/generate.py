@@ -12,7 +12,6 @@ import typer
 from profiler.cli.completion import devices
 from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import shared_options
-from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.extras import require
 from profiler.system.atomic import refuse_unwritable
@@ -111,8 +110,7 @@ def generate(
     from profiler.spaces.networks import with_networks
 
     _refuse_parts(export, out, candidates, verify_on)
-    verifying = [] if verify_on is None else [backend_of(verify_on)]
-    device_options.refuse_others(verifying, "--verify-on {}")
+    of_device = device_options.of_only(verify_on, "--verify-on")
     check_unnamed(budget)
     most = _bounds(madds=max_madds, params=max_params, energy=max_energy)
     check_confidence(confidence)
@@ -130,10 +128,9 @@ def generate(
     if verify_on and met:
         from pnag.verify import Request
 
-        options = device_options.of(*verifying)
         request = Request(
             [one.budget_ms for one in met], candidates or 3, samples, confidence,
-            [one.bounds for one in met], seed, options, pure=pure,
+            [one.bounds for one in met], seed, of_device, pure=pure,
         )  # fmt: skip
         document = _verified(trained, verify_on, request, made, terminal)
     else:
@@ -207,10 +204,11 @@ def _bounds(**most: str | None) -> Bounds:
     """The bounds with options of their own, by the names of their costs."""
     from pnag.search.budget import parse_amount
 
-    known = {"madds": ("madds", "MAdds"), "params": ("params", "parameters")}
+    said = {
+        "madds": ("madds", "MAdds"), "params": ("params", "parameters"), "energy": ("mJ", "energy"),
+    }  # fmt: skip
     return {
-        name: parse_amount(text, unit, what=what)
+        name: parse_amount(text, said[name][0], what=said[name][1])
         for name, text in most.items()
-        for unit, what in [known.get(name, ("mJ", name))]
         if text is not None
     }

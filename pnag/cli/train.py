@@ -12,7 +12,6 @@ from pnag.cli.train_options import TrackOption
 from profiler.cli.completion import devices, one_of
 from profiler.cli.device_options import NONE, DeviceOptions, takes_device_options
 from profiler.cli.options import SPACE_NAMES, StatisticOption, shared_options
-from profiler.devices.registry import backend_of
 from profiler.extras import require
 from profiler.terminal import Terminal
 
@@ -121,12 +120,11 @@ def train(
     from dataclasses import replace
 
     from pnag.learning.settings import TrainSettings
-    from pnag.refine import refine_run, refuse_unrefinable
+    from pnag.runs.config import cost_name_of, read_config
     from pnag.runs.inputs import inputs_of_run, named_tables, open_inputs
     from pnag.runs.run import settings_of_run, train_run
 
-    refining = [] if refine_on is None else [backend_of(refine_on)]
-    device_options.refuse_others(refining, "--refine-on {}")
+    of_device = device_options.of_only(refine_on, "--refine-on")
     tables = named_tables(latency_table or ())
     given = _given(
         context, budgets=("n_budgets", budgets), evaluations=("n_evaluations", evaluations),
@@ -137,24 +135,24 @@ def train(
     )  # fmt: skip
     if resume and out is not None and not any(sources):
         settings = replace(settings_of_run(out), **given)
-        folder, inputs = out, inputs_of_run(out)
+        folder, inputs = out, inputs_of_run(out, cost_name_of(read_config(out)))
     else:
         settings, inputs = TrainSettings(**given), open_inputs(*sources, seed=seed)
         folder = out or Path("runs") / Path(inputs.files[0].source).stem
     if refine_on is not None:
+        from pnag.refine import refine_run, refuse_unrefinable
+
         refuse_unrefinable(inputs)
     trained = train_run(
         inputs, settings, folder, resume=resume, trackers=track or (), terminal=terminal
     )
     if refine_on is not None:
-        options = device_options.of(*refining)
-        trained = refine_run(folder, refine_on, terminal, device_options=options, seed=seed)
+        trained = refine_run(folder, refine_on, terminal, device_options=of_device, seed=seed)
     terminal.result(*_described(trained, folder))
 
 
 def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
     """The result as a JSON document and as text."""
-    from pnag.refine import refinement_summary
     from pnag.runs.run import frontier_rows
     from predictors.accuracy.fitted import FittedAccuracy
 
@@ -168,6 +166,8 @@ def _described(run: Run, folder: Path) -> tuple[dict[str, Any], str]:
         "frontier": frontier_rows(run.problem, frontier),
     }
     if run.verification is not None and run.verification.refined is not None:
+        from pnag.refine import refinement_summary
+
         document["refinement"] = refinement_summary(run, run.verification)
     text = (
         f"{folder}: {len(frontier)} architectures on the frontier, {low:.4g} to {high:.4g} ms"

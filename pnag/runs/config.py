@@ -15,6 +15,7 @@ from profiler.system.user_files import check_schema, read_json, validated
 
 SCHEMA = "pnag.run/1"
 CONFIG_FILE = "config.json"
+LATENCY = "latency"  # of runs that say no other name
 
 
 class _Input(BaseModel):
@@ -28,7 +29,7 @@ class _Config(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     space: str
-    cost_name: str = "latency"
+    cost_name: str = LATENCY
     settings: dict[str, Any]
     inputs: dict[str, _Input]
     reachable_ms: tuple[float, float]
@@ -51,6 +52,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     check_schema(config, SCHEMA, path)
     validated(_Config, config, path)
     return config
+
+
+def cost_name_of(config: dict[str, Any]) -> str:
+    """What the run calls the cost that its budgets are of."""
+    return str(config.get("cost_name", LATENCY))
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

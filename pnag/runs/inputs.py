@@ -267,8 +267,8 @@ def _bytes_of(save: Callable[[Path], None]) -> bytes:
         return path.read_bytes()
 
 
-def inputs_of_run(folder: Path) -> Inputs:
-    """The inputs that a run directory holds.
+def inputs_of_run(folder: Path, cost_name: str = "latency") -> Inputs:
+    """The inputs that a run directory holds; its config says how the first cost is called.
 
     Raises:
         InvalidInputError: it holds none.
@@ -285,6 +285,7 @@ def inputs_of_run(folder: Path) -> Inputs:
     costs = folder / COSTS_FILE
     return table_inputs(
         folder / LATENCY_FILE,
+        cost_name=cost_name,
         further=further,
         costs=costs if costs.exists() else None,
         accuracy_model=accuracy_file_of_run(folder),

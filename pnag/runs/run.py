@@ -26,6 +26,7 @@ from pnag.learning.train import Learner, new_learners, run_round, steps_per_roun
 from pnag.runs.config import (
     CONFIG_FILE,
     SCHEMA,
+    cost_name_of,
     hashes_of,
     read_config,
     settings_of,
@@ -265,13 +266,12 @@ def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = T
         )
     settings = settings_of(folder, config)
     if problem is None:
-        inputs = inputs_of_run(folder)
+        inputs = inputs_of_run(folder, cost_name_of(config))
         hashes = hashes_of(config)
         for file in inputs.files:
             if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")
         problem = inputs.problem
-        problem = replace(problem, cost_name=config.get("cost_name", problem.cost_name))
     kept = read_verification(folder) if verified else None
     run = Run(problem, settings, load_finished(folder, problem, settings), folder, kept)
     run.generate([run.reachable_ms[1]])  # the first use builds tables and imports modules

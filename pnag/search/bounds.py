@@ -46,7 +46,11 @@ class BoundedCost:
 
     def of(self, tokens: Tokens) -> Floats:
         """[n] what [n, L] tokens take of their bounds, the margin included."""
-        return self.cost(tokens) * (1 + self.margin)
+        return self.taken(self.cost(tokens))
+
+    def taken(self, values: Floats) -> Floats:
+        """[n] the same of architectures that cost [n] values."""
+        return values * (1 + self.margin)
 
     def at(self, requests: Ints | Bools) -> BoundedCost:
         """The same in some of the requests."""
@@ -74,10 +78,10 @@ def bounded_costs(
     first = BoundedCost(problem.cost_name, problem.cost, budgets, _margin(problem.cost, confidence))
     further = []
     for name in named:
-        cost = problem.further_cost(name)
         limits = np.array([one.get(name, np.inf) for one in each], np.float64)
-        margin = _margin(cost, confidence if np.isfinite(limits).any() else None)
-        further.append(BoundedCost(name, cost, limits, margin))
+        asked = BoundedCost(name, problem.further_cost(name), limits)
+        margin = _margin(asked.cost, confidence) if asked.is_bounded else 0.0
+        further.append(replace(asked, margin=margin))
     return (first, *further)
 
 

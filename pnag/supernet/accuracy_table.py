@@ -24,6 +24,7 @@ from pnag.supernet.supernet import Supernet
 from pnag.supernet.workers import Workers
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from profiler.errors import InvalidInputError
+from profiler.spaces.architecture_files import WrittenArchitecture
 from profiler.spaces.networks import NetworkSpace
 from profiler.spaces.sampling import extremes
 from profiler.system.atomic import write_text_atomic
@@ -45,7 +46,7 @@ class EvaluationRequest:
     data: Path
     out: Path
     settings: EvaluationSettings
-    archs: Sequence[str] = ()
+    archs: Sequence[WrittenArchitecture] = ()
     count: int = 2000
     held_out: bool = False
     fresh: bool = False
@@ -64,7 +65,7 @@ def evaluate_subnets(
     dataset = open_judged(request.data, space, checkpoint, held_out=request.held_out)
     job = _job(request, space, dataset)
     evaluator = SubnetEvaluator(dataset, space, settings, workers.device)
-    chosen = [space.format(space.parse(text)) for text in request.archs]
+    chosen = [space.format(one.parsed(space)) for one in request.archs]
     chosen = chosen or architectures_to_evaluate(space, request.count, seed=settings.seed)
     refuse_untrained(checkpoint, chosen)
     workers.wait()  # until none has anything to refuse

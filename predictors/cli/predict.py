@@ -77,7 +77,7 @@ def predict(
     """Predict latencies; ops that were not measured are predicted from those that were."""
     from predictors.intervals import check_confidence
     from predictors.latency.networks import LatencyPredictor
-    from profiler.spaces.architecture_files import WrittenArchitecture, read_architectures
+    from profiler.spaces.architecture_files import written_architectures
     from profiler.spaces.registry import open_space
     from profiler.tables.statistic import load_by_statistic
     from profiler.tables.table import SpaceRef, check_space, no_table
@@ -103,8 +103,7 @@ def predict(
     asked = {"width_mult": width_mult, "resolution_px": resolution}
     given = {fact: value for fact, value in asked.items() if value is not None}
     space = open_space(table.space.name, **{**table.space.facts, **given})
-    written = [WrittenArchitecture(text) for text in arch or ()]
-    written += read_architectures(arch_file) if arch_file else []
+    written = written_architectures(arch, arch_file)
     batch_size = table.device.batch_size
     networks = itertools.chain(
         _architectures(space, written, batch_size),
@@ -165,10 +164,7 @@ def _architectures(
     from profiler.spaces.networks import network_ops
 
     for one in written:
-        try:
-            tokens = space.parse(one.text)
-        except InvalidInputError as error:
-            raise one.refused(error) from None
+        tokens = one.parsed(space)
         yield "arch", space.format(tokens), network_ops(space, tokens, batch_size=batch_size)
 
 

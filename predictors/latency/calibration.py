@@ -61,8 +61,7 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     Raises:
         InvalidInputError: fewer than 3 usable networks, or one that is not of the space.
     """
-    calibration, left_out_ms = _fit(table, op_latency_ms)
-    return calibration.model_copy(update=_promise(table, left_out_ms))
+    return _fit(table, op_latency_ms)[0]
 
 
 def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict[str, float]:
@@ -90,14 +89,16 @@ def _fit(table: LatencyTable, op_latency_ms: OpLatency) -> tuple[Calibration, Fl
     networks = _ridge(measured, ops, op_latency_ms, law_ms)
     law_ratios = {op: latency_ms / op_latency_ms(op) for op, latency_ms in law_ms.items()}
     left_out = networks.left_out_predictions_ms()
-    additive = _calibration(networks, np.arange(len(measured)), law_ratios, left_out), left_out
+    every = np.arange(len(measured))
+    additive = _calibration(table, networks, every, law_ratios, left_out), left_out
     backend = backend_named(table.device.platform)
     if backend is None or not backend.queued:
         return additive
-    return _launch_aware(networks, ops, law_ratios, left_out) or additive
+    return _launch_aware(table, networks, ops, law_ratios, left_out) or additive
 
 
 def _launch_aware(
+    table: LatencyTable,
     networks: Ridge,
     ops: Sequence[Sequence[Op]],
     law_ratios: Mapping[Op, float],
@@ -117,44 +118,39 @@ def _launch_aware(
         return None
     law = launches.law(ends.launch_costs)
     launch = Launches(fixed_ms=law.fixed_ms, kernels_ms=dict(law.costs))
-    return _calibration(networks, ends.compute_bound, law_ratios, left_out, launch), left_out
+    rows = ends.compute_bound
+    return _calibration(table, networks, rows, law_ratios, left_out, launch), left_out
 
 
 def _calibration(
+    table: LatencyTable,
     networks: Ridge,
     rows: Rows,
     law_ratios: Mapping[Op, float],
     left_out: Floats,
     launch: Launches | None = None,
 ) -> Calibration:
-    """Fitted to the networks `rows`, with its error from left-out predictions [n] in ms."""
+    """Fitted to the networks `rows`, with its error, and what is said of others', from left-out
+    predictions [n] in ms."""
     factors = networks.weights(rows)
     factors[COMMON] += 1
     law_share, intercept = factors.pop(LAW), factors.pop(INTERCEPT)
     for op, ratio in law_ratios.items():
         factors[op.key] = factors.get(op.key, 0.0) + law_share * (ratio - 1)
     error = np.abs(networks.latency_ms - left_out)
+    picked = np.array([network.picked for network in usable_networks(table)])
+    quantiles = quantiles_of_picks(np.abs(networks.latency_ms / left_out - 1), picked)
+    drift = Drift.of(table.sessions)
     return Calibration(
         intercept_ms=intercept * float(networks.latency_ms.mean()),
         factors=factors,
         n_networks=len(left_out),
         residual_mape_pct=float(100 * np.mean(error / networks.latency_ms)),
+        relative_quantiles=quantiles if drift is None else drift.widened(quantiles),
         launch=launch,
+        n_picked=int(picked.sum()),
+        n_sessions=0 if drift is None else drift.n_sessions,
     )
-
-
-def _promise(table: LatencyTable, left_out_ms: Floats) -> dict[str, object]:
-    """What the calibration says of its errors, from [n] left-out predictions in ms."""
-    measured = usable_networks(table)
-    picked = np.array([network.picked for network in measured])
-    latency_ms = np.array([network.latency_ms for network in measured])
-    quantiles = quantiles_of_picks(np.abs(latency_ms / left_out_ms - 1), picked)
-    drift = Drift.of(table.sessions)
-    return {
-        "relative_quantiles": quantiles if drift is None else drift.widened(quantiles),
-        "n_picked": int(picked.sum()),
-        "n_sessions": 0 if drift is None else drift.n_sessions,
-    }
 
 
 def _law(table: LatencyTable, op_latency_ms: OpLatency) -> dict[Op, float]:

@@ -12,7 +12,7 @@ import typer
 
 from profiler.cli.completion import one_of
 from profiler.devices.backend import Backend
-from profiler.devices.registry import backends
+from profiler.devices.registry import backend_of, backends
 from profiler.errors import InvalidInputError
 
 R = TypeVar("R")
@@ -31,6 +31,16 @@ class DeviceOptions:
         names = {field.name for field in fields(backend.options) if "flag" not in field.metadata}
         shared = {name: value for name, value in settings.items() if name in names}
         return {**shared, **self.given.get(backend.name, {})}
+
+    def of_only(self, spec: str | None, option: str) -> dict[str, Any]:
+        """Those of the one device that an option of the command names, if it names one.
+
+        Raises:
+            InvalidInputError: no such device, or an option of a backend that is not in use.
+        """
+        used = [] if spec is None else [backend_of(spec)]
+        self.refuse_others(used, f"{option} {{}}")
+        return self.of(*used) if used else {}
 
     def refuse_others(self, used: Collection[Backend], whose: str) -> None:
         """No option without its device; `whose` says in the message what it is for.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from profiler.errors import InvalidInputError
+from profiler.spaces.base import SearchSpace, Tokens
 from profiler.system.row_files import parse_rows
 from profiler.system.user_files import parse_literal, read_text
 
@@ -27,6 +28,25 @@ class WrittenArchitecture:
     def refused(self, error: InvalidInputError) -> InvalidInputError:
         """The same error, with the place."""
         return InvalidInputError(f"{self.where}: {error}") if self.where else error
+
+    def parsed(self, space: SearchSpace) -> Tokens:
+        """[L] Raises InvalidInputError, with the place: not of the space."""
+        try:
+            return space.parse(self.text)
+        except InvalidInputError as error:
+            raise self.refused(error) from None
+
+
+def written_architectures(
+    texts: Sequence[str] | None, path: Path | None
+) -> list[WrittenArchitecture]:
+    """What a command line names, then what its file holds.
+
+    Raises:
+        InvalidInputError: as `read_architectures`.
+    """
+    named = [WrittenArchitecture(text) for text in texts or ()]
+    return named + (read_architectures(path) if path else [])
 
 
 def read_architectures(path: Path) -> list[WrittenArchitecture]:

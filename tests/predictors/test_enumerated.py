@@ -65,6 +65,7 @@ def test_every_architecture_has_its_own_number(file, tmp_path):
         (["0-0,-1"], "arch,energy_mj", "line 2: energy_mj -1 must be positive"),
         (["0-0,1"], "arch,energy", "a column that ends in a unit"),
         (["0-0,1"], "cell,energy_mj", "the header needs arch"),
+        (["0-0,1,2"], "arch,energy_mj,energy_ms", "has two columns of energy"),
     ],
 )
 def test_what_is_no_cost_of_each_is_refused(rows, header, message, tmp_path):

@@ -76,11 +76,9 @@ def evaluate(
     from pnag.supernet.checkpoint import open_supernet
     from pnag.supernet.evaluate import EvaluationSettings
     from pnag.supernet.workers import open_workers
-    from profiler.spaces.architecture_files import read_architectures
+    from profiler.spaces.architecture_files import written_architectures
 
-    named = list(arch or ())
-    if arch_file is not None:
-        named += [one.text for one in read_architectures(arch_file)]
+    named = written_architectures(arch, arch_file)
     if named:
         refuse_given(context, "count", why="is for architectures drawn; --arch names them")
     refuse_unwritable(out)

@@ -130,3 +130,10 @@ def test_generated_cells_are_exported_as_they_are(run, tmp_path):
     export_results(document, SPACE, ("onnx",), tmp_path, seed=0)
     (written,) = tmp_path.iterdir()
     assert read_onnx(written).graph.madds == SPACE.network(made[0].tokens).madds
+
+
+def test_a_further_cost_may_be_called_latency(table_file, tmp_path):
+    inputs = table_inputs(table_file, cost_name="cpu", further={"latency": table_file})
+    inputs.save(tmp_path)
+    again = inputs_of_run(tmp_path, "cpu").problem
+    assert (again.cost_name, list(again.further)) == ("cpu", ["latency"])
