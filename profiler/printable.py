@@ -9,7 +9,7 @@ import unicodedata
 MAX_SHOWN = 200  # characters of a value
 
 # of Unicode's control and format characters, what reorders text or moves a terminal's cursor
-_HARMLESS = "\n\t\u200c\u200d"  # joiners are part of words
+_HARMLESS = "\u200c\u200d"  # joiners are part of words
 _UNUSUAL = re.compile(r"[^ -~\n\t]")
 
 

@@ -94,7 +94,8 @@ def _op_rows(ops: Sequence[Row], letters: Mapping[str, str], grouped: bool) -> I
         repeated = grouped and row["kind"] == previous
         previous = row["kind"]
         text = Text(line(["", *cells[1:]] if repeated else cells))
-        text.stylize(CALM.get(Verdict(row["verdict"]), "yellow"), verdict_at)
+        colour, verdict_ends = CALM.get(Verdict(row["verdict"]), "yellow"), len(row["verdict"])
+        text.stylize(colour, verdict_at, verdict_at + verdict_ends)
         yield text
 
 

@@ -99,19 +99,16 @@ def profile_on(
     with (
         device_lock(f"table {request.out.resolve()}"),
         Journal(journal_path(request.out), fresh=not request.resume) as journal,
+        journal.telling(terminal.note),
     ):
-        try:
-            table = campaign(request, device, journal, terminal).run()
-            if not (table.ops or table.networks):
-                raise MeasurementError(
-                    f"no op could be measured on {request.spec}, first "
-                    f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
-                    reason="all_failed",
-                )
-            table.save(request.out)  # before the device is closed, which may fail
-        except KeyboardInterrupt:
-            terminal.note(journal.extent())
-            raise
+        table = campaign(request, device, journal, terminal).run()
+        if not (table.ops or table.networks):
+            raise MeasurementError(
+                f"no op could be measured on {request.spec}, first "
+                f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
+                reason="all_failed",
+            )
+        table.save(request.out)  # before the device is closed, which may fail
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")
     return request.out

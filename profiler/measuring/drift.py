@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-
 from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import MeasuringProtocol
-from profiler.measuring.records import Block
+from profiler.measuring.summary import raw_ms, series_of
 from profiler.tables.sessions import MIN_NETWORKS, SessionLevel
 
 
@@ -25,21 +23,13 @@ def session_levels(
     """
     read: dict[tuple[int, str], list[tuple[float, float]]] = {}
     for key, latency_ms in latencies_ms.items():
-        for launch, blocks in _by_launch(journal.blocks(key)).items():
-            if launch[1] in epochs and len(blocks) >= protocol.stopping.check_every:
-                samples_ms = np.concatenate([block.samples_ms for block in blocks])
-                read.setdefault(launch, []).append((protocol.estimator(samples_ms), latency_ms))
+        blocks = [one for one in journal.blocks(key) if one.epoch in epochs and not one.throttled]
+        for (sweep, _), of_one in series_of(blocks).items():
+            if len(of_one) >= protocol.stopping.check_every:
+                pair = protocol.estimator(raw_ms(of_one)), latency_ms
+                read.setdefault((sweep, of_one[0].epoch), []).append(pair)
     return tuple(
         SessionLevel.of(journal.started(sweep), epoch, *zip(*pairs, strict=True))
         for (sweep, epoch), pairs in sorted(read.items())
         if len(pairs) >= MIN_NETWORKS
     )
-
-
-def _by_launch(blocks: list[Block]) -> dict[tuple[int, str], list[Block]]:
-    """Those that were not throttled, by launch and its epoch."""
-    launches: dict[tuple[int, str], list[Block]] = {}
-    for block in blocks:
-        if not block.throttled:
-            launches.setdefault((block.sweep, block.epoch), []).append(block)
-    return launches

@@ -24,6 +24,7 @@ from profiler.measuring.drift import session_levels
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
+from profiler.measuring.records import Outcome
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.task import Role, Task, make_task
 from profiler.tables.sessions import SessionLevel
@@ -108,13 +109,8 @@ def follow_up(
         journal_at: file that keeps the raw samples; what was interrupted goes on from there.
     """
     protocol = protocol or protocol_of(backend_of(device.info.spec), quick=True)
-    with Journal(journal_at) as journal:
-        try:
-            return _followed_up(device, table, archs, terminal, protocol, seed, journal)
-        except KeyboardInterrupt:
-            if journal_at is not None:
-                terminal.note(journal.extent())
-            raise
+    with Journal(journal_at) as journal, journal.telling(terminal.note):
+        return _followed_up(device, table, archs, terminal, protocol, seed, journal)
 
 
 def _followed_up(
@@ -136,9 +132,12 @@ def _followed_up(
     if left:
         run_sweep(
             device, protocol, journal, left, terminal,
-            seed=seed - 1, what=f"{len(tasks)} networks",  # `seed` itself is of its only sweep
+            seed=seed - 1, what=f"{len(tasks)} networks",  # `seed` itself is of the first sweep
         )  # fmt: skip
-    entries = {arch: _entry(task, journal, protocol, epoch) for arch, task in tasks.items()}
+    outcomes, levels = journal.outcomes(), Levels(journal, protocol)
+    entries = {
+        arch: _entry(task, outcomes[task.key], levels, epoch) for arch, task in tasks.items()
+    }
     rule = protocol.follow_up
     bridge = Bridge.fit(
         [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known], rule
@@ -192,13 +191,11 @@ def _tasks(
     }  # fmt: skip
 
 
-def _entry(task: Task, journal: Journal, protocol: MeasuringProtocol, epoch: str) -> Entry:
-    outcome = journal.outcomes()[task.key]
+def _entry(task: Task, outcome: Outcome, levels: Levels, epoch: str) -> Entry:
     if outcome.failed:
         raise MeasurementError(f"{task.workload.key}: {outcome.message}", reason="network_failed")
-    levels = Levels(journal, protocol)
-    blocks = journal.blocks(task.key, epoch=epoch)
-    return summarise(blocks, levels, protocol, decision=outcome.decision)
+    blocks = levels.journal.blocks(task.key, epoch=epoch)
+    return summarise(blocks, levels, levels.protocol, decision=outcome.decision)
 
 
 def _bridged(arch: str, entry: Entry, bridge: Bridge, flagged_shift: float) -> NetworkEntry:

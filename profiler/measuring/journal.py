@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -188,6 +188,16 @@ class Journal(Closing):
     @property
     def path(self) -> Path | None:
         return self._path
+
+    @contextmanager
+    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Interrupted within, it says how much the file keeps."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._path is not None:
+                tell(self.extent())
+            raise
 
     def begin_sweep(self, info: DeviceInfo, protocol: Mapping[str, object], started: str) -> int:
         """Record that a sweep starts; its number."""

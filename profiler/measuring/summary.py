@@ -51,12 +51,10 @@ class Levels:
     def fix_references(self, epoch: str) -> None:
         """Once an epoch's first sweep is over, take its canaries as the reference, of several
         launches their mean: each is a session as good as another."""
-        for canary in Canary:
-            levels_ms = [
-                level_ms
-                for sweep in self.journal.sweeps(epoch)
-                if (level_ms := self._level_ms(sweep, canary, 0.0, float("inf"))) is not None
-            ]
+        fixed, sweeps = self.journal.references_ms(epoch), self.journal.sweeps(epoch)
+        for canary in (canary for canary in Canary if canary not in fixed):
+            read = (self._level_ms(sweep, canary) for sweep in sweeps)
+            levels_ms = [level_ms for level_ms in read if level_ms is not None]
             if levels_ms:
                 mean_ms = float(np.exp(np.mean(np.log(levels_ms))))
                 self.journal.set_reference_ms(epoch, canary, mean_ms)
@@ -68,10 +66,12 @@ class Levels:
         reference = self.journal.references_ms(first.epoch).get(first.canary)
         level = self._level_ms(first.sweep, first.canary, first.started_s, last.started_s)
         if level is None:
-            level = self._level_ms(first.sweep, first.canary, 0.0, float("inf"))
+            level = self._level_ms(first.sweep, first.canary)
         return 1.0 if level is None or reference is None else reference / level
 
-    def _level_ms(self, sweep: int, canary: str, start_s: float, end_s: float) -> float | None:
+    def _level_ms(
+        self, sweep: int, canary: str, start_s: float = 0.0, end_s: float = float("inf")
+    ) -> float | None:
         if not canary:
             return None
         if (sweep, canary) not in self._samples:
@@ -102,7 +102,7 @@ def summarise(
     """
     clean = [block for block in blocks if not block.throttled]
     kept = clean or list(blocks)
-    series = _series(kept)
+    series = series_of(kept)
     factors = {at: levels.factor(of_one) for at, of_one in series.items()}
     sweeps = [
         in_stretches(np.array([block.samples_ms for block in of_one])) * factors[at]
@@ -112,7 +112,7 @@ def summarise(
         [factors[block.sweep, block.name] * np.array(block.samples_ms) for block in kept]
     )
     low, high = protocol.stopping.interval(sweeps, protocol.estimator, 0.95, seed=SEED)
-    raw = _raw(kept)
+    raw = raw_ms(kept)
     flags = _flags(kept, normal, protocol)
     if len(clean) < len(blocks):
         flags.append(Flag.THROTTLED)
@@ -141,12 +141,12 @@ def _beside(
     if protocol.tail is not None:
         return tail_levels(list(series.values()), protocol.stopping.resamples)
     if protocol.sustained is not None and load is not None:
-        of_load = _series([block for block in blocks if block.sweep == blocks[-1].sweep])
+        of_load = series_of([block for block in blocks if block.sweep == blocks[-1].sweep])
         return sustained_levels(list(of_load.values()), load, protocol, protocol.sustained)
     return {}
 
 
-def _series(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
+def series_of(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
     """Blocks of each sweep, and of each copy where a configuration is loaded several times."""
     series: dict[tuple[int, str], list[Block]] = {}
     for block in blocks:
@@ -154,7 +154,7 @@ def _series(blocks: Sequence[Block]) -> dict[tuple[int, str], list[Block]]:
     return series
 
 
-def _raw(blocks: Sequence[Block]) -> Floats:
+def raw_ms(blocks: Sequence[Block]) -> Floats:
     """Samples in ms as they were read."""
     return np.concatenate([block.samples_ms for block in blocks])
 
@@ -174,8 +174,8 @@ def _flags(blocks: Sequence[Block], normal: Floats, protocol: MeasuringProtocol)
     if spread_around(normal, quantile, below=floor.below, above=floor.above) > floor.max_width:
         flags.append(Flag.SCATTERED)
     if any(
-        is_coarse(_raw(of_one), **asdict(protocol.resolution))
-        for of_one in _series(blocks).values()
+        is_coarse(raw_ms(of_one), **asdict(protocol.resolution))
+        for of_one in series_of(blocks).values()
     ):
         flags.append(Flag.COARSE)
     per_block = np.median(np.reshape(normal, (len(blocks), -1)), axis=1)

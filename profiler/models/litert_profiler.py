@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.graph.litert import library_file
+from profiler.numerals import WHOLE
 
 _CPU = 1  # LiteRtHwAccelerators
 _WRITE = 1  # LiteRtTensorBufferLockMode
 _TENSOR_TYPE_BYTES = 256  # more than a LiteRtRankedTensorType; only handed on
 _KEEP = ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)  # options' texts are Python's
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?"  # always finite
+_NUMBER = rf"{WHOLE}(?:\.[0-9]+)?"  # always finite
 _ROW = re.compile(
     rf"\s*(?P<kind>\S.*?)\s+{_NUMBER}\s+{_NUMBER}\s+(?P<avg_ms>{_NUMBER})\s+{_NUMBER}%\s+"
-    rf"{_NUMBER}%\s+{_NUMBER}\s+(?P<calls>[0-9]{{1,18}})\s+(?P<name>\S.*)"
+    rf"{_NUMBER}%\s+{_NUMBER}\s+(?P<calls>{WHOLE})\s+(?P<name>\S.*)"
 )
 
 
@@ -174,7 +175,7 @@ def parse_summary(text: str) -> tuple[ProfiledOp, ...]:
                 float(row["avg_ms"]) * int(row["calls"]), int(row["calls"]),
             )
         )  # fmt: skip
-    executed = re.search(r"^Number of nodes executed: ([0-9]{1,18})$", text, re.MULTILINE)
+    executed = re.search(rf"^Number of nodes executed: ({WHOLE})$", text, re.MULTILINE)
     if executed is None or int(executed[1]) != len(ops):
         raise MeasurementError("LiteRT's profile cannot be read", reason="garbled_profile")
     return tuple(ops)

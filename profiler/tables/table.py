@@ -91,7 +91,21 @@ class SpaceRef(_Strict):
         return written_facts({"space": self.name, **self.facts})
 
 
-class Entry(_Strict):
+class _Sparse(_Strict):
+    """A file holds of some fields only what there is: also readers before them read it."""
+
+    _left_out: ClassVar[tuple[str, ...]] = ()  # where they have their default, there is nothing
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = fields(self)
+        for name in self._left_out:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                document.pop(name, None)
+        return document
+
+
+class Entry(_Sparse):
     """One measured op or network. Statistics that do not exist (imports) are None."""
 
     latency_ms: float = Field(gt=0)
@@ -107,15 +121,6 @@ class Entry(_Strict):
     verdict: Verdict
     flags: tuple[str, ...] = ()
     levels: dict[Statistic, Level] = {}  # what its protocol asks for beside the latency
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was not measured is not in the file: also readers before it read that."""
-        document: dict[str, Any] = fields(self)
-        for name in self._left_out:
-            if not getattr(self, name):
-                document.pop(name, None)
-        return document
 
     _left_out: ClassVar[tuple[str, ...]] = ("levels",)
 
@@ -153,7 +158,7 @@ class Launches(_Strict):
     kernels_ms: dict[str, Annotated[float, Field(ge=0)]]
 
 
-class Calibration(_Strict):
+class Calibration(_Sparse):
     """c(α) = max(work(α), launch(α)), or work(α) alone where `launch` is None.
 
     work(α) = intercept_ms + Σ_ops latency(op) · Σ_{g ∈ groups(op)} factors[g]; groups are those
@@ -172,14 +177,7 @@ class Calibration(_Strict):
     n_picked: int = Field(default=0, ge=0)  # of the networks, by a search
     n_sessions: int = Field(default=0, ge=0)  # whose drift is in the interval; 0: not known
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Only what there is of these: also readers before them read the file."""
-        document: dict[str, Any] = fields(self)
-        for name in ("launch", "n_picked", "n_sessions"):
-            if not getattr(self, name):
-                document.pop(name, None)
-        return document
+    _left_out: ClassVar[tuple[str, ...]] = ("launch", "n_picked", "n_sessions")
 
     @field_validator("factors")
     @classmethod
@@ -235,7 +233,7 @@ class Transfer(_Strict):
     relative_quantiles: dict[float, float] = {}
 
 
-class LatencyTable(_Strict):
+class LatencyTable(_Sparse):
     """Latencies of the ops of one space on one device. Keys are Once-for-All's."""
 
     schema_: Literal["pnag.latency-table/1"] = Field(
@@ -264,16 +262,7 @@ class LatencyTable(_Strict):
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
     )
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Only what there is of these: also readers before them read the file."""
-        document: dict[str, Any] = fields(self)
-        for name in ("kernels", "transfer", "load", "sessions"):
-            if not getattr(self, name):
-                document.pop(name, None)
-        if self.statistic is Statistic.LATENCY:
-            document.pop("statistic", None)
-        return document
+    _left_out: ClassVar[tuple[str, ...]] = ("kernels", "transfer", "load", "sessions", "statistic")
 
     @field_validator("device")
     @classmethod

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from profiler.errors import MeasurementError
-from profiler.numerals import whole_number
+from profiler.numerals import WHOLE, whole_number
 from profiler.printable import shown
 
-NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
+NUMBER = rf"{WHOLE}(?:\.[0-9]+)?(?:e[+-][0-9]{{1,2}})?"  # always finite
 # severity, and in LiteRT's own log the place: "INFO: [benchmark_litert_model.h:72] "
 _LOG_PREFIX = re.compile(r"(?:VERBOSE|INFO|WARN|WARNING|ERROR|FATAL): (?:\[[^\]\s]+:[0-9]+\] )?")
 _PHASE = re.compile(

@@ -11,21 +11,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from profiler.devices.android.benchmark_lines import NUMBER
 from profiler.errors import MeasurementError
+from profiler.numerals import WHOLE
 
 _SECTION = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?(?:e[+-][0-9]{1,2})?"  # always finite
 _COLUMNS = {  # header name -> how its cells look
     "node type": r"(?P<node_type>.+?)",
-    "start": _NUMBER,
-    "first": _NUMBER,
-    "avg_ms": rf"(?P<avg_ms>{_NUMBER})",
-    "avg ms": rf"(?P<avg_ms>{_NUMBER})",
-    "%": rf"(?P<pct>{_NUMBER})%",
-    "cdf%": rf"(?P<cdf_pct>{_NUMBER})%",
-    "mem KB": _NUMBER,
-    "times called": r"(?P<times_called>[0-9]{1,18})",
+    "start": NUMBER,
+    "first": NUMBER,
+    "avg_ms": rf"(?P<avg_ms>{NUMBER})",
+    "avg ms": rf"(?P<avg_ms>{NUMBER})",
+    "%": rf"(?P<pct>{NUMBER})%",
+    "cdf%": rf"(?P<cdf_pct>{NUMBER})%",
+    "mem KB": NUMBER,
+    "times called": rf"(?P<times_called>{WHOLE})",
     "name": r"(?P<name>.*)",
 }
 _NEEDED = {"node type", "avg_ms", "%", "cdf%", "times called", "name"}
@@ -109,7 +110,7 @@ def _read_rows(pattern: re.Pattern[str], rows: list[str]) -> tuple[tuple[NodeTim
 def _check_complete(lines: list[str], nodes: tuple[NodeTiming, ...], cdf_pct: float) -> None:
     """The counts and shares that the tool prints after the tables must be those of the rows."""
     observed = [
-        int(m[1]) for line in lines if (m := re.fullmatch(r"([0-9]{1,18}) nodes observed", line))
+        int(m[1]) for line in lines if (m := re.fullmatch(rf"({WHOLE}) nodes observed", line))
     ]
     totals_us = [
         float(m[1] or m[2])
@@ -117,7 +118,7 @@ def _check_complete(lines: list[str], nodes: tuple[NodeTiming, ...], cdf_pct: fl
         if (
             m := re.fullmatch(
                 rf"Timings \(microseconds\): count=[0-9]+ "
-                rf"(?:.*\bavg=({_NUMBER})(?: .*)?|curr=({_NUMBER})(?:\(all same\))?)",
+                rf"(?:.*\bavg=({NUMBER})(?: .*)?|curr=({NUMBER})(?:\(all same\))?)",
                 line,
             )
         )
