@@ -57,6 +57,13 @@ def client(trained):
 
 
 @pytest.fixture(scope="module")
+def named(trained):
+    """A service that answers to two names."""
+    with TestClient(create_app(trained, host_names={"localhost", "lab.example"})) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def tabular_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     space = tabular_problem(n_positions=3, n_choices=3).space
@@ -228,12 +235,10 @@ FOREIGN = [
 @pytest.mark.parametrize(
     ("host", "status"), [*((host, 200) for host in OWN), *((host, 421) for host in FOREIGN)]
 )
-def test_a_page_whose_name_leads_here_is_not_answered(trained, host, status):
-    app = create_app(trained, host_names={"localhost", "lab.example"})
-    with TestClient(app) as client:
-        headers = {"host": host}
-        answers = [client.get("/health", headers=headers), client.get("/", headers=headers)]
-        answers.append(client.post("/generate", json={"budgets_ms": [30]}, headers=headers))
+def test_a_page_whose_name_leads_here_is_not_answered(named, host, status):
+    headers = {"host": host}
+    answers = [named.get("/health", headers=headers), named.get("/", headers=headers)]
+    answers.append(named.post("/generate", json={"budgets_ms": [30]}, headers=headers))
     assert [answer.status_code for answer in answers] == [status] * 3
     if status == 421:
         assert answers[0].json()["detail"].endswith("--allow-host NAME lets it in")
@@ -251,6 +256,7 @@ def test_a_page_whose_name_leads_here_is_not_answered(trained, host, status):
 def test_which_names_the_command_answers_to(tabular_run, monkeypatch, options, names):
     told = {}
     monkeypatch.setattr("pnag.serve.server.serve", lambda *_, **options: told.update(options))
+    monkeypatch.setattr("pnag.serve.server.listen", lambda _, port: listen("127.0.0.1", port))
     assert run_command(["serve", "--run", str(tabular_run), "--port", "0", *options]) == 0
     assert told["host_names"] == names
 
