@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import string
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from predictors.base import Floats
 from profiler.errors import InvalidInputError
 from profiler.numerals import decimal_number
 
-_AMOUNT = re.compile(r"(?P<number>.*?) ?(?P<unit>[a-z]*)", re.IGNORECASE | re.ASCII)
 _COUNTS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _UNITS = {  # how large the units are that an amount in another unit may be written in
     "ms": {"s": 1000.0, "us": 1e-3},
@@ -64,12 +63,12 @@ def parse_amount(text: str, unit: str, *, what: str) -> float:
 
 def _amount(text: str, unit: str) -> float | None:
     """None for what is no positive, finite number in `unit` or one that is converted to it."""
-    match = _AMOUNT.fullmatch(text.translate(_MICRO))
-    if match is None:
-        return None
+    text = text.translate(_MICRO)
+    number = text.rstrip(string.ascii_letters)
+    given = text[len(number) :].lower()
     scales = {"": 1.0, unit.lower(): 1.0} | _UNITS.get(unit, {})
-    value = decimal_number(match["number"]) or 0.0
-    amount = value * scales.get(match["unit"].lower(), 0.0)
+    value = decimal_number(number.removesuffix(" ")) or 0.0
+    amount = value * scales.get(given, 0.0)
     return amount if 0 < amount < math.inf else None
 
 
