@@ -127,6 +127,8 @@ def load_costs(path: Path, space: SearchSpace) -> dict[str, EnumeratedCost]:
     for name, values in arrays.items():
         if values.shape != (n_numbers(space),) or values.dtype != np.float64:
             raise InvalidInputError(f"{path}: {name} is not a cost of each of {space.name}")
+        if not (values > 0).all():
+            raise InvalidInputError(f"{path} is damaged: {name} holds costs that are not above 0")
     return {name: EnumeratedCost(space, arrays[name], str(units[name])) for name in sorted(arrays)}
 
 

@@ -224,7 +224,7 @@ def _train(
             if folder is not None:
                 _finish(run, folder)
         if trackers and folder is not None:
-            tracking.log(_judged(folder), log.n_rounds)
+            tracking.log(judged(folder), log.n_rounds)
             tracking.keep_tables(folder)
     return run
 
@@ -364,9 +364,16 @@ def frontier_rows(problem: Problem, frontier: Frontier) -> list[dict[str, Any]]:
     return rows
 
 
-def _judged(folder: Path) -> dict[str, float]:
-    """What a finished run says of itself, as metrics."""
-    frontier, config = read_json(folder / "frontier.json"), read_config(folder)
-    taus = config.get("evaluator_kendall_tau") or ()
-    metrics = {"hypervolume": frontier["hypervolume"], "least_kendall_tau": min(taus, default=None)}
-    return {name: value for name, value in metrics.items() if value is not None}
+def judged(folder: Path) -> dict[str, float]:
+    """What a finished run says of itself, as metrics.
+
+    Raises:
+        InvalidInputError: unreadable or damaged files.
+    """
+    path = folder / "frontier.json"
+    try:
+        metrics = {"hypervolume": float(read_json(path, allow_nan=False)["hypervolume"])}
+    except (LookupError, TypeError, ValueError, OverflowError):
+        raise InvalidInputError(f"{path} is damaged: it has no hypervolume") from None
+    taus = read_config(folder).get("evaluator_kendall_tau") or ()
+    return metrics | ({"least_kendall_tau": min(taus)} if taus else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from profiler.spaces.architecture_files import WrittenArchitecture
 from profiler.spaces.networks import NetworkSpace
 from profiler.spaces.sampling import extremes
 from profiler.system.atomic import write_text_atomic
-from profiler.system.user_files import read_json
+from profiler.system.user_files import read_json, read_json_lines, validated
 from profiler.terminal import Progress, Terminal
 
 
@@ -128,10 +128,11 @@ def exported_settings(
     document = read_json(recipe)
     try:
         settings = EvaluationSettings(**document["settings"])
-        own = document["checkpoint_sha256"]
+        own = str(document["checkpoint_sha256"])
         of_space, of_data = document["space"], document["data_fingerprint"]
     except (KeyError, TypeError) as error:
         raise InvalidInputError(f"{recipe} is no recipe of an accuracy table: {error}") from None
+    settings = validated(EvaluationSettings, asdict(settings), recipe)
     digests = checkpoint_digests(checkpoint)
     if own not in digests:
         raise InvalidInputError(
@@ -205,17 +206,15 @@ class EvaluationJob:
     def _done(self, space: NetworkSpace) -> dict[str, float]:
         """Accuracies in the finished table and in the journals.
 
-        A line cut short by a kill does not count.
+        Raises:
+            InvalidInputError: of another recipe, or damaged.
         """
         rows = self._finished(space)
         for path in self._journals():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
+            for record in read_json_lines(path):
                 if "recipe" not in record:
-                    rows[record["arch"]] = record["top1"]
+                    arch, top1 = _evaluated(record, path)
+                    rows[arch] = top1
                 elif record["recipe"] != self.recipe:
                     raise self._of_another(path)
         return rows
@@ -258,3 +257,13 @@ class EvaluationJob:
 
     def _journal(self, rank: int) -> Path:
         return self.out.parent / f".{self.out.name}.{rank}.jsonl"
+
+
+def _evaluated(record: Mapping[str, Any], path: Path) -> tuple[str, float]:
+    """An architecture and its top-1, of a line of a journal."""
+    arch, top1 = record.get("arch"), record.get("top1")
+    if not isinstance(arch, str) or not isinstance(top1, float) or not 0 <= top1 <= 1:
+        raise InvalidInputError(
+            f"{path} is damaged: a line without an architecture and its top-1; --fresh begins anew"
+        )
+    return arch, top1

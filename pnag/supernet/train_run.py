@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ from pnag.tracking import IDS, Tracked, Tracking, open_tracking, require_tracker
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import refuse_unwritable, write_text_atomic
+from profiler.system.user_files import read_json_lines
 from profiler.terminal import Terminal
 
 CHECKPOINT, FINISHED, METRICS = "checkpoint.safetensors", "supernet.safetensors", "metrics.jsonl"
@@ -143,7 +144,7 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
         trainer.restore(read_supernet_file(checkpoint))
         if first:
             terminal.note(f"going on from step {trainer.step} of {trainer.n_steps}")
-            _cut_metrics(folder / METRICS, trainer.step)
+            cut_metrics(folder / METRICS, trainer.step)
         return
     if first:
         for name in (METRICS, CHECKPOINT, FINISHED, IDS):
@@ -158,8 +159,12 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
         write_text_atomic(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
 
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are done again."""
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: those steps are done again.
+
+    Raises:
+        InvalidInputError: unreadable, or a record without its step.
+    """
     kept = [json.dumps(record) + "\n" for record in _records(path) if record["step"] < step]
     if path.exists():
         write_text_atomic(path, "".join(kept))
@@ -167,10 +172,9 @@ def _cut_metrics(path: Path, step: int) -> None:
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """Of metrics.jsonl, without a line that a kill cut short; none where there is no file."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(ValueError):
-            records.append(json.loads(line))
+    records = read_json_lines(path) if path.exists() else []
+    if not all(isinstance(record.get("step"), int) for record in records):
+        raise InvalidInputError(f"{path} is damaged: not every record says its step")
     return records
 
 

@@ -12,13 +12,14 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from profiler.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import pydantic
     import yaml
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
@@ -31,6 +32,7 @@ MAX_DIGITS = 300  # of a whole number that a float can hold
 MAX_YAML_NODES = 1_000_000  # with every alias written out
 
 Model = TypeVar("Model")
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}  # making one takes longer than its use
 
 
 @contextmanager
@@ -94,6 +96,22 @@ def parse_json(text: str, source: Path, *, allow_nan: bool = True) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{source} is not JSON (truncated?): {error}") from None
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file that has one in each line, as logs and journals do.
+
+    Lines that are none do not count: a kill may have cut one short.
+
+    Raises:
+        InvalidInputError: unreadable or not text.
+    """
+    found = []
+    for line in read_text(path).splitlines():
+        with suppress(ValueError, RecursionError):
+            document = json.loads(line)
+            found += [document] if isinstance(document, dict) else []
+    return found
 
 
 def parse_literal(text: str) -> Any:
@@ -163,9 +181,12 @@ def validated(model: type[Model], document: Any, source: Path) -> Model:
     """
     import pydantic
 
+    if model not in _ADAPTERS:
+        _ADAPTERS[model] = pydantic.TypeAdapter(model)
     try:
         # as JSON: only there a strict tuple may be a list, and an enumeration a string
-        return pydantic.TypeAdapter(model).validate_json(json.dumps(document), strict=True)
+        valid: Model = _ADAPTERS[model].validate_json(json.dumps(document), strict=True)
+        return valid
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -6,11 +6,12 @@ from functools import cache
 
 from tests.fuzz.campaign import Reader
 from tests.fuzz.file_readers import file_readers
+from tests.fuzz.predictor_readers import predictor_readers
 from tests.fuzz.run_readers import run_readers
 from tests.fuzz.text_readers import text_readers
 
 
 @cache
 def readers() -> dict[str, Reader]:
-    found = [*text_readers(), *file_readers(), *run_readers()]
+    found = [*text_readers(), *file_readers(), *predictor_readers(), *run_readers()]
     return {reader.name: reader for reader in found}

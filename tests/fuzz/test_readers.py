@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.campaign import bounded, input_of, tried
+from tests.fuzz.mutations import MAX_BYTES
 from tests.fuzz.readers import readers
 
 SECONDS = float(os.environ.get("PNAG_FUZZ_SECONDS", "0.05"))
@@ -23,6 +24,8 @@ FINDINGS = Path(__file__).parent / "findings"
 def test_inputs_that_are_almost_right(name: str, tmp_path: Path) -> None:
     reader = readers()[name]
     seeds = reader.seeds(tmp_path)
+    # edits of a larger one would all be dropped, and nothing but sound inputs tried
+    assert max(map(len, seeds)) <= MAX_BYTES
     reader.read(seeds[0], tmp_path)  # what is imported and built once is no trial's
     end = time.monotonic() + SECONDS
     with bounded():

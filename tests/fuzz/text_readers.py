@@ -202,8 +202,11 @@ def _host(data: bytes, folder: Path) -> Any:
         return None
     for known, text in PROC.items():
         path = folder / "proc" / known
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if known == decoded(name) else text.encode())
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    other = folder / "proc" / decoded(name)
+    other.write_bytes(content)
     before = monitor.PROC, monitor.CPUFREQ
     monitor.PROC = monitor.CPUFREQ = folder / "proc"
     try:
@@ -212,6 +215,7 @@ def _host(data: bytes, folder: Path) -> Any:
                 monitor.clock_mhz(0), monitor.cpu_pressure_pct(), monitor.governor()]  # fmt: skip
     finally:
         monitor.PROC, monitor.CPUFREQ = before
+        other.write_text(PROC[decoded(name)])
 
 
 def _elf(data: bytes, folder: Path) -> Any:

@@ -73,6 +73,15 @@ def test_what_is_no_cost_of_each_is_refused(rows, header, message, tmp_path):
         read_costs(written(tmp_path / "costs.csv", rows, header), SPACE)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_a_kept_cost_is_above_zero(value, file, tmp_path):
+    (cost,) = read_costs(file, SPACE).values()
+    cost.values[3] = value
+    save_costs(tmp_path / "costs.safetensors", {"energy": cost})
+    with pytest.raises(InvalidInputError, match="energy holds costs that are not above 0"):
+        load_costs(tmp_path / "costs.safetensors", SPACE)
+
+
 def test_a_space_of_too_many_architectures_is_refused(file):
     with pytest.raises(InvalidInputError, match="mbv3 has too many architectures"):
         read_costs(file, MobileNetV3Space())

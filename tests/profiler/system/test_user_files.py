@@ -14,6 +14,7 @@ from profiler.system.user_files import (
     parse_literal,
     read_bytes,
     read_json,
+    read_json_lines,
     read_text,
     read_yaml,
     validated,
@@ -42,7 +43,7 @@ def test_what_is_not_there_cannot_be_read(read, path: Path) -> None:
     assert refusal(read, path) == f"cannot read {path}: Is a directory"
 
 
-@pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
+@pytest.mark.parametrize("read", [read_text, read_json, read_json_lines, read_yaml])
 def test_bytes_that_are_no_text_are_named(read, path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00a")
     assert refusal(read, path) == f"{path} is not text"
@@ -53,6 +54,11 @@ def test_the_mark_of_spreadsheets_is_no_part_of_the_text(read, path: Path) -> No
     path.write_bytes(b'\xef\xbb\xbf{"a": "\xce\xb1"}')
     assert read(path) == {"a": "α"}
     assert read_text(path) == '{"a": "α"}'
+
+
+def test_lines_that_are_no_objects_do_not_count(path: Path) -> None:
+    path.write_text('{"a": 1}\n{"a": 2, "cu{"a": 3}\n[1]\n\n' + 3000 * "[" + '\n{"a": 4}\n{"a"')
+    assert read_json_lines(path) == [{"a": 1}, {"a": 4}]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[" * 100_000, "9" * 5000, "{'a': 1}"])
