@@ -46,9 +46,36 @@ class Given:
 
 
 def tabular(given: Given, n: int) -> Taken:
-    """`pnag train` on the first n rows of 4^10, or so many positions as n needs."""
-    n_positions = math.ceil(math.log(n, 4) - 1e-9)
+    """`pnag train` on a tabular space of n rows."""
     path = given.folder / "rows.csv"
+    write_rows_of_grid(path, n)
+    return taken_by(
+        "train", "--space", f"tabular:{path}", "--evaluations", EVALUATIONS, "--quiet",
+        "--out", str(given.folder / "trained"),
+    )  # fmt: skip
+
+
+def tabular_generate(given: Given, n: int) -> Taken:
+    """`pnag generate` from such a run: nearly all of it is opening it."""
+    tabular(given, n)
+    budgets = [part for ms in (5, 10, 15, 20) for part in ("--budget", f"{ms}ms")]
+    return taken_by(
+        "generate", "--run", str(given.folder / "trained"), *budgets, "--json",
+        stdout=given.folder / "generated.json",
+    )  # fmt: skip
+
+
+def tabular_report(given: Given, n: int) -> Taken:
+    """`pnag report` of such a run."""
+    tabular(given, n)
+    return taken_by(
+        "report", "--run", str(given.folder / "trained"), "--out", str(given.folder / "page.html")
+    )
+
+
+def write_rows_of_grid(path: Path, n: int) -> None:
+    """The first n rows of 4^10, or of so many positions as n needs."""
+    n_positions = math.ceil(math.log(n, 4) - 1e-9)
     rng = np.random.default_rng(n)
     with path.open("w", encoding="utf-8") as file:
         header = [f"block_{at}" for at in range(n_positions)]
@@ -58,10 +85,6 @@ def tabular(given: Given, n: int) -> Taken:
             top1, latency_ms = 0.5 + sum(row) / 100 + rng.normal(0, 1e-3), 1 + sum(row)
             texts = (names[token] for token in row)
             print(*texts, f"{top1:.6f}", f"{latency_ms + rng.random():.6f}", sep=",", file=file)
-    return taken_by(
-        "train", "--space", f"tabular:{path}", "--evaluations", EVALUATIONS, "--quiet",
-        "--out", str(given.folder / "trained"),
-    )  # fmt: skip
 
 
 def accuracies(given: Given, n: int) -> Taken:
@@ -108,6 +131,8 @@ def show(given: Given, n: int) -> Taken:
 
 JOBS: dict[str, tuple[Callable[[Given, int], Taken], tuple[int, int, int]]] = {
     "tabular": (tabular, (10_000, 100_000, 1_000_000)),
+    "tabular-generate": (tabular_generate, (10_000, 100_000, 1_000_000)),
+    "tabular-report": (tabular_report, (10_000, 100_000, 1_000_000)),
     "accuracies": (accuracies, (5000, 50_000, 500_000)),
     "predict": (predict, (1000, 10_000, 100_000)),
     "generate": (generate, (100, 1000, 10_000)),
@@ -131,7 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/load.json"))
     arguments = parser.parse_args()
     results: dict[str, object] = {}
-    print(f"{'':12}{'n':>10}{'s':>8}{'CPU s':>8}{'MB':>7}")
+    print(f"{'':17}{'n':>10}{'s':>8}{'CPU s':>8}{'MB':>7}")
     for name in arguments.jobs:
         job, sizes = JOBS[name]
         taken: dict[int, Taken] = {}
@@ -141,13 +166,13 @@ def main() -> None:
                 taken[n] = job(Given(arguments.latency_table, arguments.run, Path(folder)), n)
             row = taken[n]
             print(
-                f"{name:12}{n:>10,}{row['seconds']:>8.1f}{row['cpu_seconds']:>8.1f}"
+                f"{name:17}{n:>10,}{row['seconds']:>8.1f}{row['cpu_seconds']:>8.1f}"
                 f"{row['peak_memory_mb']:>7.0f}",
                 flush=True,
             )
         grows = exponent(taken)
         within = all(row["peak_memory_mb"] <= MEMORY_MB for row in taken.values())
-        print(f"{'':12}exponent {grows:.2f}, {'within' if within else 'BEYOND'} {MEMORY_MB} MB")
+        print(f"{'':17}exponent {grows:.2f}, {'within' if within else 'BEYOND'} {MEMORY_MB} MB")
         results[name] = {"taken": taken, "exponent": grows, "within_memory": within}
         write_json(arguments.out, {"jobs": results})
 

@@ -100,9 +100,20 @@ class TabularSpace:
 
     @cached_property
     def _sorted_keys(self) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+        """In order; the same ones in that of the file."""
         keys = _row_keys(self.rows)
-        order = np.argsort(keys)
+        order = np.argsort(keys, kind="stable")
         return keys[order], order
+
+    def repeated(self) -> tuple[int, int] | None:
+        """The first row that is listed again, and where it is again; None if all are distinct."""
+        keys, order = self._sorted_keys
+        again = np.flatnonzero(keys[1:] == keys[:-1])
+        if not len(again):
+            return None
+        second = int(order[again + 1].min())
+        first = int(order[np.searchsorted(keys, _row_keys(self.rows[second : second + 1]))[0]])
+        return first, second
 
 
 def _row_keys(tokens: Tokens) -> NDArray[np.void]:
@@ -135,16 +146,19 @@ def load_tabular_space(path: Path) -> TabularSpace:
     if not names:
         raise InvalidInputError(f"{path} has no token columns")
     positions, columns = zip(*(_tokenised(table.rows, name) for name in names), strict=True)
-    tokens = np.stack(columns, axis=1)
-    _refuse_repeats(table.rows, names, tokens)
-    return TabularSpace(
+    space = TabularSpace(
         f"tabular:{path}",
         positions,
-        tokens,
+        np.stack(columns, axis=1),
         np.array(fractions(table.rows, accuracy[0])),
         _measured(table.rows, LATENCY_COLUMN),
         {name: _measured(table.rows, name) for name in costs},
     )
+    if repeated := space.repeated():
+        first, second = (table.rows[at] for at in repeated)
+        arch = space.format(space.rows[repeated[1]])
+        raise second.refused(f"{arch} is listed twice, first in line {first.line}")
+    return space
 
 
 def _measured(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
@@ -177,14 +191,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _refuse_repeats(rows: Sequence[Row], names: Sequence[str], tokens: Tokens) -> None:
-    keys = _row_keys(tokens)
-    order = np.argsort(keys, kind="stable")
-    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
-    if len(again):
-        second = int(again.min())
-        first = int(np.argmax(keys == keys[second]))
-        arch = ",".join(rows[second].text(name) for name in names)
-        raise rows[second].refused(f"{arch} is listed twice, first in line {rows[first].line}")
