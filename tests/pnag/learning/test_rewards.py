@@ -20,11 +20,19 @@ def test_without_accuracy_the_cheaper_wins():
     assert REWARDS["pareto-no-accuracy"](TOP1, COST, 30.0).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_mnasnet_and_tunas_order_by_their_formulas():
-    mnasnet = TOP1 * (COST / 30) ** -0.07
-    tunas = TOP1 - 0.07 * np.abs(COST / 30 - 1)
-    assert np.argsort(mnasnet_ranks(TOP1, COST, 30.0)).tolist() == np.argsort(-mnasnet).tolist()
-    assert np.argsort(tunas_ranks(TOP1, COST, 30.0)).tolist() == np.argsort(-tunas).tolist()
+def test_mnasnet_and_tunas_rank_by_their_formulas():
+    rng = np.random.default_rng(0)
+    top1, cost = rng.uniform(0.6, 0.8, 200), rng.uniform(10, 90, 200)
+    for budget in (12.0, 30.0, 80.0):
+        mnasnet = top1 * (cost / budget) ** -0.07
+        tunas = top1 - 0.07 * np.abs(cost / budget - 1)
+        assert mnasnet_ranks(top1, cost, budget).tolist() == places(-mnasnet).tolist()
+        assert tunas_ranks(top1, cost, budget).tolist() == places(-tunas).tolist()
+
+
+def places(values):
+    """From 0, of values of which no two are equal."""
+    return np.argsort(np.argsort(values))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), min_size=2, max_size=20),

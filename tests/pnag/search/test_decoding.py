@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pnag.search.constraints import MOST_KEPT, Constraints
-from pnag.search.decoding import decode, replay
+from pnag.search.decoding import decode, producible, replay
 from pnag.search.policies import MutationPolicy, UniformPolicy
 from predictors.cost import AdditiveCost, Term, madds_cost, params_cost
 from profiler.errors import InvalidInputError
@@ -19,6 +19,10 @@ UNIFORM = UniformPolicy(3)
 MADDS, PARAMS = madds_cost(SPACE), params_cost(SPACE)
 MADDS_ONLY = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH)])
 BOTH = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH), PARAMS.edge_costs(GRAPH)])
+FEW_MADDS = AdditiveCost(  # of a block the dearer, the fewer it has
+    1.0, tuple(Term(t.positions, 2 * t.values.max() - t.values) for t in MADDS.terms)
+)
+OPPOSED = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH), FEW_MADDS.edge_costs(GRAPH)])
 
 
 def test_the_mobilenet_graph_holds_every_architecture_and_its_cost():
@@ -94,18 +98,14 @@ def test_two_bounds_hold_together(shares):
 
 def test_kept_completions_under_two_bounds_are_real():
     """Every completion promised at the root is the cost of an architecture that decoding finds."""
-    opposed = AdditiveCost(
-        1.0, tuple(Term(t.positions, 2 * t.values.max() - t.values) for t in MADDS.terms)
-    )
-    constraints = Constraints.of(GRAPH, [MADDS.edge_costs(GRAPH), opposed.edge_costs(GRAPH)])
-    promised = constraints.completion[0].reshape(-1, 2)
+    promised = OPPOSED.completion[0].reshape(-1, 2)
     promised = promised[np.isfinite(promised).all(axis=1)]
     assert len(promised) > MOST_KEPT
     for madds, other in promised[:: len(promised) // 10]:
         bound = np.array([[madds, other]])
-        tokens = decode(constraints, bound, UNIFORM, np.random.default_rng(0))
+        tokens = decode(OPPOSED, bound, UNIFORM, np.random.default_rng(0))
         assert MADDS(tokens)[0] <= madds * (1 + 1e-11)
-        assert opposed(tokens)[0] <= other * (1 + 1e-11)
+        assert FEW_MADDS(tokens)[0] <= other * (1 + 1e-11)
 
 
 def test_tightness_is_the_share_of_the_rest_that_fits():
@@ -129,3 +129,23 @@ def test_mutation_without_redraw_copies_and_with_it_stays_within_the_budget():
     children = decode(problem.constraints, budgets[:, None], some, rng)
     assert (problem.cost(children) <= budgets * (1 + 1e-11)).all()
     assert (children != parents).any(axis=1).mean() > 0.9
+
+
+def test_under_one_bound_all_within_it_can_be_made():
+    tokens = SPACE.sample(50, np.random.default_rng(4))
+    factors = np.where(np.arange(50) % 2, 1.0, 0.999)[:, None]
+    bounds = factors * MADDS_ONLY.path_costs(tokens)
+    assert producible(MADDS_ONLY, tokens, bounds).tolist() == [False, True] * 25
+
+
+def test_under_two_bounds_those_can_be_made_that_decoding_makes_where_it_prefers_them():
+    """Of costs that rise where the other falls, so that few completions are kept of many."""
+    tokens = SPACE.sample(300, np.random.default_rng(5))
+    spent = OPPOSED.path_costs(tokens)
+    preferred = MutationPolicy(tokens, np.zeros(tokens.shape, bool), 3)
+    made = (decode(OPPOSED, spent * 1.001, preferred, None) == tokens).all(axis=1)
+    assert producible(OPPOSED, tokens, spent * 1.001).tolist() == made.tolist()
+    assert 0 < made.sum() < 300
+    for factors in ([0.999, 1.1], [1.1, 0.999]):
+        assert not producible(OPPOSED, tokens, spent * factors).any()
+    assert producible(OPPOSED, tokens[:0], spent[:0]).shape == (0,)

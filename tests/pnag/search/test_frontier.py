@@ -40,4 +40,5 @@ def test_a_frontier_is_sorted_and_non_dominated():
     points = [FrontierPoint("a", 3, 0.7), FrontierPoint("b", 2, 0.6), FrontierPoint("c", 3, 0.65)]
     frontier = Frontier.of(points)
     assert [point.arch for point in frontier] == ["b", "a"]
+    assert len(frontier) == 2
     assert frontier.hypervolume(worst_latency_ms=4, worst_top1=0.5) == pytest.approx(0.1 + 0.2)

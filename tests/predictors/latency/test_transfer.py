@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from predictors.latency.features import WORK_TERMS, work
-from predictors.latency.transfer import BaseDevice, Measured, TransferModel, base_sums_ms
+from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS, work
+from predictors.latency.lookup import calibration_of
+from predictors.latency.transfer import (
+    BaseDevice,
+    Measured,
+    TransferModel,
+    base_sums_ms,
+    transfer_ridge,
+)
 from predictors.latency.transferred import (
     TransferTarget,
     described_device,
@@ -14,6 +21,7 @@ from predictors.latency.transferred import (
 from profiler.errors import InvalidInputError
 from profiler.graph.op_shape import shape_of
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.tables.op_factors import op_factor
 from profiler.tables.table import LatencyTable, TransferSample, Verdict
 from tests.predictors.synthetic import law_ms, make_table
 
@@ -218,6 +226,120 @@ def test_an_op_between_two_measured_sizes_lies_between_them_along_the_law():
     sized = [op for op in ops if shape_of(op).in_px[0] > 14]
     predicted = [between.latency_ms(op, in_network=False) for op in sized]
     np.testing.assert_allclose(predicted, [sized_ms(op) for op in sized], rtol=0.01)
+
+
+def test_in_a_network_an_op_takes_what_the_bases_calibration_says():
+    """And the first of several tables counts, without those of other numbers of threads."""
+    first = make_table(n_networks=12)
+    other = make_table(alone_ms=lambda op: 1.01 * law_ms(op))
+    small = MobileNetV3Space(resolution_px=192)
+    base = BaseDevice(first, other, make_table(small, threads=2))
+    calibration = calibration_of(first)
+    assert calibration is not None
+    for op in OPS[::20]:
+        assert base.has(op)
+        assert base.latency_ms(op, in_network=False) == law_ms(op)
+        inside_ms = base.latency_ms(op, in_network=True)
+        assert inside_ms == op_factor(calibration, op) * law_ms(op)
+        assert inside_ms == pytest.approx(0.9 * law_ms(op), rel=0.02)
+    assert {base.has(op) for op in small.distinct_ops().values() if op not in OPS} == {False}
+
+
+def test_features_are_in_units_of_the_bases_ops():
+    base = BaseDevice(
+        make_table(alone_ms=lambda op: law_ms(op) * (1.3 - 0.6 * shape_of(op).has_gate))
+    )
+    unknown = next(
+        op for op in MobileNetV3Space(resolution_px=192).distinct_ops().values() if op not in OPS
+    )
+    found = base.features([*OPS, unknown])
+    of_shape = np.array([found[name] for name in SHAPE_FEATURES])[:, :-1]
+    np.testing.assert_allclose(of_shape.mean(axis=1), 0, atol=1e-9)
+    varies = of_shape.std(axis=1) > 0
+    np.testing.assert_allclose(of_shape.std(axis=1)[varies], 1)
+    at = SHAPE_FEATURES.index("stride")
+    strides = np.array([shape_of(op).stride for op in OPS])
+    np.testing.assert_allclose(of_shape[at], (strides - strides.mean()) / strides.std())
+    law_ms_of = base.regression.law.predict_ms(OPS, np.ones(len(OPS)))
+    known_ms = [base.latency_ms(op, in_network=False) for op in OPS]
+    np.testing.assert_allclose(found["law"][:-1], law_ms_of / known_ms - 1)
+    assert found["law"][-1] == 0
+    assert np.abs(found["law"]).max() > 0.05
+    kinds = np.array([found[name] for name in found if name.startswith("kind=")])
+    assert (kinds.sum(axis=0) == 1).all() and len(kinds) > 1
+    path, *by_size = (found[name] for name in found if name.startswith("large_depthwise_madds"))
+    madds = WORK_TERMS.index("large_depthwise_madds")
+    large = np.array([work(op, 1)[madds] > 0 for op in [*OPS, unknown]])
+    assert ((path > 0) == large).all() and large.any()
+    assert path[:-1][large[:-1]].mean() == pytest.approx(1)
+    np.testing.assert_array_equal(np.sum(by_size, axis=0), path)
+
+
+def test_a_source_of_three_numbers_has_their_median_ratio_and_one_of_fewer_that_of_all(base):
+    ratios = zip(OPS, (1.7, 2.0, 2.6, 3.0, 3.5), "aaabb", strict=False)
+    measured = [Measured((op,), ratio * law_ms(op), name, False) for op, ratio, name in ratios]
+    factors = TransferModel(base, measured).factors
+    assert factors == pytest.approx({"a, blocks": 2.0, "b, blocks": 2.6})
+
+
+def test_the_terms_are_of_what_the_base_takes(base):
+    measured = [*blocks(law_ms, 4), *networks(ARCHS[:3], law_ms, "other")]
+    base_ms = base_sums_ms(base, measured)
+    latency_ms = np.arange(1.0, 8.0)
+    ridge = transfer_ridge(base, measured, {"mine, blocks": 2, "other, networks": 3}, latency_ms)
+    total_ms = base_ms * [2, 2, 2, 2, 3, 3, 3]
+    np.testing.assert_allclose(base_ms, [one.latency_ms for one in measured])
+    np.testing.assert_allclose(ridge.expected_ms, total_ms)
+    np.testing.assert_allclose(ridge.noise_ms, 0.02 * latency_ms)
+    is_network = np.array([0, 0, 0, 0, 1, 1, 1])
+    expected = {
+        "common": (total_ms, 1.0),
+        "mine, blocks": (total_ms * (1 - is_network), 0.2),
+        "other, networks": (total_ms * is_network, 0.2),
+        "intercept": (is_network, 0.05 * 6.0),  # of the mean of the networks' latencies
+    }
+    assert ridge.always.keys() == expected.keys()
+    for name, (amounts_ms, width) in expected.items():
+        np.testing.assert_allclose(ridge.always[name].amounts_ms, amounts_ms)
+        assert ridge.always[name].width == pytest.approx(width)
+    kinds = [term.amounts_ms for name, term in ridge.supported.items() if name.startswith("kind=")]
+    np.testing.assert_allclose(np.sum(kinds, axis=0), total_ms)
+    assert {name.partition(" ")[0] for name in ridge.optional} == {"large_depthwise_madds"}
+    widths = {name: term.width for name, term in {**ridge.supported, **ridge.optional}.items()}
+    assert (widths["law"], widths["stride"], widths["large_depthwise_madds"]) == (0.5, 0.05, 10)
+    assert {w for name, w in widths.items() if name.endswith("px") and " at " in name} == {1.0}
+
+
+def test_blocks_of_one_source_have_no_further_terms(base):
+    measured = blocks(law_ms, 4)
+    ridge = transfer_ridge(base, measured, {"mine, blocks": 1}, base_sums_ms(base, measured))
+    assert list(ridge.always) == ["common"]
+
+
+def test_errors_and_intervals_are_of_left_out_numbers(base):
+    rng = np.random.default_rng(1)
+    model = TransferModel(base, blocks(lambda op: law_ms(op) * np.exp(rng.normal(0, 0.02)), 8))
+    errors = np.abs(model.latency_ms - model.left_out_ms)
+    assert model.mape_pct == pytest.approx(100 * np.mean(errors / model.latency_ms))
+    some = [0, 3, 5]
+    _, middle, widest = np.sort(errors[some] / model.left_out_ms[some])
+    assert model.relative_quantiles(some) == pytest.approx({0.5: middle, 0.75: widest})
+    assert model.intercept_ms == 0
+
+
+def test_predictions_are_the_factor_times_the_weighted_features(base):
+    model = TransferModel(base, [*blocks(other_ms), *networks(ARCHS[:5], other_ms, "other")])
+    weights, features = model._weights, base.features(OPS)
+    factor = model.factors["other, networks"]
+    share = 1 + weights["common"] + weights["other, networks"]
+    assert model.scale_factor("other, networks") == pytest.approx(factor * share)
+    assert model.intercept_ms == weights["intercept"] != 0
+    shares = share + sum(weights.get(name, 0) * column for name, column in features.items())
+    predicted = model.predict_ms(OPS, "other, networks", in_network=False)
+    np.testing.assert_allclose(predicted, factor * shares * [law_ms(op) for op in OPS])
+    model._weights["common"] = -5.0
+    floored = model.predict_ms(OPS, "other, networks", in_network=False)
+    np.testing.assert_allclose(floored, factor * 0.02 * np.array([law_ms(op) for op in OPS]))
 
 
 def test_what_is_worth_measuring_is_not_what_a_draw_gives(table):

@@ -11,6 +11,7 @@ from profiler.measuring.protocol import FULL
 from profiler.measuring.stats import (
     bootstrap_quantile_ci,
     change_point,
+    change_points,
     integers_below,
     is_coarse,
     modes_of,
@@ -237,3 +238,94 @@ def test_relative_difference_is_of_the_mean_and_symmetric():
     expected = [100 * 0.1 / 1.05, 0.0]
     np.testing.assert_allclose(relative_difference_pct(first, second), expected)
     np.testing.assert_allclose(relative_difference_pct(second, first), expected)
+
+
+def test_the_values_at_a_fence_are_no_outliers():
+    values = np.arange(5.0)  # quartiles 1 and 3
+    assert tag_outliers(values, 0.5).tolist() == [False] * 5
+    assert tag_outliers(values, 0.49).tolist() == [True, False, False, False, True]
+
+
+TWO_PARTS: dict[str, Any] = {
+    "separation": 0.5, "min_share": 0.25, "min_slow_share": 0.5, "ashman_d": 2.0, "max_parts": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_fast", "n_slow", "slow", "two"),
+    [
+        (2, 6, 1.5, True), (1, 6, 1.5, False), (4, 4, 1.5, True), (5, 4, 1.5, False),
+        (2, 2, 1.5, True), (1, 2, 1.5, False), (4, 4, 1.49, False), (4, 4, 3.0, True),
+    ],
+)  # fmt: skip
+def test_two_modes_hold_their_shares_and_lie_apart(n_fast, n_slow, slow, two):
+    values = np.repeat([slow, 1.0], [n_slow, n_fast])
+    assert modes_of(values, **TWO_PARTS) == ((1.0, slow) if two else ())
+
+
+def test_ashmans_d_is_of_the_root_mean_square_of_two_scatters():
+    values = np.array([0.7, 1.3, 1.9, 2.1])  # √2·1 / √(0.3² + 0.1²) = 4.472
+    assert modes_of(values, **TWO_PARTS | {"ashman_d": 4.46}) == (1.0, 2.0)
+    assert modes_of(values, **TWO_PARTS | {"ashman_d": 4.48}) == ()
+
+
+def test_ashmans_d_of_more_parts_is_of_the_larger_scatter():
+    values = np.array([0.7, 1.3, 1.9, 2.1, 7.7, 8.3])  # 1 / 0.3 = 3.33, 6 / 0.3 = 20
+    rule = TWO_PARTS | {"max_parts": 3, "min_slow_share": 0.25}
+    assert modes_of(values, **rule | {"ashman_d": 3.3}) == pytest.approx((1.0, 2.0, 8.0))
+    assert modes_of(values, **rule | {"ashman_d": 3.4}) == pytest.approx((1.6, 8.0))
+
+
+@given(hnp.arrays(np.float64, st.integers(4, 30), elements=LATENCIES, unique=True))
+def test_two_parts_have_the_least_scatter_within_both(values):
+    ordered = np.sort(values)
+    rule = {"separation": 0.0, "min_share": 0.0, "min_slow_share": 0.0, "ashman_d": 0.0}
+    found = modes_of(values, max_parts=2, **rule)
+    parts = [np.split(ordered, [at]) for at in range(1, len(ordered))]
+    scatter = [sum(len(part) * part.var() for part in two) for two in parts]
+    close = np.flatnonzero(scatter <= min(scatter) + 1e-9 * len(ordered) * ordered.var())
+    assert found in [tuple(map(np.median, parts[at])) for at in close]
+
+
+def test_steps_of_a_clock_are_relative_to_the_median():
+    values = np.array([1.0, 1.0, 1.5, 2.0])  # steps of 0.4, three of four distinct
+    assert is_coarse(values, max_step=0.39, min_distinct=0.76)
+    assert not is_coarse(values, max_step=0.41, min_distinct=0.76)
+    assert not is_coarse(values, max_step=0.39, min_distinct=0.75)
+
+
+def test_pettitts_test_takes_eight_values():
+    step = np.repeat([1.0, 2.0], [4, 4])  # 2·exp(-6·16² / (8³ + 8²)) = 0.139
+    assert change_point(step, p_value=0.14) == 4
+    assert change_point(step, p_value=0.13) is None
+    assert change_point(step[1:], p_value=1.0) is None
+
+
+def test_mann_and_whitneys_statistic_of_a_clean_step():
+    """√(3·k·(n - k) / (n + 1)) after k of n values, here 10 of 20: 3.78."""
+    step = np.repeat([0.0, 0.5], [10, 10])
+    rule: dict[str, Any] = {"min_step": 0.5, "min_length": 10}
+    assert change_points(step, min_z=3.77, **rule) == [10]
+    assert change_points(step, min_z=3.79, **rule) == []
+    assert change_points(step, min_z=3.77, min_step=0.51, min_length=10) == []
+    assert change_points(step, min_z=3.77, min_step=0.5, min_length=11) == []
+
+
+@pytest.mark.parametrize("at", [6, 24])
+def test_a_change_as_near_an_end_as_it_may_be(at):
+    step = np.repeat([0.0, 1.0], [at, 30 - at])  # √(3·6·24 / 31) = 3.73
+    assert change_points(step, min_z=3.7, min_step=0.1, min_length=6) == [at]
+
+
+def test_of_three_levels_the_two_closest_are_joined():
+    levels = np.repeat([0.0, 1.0, 1.4], 20)
+    rule: dict[str, Any] = {"min_z": 3.0, "min_length": 6}
+    assert change_points(levels, min_step=0.3, **rule) == [20, 40]
+    assert change_points(levels, min_step=0.5, **rule) == [20]
+    assert change_points(1.4 - levels, min_step=0.5, **rule) == [20]
+    assert change_points(levels, min_step=2.0, **rule) == []
+
+
+def test_windows_agree_at_the_tolerance_itself():
+    assert windows_agree([9.0, 1.0, 1.25], window=1, count=2, tolerance=0.25)
+    assert not windows_agree([9.0, 1.0, 1.25], window=1, count=2, tolerance=0.249)

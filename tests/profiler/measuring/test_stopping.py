@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from profiler.measuring import stopping
 from profiler.measuring.protocol import FULL, QUICK
 from profiler.measuring.stopping import Decision, Estimator
 
@@ -60,6 +61,61 @@ def test_blocks_to_come_follow_the_root_of_their_number_up_to_the_cap():
     assert to_come(1.5, 1.0) == 40  # 37.5, at the next look
     assert to_come(100.0, RULE.op_cap_s / 2) == 30  # as much again as half of the time gave
     assert to_come(100.0, RULE.op_cap_s) == 1
+
+
+def test_blocks_to_come_of_what_took_no_time_have_no_cap():
+    assert RULE.blocks_to_come(2.0, 30, 0.0, is_network=False) == 90
+    assert RULE.blocks_to_come(1.0, 30, 1.0, is_network=False) == 0
+    assert RULE.blocks_to_come(100.0, 30, RULE.network_cap_s / 4, is_network=True) == 90
+
+
+def test_a_width_of_one_is_narrow_enough():
+    assert RULE.decide(1.0, 0.0, is_network=False) is Decision.CONVERGED
+    assert RULE.decide(1.001, 0.0, is_network=False) is None
+    unbounded = replace(RULE, op_half_width=0.0)
+    assert unbounded.width([np.ones((30, 3))], ESTIMATOR, is_network=False, seed=0) == np.inf
+
+
+def test_the_width_is_half_the_interval_relative_to_its_middle_over_the_target():
+    sweeps = [steady(40, noise=0.05), steady(30, noise=0.05, seed=1)]
+    low, high = RULE.interval(sweeps, ESTIMATOR, 0.99, seed=3)
+    half_width = (high - low) / 2 / ((high + low) / 2)
+    for is_network, target in ((False, RULE.op_half_width), (True, RULE.network_half_width)):
+        found = RULE.width(sweeps, ESTIMATOR, is_network=is_network, seed=3)
+        assert found == pytest.approx(half_width / target)
+
+
+@pytest.mark.parametrize(
+    ("n_blocks", "shapes"),
+    [
+        ((240, 10), [(120, 6), (10, 3)]),
+        ((240,), [(240, 3)]),
+        ((241,), [(120, 6)]),
+        ((2,) * 241, [(1, 6)] * 241),
+    ],
+)
+def test_at_most_240_stretches_are_looked_at(n_blocks, shapes, monkeypatch):
+    seen: list[tuple[int, ...]] = []
+
+    def interval(sweeps, **_):
+        seen.extend(sweep.shape for sweep in sweeps)
+        return 1.0, 1.0
+
+    monkeypatch.setattr(stopping, "bootstrap_quantile_ci", interval)
+    sweeps = [np.ones((n, 3)) for n in n_blocks]
+    assert RULE.width(sweeps, ESTIMATOR, is_network=False, seed=0) == 0
+    assert seen == shapes
+
+
+def test_a_configuration_may_pause_with_its_share_of_blocks_or_of_time():
+    def may_pause(n_blocks, spent_s, *, is_network=False):
+        return RULE.may_pause(n_blocks, spent_s, 0.5, is_network=is_network)
+
+    assert (may_pause(15, 0.0), may_pause(14, 0.0)) == (True, False)
+    assert may_pause(0, RULE.op_cap_s / 2)
+    assert not may_pause(0, RULE.op_cap_s / 2.001)
+    assert not may_pause(0, RULE.op_cap_s / 2, is_network=True)
+    assert may_pause(0, RULE.network_cap_s / 2, is_network=True)
 
 
 def test_networks_are_measured_more_narrowly_than_ops():
