@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import typer
 
@@ -128,8 +130,29 @@ def train_main() -> None:
 
 
 def _run_to_the_end(arguments: Sequence[str]) -> int:
-    """`run`, whatever becomes of those who read stdout and stderr."""
+    """`run`, whatever becomes of those who read stdout and stderr.
+
+    SIGTERM interrupts as Ctrl-C does, so that devices are left as they were found; the process then
+    ends by it, as who sent it expects.
+    """
     open_streams()
+    terminated = _interrupted_by_sigterm()
     code = run(arguments)
+    if terminated and code == EXIT_INTERRUPTED:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
     lost = getattr(sys.stdout, "lost", None)
     return code or (_fail(f"cannot write the output: {lost.strerror}", 1) if lost else 0)
+
+
+def _interrupted_by_sigterm() -> list[int]:
+    """Where the signal is noted, once it comes; unless whoever began this process ignores it."""
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
+    return came

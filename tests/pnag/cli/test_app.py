@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from signal import SIGINT, SIGTERM
 
 import pytest
 
@@ -116,15 +117,18 @@ def test_help_loads_nothing_heavy():
 
 INTERRUPTED = """
 import os, signal, sys
-from pnag.cli.app import run
-name = sys.argv.pop(1)
+from pnag.cli.app import main
+name, number = sys.argv.pop(1), int(sys.argv.pop(1))
 module, _, function = name.rpartition(".")
 __import__(module)
 def interrupting(*_, **__):  # Ctrl-C while it works
-    os.kill(os.getpid(), signal.SIGINT)
-    raise AssertionError("not interrupted")
+    try:
+        os.kill(os.getpid(), number)
+        raise AssertionError("not interrupted")
+    finally:
+        open("tidied", "w").close()
 setattr(sys.modules[module], function, interrupting)
-sys.exit(run(sys.argv[1:]))
+main()
 """
 AT_WORK = {
     "profile": "profiler.measuring.several_devices.profile_devices",
@@ -134,20 +138,25 @@ AT_WORK = {
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "number", "message"),
     [
-        (["profile", "--device", "fake", "--fresh"], "pnag profile --device fake"),
-        (["train", "--space", "s", "--out", "a b"], "pnag train --space s --out 'a b' --resume"),
-        (["train", "--space", "s", "--resume"], "pnag train --space s --resume"),
-        (["report", "--run", "r", "--out", "o"], None),
+        (["profile", "--device", "fake", "--fresh"], SIGINT, "pnag profile --device fake"),
+        (["train", "--space", "s", "--out", "a b"], SIGTERM,
+         "pnag train --space s --out 'a b' --resume"),
+        (["train", "--space", "s", "--resume"], SIGINT, "pnag train --space s --resume"),
+        (["report", "--run", "r", "--out", "o"], SIGTERM, None),
     ],
 )  # fmt: skip
-def test_ctrl_c_says_what_is_kept_and_what_goes_on(arguments, message, tmp_path):
-    """By a real signal: typer makes an exit of the interrupt before we see it."""
+def test_an_interrupted_command_tidies_up_and_says_what_goes_on(
+    arguments, number, message, tmp_path
+):
+    """By a real signal: typer makes an exit of the interrupt before we see it. Who sends SIGTERM
+    waits for a process that the signal ended."""
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, AT_WORK[arguments[0]], *arguments],
+        [sys.executable, "-c", INTERRUPTED, AT_WORK[arguments[0]], str(int(number)), *arguments],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
-    assert done.returncode == 130
+    assert done.returncode == (130 if number == SIGINT else -SIGTERM)
+    assert (tmp_path / "tidied").exists()
     kept = f"; what was done is kept, and goes on with: {message}" if message else ""
     assert done.stderr == f"pnag: interrupted{kept}\n"
