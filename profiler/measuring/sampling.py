@@ -19,6 +19,7 @@ from profiler.printable import shown
 T = TypeVar("T")
 
 AGAIN_S = 1.0  # a device that swallows the interruption is interrupted again
+LEAST_BATCH = 1.2  # of several runs to the fastest one alone, whatever each batch costs once
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Sampling:
     def returns_totals(self, single_ms: float, batch_ms: float, runs: int) -> bool:
         """Whether a batch takes so much longer than a single run that it cannot be a mean."""
         return runs > 1 and batch_ms > single_ms * max(1.0, self.max_batch_ratio * runs)
+
+    def runs_too_few(self, single_ms: float, batch_ms: float, runs: int) -> bool:
+        """Whether a batch whose mean is `batch_ms` cannot have been of so many runs."""
+        return runs > 1 and runs * batch_ms < LEAST_BATCH * single_ms
 
 
 @dataclass(frozen=True, slots=True)

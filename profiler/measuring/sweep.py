@@ -326,19 +326,31 @@ class Sweep:
         decision = self._decision(one)
         if decision is None:
             return False
-        batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
-        if self._protocol.sampling.returns_totals(one.single_ms, batch_ms, one.runs):
-            message = (
-                f"a run takes {batch_ms / one.single_ms:.1f} times as long in a batch of "
-                f"{one.runs} as alone: the device returns totals instead of means"
-            )
-            self._give_up(one, MeasurementError(message, reason="not_a_mean"))
+        wrong_mean = self._wrong_mean(one)
+        if wrong_mean is not None:
+            self._give_up(one, wrong_mean)
             return True
         outcome = Outcome(self._number, one.task.workload.key, decision)
         self._journal.add_outcome(one.task.key, outcome)
         self._outlook.expect(one.task.key, 0)
         one.prepared.close()
         return True
+
+    def _wrong_mean(self, one: Active) -> MeasurementError | None:
+        """What the samples are where they cannot be means of as many runs as were asked for."""
+        rule = self._protocol.sampling
+        batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
+        if rule.returns_totals(one.single_ms, batch_ms, one.runs):
+            lie = "returns totals instead of means"
+        elif rule.runs_too_few(one.single_ms, batch_ms, one.runs):
+            lie = "runs less than it is asked to, or divides twice"
+        else:
+            return None
+        message = (
+            f"a run takes {batch_ms / one.single_ms:.2g} times as long in a batch of {one.runs} "
+            f"as alone: the device {lie}"
+        )
+        return MeasurementError(message, reason="not_a_mean")
 
     def _may_pause(self, one: Active) -> bool:
         """Whether a later launch goes on with it."""

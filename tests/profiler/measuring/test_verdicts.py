@@ -59,14 +59,22 @@ def test_samples_that_no_single_number_stands_for_are_not_stable(kind):
     assert Verdict.STABLE not in {entry.verdict for entry in entries.values()}
 
 
-def test_totals_for_means_are_a_failure():
+@pytest.mark.parametrize(
+    ("answer", "lie"),
+    [
+        (lambda ms, runs, _: ms * runs, "returns totals instead of means"),
+        (lambda ms, runs, _: ms / runs, "runs less than it is asked to, or divides twice"),
+    ],
+    ids=["totals", "divided twice"],
+)
+def test_what_is_no_mean_of_the_runs_that_were_asked_for_is_a_failure(answer, lie):
     journal = Journal(None)
-    entries, _ = measured(Answering(lambda ms, runs, _: ms * runs), journal)
+    entries, _ = measured(Answering(answer), journal)
     failed = {one.name: one.message for one in journal.outcomes().values() if one.failed}
     true_ms = {w.key: FakeDevice(1).latency_ms(w) for w in WORKLOADS}
     assert failed.keys() == {key for key, ms in true_ms.items() if ms < 1.9}  # in batches
-    assert {m.partition(":")[0] for m in failed.values()} == {"not_a_mean"}
-    for key, entry in entries.items():  # of single runs, which total and mean alike are
+    assert all(m.startswith("not_a_mean: ") and lie in m for m in failed.values())
+    for key, entry in entries.items():  # of single runs, where all of them are the same
         assert entry.latency_ms == pytest.approx(true_ms[key], rel=0.02)
 
 
