@@ -14,7 +14,7 @@ from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import table_inputs
 from pnag.runs.run import Run, train_run
 from pnag.search.budget import spread_budgets_ms
-from predictors.latency.lookup import calibrate_file
+from predictors.latency.lookup import calibrated_where_possible
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.campaign import ProfileRequest
@@ -88,18 +88,18 @@ def run_demo(
 
 def _begin(folder: Path, settings: dict[str, Any], *, fresh: bool) -> None:
     """Leave in `folder` nothing but an unfinished demo of these settings."""
-    begun = folder / BEGUN
-    made = [folder / name for name in (TABLE, REPORT, *PLOTS)]
+    begun, journal = folder / BEGUN, journal_path(folder / TABLE)
+    made = [folder / name for name in (TABLE, *PLOTS, REPORT)]
+    found = next((path for path in (*made, folder / RUN) if path.exists()), None)
     if not begun.exists():
-        found = next((path for path in (*made, folder / RUN) if path.exists()), None)
         if found is not None:
             raise InvalidInputError(f"{found} is not of a demo; use another --out")
     elif fresh or (folder / REPORT).exists():
         shutil.rmtree(folder / RUN, ignore_errors=True)
-        remove_database(journal_path(folder / TABLE))
-        for path in made:
+        remove_database(journal)
+        for path in made:  # the report last: without it what is left is an unfinished demo
             path.unlink(missing_ok=True)
-    elif read_json(begun) != settings:
+    elif (found is not None or journal.exists()) and read_json(begun) != settings:
         raise InvalidInputError(
             f"{folder} holds an unfinished demo of another device or seed; --fresh or another --out"
         )
@@ -119,9 +119,9 @@ def _profiled(path: Path, device: str, seed: int, session: Session) -> LatencyTa
             protocol_of(backend_of(device), quick=True),
             n_networks=N_NETWORKS,
             seed=seed,
+            complete=calibrated_where_possible,
         )
         session.profile(request)
-        calibrate_file(path)
     return load_table(path)
 
 

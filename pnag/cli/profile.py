@@ -4,7 +4,6 @@ tells most beside another device's table, and the calibration or transfer that c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,17 +16,14 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    cli.register(app, finish, doubts, choose)
+    cli.register(app, cli.Predicting(complete, doubts, choose))
 
 
-def finish(table: Path, like: Path | None) -> None:
-    from predictors.latency.lookup import calibrate_file
-    from predictors.latency.transferred import transfer_file
+def complete(like: LatencyTable | None, measured: LatencyTable) -> LatencyTable:
+    from predictors.latency.lookup import calibrated_where_possible
+    from predictors.latency.transferred import completed_like
 
-    if like is None:
-        calibrate_file(table)
-    else:
-        transfer_file(table, like)
+    return calibrated_where_possible(measured) if like is None else completed_like(measured, like)
 
 
 def choose(base: LatencyTable, count: int, seed: int) -> Chosen:

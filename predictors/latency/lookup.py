@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from predictors.cost import AdditiveCost, LongestCost, NetworkCost, OpSum
 from predictors.latency.calibration import (
     MIN_NETWORKS,
@@ -18,7 +16,7 @@ from profiler.graph.op import Op
 from profiler.spaces.networks import distinct_ops
 from profiler.tables.keys import ops_of_table
 from profiler.tables.op_factors import op_factor
-from profiler.tables.table import Calibration, LatencyTable, load_table
+from profiler.tables.table import Calibration, LatencyTable
 
 
 def table_latency(table: LatencyTable) -> OpLatency:
@@ -57,15 +55,13 @@ def calibrated(table: LatencyTable) -> LatencyTable:
     return table.model_copy(update={"calibration": fit_calibration(table, table_latency(table))})
 
 
-def calibrate_file(path: Path) -> None:
-    """Store the calibration in the table's file; too few networks or ops, and it stays as it is."""
-    table = load_table(path, partial=True)
+def calibrated_where_possible(table: LatencyTable) -> LatencyTable:
+    """The same; a table of too few networks or ops stays as it is."""
     if table.kernels:
-        calibrated_kernels(table).save(path)
-        return
+        return calibrated_kernels(table)
     complete = distinct_ops(table.search_space).keys() <= table.ops.keys()
-    if complete and len(usable_networks(table)) >= MIN_NETWORKS:
-        calibrated(table).save(path)
+    enough = len(usable_networks(table)) >= MIN_NETWORKS
+    return calibrated(table) if complete and enough else table
 
 
 def cost_from_table(table: LatencyTable) -> AdditiveCost | LongestCost:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +37,6 @@ from profiler.tables.table import (
     TransferBase,
     TransferSample,
     Verdict,
-    load_table,
 )
 
 N_DRAWN = 100  # networks that may be measured, and as many that are to be predicted
@@ -85,13 +83,13 @@ def worth_measuring(base: LatencyTable, count: int, *, seed: int = 0) -> Chosen:
     )
 
 
-def transfer_file(path: Path, base: Path) -> None:
-    """Make the table at `path`, of which a few ops and networks were measured, whole.
+def completed_like(measured: LatencyTable, base: LatencyTable) -> LatencyTable:
+    """A table of which a few ops and networks were measured, made whole.
 
     Raises:
         InvalidInputError: too little of it was measured.
     """
-    measured, source = load_table(path, partial=True), "measured here"
+    source = "measured here"
     samples = [
         *(TransferSample(key=key, latency_ms=entry.latency_ms, source=source)
           for key, entry in measured.ops.items()),
@@ -99,10 +97,10 @@ def transfer_file(path: Path, base: Path) -> None:
           for network in measured.networks),
     ]  # fmt: skip
     target = TransferTarget(measured.device, measured.search_space)
-    refuse_mixed(measured, like := load_table(base))
-    made = transferred_table([like], samples, target)
+    refuse_mixed(measured, base)
+    made = transferred_table([base], samples, target)
     kept = ("protocol", "networks", "failures", "noise_floor", "created", "tool")
-    made.model_copy(update={name: getattr(measured, name) for name in kept}).save(path)
+    return made.model_copy(update={name: getattr(measured, name) for name in kept})
 
 
 def described_device(name: str, base: LatencyTable, *, runtime: str = "unknown") -> DeviceInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,26 +130,28 @@ MAX_NETWORKS = 10_000
 DEFAULT_SAMPLES = 30
 
 
-def register(
-    app: typer.Typer,
-    finish: Callable[[Path, Path | None], object] | None = None,
-    doubts: Doubts | None = None,
-    choose: Choose | None = None,
-) -> None:
-    """Add the commands.
+@dataclass(frozen=True)
+class Predicting:
+    """What predictors/ adds to measuring.
 
-    Args:
-        finish: is given each table that was measured, and the one of --like.
+    Attributes:
+        complete: of the table of --like, or None, and of a measured one: what the latter becomes
+            before it is written.
         doubts: says which kernels are to be measured more.
         choose: says what to measure beside the table of --like.
     """
 
+    complete: Callable[[LatencyTable | None, LatencyTable], LatencyTable]
+    doubts: Doubts
+    choose: Choose
+
+
+def register(app: typer.Typer, predicting: Predicting | None = None) -> None:
+    """Add the commands."""
+
     @functools.wraps(profile)
     def command(*args: Any, **options: Any) -> None:
-        tables, failure = profile(*args, doubts=doubts, choose=choose, **options)
-        if finish is not None:
-            for table in tables:
-                finish(table, options["like"])
+        failure = profile(*args, predicting=predicting, **options)
         if failure is not None:
             raise failure
 
@@ -187,9 +189,8 @@ def profile(
     *,
     terminal: Terminal,
     seed: int,
-    doubts: Callable[..., Sequence[float]] | None = None,
-    choose: Callable[..., Any] | None = None,
-) -> tuple[Sequence[Path], Exception | None]:
+    predicting: Predicting | None,
+) -> Exception | None:
     """Measure a space into a latency table, every op and some whole networks; or model files."""
     used = [backend_of(spec) for spec in device]
     device_options.refuse_others(used, "{} devices")
@@ -206,19 +207,33 @@ def profile(
             device, model, shape, arrays, counts, with_space, batch_sizes=images, out=out,
             protocol=rules[0], seed=seed, resume=resume, device_options=device_options.of(used[0]),
         ), terminal)  # fmt: skip
-        return (), unstable("", verdicts) if require_stable else None
+        return unstable("", verdicts) if require_stable else None
     settings = _each_setting(counts, images, precision)
     _check_counts(device, out, networks, settings)
-    if like is None or choose is None:
-        measured, chosen = _space("mbv3" if space is None else space, facts, minutes, samples), None
+    if like is None or predicting is None:
+        base = None
+        measured = _space("mbv3" if space is None else space, facts, minutes, samples)
     else:
         base = _base(like, settings, any((space, *facts.values(), networks, minutes)))
-        measured, chosen = base.search_space, choose(base, samples or DEFAULT_SAMPLES, seed)
-    requests = space_requests(
-        device, measured, out, settings, device_options, rules, quick, chosen=chosen, seed=seed,
-        n_networks=networks, resume=resume, fleet=fleet, doubts=doubts, cold_start=cold_start,
-    )  # fmt: skip
-    return _profile(requests, terminal, require_stable)
+        measured = base.search_space
+    return _profile(space_requests(
+        device, measured, out, settings, device_options, rules, quick, seed=seed, resume=resume,
+        n_networks=networks, fleet=fleet, cold_start=cold_start,
+        **_predicted(predicting, base, samples or DEFAULT_SAMPLES, seed),
+    ), terminal, require_stable)  # fmt: skip
+
+
+def _predicted(
+    predicting: Predicting | None, base: LatencyTable | None, samples: int, seed: int
+) -> dict[str, Any]:
+    """What each request holds of predictors/."""
+    if predicting is None:
+        return {}
+    return {
+        "chosen": base and predicting.choose(base, samples, seed),
+        "complete": functools.partial(predicting.complete, base),
+        "doubts": predicting.doubts,
+    }
 
 
 def _protocols(
@@ -237,14 +252,14 @@ def _protocols(
 
 def _profile(
     requests: Sequence[ProfileRequest], terminal: Terminal, require_stable: bool
-) -> tuple[Sequence[Path], Exception | None]:
+) -> Exception | None:
     from profiler.measuring.several_devices import profile_devices
 
     profiled = profile_devices(requests, terminal)
     if profiled.tables:
         terminal.result(*describe_tables(profiled.tables))
     failed = unstable_table(profiled.tables) if require_stable else None
-    return profiled.tables, profiled.failure or failed
+    return profiled.failure or failed
 
 
 def _each_setting(

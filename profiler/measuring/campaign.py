@@ -44,6 +44,7 @@ class Chosen:
     networks: tuple[str, ...]
 
 
+Complete = Callable[[LatencyTable], LatencyTable]
 Choose = Callable[[LatencyTable, int, int], Chosen]  # beside which table, how many, seed
 
 
@@ -63,6 +64,7 @@ class ProfileRequest:
     resume: bool = True
     chosen: Chosen | None = None  # None: all ops of the space, and n_networks networks
     doubts: Doubts | None = None  # None: all kernels are drawn alike
+    complete: Complete | None = None  # what the measured table becomes before it is written
     cold_start: bool = False  # of whole networks, too
     fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +110,8 @@ def profile_on(
                 f"{next(f'{key}: {why}' for key, why in table.failures.items())}",
                 reason="all_failed",
             )
+        if request.complete is not None:
+            table = request.complete(table)
         table.save(request.out)  # before the device is closed, which may fail
     if table.failures:
         terminal.note(f"{len(table.failures)} configurations failed; pnag table show lists them")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pnag.learning.settings import TrainSettings
 from pnag.runs.inputs import LATENCY_FILE, table_inputs
 from pnag.runs.run import train_run
-from predictors.latency.lookup import calibrate_file
+from predictors.latency.lookup import calibrated_where_possible
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.terminal import Terminal
@@ -25,9 +25,10 @@ DEVICE = "fake:1"
 def profiled_run(folder: Path) -> Path:
     """`table.json` with its journal, and the run directory `run`, which is returned."""
     table = folder / "table.json"
-    request = ProfileRequest(DEVICE, MobileNetV3Space(), table, FAST, n_networks=20)
+    request = ProfileRequest(
+        DEVICE, MobileNetV3Space(), table, FAST, n_networks=20, complete=calibrated_where_possible
+    )
     profile_device(request, SILENT)
-    calibrate_file(table)
     train_run(table_inputs(table), SMALL, folder / "run")
     return folder / "run"
 

@@ -126,6 +126,19 @@ def test_a_demo_that_cannot_begin_removes_nothing(done):
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+def test_a_demo_killed_while_it_cleared_another_away_goes_on(done, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    shutil.rmtree(done.folder / "run")
+    for path in done.folder.iterdir():
+        if path.name != "demo.json":
+            path.unlink()
+    monkeypatch.setattr("pnag.demo._profiled", interrupted)
+    assert "interrupted" in done("--seed", "1", code=130)
+    assert json.loads((done.folder / "demo.json").read_text()) == {"device": "fake:1", "seed": 1}
+
+
 @pytest.mark.parametrize("name", ["table.json", "report.json", "run/config.json"])
 def test_what_is_not_of_a_demo_is_left_alone(demo, name):
     path = demo.folder / name

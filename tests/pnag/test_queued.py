@@ -15,7 +15,7 @@ from pnag.search.decoding import decode, producible
 from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
 from predictors.cost import LongestCost, madds_cost
-from predictors.latency.lookup import calibrate_file
+from predictors.latency.lookup import calibrated_where_possible
 from profiler.devices.base import network_workload
 from profiler.devices.cuda import device as cuda
 from profiler.errors import InfeasibleBudgetError
@@ -88,9 +88,9 @@ def run_folder(tmp_path_factory):
         request = ProfileRequest(
             "cuda", SPACE, folder / "table.json", FAST, n_networks=20,
             batch_size=BATCH_SIZE, device_options={"launch": "eager"},
+            complete=calibrated_where_possible,
         )  # fmt: skip
         profile_device(request, SILENT)
-    calibrate_file(folder / "table.json")
     train_run(table_inputs(folder / "table.json"), SMALL, folder / "run")
     return folder
 

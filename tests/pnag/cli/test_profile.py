@@ -8,7 +8,7 @@ from predictors.latency.lookup import cost_from_table
 from profiler.errors import DeviceUnavailableError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import network_ops
-from profiler.tables.table import Verdict, load_table
+from profiler.tables.table import LatencyTable, Verdict, load_table
 from tests.profiler.fast import FAST
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,20 @@ def fast(monkeypatch):
     monkeypatch.setattr("profiler.measuring.protocol.QUICK", FAST)
 
 
-def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):
+@pytest.fixture
+def written(monkeypatch):
+    """Each latency table in the moment that its file is written."""
+    tables, save = [], LatencyTable.save
+
+    def recorded(table, path):
+        tables.append(table)
+        save(table, path)
+
+    monkeypatch.setattr(LatencyTable, "save", recorded)
+    return tables
+
+
+def test_a_profiled_table_holds_its_calibration(tmp_path, capsys, written):
     out = tmp_path / "fake.json"
     arguments = ["--device", "fake:1", "--quick", "--networks", "6", "--out", str(out), "--json"]
     assert run(["profile", *arguments]) == 0
@@ -27,6 +40,7 @@ def test_a_profiled_table_holds_its_calibration(tmp_path, capsys):
     table = load_table(out)
     assert table.calibration is not None
     assert table.calibration.n_networks == 6
+    assert written == [table]  # a kill leaves no table without it
     # the fake device's networks take 0.9 of the sum of their ops
     space = MobileNetV3Space()
     tokens = space.sample(20, np.random.default_rng(5))
@@ -57,7 +71,7 @@ def test_a_device_that_fails_leaves_the_others_calibrated(tmp_path, monkeypatch,
     assert calibration is not None and calibration.n_networks == 4
 
 
-def test_a_device_like_another_is_profiled_by_a_few_samples(tmp_path, capsys):
+def test_a_device_like_another_is_profiled_by_a_few_samples(tmp_path, capsys, written):
     """The simulated devices share their law, up to a factor; 12 samples find it."""
     base, out, whole = (tmp_path / name for name in ("base.json", "like.json", "whole.json"))
     quick = ["--quick", "--quiet", "--networks", "6"]
@@ -69,6 +83,7 @@ def test_a_device_like_another_is_profiled_by_a_few_samples(tmp_path, capsys):
     assert {entry.verdict for entry in table.ops.values()} == {Verdict.TRANSFERRED}
     assert table.transfer is not None
     assert len(table.transfer.samples) == 12
+    assert [len(one.ops) for one in written] == [96, 96, 96]  # never the samples alone
     assert table.noise_floor is not None
     tokens = MobileNetV3Space().sample(20, np.random.default_rng(5))
     assert np.allclose(cost_from_table(table)(tokens), cost_from_table(truth)(tokens), rtol=0.03)

@@ -17,7 +17,7 @@ from pnag.search.frontier import hypervolume
 from pnag.serve.app import create_app
 from predictors.accuracy.enumerated import enumerated_accuracy
 from predictors.cost import madds_cost
-from predictors.latency.lookup import calibrate_file
+from predictors.latency.lookup import calibrated_where_possible
 from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
@@ -38,8 +38,10 @@ TOP1 = enumerated_accuracy(SPACE, "cifar100").top1(EVERY)
 @pytest.fixture(scope="module")
 def table_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("cells") / "table.json"
-    profile_device(ProfileRequest(DEVICE, SPACE, path, FAST, n_networks=20), SILENT)
-    calibrate_file(path)
+    request = ProfileRequest(
+        DEVICE, SPACE, path, FAST, n_networks=20, complete=calibrated_where_possible
+    )
+    profile_device(request, SILENT)
     return path
 
 
