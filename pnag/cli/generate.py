@@ -178,12 +178,15 @@ def _verified(
     from pnag.results import verified_results
     from pnag.runs.verification import VERIFICATION_FILE, read_verification
     from pnag.verify import generate_verified, table_to_verify, to_keep
+    from profiler.system.lock import device_lock
 
     folder = run.folder or Path()
     refuse_unwritable(folder / VERIFICATION_FILE)
-    earlier = read_verification(folder)
-    verification = generate_verified(run, table_to_verify(folder, earlier), spec, request, terminal)
-    to_keep(verification, request, folder).over(earlier).save(folder)
+    with device_lock(f"run {folder.resolve()}"):  # another one's picks would be lost
+        earlier = read_verification(folder)
+        table = table_to_verify(folder, earlier)
+        verification = generate_verified(run, table, spec, request, terminal)
+        to_keep(verification, request, folder).over(earlier).save(folder)
     terminal.note(f"kept in {folder}, and used from now on (--drop-verification undoes it)")
     return verified_results(verification, run.problem.space, made)
 

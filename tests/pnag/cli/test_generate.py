@@ -9,8 +9,9 @@ from pnag.cli.app import run as pnag
 from pnag.runs.run import load_run
 from predictors.accuracy.fitted import embedded_accuracy
 from predictors.cost import madds_cost
-from profiler.errors import InfeasibleBudgetError, InvalidInputError
+from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.system.lock import device_lock
 
 
 def test_the_generator_alone_is_never_better(run, call):
@@ -105,6 +106,16 @@ def test_networks_are_measured_where_asked(own_run, call):
         "generate", "--run", own_run, "--budget", "20", "--verify-on", "fake:1", "--json"
     )["results"]
     assert row["measured_ms"] > 0
+
+
+def test_a_run_is_verified_by_one_command_at_a_time(own_run, call):
+    """Each keeps what the others have kept: two at once would lose one's picks."""
+    arguments = ["generate", "--run", own_run, "--budget", "20", "--verify-on", "fake:1"]
+    with (
+        device_lock(f"run {own_run.resolve()}"),
+        pytest.raises(DeviceUnavailableError, match="another process"),
+    ):
+        call(*arguments)
 
 
 @pytest.mark.parametrize(
