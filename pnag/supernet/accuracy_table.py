@@ -28,6 +28,7 @@ from profiler.spaces.architecture_files import WrittenArchitecture
 from profiler.spaces.networks import NetworkSpace
 from profiler.spaces.sampling import extremes
 from profiler.system.atomic import write_text_atomic
+from profiler.system.json_lines import JsonLines
 from profiler.system.user_files import read_json, read_json_lines, validated
 from profiler.terminal import Progress, Terminal
 
@@ -179,14 +180,11 @@ class EvaluationJob:
         left = [arch for arch in architectures if arch not in done]
         if workers.is_first:
             progress.skip(len(architectures) - len(left))
-        journal = self._journal(workers.rank)
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"recipe": self.recipe}) + "\n")
+        with JsonLines(self._journal(workers.rank)) as journal:
+            journal.append({"recipe": self.recipe})
             for arch in left[workers.share(len(left))]:
                 top1 = top1_of(arch)
-                file.write(json.dumps({"arch": arch, "top1": top1}) + "\n")
-                file.flush()
+                journal.append({"arch": arch, "top1": top1})
                 progress.advance(workers.world_size, note=f"top-1 {100 * top1:.1f} %")
         workers.wait()
         done = self._done(space)

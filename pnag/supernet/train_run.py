@@ -33,6 +33,7 @@ from pnag.tracking import IDS, Tracked, Tracking, open_tracking, require_tracker
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.system.atomic import refuse_unwritable, write_text_atomic
+from profiler.system.json_lines import JsonLines
 from profiler.system.user_files import read_json_lines
 from profiler.terminal import Terminal
 
@@ -226,13 +227,10 @@ class _Log:
     """metrics.jsonl, and the trackers that are wanted."""
 
     def __init__(self, path: Path, tracking: Tracking) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
-        self._tracking = tracking
+        self._file, self._tracking = JsonLines(path), tracking
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._file.append(record)
         self._tracking.log(_metrics(record), record["step"])
 
     def close(self) -> None:

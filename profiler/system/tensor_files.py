@@ -28,10 +28,7 @@ Metadata = Mapping[str, str]
 
 
 def described(entry: str, description: object) -> dict[str, str]:
-    """Metadata that hold a JSON document under one name.
-
-    One, since safetensors orders several at random, and equal contents are to be equal files.
-    """
+    """Metadata that hold a JSON document under one name."""
     return {entry: json.dumps(description, sort_keys=True)}
 
 
@@ -50,11 +47,11 @@ def description_of(metadata: Metadata, entry: str, schema: str, source: Path) ->
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: Metadata) -> None:
-    """Write atomically; the same arrays under one metadata entry give the same bytes."""
+    """Write atomically; the same arrays and metadata give the same bytes."""
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes_atomic(path, save(contiguous, dict(metadata)))
+    write_bytes_atomic(path, _in_order(save(contiguous, dict(metadata))))
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Metadata) -> None:
@@ -67,7 +64,20 @@ def tensors_to_bytes(tensors: Tensors, metadata: Metadata) -> bytes:
     from safetensors.torch import save
 
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return save(contiguous, dict(metadata))
+    return _in_order(save(contiguous, dict(metadata)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """With its metadata in order: safetensors writes several in one of its own each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    metadata = header.get("__metadata__", {})
+    if len(metadata) < 2:
+        return data
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -38,6 +38,20 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_metadata_in_another_order_are_the_same_bytes(tmp_path: Path) -> None:
+    entries = {name: f"{name} \n\x7f" for name in ("space", "arch", "α", "resolution_px", "width")}
+    files = []
+    for at in range(8):
+        names = [*entries][at % 5 :] + [*entries][: at % 5]
+        metadata = {name: entries[name] for name in names}
+        write_tensors(tmp_path / "a", {"t": torch.arange(3)}, metadata)
+        files.append((tmp_path / "a").read_bytes())
+    assert set(files) == {files[0]}
+    tensors, metadata = read_tensors(tmp_path / "a")
+    assert metadata == entries
+    assert tensors["t"].tolist() == [0, 1, 2]
+
+
 def test_arrays_come_back_as_they_were(path: Path) -> None:
     arrays, metadata = read_arrays(path)
     assert arrays.keys() == ARRAYS.keys()
