@@ -1,0 +1,1 @@
+"""What faults leave behind: of every command that writes, and of devices that lie."""

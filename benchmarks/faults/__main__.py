@@ -1,0 +1,124 @@
+"""What is left when commands are disturbed? Each that writes, by each fault, many times.
+
+    python -m benchmarks.faults --kills 200 --jobs 2
+
+A command is begun and gets SIGKILL at a random moment of the time that it takes undisturbed; or
+Ctrl-C, or SIGTERM; or files may not grow, the disk is full or read-only, memory is short, the same
+command is begun twice, the clock jumps, or what it goes on from is damaged. Then what it left is
+looked at: each file is whole, or as it was, nothing that was done is lost, and whatever is said is
+one line. Let go on, it must be done, with the bytes of an undisturbed run where those are promised.
+
+Devices that lie are in `benchmarks.faults.lies`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.faults.injected import Disk, Fault, faults
+from benchmarks.faults.trials import Trial
+from benchmarks.faults.writers import WRITERS, made_small
+from benchmarks.landscape import write_json
+from profiler.system.lock import TEST_NAMESPACE
+
+# a fork has one thread; and commands of two jobs are not to wait for each other's device
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def all_figures(names: Sequence[str], n_kills: int, seed: int, only: Sequence[str]) -> None:
+    """Faults injected into each command, and what was wrong after them: a line of JSON for each."""
+    made_small()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "disk").mkdir()
+        disk = Disk(place / "disk")
+        mounted = disk.mount()
+        try:
+            for name in names:
+                rng = np.random.default_rng([seed, *name.encode()])
+                trial = Trial(WRITERS[name], place, disk.place, rng)
+                row = figures(trial, faults(n_kills, disk if mounted else None), only)
+                print(json.dumps(row), flush=True)
+        finally:
+            if mounted:
+                disk.unmount()
+
+
+def figures(
+    trial: Trial, found: dict[str, tuple[Fault, int]], only: Sequence[str]
+) -> dict[str, Any]:
+    came, begun_s = {}, time.monotonic()
+    for fault, (inject, count) in found.items():
+        if not only or fault in only:
+            came[fault] = sum(inject(trial) for _ in range(count))
+            trial.begin_anew()
+    return {
+        "command": trial.writer.name, "seconds": round(trial.seconds, 3), "faults": came,
+        "temporary_left": trial.temporary_left, "wrong": trial.wrong,
+        "took_s": round(time.monotonic() - begun_s),
+    }  # fmt: skip
+
+
+def in_a_process(names: Sequence[str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """`all_figures` in a process of its own, which forks."""
+    command = [sys.executable, "-m", "benchmarks.faults", "--here", "--commands", *names]
+    command += ["--kills", str(arguments.kills), "--seed", str(arguments.seed)]
+    if arguments.faults:
+        command += ["--faults", *arguments.faults]
+    environment = os.environ | ONE_THREAD | {TEST_NAMESPACE: f"faults {os.getpid()} {names[0]}"}
+    rows = []
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        for line in process.stdout or ():
+            rows.append(json.loads(line))
+            print_row(rows[-1])
+    return rows
+
+
+def print_row(row: dict[str, Any]) -> None:
+    kills, n_faults = row["faults"].get("kill", 0), sum(row["faults"].values())
+    print(
+        f"{row['command']:22}{row['seconds']:>8.2f}{kills:>7}{n_faults:>8}"
+        f"{row['temporary_left']:>6}{len(row['wrong']):>7}{row['took_s']:>7}",
+        flush=True,
+    )
+    for what, count in Counter(row["wrong"]).most_common(8):
+        print(f"    {count} x {what}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--commands", nargs="+", choices=WRITERS, default=list(WRITERS))
+    parser.add_argument("--faults", nargs="+", help="These alone.")
+    parser.add_argument("--kills", type=int, default=200, help="Of each; of other faults fewer.")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        all_figures(arguments.commands, arguments.kills, arguments.seed, arguments.faults or ())
+        return
+    print(f"{'':22}{'seconds':>8}{'kills':>7}{'faults':>8}{'left':>6}{'wrong':>7}{'took s':>7}")
+    shares = [arguments.commands[at :: arguments.jobs] for at in range(arguments.jobs)]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        made = pool.map(partial(in_a_process, arguments=arguments), filter(None, shares))
+    rows = [row for share in made for row in share]
+    write_json(arguments.out, {"kills": arguments.kills, "seed": arguments.seed, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
