@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import signal
 import sys
@@ -11,7 +10,7 @@ from types import FrameType
 
 import typer
 
-from pnag.cli.help_examples import add_examples
+from pnag.cli.commands import ImportedGroup
 from profiler.errors import PnagError
 from profiler.printable import printable
 from profiler.system.streams import open_streams
@@ -21,26 +20,12 @@ LONGEST_MESSAGE = 2000  # characters
 EXIT_INTERRUPTED = 130
 RESUMED = {"profile": (), "train": ("--resume",), "demo": (), "supernet": ()}  # by these options
 
-# Each registers its commands; none imports anything heavy before a command runs.
-COMMAND_MODULES = (
-    "profiler.cli.space",
-    "profiler.cli.table",
-    "pnag.cli.profile",
-    "predictors.cli",
-    "pnag.cli.train",
-    "pnag.cli.generate",
-    "pnag.cli.supernet",
-    "pnag.cli.demo",
-    "pnag.cli.report",
-    "pnag.cli.serve",
-    "pnag.cli.show_help",
-)
-
 
 def build_app() -> typer.Typer:
     """The whole command tree."""
     app = typer.Typer(
         name="pnag",
+        cls=ImportedGroup,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -61,9 +46,6 @@ def build_app() -> typer.Typer:
             print(f"pnag {installed('pnag')}")
             raise typer.Exit
 
-    for name in COMMAND_MODULES:
-        importlib.import_module(name).register(app)
-    add_examples(app)
     return app
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(short_help="The whole job on this machine's CPU.")(demo)
+    parent.command()(demo)
 
 
 @shared_options

@@ -76,7 +76,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Directory of the 
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(short_help="The best architecture within each budget.")(generate)
+    parent.command()(generate)
 
 
 @shared_options

@@ -52,7 +52,7 @@ JournalOption = Annotated[
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(short_help="One HTML page of runs or model files; figures for papers.")(report)
+    parent.command()(report)
 
 
 @functools.partial(shared_options, to_stdout=True)

@@ -18,7 +18,7 @@ from profiler.terminal import Terminal
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(short_help="Answer budgets over HTTP.")(serve)
+    parent.command()(serve)
 
 
 @shared_options

@@ -37,7 +37,7 @@ WordsArgument = Annotated[
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(name="help", short_help="Pages of the documentation, offline.")(show_help)
+    parent.command(name="help")(show_help)
 
 
 @shared_options

@@ -87,7 +87,7 @@ RefineOption = Annotated[
 
 
 def register(parent: typer.Typer) -> None:
-    parent.command(short_help="Train evaluator and generator on a table.")(train)
+    parent.command()(train)
 
 
 @shared_options

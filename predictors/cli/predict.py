@@ -57,7 +57,7 @@ ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Coverage 
 
 
 def register(app: typer.Typer) -> None:
-    app.command(short_help="Latency of architectures and ONNX networks.")(predict)
+    app.command()(predict)
 
 
 @shared_options

@@ -155,8 +155,8 @@ def register(app: typer.Typer, predicting: Predicting | None = None) -> None:
         if failure is not None:
             raise failure
 
-    app.command("devices", short_help="What can be measured, and what disturbs it.")(devices)
-    app.command("profile", short_help="Measure a space on a device: a latency table.")(command)
+    app.command("devices")(devices)
+    app.command("profile")(command)
 
 
 @shared_options

@@ -29,7 +29,7 @@ CheckpointOption = Annotated[
     typer.Option("--checkpoint", help="Weights, of the network or of Once-for-All's supernet."),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Describe a search space, inspect an architecture.")
+app = typer.Typer(no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

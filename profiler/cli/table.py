@@ -29,9 +29,7 @@ FORMATS = "ofa-yaml, proxyless-yaml, nn-meter-blocks or pnag-json"
 TableArgument = Annotated[Path, typer.Argument(help="Latency table (JSON).")]
 FormatOption = Annotated[str, typer.Option("--format", help=FORMATS)]
 
-app = typer.Typer(
-    no_args_is_help=True, help="Show, convert, transfer, compare and check latency tables."
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

@@ -32,9 +32,10 @@ from pnag.search.problem import Problem
 from pnag.serve.app import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app
 from pnag.serve.server import config_of, listen
 from pnag.serve.work import WorkQueue
+from predictors.tabular import TabularAccuracy, TabularCost, further_costs
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition
-from tests.pnag.landscapes import mobilenet_problem, tabular_problem, write_tabular
+from tests.pnag.landscapes import grid_space, mobilenet_problem, tabular_problem, write_tabular
 from tests.pnag.report.browser import ARGUMENTS, CHROMIUM
 
 pytestmark = pytest.mark.slow
@@ -529,6 +530,30 @@ def test_the_page_asks_a_budget_and_shows_the_architecture(trained):
         page.get_by_text("no architecture fits 0.1 ms").wait_for()
         assert page.inner_text("#found") == ""
     assert all(url.startswith(f"http://{host}:{port}/") for url in requests)
+
+
+def test_the_page_asks_bounds_on_further_costs():
+    space = grid_space(n_positions=3, n_choices=3)
+    space = replace(space, costs={"energy_mj": 40 / space.latency_ms})
+    problem = Problem(space, TabularCost(space), TabularAccuracy(space), further_costs(space))
+    run = train_run(problem, replace(SMALL, evaluator_steps=30, generator_steps=20))
+    budget_ms = float(space.latency_ms.max())
+    most_mj = float(np.quantile(40 / space.latency_ms, 0.3))
+    (expected,) = run.generate([budget_ms], bounds={"energy": most_mj})
+    with served(create_app(run)) as (host, port), sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS).new_page()
+        page.goto(f"http://{host}:{port}/")
+        page.get_by_label("energy, at most, mJ").fill(str(most_mj))
+        page.get_by_label("Latency budget").fill(str(budget_ms))
+        page.get_by_role("button").click()
+        page.get_by_text(expected.arch, exact=True).wait_for()
+        told = page.inner_text("#found")
+        page.get_by_label("energy, at most, mJ").fill("0.001")
+        page.get_by_role("button").click()
+        page.get_by_text("energy").nth(1).wait_for()  # in what is said of the refusal
+    spent_mj = 40 / expected.latency_ms
+    assert f"{100 * spent_mj / most_mj:.2f} % of {most_mj}" in told
+    assert float(told.split("energy")[1].split()[0]) == pytest.approx(spent_mj, rel=1e-3)
 
 
 def test_small_answers_are_sent_at_once():

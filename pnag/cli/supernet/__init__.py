@@ -9,7 +9,7 @@ from pnag.cli.supernet.evaluate import evaluate
 from pnag.cli.supernet.extract import extract
 from pnag.cli.supernet.train import train
 
-app = typer.Typer(no_args_is_help=True, help="Train a supernet; evaluate and extract subnets.")
+app = typer.Typer(no_args_is_help=True)
 for command in (train, evaluate, extract, compress):
     app.command()(command)
 

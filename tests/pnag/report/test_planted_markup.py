@@ -87,9 +87,11 @@ def test_no_text_of_a_report_is_markup(profiled_folder, tmp_path, made):
 def test_no_text_of_the_services_answers_is_markup():
     """The page as it is served, with answers that a run of a hostile table could give."""
     answers = {
-        "/health": {"space": PLANTED, "reachable_ms": [1, 9]},
+        "/health": {"space": PLANTED, "reachable_ms": [1, 9], "bounds": {PLANTED: PLANTED}},
         "/generate": {"results": [planted({
             "arch": "2,3", "latency_ms": 3, "interval_ms": None, "top1": 0.7, "ofa": {"d": ["2"]},
+            "costs": {"latency": {}, PLANTED: {"value": 2, "unit": "mJ", "interval": None,
+                                               "bound": 4, "used": 0.5}},
         })]},
     }  # fmt: skip
     text = files("pnag.serve").joinpath("page.html").read_text(encoding="utf-8")
@@ -110,7 +112,7 @@ def test_no_text_of_the_services_answers_is_markup():
         page.get_by_text("2,3").wait_for()
         assert page.evaluate(FOUND) == page.evaluate(LINKS) == 0
         assert page.evaluate("typeof planted") == "undefined"
-        assert page.inner_text("main").count("onerror") == 3
+        assert page.inner_text("main").count("onerror") == 7
         page.route("**/generate", lambda route: route.fulfill(status=409, json={"detail": PLANTED}))
         page.get_by_role("button").click()
         page.get_by_text("onerror").first.wait_for()
