@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pnag.search.constraints import MOST_KEPT, Constraints
 from pnag.search.decoding import decode, producible, replay
+from pnag.search.independence import Streams
 from pnag.search.policies import MutationPolicy, UniformPolicy
 from predictors.cost import AdditiveCost, Term, madds_cost, params_cost
 from profiler.errors import InvalidInputError
@@ -129,6 +130,22 @@ def test_mutation_without_redraw_copies_and_with_it_stays_within_the_budget():
     children = decode(problem.constraints, budgets[:, None], some, rng)
     assert (problem.cost(children) <= budgets * (1 + 1e-11)).all()
     assert (children != parents).any(axis=1).mean() > 0.9
+
+
+def test_a_path_that_costs_all_of_its_bound_is_open():
+    tokens = SPACE.sample(50, np.random.default_rng(6))
+    trajectory = replay(MADDS_ONLY, tokens, MADDS_ONLY.path_costs(tokens))
+    taken = np.take_along_axis(trajectory.opened, trajectory.choices[:, :, None], axis=2)[:, :, 0]
+    assert (taken == (trajectory.positions < GRAPH.n_positions)).all()
+
+
+def test_chance_may_draw_a_zero():
+    class Zeros(Streams):
+        def random(self, size, *, dtype):
+            return np.zeros(size, dtype)
+
+    tokens = decode(MADDS_ONLY, np.full((1, 1), np.inf), UNIFORM, Zeros(()))
+    assert set(tokens[0].tolist()) == {0, DEAD}  # of equals the first
 
 
 def test_under_one_bound_all_within_it_can_be_made():

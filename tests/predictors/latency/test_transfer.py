@@ -212,28 +212,52 @@ def test_what_is_not_enough_or_not_of_the_space_is_refused(table, samples, messa
         transferred_table([table], samples, TransferTarget(described_device("phone", table)))
 
 
+def px_of(op):
+    return shape_of(op).in_px[0]
+
+
+def sized_ms(op):
+    """Each op departs from the law by a power of its image's size, which no regression knows."""
+    channels = shape_of(op).mid_channels + shape_of(op).out_channels
+    return law_ms(op) * (px_of(op) / 28) ** (0.3 * np.sin(channels))
+
+
+def of_all_sizes(op):
+    """What ops that differ in the size of their images only have in common."""
+    return op.kind, shape_of(op).in_channels, tuple(node.layer for node in op.graph.nodes)
+
+
 def test_an_op_between_two_measured_sizes_lies_between_them_along_the_law():
-    """A device that is slower than its law at large images, by the logarithm of their size."""
-
-    def sized_ms(op):
-        return law_ms(op) * (1 + 0.1 * np.log(shape_of(op).in_px[0]))
-
-    tables = [
-        make_table(MobileNetV3Space(resolution_px=px), alone_ms=sized_ms) for px in (224, 160)
-    ]
-    between = BaseDevice(*tables)
+    spaces = [MobileNetV3Space(resolution_px=px) for px in (224, 160, 128)]
+    base = BaseDevice(*(make_table(space, alone_ms=sized_ms) for space in spaces))
     ops = MobileNetV3Space(resolution_px=192).distinct_ops().values()
-    sized = [op for op in ops if shape_of(op).in_px[0] > 14]
-    predicted = [between.latency_ms(op, in_network=False) for op in sized]
-    np.testing.assert_allclose(predicted, [sized_ms(op) for op in sized], rtol=0.01)
+    between = [op for op in ops if px_of(op) > 14]
+    truth = [sized_ms(op) for op in between]
+    predicted = [base.latency_ms(op, in_network=False) for op in between]
+    np.testing.assert_allclose(predicted, truth, rtol=0.01)
+    assert np.abs(base.regression.predict_ms(between, 1) / truth - 1).max() > 0.1
+    measured = [op for space in spaces for op in space.distinct_ops().values()]
+    for op in between[::20]:
+        small, large = (
+            min(
+                (m for m in measured if of_all_sizes(m) == of_all_sizes(op) and px_of(m) in sizes),
+                key=lambda m: abs(px_of(m) - px_of(op)),
+            )
+            for sizes in (range(px_of(op)), range(px_of(op) + 1, 225))
+        )
+        low, here, high = base.regression.law.predict_ms([small, op, large], np.ones(3))
+        share = np.log(px_of(op) / px_of(small)) / np.log(px_of(large) / px_of(small))
+        ratio = (sized_ms(small) / low) ** (1 - share) * (sized_ms(large) / high) ** share
+        assert base.latency_ms(op, in_network=False) == pytest.approx(here * ratio)
 
 
 def test_in_a_network_an_op_takes_what_the_bases_calibration_says():
-    """And the first of several tables counts, without those of other numbers of threads."""
+    """And the first of several tables counts, without those of other threads or batches."""
     first = make_table(n_networks=12)
     other = make_table(alone_ms=lambda op: 1.01 * law_ms(op))
     small = MobileNetV3Space(resolution_px=192)
-    base = BaseDevice(first, other, make_table(small, threads=2))
+    base = BaseDevice(first, other, make_table(small, threads=2), make_table(batch_size=8))
+    assert (base.batch_size, base.threads) == (1, 1)
     calibration = calibration_of(first)
     assert calibration is not None
     for op in OPS[::20]:
@@ -243,6 +267,11 @@ def test_in_a_network_an_op_takes_what_the_bases_calibration_says():
         assert inside_ms == op_factor(calibration, op) * law_ms(op)
         assert inside_ms == pytest.approx(0.9 * law_ms(op), rel=0.02)
     assert {base.has(op) for op in small.distinct_ops().values() if op not in OPS} == {False}
+
+
+def test_a_base_is_one_device(table):
+    with pytest.raises(InvalidInputError, match=r"Synthetic CPU .* and Synthetic GPU"):
+        BaseDevice(table, make_table(platform="gpu"))
 
 
 def test_features_are_in_units_of_the_bases_ops():
@@ -273,6 +302,7 @@ def test_features_are_in_units_of_the_bases_ops():
     assert ((path > 0) == large).all() and large.any()
     assert path[:-1][large[:-1]].mean() == pytest.approx(1)
     np.testing.assert_array_equal(np.sum(by_size, axis=0), path)
+    assert all(column.any() for column in by_size)
 
 
 def test_a_source_of_three_numbers_has_their_median_ratio_and_one_of_fewer_that_of_all(base):
