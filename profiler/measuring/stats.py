@@ -149,7 +149,7 @@ def tag_outliers(values: Floats, iqr_multiple: float) -> NDArray[np.bool_]:
 def are_latencies(values: Floats) -> NDArray[np.bool_]:
     """Mask of what can be a latency: finite and above 0.
 
-    >>> are_latencies(np.array([1.5, 0.0, -1.0, np.nan, np.inf])).tolist()
+    >>> are_latencies(np.array([0.5, 0.0, -1.0, np.nan, np.inf])).tolist()
     [True, False, False, False, False]
     """
     mask: NDArray[np.bool_] = np.isfinite(values) & (values > 0)

@@ -17,7 +17,6 @@ TARGETS = {
         (
             "profiler/measuring/stats.py",
             "tests/profiler/measuring/test_stats.py",
-            "tests/profiler/measuring/test_load.py",
         ),
     ),
     "stopping": Target(

@@ -34,13 +34,14 @@ def test_elites_of_a_budget_below_all_are_none():
 
 def test_the_best_row_within_each_budget():
     archive = Archive(
-        np.arange(4, dtype=np.int8)[:, None],
-        np.array([0.7, 0.6, 0.9, 0.8]),
-        np.array([3.0, 1, 9, 8]),
+        np.arange(5, dtype=np.int8)[:, None],
+        np.array([0.7, 0.6, 0.9, 0.8, 0.65]),
+        np.array([3.0, 1, 9, 8, 8.1]),
     )
     assert archive.best_within(np.array([0.5, 1.0, 2.9, 3.0, 8.5, 9.0])).tolist() == [
         -1, 1, 1, 0, 3, 2,
     ]  # fmt: skip
+    assert [front.tolist() for front in archive.fronts(9)] == [[1, 0, 3, 2], [4]]
     assert archive.kept(archive.cost_ms < 5).tokens.tolist() == [[0], [1]]
 
 

@@ -57,12 +57,13 @@ def test_the_interval_is_that_of_resample_after_resample(shapes, quantile, seed)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("quantile", [0.1, 0.995])
 @pytest.mark.parametrize("lengths", [(40,), (4, 4, 4), (9, 2, 5), (3, 1, 4)])
-def test_the_interval_is_the_same_in_parts(lengths):
+def test_the_interval_is_the_same_in_parts(lengths, quantile):
     """As many resamples as are not drawn at once."""
     rng = np.random.default_rng(0)
     sweeps = [rng.random((length, 2)) for length in lengths]
-    settings: dict[str, Any] = {"quantile": 0.1, "confidence": 0.9, "resamples": 300}
+    settings: dict[str, Any] = {"quantile": quantile, "confidence": 0.9, "resamples": 300}
     found = bootstrap_quantile_ci(sweeps, rng=np.random.default_rng(1), **settings)
     expected = interval_by_loop(sweeps, rng=np.random.default_rng(1), **settings)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -74,6 +75,13 @@ def test_fast_draws_are_those_of_numpy(bounds, seed):
     found, expected = (np.random.default_rng(seed) for _ in range(2))
     np.testing.assert_array_equal(integers_below(bounds, found), expected.integers(bounds))
     assert found.bit_generator.state == expected.bit_generator.state
+
+
+def test_fast_draws_are_those_of_numpy_where_half_are_drawn_again():
+    bounds = np.array([2**31 + 1, 2**31 + 3])
+    for seed in range(20):
+        found, expected = (np.random.default_rng(seed) for _ in range(2))
+        np.testing.assert_array_equal(integers_below(bounds, found), expected.integers(bounds))
 
 
 def test_interval_covers_the_true_quantile_nearly_as_often_as_it_says():
@@ -255,12 +263,19 @@ TWO_PARTS: dict[str, Any] = {
     ("n_fast", "n_slow", "slow", "two"),
     [
         (2, 6, 1.5, True), (1, 6, 1.5, False), (4, 4, 1.5, True), (5, 4, 1.5, False),
-        (2, 2, 1.5, True), (1, 2, 1.5, False), (4, 4, 1.49, False), (4, 4, 3.0, True),
+        (2, 2, 1.5, True), (1, 2, 1.5, False), (1, 3, 1.5, True),
+        (4, 4, 1.49, False), (4, 4, 3.0, True),
     ],
 )  # fmt: skip
 def test_two_modes_hold_their_shares_and_lie_apart(n_fast, n_slow, slow, two):
     values = np.repeat([slow, 1.0], [n_slow, n_fast])
     assert modes_of(values, **TWO_PARTS) == ((1.0, slow) if two else ())
+
+
+def test_a_slower_mode_below_the_least_share_is_seen_and_not_told():
+    values = np.array([1.0, 1.0, 1.5, 1.0])
+    assert modes_of(values, **TWO_PARTS | {"min_slow_share": 0.25}) == (1.0, 1.5)
+    assert modes_of(values, **TWO_PARTS | {"min_slow_share": 0.25, "min_share": 0.5}) == (1.0,)
 
 
 def test_ashmans_d_is_of_the_root_mean_square_of_two_scatters():
