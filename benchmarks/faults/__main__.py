@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 def all_figures(names: Sequence[str], n_kills: int, seed: int, only: Sequence[str]) -> None:
     """Faults injected into each command, and what was wrong after them: a line of JSON for each."""
     made_small()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is mounted is not left so
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "disk").mkdir()
@@ -73,19 +75,21 @@ def figures(
     }  # fmt: skip
 
 
-def in_a_process(names: Sequence[str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """`all_figures` in a process of its own, which forks."""
+def in_a_process(
+    names: Sequence[str], arguments: argparse.Namespace, rows: list[dict[str, Any]]
+) -> None:
+    """`all_figures` in a process of its own, which forks; `rows` get what it finds."""
+    facts = {"kills": arguments.kills, "seed": arguments.seed}
     command = [sys.executable, "-m", "benchmarks.faults", "--here", "--commands", *names]
     command += ["--kills", str(arguments.kills), "--seed", str(arguments.seed)]
     if arguments.faults:
         command += ["--faults", *arguments.faults]
     environment = os.environ | ONE_THREAD | {TEST_NAMESPACE: f"faults {os.getpid()} {names[0]}"}
-    rows = []
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         for line in process.stdout or ():
             rows.append(json.loads(line))
             print_row(rows[-1])
-    return rows
+            write_json(arguments.out, facts | {"rows": rows})
 
 
 def print_row(row: dict[str, Any]) -> None:
@@ -114,10 +118,9 @@ def main() -> None:
         return
     print(f"{'':22}{'seconds':>8}{'kills':>7}{'faults':>8}{'left':>6}{'wrong':>7}{'took s':>7}")
     shares = [arguments.commands[at :: arguments.jobs] for at in range(arguments.jobs)]
+    attack = partial(in_a_process, arguments=arguments, rows=[])
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        made = pool.map(partial(in_a_process, arguments=arguments), filter(None, shares))
-    rows = [row for share in made for row in share]
-    write_json(arguments.out, {"kills": arguments.kills, "seed": arguments.seed, "rows": rows})
+        list(pool.map(attack, filter(None, shares)))
 
 
 if __name__ == "__main__":

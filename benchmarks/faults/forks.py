@@ -90,6 +90,7 @@ class Fork:
         code = BROKEN
         try:
             os.setpgid(0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.chdir(folder)
             nowhere = os.open(os.devnull, os.O_RDWR)
             for number, target in enumerate((nowhere, nowhere, says)):

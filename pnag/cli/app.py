@@ -13,6 +13,7 @@ import typer
 from pnag.cli.commands import ImportedGroup
 from profiler.errors import PnagError
 from profiler.printable import printable
+from profiler.system.memory import is_shortage
 from profiler.system.streams import open_streams
 
 EXIT_USAGE = 2
@@ -75,6 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if is_shortage(error):
+            return _fail("not enough memory; ask for less at once, or give it more", 1)
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
 
 

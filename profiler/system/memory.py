@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
 
 def available_memory_mb() -> float:
     """What new allocations can have without swapping."""
     import psutil
 
     return float(psutil.virtual_memory().available) / 1e6
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether memory is what lacked: PyTorch says it in words alone, in an error of any kind.
+
+    >>> is_shortage(MemoryError()), is_shortage(RuntimeError("mat1 and mat2 do not fit"))
+    (True, False)
+    """
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from errno import ENOMEM
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -81,6 +82,9 @@ def test_every_command_has_the_shared_options(name, command):
         (DeviceUnavailableError("x"), 4),
         (KeyboardInterrupt(), 130),
         (ValueError("two\nlines"), 1),
+        (MemoryError("Unable to allocate 31.2 KiB"), 1),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1),
+        (OSError(ENOMEM, "Cannot allocate memory"), 1),
     ],
 )
 def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
@@ -89,7 +93,9 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
 
     monkeypatch.setattr("pnag.cli.app.build_app", raise_error)
     assert run(["space"]) == code
-    assert capsys.readouterr().err.count("\n") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert ("not enough memory" in said) == ("llocate" in str(error))
 
 
 def test_a_message_is_one_readable_line_whatever_a_file_puts_into_it(monkeypatch, capsys):
