@@ -133,7 +133,7 @@ class Disk:
         return self._does("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs")
 
     def unmount(self) -> None:
-        self._does("umount")
+        self._does("umount", "--lazy")  # a command that was left may still be there
 
     @contextmanager
     def full_but_for(self, n_bytes: int) -> Iterator[None]:
