@@ -85,7 +85,7 @@ class Campaign:
                 if self._ended(name, running.pop(name)) and time.monotonic() < until[name]:
                     waiting.appendleft(name)
             for worker in running.values():
-                if worker.is_stuck:
+                if worker.is_stuck():
                     worker.stop()
 
     def _told(self, running: Mapping[str, Worker]) -> list[str]:

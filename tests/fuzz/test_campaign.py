@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from profiler.errors import InvalidInputError
+from tests.fuzz import __main__ as command
 from tests.fuzz import campaign as rules
 from tests.fuzz import readers as registry
+from tests.fuzz import trials
 from tests.fuzz.__main__ import Campaign, begun
 from tests.fuzz.campaign import Reader, bounded, input_of, tried
 from tests.fuzz.mutations import flip
@@ -107,3 +109,22 @@ def test_an_input_that_ends_the_process_is_found_and_passed(tmp_path, monkeypatc
     assert kept == {b"\x41", b"\x42"}
     with pytest.raises(SystemExit, match="another engine or seed"):
         begun(given(tmp_path, seed=1))
+
+
+def test_an_input_that_hangs_beyond_signals_is_found(tmp_path, monkeypatch, capsys):
+    """As a library's own code may: its process is stopped, and the next one goes on behind it."""
+
+    def hanging(data, folder):
+        if data == b"\x41":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+            time.sleep(60)
+
+    reader = Reader("hanging", lambda folder: [b"\x40", b"\x41", b"\x42"], [flip], hanging)
+    monkeypatch.setattr(registry, "readers", lambda: {"hanging": reader})
+    monkeypatch.setattr(command, "LOOK_S", 0.05)
+    monkeypatch.setattr(trials, "MAX_S", 0.05)
+    campaign = Campaign(seeded(0), given(tmp_path, inputs=3), {})
+    campaign.run(["hanging"])
+    (figures,) = campaign.figures.values()
+    assert figures.inputs == 3 and list(figures.findings) == ["the process hung"]
+    assert [path.read_bytes() for path in (tmp_path / "found" / "hanging").iterdir()] == [b"\x41"]

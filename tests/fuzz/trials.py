@@ -45,9 +45,9 @@ class Batch:
 
 
 class Current:
-    """The trial in progress: its number, when it began, and its input."""
+    """The trial in progress: its number and its input."""
 
-    _HEAD = struct.Struct("<qdq")
+    _HEAD = struct.Struct("<qq")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self._HEAD.size + MAX_BYTES)
@@ -55,25 +55,20 @@ class Current:
 
     def began(self, index: int, data: bytes) -> None:
         self._memory[self._HEAD.size : self._HEAD.size + len(data)] = data
-        self._HEAD.pack_into(self._memory, 0, index, time.monotonic(), len(data))
+        self._HEAD.pack_into(self._memory, 0, index, len(data))
 
     def ended(self, index: int) -> None:
         """None is in progress; `index` is the next one."""
-        self._HEAD.pack_into(self._memory, 0, index, time.monotonic(), -1)
+        self._HEAD.pack_into(self._memory, 0, index, -1)
 
     @property
     def index(self) -> int:
         return int(self._HEAD.unpack_from(self._memory)[0])
 
     @property
-    def seconds(self) -> float:
-        """Since it began, or since the last one ended."""
-        return time.monotonic() - float(self._HEAD.unpack_from(self._memory)[1])
-
-    @property
     def data(self) -> bytes | None:
         """None between trials."""
-        length = int(self._HEAD.unpack_from(self._memory)[2])
+        length = int(self._HEAD.unpack_from(self._memory)[1])
         return None if length < 0 else self._memory[self._HEAD.size : self._HEAD.size + length]
 
 
@@ -149,7 +144,7 @@ class Worker:
     ) -> None:  # fmt: skip
         self._current = Current()
         self._current.ended(begin)
-        self._stopped = False
+        self._seen, self._seen_at, self._stopped = begin, time.monotonic(), False
         self._place = tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
         self.pipe, theirs = multiprocessing.Pipe(duplex=False)
         self._process = multiprocessing.get_context("fork").Process(
@@ -159,10 +154,12 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    @property
     def is_stuck(self) -> bool:
         """Beyond what a trial's own alarm, or making the sound inputs, may take."""
-        return self._current.seconds > 6 * MAX_S
+        now, index = time.monotonic(), self._current.index
+        if index != self._seen:
+            self._seen, self._seen_at = index, now
+        return now - self._seen_at > 6 * MAX_S
 
     def stop(self) -> None:
         self._stopped = True
