@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy_rows import train, write_rows
+from benchmarks.accuracy_rows import write_rows
 from benchmarks.commands import taken_by
 from benchmarks.landscape import write_json
 from profiler.tables.table import LatencyTable, load_table
 
 MEMORY_MB = 1024
-EVALUATIONS = "1000"  # of training, the same at all sizes: what differs is reading and the tables
+EVALUATIONS = "100"  # of training, the same at all sizes: what differs is reading and the tables
 Taken = dict[str, float]
 
 
@@ -91,7 +91,10 @@ def accuracies(given: Given, n: int) -> Taken:
     """`pnag train` with n evaluated architectures."""
     path = given.folder / "accuracies.csv"
     write_rows(path, given.loaded.search_space, n)
-    return train(given.table, path, given.folder / "trained")
+    return taken_by(
+        "train", "--latency-table", str(given.table), "--accuracy-table", str(path),
+        "--evaluations", EVALUATIONS, "--quiet", "--out", str(given.folder / "trained"),
+    )  # fmt: skip
 
 
 def predict(given: Given, n: int) -> Taken:

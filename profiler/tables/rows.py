@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.errors import InvalidInputError
 from profiler.extras import require
+from profiler.numerals import whole_number
 from profiler.tables.checks import kind_of
 from profiler.tables.table import Entry, LatencyTable
 
@@ -87,12 +88,14 @@ def _row(name: str, kind: str, entry: Entry) -> Row:
     low, high = entry.ci95_ms or (None, None)
     row: Row = {"name": name, "kind": kind, "ci95_low_ms": low, "ci95_high_ms": high}
     for column, field in KEY_FIELDS.items():
-        value = fields.get(field)
-        row[column] = int(value) if value and value.isdecimal() and field != "output" else value
+        text = fields.get(field)
+        number = None if text is None or field == "output" else whole_number(text)
+        row[column] = text if number is None else number
     row |= entry.model_dump(include=set(COLUMNS) - row.keys())
     return row | {"verdict": entry.verdict.value, "flags": list(entry.flags)}
 
 
 def _sizes(shape: str | int | None) -> list[int]:
     """Sort key: large feature maps first."""
-    return [-int(size) for size in str(shape or "").split("x") if size.isdecimal()]
+    sizes = map(whole_number, str(shape or "").split("x"))
+    return [-size for size in sizes if size is not None]

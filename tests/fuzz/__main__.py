@@ -73,7 +73,7 @@ class Campaign:
         until: dict[str, float] = {}
         running: dict[str, Worker] = {}
         while running or (waiting and time.monotonic() < end):
-            while waiting and len(running) < self._given.jobs:
+            while waiting and len(running) < self._given.jobs and time.monotonic() < end:
                 name = waiting.popleft()
                 until.setdefault(name, min(end, time.monotonic() + self._given.seconds))
                 figures = self._figures(name)
