@@ -34,7 +34,7 @@ TARGETS = {
     ),
     "constraints": Target(
         "pnag.search.constraints",
-        ("tests/pnag/search/test_decoding.py", "tests/pnag/search/test_bounds.py"),
+        ("tests/pnag/search/test_constraints.py", "tests/pnag/search/test_decoding.py"),
     ),
     "transfer": Target(
         "predictors.latency.transfer", ("tests/predictors/latency/test_transfer.py",)

@@ -307,6 +307,7 @@ def test_steps_of_a_clock_are_relative_to_the_median():
     assert is_coarse(values, max_step=0.39, min_distinct=0.76)
     assert not is_coarse(values, max_step=0.41, min_distinct=0.76)
     assert not is_coarse(values, max_step=0.39, min_distinct=0.75)
+    assert not is_coarse(np.array([0.5, 1.0, 1.0, 1.5]), max_step=0.5, min_distinct=0.76)
 
 
 def test_pettitts_test_takes_eight_values():
@@ -324,6 +325,7 @@ def test_mann_and_whitneys_statistic_of_a_clean_step():
     assert change_points(step, min_z=3.79, **rule) == []
     assert change_points(step, min_z=3.77, min_step=0.51, min_length=10) == []
     assert change_points(step, min_z=3.77, min_step=0.5, min_length=11) == []
+    assert change_points(step[9:11], min_z=0.99, min_step=0.5, min_length=1) == [1]
 
 
 @pytest.mark.parametrize("at", [6, 24])
