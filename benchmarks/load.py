@@ -28,7 +28,7 @@ from benchmarks.landscape import write_json
 from profiler.tables.table import LatencyTable, load_table
 
 MEMORY_MB = 1024
-EVALUATIONS = "100"  # of training, the same at all sizes: what differs is reading and the tables
+EVALUATIONS = "1000"  # of training, the same at all sizes: what differs is reading and the tables
 Taken = dict[str, float]
 
 

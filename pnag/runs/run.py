@@ -371,9 +371,10 @@ def judged(folder: Path) -> dict[str, float]:
         InvalidInputError: unreadable or damaged files.
     """
     path = folder / "frontier.json"
-    try:
-        metrics = {"hypervolume": float(read_json(path, allow_nan=False)["hypervolume"])}
-    except (LookupError, TypeError, ValueError, OverflowError):
-        raise InvalidInputError(f"{path} is damaged: it has no hypervolume") from None
+    frontier = read_json(path, allow_nan=False)
+    hypervolume = frontier.get("hypervolume") if isinstance(frontier, dict) else None
+    if not isinstance(hypervolume, int | float):
+        raise InvalidInputError(f"{path} is damaged: it has no hypervolume")
     taus = read_config(folder).get("evaluator_kendall_tau") or ()
-    return metrics | ({"least_kendall_tau": min(taus)} if taus else {})
+    least = {"least_kendall_tau": min(taus)} if taus else {}
+    return {"hypervolume": float(hypervolume)} | least
