@@ -40,8 +40,9 @@ from profiler.system.lock import TEST_NAMESPACE
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def all_figures(names: Sequence[str], n_kills: int, seed: int, only: Sequence[str]) -> None:
+def all_figures(arguments: argparse.Namespace) -> None:
     """Faults injected into each command, and what was wrong after them: a line of JSON for each."""
+    only, share_s = arguments.faults, 60 * arguments.minutes / len(arguments.commands)
     made_small()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is mounted is not left so
     with tempfile.TemporaryDirectory() as folder:
@@ -50,29 +51,34 @@ def all_figures(names: Sequence[str], n_kills: int, seed: int, only: Sequence[st
         disk = Disk(place / "disk")
         mounted = disk.mount()
         try:
-            for name in names:
-                rng = np.random.default_rng([seed, *name.encode()])
+            for name in arguments.commands:
+                until_s = time.monotonic() + share_s
+                rng = np.random.default_rng([arguments.seed, *name.encode()])
                 trial = Trial(WRITERS[name], place, disk.place, rng)
-                row = figures(trial, faults(n_kills, disk if mounted else None), only)
-                print(json.dumps(row), flush=True)
+                found = faults(arguments.kills, disk if mounted else None)
+                attack(trial, {f: found[f] for f in found if not only or f in only}, until_s)
         finally:
             if mounted:
                 disk.unmount()
 
 
-def figures(
-    trial: Trial, found: dict[str, tuple[Fault, int]], only: Sequence[str]
-) -> dict[str, Any]:
-    came, begun_s = {}, time.monotonic()
-    for fault, (inject, count) in found.items():
-        if not only or fault in only:
-            came[fault] = sum(inject(trial) for _ in range(count))
-            trial.begin_anew()
-    return {
-        "command": trial.writer.name, "seconds": round(trial.seconds, 3), "faults": came,
-        "temporary_left": trial.temporary_left, "wrong": trial.wrong,
-        "took_s": round(time.monotonic() - begun_s),
-    }  # fmt: skip
+def attack(trial: Trial, found: dict[str, tuple[Fault, int]], until_s: float) -> None:
+    """In random order; what came of it is printed, though it be stopped."""
+    order = [fault for fault, (_, count) in found.items() for _ in range(count)]
+    came, begun_s = Counter(dict.fromkeys(found, 0)), time.monotonic()
+    try:
+        for at in trial.rng.permutation(len(order)):
+            if time.monotonic() > until_s:
+                break
+            inject, _ = found[order[at]]
+            came[order[at]] += inject(trial)
+    finally:
+        row = {
+            "command": trial.writer.name, "seconds": round(trial.seconds, 3), "faults": came,
+            "temporary_left": trial.temporary_left, "wrong": trial.wrong,
+            "took_s": round(time.monotonic() - begun_s),
+        }  # fmt: skip
+        print(json.dumps(row), flush=True)
 
 
 def in_a_process(
@@ -81,7 +87,8 @@ def in_a_process(
     """`all_figures` in a process of its own, which forks; `rows` get what it finds."""
     facts = {"kills": arguments.kills, "seed": arguments.seed}
     command = [sys.executable, "-m", "benchmarks.faults", "--here", "--commands", *names]
-    command += ["--kills", str(arguments.kills), "--seed", str(arguments.seed)]
+    for option in ("kills", "minutes", "seed"):
+        command += [f"--{option}", str(getattr(arguments, option))]
     if arguments.faults:
         command += ["--faults", *arguments.faults]
     environment = os.environ | ONE_THREAD | {TEST_NAMESPACE: f"faults {os.getpid()} {names[0]}"}
@@ -108,19 +115,21 @@ def main() -> None:
     parser.add_argument("--commands", nargs="+", choices=WRITERS, default=list(WRITERS))
     parser.add_argument("--faults", nargs="+", help="These alone.")
     parser.add_argument("--kills", type=int, default=200, help="Of each; of other faults fewer.")
+    parser.add_argument("--minutes", type=float, default=60, help="In all: what is left is left.")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        all_figures(arguments.commands, arguments.kills, arguments.seed, arguments.faults or ())
+        all_figures(arguments)
         return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is for the others, whose rows come yet
     print(f"{'':22}{'seconds':>8}{'kills':>7}{'faults':>8}{'left':>6}{'wrong':>7}{'took s':>7}")
     shares = [arguments.commands[at :: arguments.jobs] for at in range(arguments.jobs)]
-    attack = partial(in_a_process, arguments=arguments, rows=[])
+    attacked = partial(in_a_process, arguments=arguments, rows=[])
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(attack, filter(None, shares)))
+        list(pool.map(attacked, filter(None, shares)))
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ CHOSEN = Chosen(
 PROTOCOL = replace(
     FULL, launches=1,
     stopping=replace(FULL.stopping, resamples=300, op_cap_s=20.0, network_cap_s=40.0),
-    sampling=replace(FULL.sampling, deadline_s=0.1),
+    sampling=replace(FULL.sampling, deadline_s=0.5),
     repeats=replace(FULL.repeats, min_count=0, share=0.0),
 )  # fmt: skip
-LATE = 60  # samples, of at least 120: somewhere before, a late lie is told
+LATE = 60  # samples, of at least 180: somewhere before, a late lie is told
 
 Rng = np.random.Generator
 # of the true ms, how many runs are asked for, and which sample of its configuration it is
@@ -80,8 +80,10 @@ def drifting(rng: Rng) -> Answer:
 
 
 def stepping(rng: Rng) -> Answer:
-    """Once, by 6 % to 100 %; before it come a tenth at least of the samples that there will be."""
-    factor, when = float(np.exp(rng.uniform(np.log(1.06), np.log(2)))), int(rng.integers(60, 90))
+    """Once, by 6 % to 100 %, in the middle: two fifths of the samples at least come before it, a
+    quarter after. One that nearly all come after is a warm-up, and the latency the level after it.
+    """
+    factor, when = float(np.exp(rng.uniform(np.log(1.06), np.log(2)))), int(rng.integers(100, 130))
     return lambda ms, runs, at: ms * (factor if at > when else 1)
 
 

@@ -59,7 +59,7 @@ class Trial:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self._inputs, self.folder)
         self._done = set()
-        if not self.writer.kept and self.rng.random() < 0.5:
+        if self.writer.same and not self.writer.kept and self.rng.random() < 0.5:
             for name in files_in(self._expected).keys() - files_in(self._inputs).keys():
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
