@@ -339,10 +339,10 @@ def test_of_three_levels_the_two_closest_are_joined():
     rule: dict[str, Any] = {"min_z": 3.0, "min_length": 6}
     assert change_points(levels, min_step=0.3, **rule) == [20, 40]
     assert change_points(levels, min_step=0.5, **rule) == [20]
-    assert change_points(1.4 - levels, min_step=0.5, **rule) == [20]
+    assert change_points(levels[::-1], min_step=0.5, **rule) == [40]
     assert change_points(levels, min_step=2.0, **rule) == []
 
 
 def test_windows_agree_at_the_tolerance_itself():
-    assert windows_agree([9.0, 1.0, 1.25], window=1, count=2, tolerance=0.25)
-    assert not windows_agree([9.0, 1.0, 1.25], window=1, count=2, tolerance=0.249)
+    assert windows_agree([9.0, 2.0, 2.5], window=1, count=2, tolerance=0.25)
+    assert not windows_agree([9.0, 2.0, 2.5], window=1, count=2, tolerance=0.249)
