@@ -39,7 +39,4 @@ TARGETS = {
     "transfer": Target(
         "predictors.latency.transfer", ("tests/predictors/latency/test_transfer.py",)
     ),
-    "transferred": Target(
-        "predictors.latency.transferred", ("tests/predictors/latency/test_transfer.py",)
-    ),
 }
