@@ -236,11 +236,16 @@ def test_repeated_commands_are_the_same(page, other):
     assert {command.text for command in written_out(pages[page])} <= texts
 
 
+def benchmark_file(name):
+    path = ROOT.joinpath("benchmarks", *name.split("."))
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def benchmark_source(name):
     """A benchmark and those that it imports: options may be declared in either."""
-    source = (ROOT / "benchmarks" / f"{name}.py").read_text()
-    imported = re.findall(r"from benchmarks\.(\w+) import", source)
-    return source + "".join((ROOT / "benchmarks" / f"{other}.py").read_text() for other in imported)
+    source = benchmark_file(name).read_text()
+    imported = re.findall(r"from benchmarks\.([\w.]+) import", source)
+    return source + "".join(benchmark_file(other).read_text() for other in imported)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -249,7 +254,7 @@ def test_other_commands_name_what_exists(page):
     for line in shell_lines(page):
         for extras in re.findall(r"(?:pnag|\.)\[([\w,-]+)\]", line):
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), line
-        benchmark = re.search(r"python (?:-m benchmarks\.(\w+)|benchmarks/(\w+)\.py)(.*)", line)
+        benchmark = re.search(r"python (?:-m benchmarks\.([\w.]+)|benchmarks/(\w+)\.py)(.*)", line)
         if benchmark:
             source = benchmark_source(benchmark[1] or benchmark[2])
             for option in re.findall(r"--[a-z][\w-]*", benchmark[3]):
