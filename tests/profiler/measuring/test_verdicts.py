@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_what_is_no_mean_of_the_runs_that_were_asked_for_is_a_failure(answer, li
     assert all(m.startswith("not_a_mean: ") and lie in m for m in failed.values())
     for key, entry in entries.items():  # of single runs, where all of them are the same
         assert entry.latency_ms == pytest.approx(true_ms[key], rel=0.02)
+
+
+def test_a_device_that_gets_faster_after_its_first_runs_is_no_liar():
+    asked: Counter[str] = Counter()
+
+    class Warming(FakeDevice):
+        uses_canary = False
+
+        def draw_ms(self, workload, runs):
+            asked[workload.key] += 1
+            slow = asked[workload.key] <= PROTOCOL.warm_up.min_runs
+            return super().draw_ms(workload, runs) * (3 if slow else 1)
+
+    entries, _ = measured(Warming(1))
+    for workload in WORKLOADS:
+        entry = entries[workload.key]
+        assert entry.verdict is Verdict.STABLE
+        assert entry.latency_ms == pytest.approx(FakeDevice(1).latency_ms(workload), rel=0.02)
 
 
 @pytest.mark.parametrize(
