@@ -226,6 +226,7 @@ FULL = MeasuringProtocol(
         max_tries=3,
         deadline_s=300.0,
         max_batch_ratio=0.75,
+        min_batch_ratio=1.2,
     ),
     canaries=CanaryRule(
         copies=4, warm_runs=3, sample_ms=1.0, window=16, level_quantile=0.25, min_samples=20

@@ -19,7 +19,6 @@ from profiler.printable import shown
 T = TypeVar("T")
 
 AGAIN_S = 1.0  # a device that swallows the interruption is interrupted again
-LEAST_BATCH = 1.2  # of several runs to the fastest one alone, whatever each batch costs once
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,7 @@ class Sampling:
     max_tries: int  # while loading or a sample fails transiently
     deadline_s: float  # of loading, and of each sample: a device that hangs is a failure
     max_batch_ratio: float  # of a batch's mean to a single run, as a share of the batch's size
+    min_batch_ratio: float  # of several runs to the fastest one, whatever each batch costs once
     single_runs: bool = False  # a sample is one run, however short
 
     def samples_per_block(self, *, is_network: bool) -> int:
@@ -47,7 +47,7 @@ class Sampling:
 
     def runs_too_few(self, single_ms: float, batch_ms: float, runs: int) -> bool:
         """Whether a batch whose mean is `batch_ms` cannot have been of so many runs."""
-        return runs > 1 and runs * batch_ms < LEAST_BATCH * single_ms
+        return runs > 1 and runs * batch_ms < self.min_batch_ratio * single_ms
 
 
 @dataclass(frozen=True, slots=True)
