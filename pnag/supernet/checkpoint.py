@@ -19,6 +19,7 @@ from pnag.supernet.compression import compressed, expanded
 from pnag.supernet.elastic import ElasticMobileNetV3
 from pnag.supernet.supernet import Supernet
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 from profiler.spaces import mobilenetv3, registry
 from profiler.spaces.checkpoint import PublishedWeights, canonical_name, read_torch_state
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -91,12 +92,23 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(metadata[SCHEMA])
         space_of(facts)
-        dict(facts.get("settings", {}))
+        _check_settings(facts.get("settings", {}))
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise InvalidInputError(f"{path} holds malformed facts: {error}") from None
     return facts
+
+
+def _check_settings(settings: Any) -> None:
+    """Raise TypeError or ValueError where those that are asked for are none."""
+    if not isinstance(settings, dict):
+        raise TypeError("settings are no object")
+    for name, kind in (("arch", str), ("held_out", int), ("seed", int)):
+        if not isinstance(settings.get(name), kind | None):
+            raise TypeError(f"settings.{name} is {shown(settings[name])}")
+    if (settings.get("seed") or 0) < 0:
+        raise ValueError(f"settings.seed is {shown(settings['seed'])}")
 
 
 def compress_supernet(path: Path) -> SupernetFile:

@@ -191,7 +191,7 @@ def open_judged(data: Path, space: NetworkSpace, checkpoint: Path, *, held_out: 
     settings = facts.get("settings", {})
     if not settings.get("held_out"):
         raise InvalidInputError(f"{checkpoint} was trained on all images: none were held out")
-    trained, judged = hold_out(dataset, settings["held_out"], seed=settings["seed"])
-    if fingerprint(trained) != facts["data_fingerprint"]:
+    trained, judged = hold_out(dataset, settings["held_out"], seed=settings.get("seed") or 0)
+    if fingerprint(trained) != facts.get("data_fingerprint"):
         raise InvalidInputError(f"{checkpoint} was trained on other images than {data} has")
     return judged

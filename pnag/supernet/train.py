@@ -341,7 +341,7 @@ class Trainer:
         """Go on where `file` was saved.
 
         Raises:
-            InvalidInputError: it is of a run with other settings, data or space.
+            InvalidInputError: it is of a run with other settings, data or space, or damaged.
         """
         own = self.save().facts
         for name in sorted(set(own) - {"step", "settings"}):
@@ -350,21 +350,30 @@ class Trainer:
                     f"the checkpoint has {name} {file.facts.get(name)}, this run {own[name]}"
                 )
         for name, value in own["settings"].items():
-            saved = file.facts["settings"].get(name)
+            saved = file.facts.get("settings", {}).get(name)
             if saved != value:
                 raise InvalidInputError(
                     f"the checkpoint was trained with {name} {saved}, this run asks for {value}; "
                     "use another --out, or --fresh"
                 )
+        try:
+            self._take(file)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            why = f"the checkpoint is damaged: {error}; --fresh begins anew"
+            raise InvalidInputError(why) from None
+
+    def _take(self, file: SupernetFile) -> None:
+        """Raises whatever a part that is missing or of another shape leads to."""
         self.model.load_state_dict(file.part(_MODEL))
-        for name, tensor in file.part(WEIGHTS).items():
-            self.average[name].copy_(tensor)
+        average = file.part(WEIGHTS)
+        for name, own in self.average.items():
+            own.copy_(average[name].view_as(own))
         momentum = file.part(_MOMENTUM)
         for name, parameter in self.model.named_parameters():
             if name in momentum:
-                buffer = torch.empty_like(parameter).copy_(momentum[name])
+                buffer = torch.empty_like(parameter).copy_(momentum[name].view_as(parameter))
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
-        self.step = file.facts["step"]
+        self.step = range(self.n_steps + 1).index(file.facts["step"])
 
     def averaged_model(self) -> ElasticMobileNetV3:
         """A copy that holds the moving average, in inference mode."""

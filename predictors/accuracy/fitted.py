@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from profiler.system.tensor_files import (
     read_metadata,
     write_arrays,
 )
+from profiler.system.user_files import validated
 from profiler.tables.table import SpaceRef
 
 SCHEMA: Final = "pnag.accuracy-model/1"
@@ -207,12 +208,12 @@ def save_accuracy_model(path: Path, model: FittedAccuracy) -> None:
 def _read(path: Path) -> FittedAccuracy:
     arrays, metadata = read_arrays(path)
     try:
-        return _build(arrays, description_of(metadata, METADATA, SCHEMA, path))
-    except (KeyError, TypeError, ValueError) as error:
+        return _build(arrays, description_of(metadata, METADATA, SCHEMA, path), path)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"{path} is malformed: {error}") from None
 
 
-def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedAccuracy:
+def _build(arrays: Mapping[str, Any], description: Mapping[str, Any], path: Path) -> FittedAccuracy:
     encoding = Encoding(tuple(int(n) for n in arrays["n_choices"]))
     space = SpaceRef(**description["space"]).open()
     ceiling, bias, weights = arrays["ceiling"], arrays["bias"], arrays["weights"]
@@ -221,6 +222,10 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         raise ValueError("its token positions are not those of its space")
     if weights.shape != (d, d) or not ceiling.shape == bias.shape == (1,):
         raise ValueError(f"weights {weights.shape} for {d} features")
+    with np.errstate(over="ignore"):
+        largest = np.abs(bias).sum() + np.abs(weights).sum()
+    if not np.isfinite(largest):
+        raise ValueError("weights too large to be added up")
     rows = arrays.get("rows", np.empty((0, len(encoding.n_choices)), np.int8))
     rows_top1 = arrays.get("rows_top1", np.empty(0))
     if rows.shape != (len(rows_top1), len(encoding.n_choices)) or rows_top1.ndim != 1:
@@ -229,17 +234,29 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> FittedA
         raise ValueError("accuracies of its rows that are no fractions")
     if not ((rows >= DEAD) & (rows < encoding.n_choices)).all():
         raise ValueError("rows with choices that its space does not have")
+    held_out = _part(HeldOut, description["held_out"], path)
+    image_sd_points = float(description.get("image_sd_points", 0.0))
+    if not (0 <= held_out.rmse_points < math.inf and 0 <= image_sd_points < math.inf):
+        raise ValueError("errors of its predictions that are no numbers from 0 on")
     return FittedAccuracy(
         space,
         QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),
-        Provenance(**description["provenance"]),
-        HeldOut(**description["held_out"]),
+        _part(Provenance, description["provenance"], path),
+        held_out,
         rows,
         rows_top1,
-        tuple(PublishedNetwork(**network) for network in description.get("networks", ())),
-        float(description.get("image_sd_points", 0.0)),
-        Correction(**description["correction"]) if "correction" in description else None,
+        tuple(_part(PublishedNetwork, one, path) for one in description.get("networks", ())),
+        image_sd_points,
+        _part(Correction, description["correction"], path) if "correction" in description else None,
     )
+
+
+Part = TypeVar("Part", Provenance, HeldOut, PublishedNetwork, Correction)
+
+
+def _part(kind: type[Part], fields: Mapping[str, Any], path: Path) -> Part:
+    """What a description says of one thing, each field of its type."""
+    return validated(kind, asdict(kind(**fields)), path)
 
 
 def _row_keys(tokens: Tokens) -> NDArray[np.void]:

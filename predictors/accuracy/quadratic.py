@@ -75,7 +75,8 @@ class QuadraticModel:
         for start in range(0, len(tokens), CHUNK_ROWS):
             x = self.encoding.features(tokens[start : start + CHUNK_ROWS])
             u[start : start + CHUNK_ROWS] = np.einsum("ij,ij->i", x @ self.weights, x)
-        values: Floats = self.ceiling - np.exp(-self.bias - u)
+        with np.errstate(over="ignore"):  # infinitely far below the ceiling
+            values: Floats = self.ceiling - np.exp(-self.bias - u)
         return values
 
 

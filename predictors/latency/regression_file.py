@@ -80,13 +80,21 @@ def _check_numbers(arrays: dict[str, NDArray[Any]], offsets: dict[str, float]) -
 
 def _check_forest(forest: Forest) -> None:
     """Children come after their node, so that walking down a tree always ends."""
-    n = len(forest.value)
+    parts = {f.name: getattr(forest, f.name) for f in fields(Forest)}
+    whole = {name for name, array in parts.items() if array.dtype.kind == "i"}
+    roots, n = parts.pop("roots"), len(forest.value)
+    shapes = {array.shape for array in parts.values()}
+    if (
+        shapes != {(n,)}
+        or roots.ndim != 1
+        or not len(roots)
+        or whole != {"left", "right", "feature", "roots"}
+    ):
+        raise ValueError("its trees are not arrays of nodes")
     node = np.arange(n)
     inner = forest.left >= 0
-    sizes = {len(getattr(forest, f.name)) for f in fields(Forest) if f.name != "roots"}
     sound = (
-        sizes == {n}
-        and bool(np.all(forest.left[inner] > node[inner]))
+        bool(np.all(forest.left[inner] > node[inner]))
         and bool(np.all(forest.right[inner] > node[inner]))
         and bool(np.all(np.maximum(forest.left, forest.right) < n))
         and bool(np.all((forest.feature >= 0) & (forest.feature < len(SHAPE_FEATURES))))

@@ -90,7 +90,10 @@ class OnnxSession:
         source = str(model) if isinstance(model, Path) else model
         providers = [CPU] if gpu is None else [(CUDA, {"device_id": gpu}), CPU]
         try:
-            self._session = ort.InferenceSession(source, options, providers=providers)
+            # or else, where the GPU fails, the CPU takes over, with a note on standard output
+            self._session = ort.InferenceSession(
+                source, options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # onnxruntime raises unrelated classes of its own
             raise _refusal(error, "load_failed") from error
         self._ort = ort

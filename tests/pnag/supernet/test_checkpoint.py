@@ -38,9 +38,25 @@ def test_facts_are_read_as_written(tmp_path):
         (json.dumps(FACTS | {"space": ["mbv3"]}), "malformed facts"),
         (json.dumps(FACTS | {"width_mult": "wide"}), "malformed facts"),
         (json.dumps(FACTS | {"settings": None}), "malformed facts"),
+        (json.dumps(FACTS | {"settings": [["seed", 1]]}), "settings are no object"),
+        (json.dumps(FACTS | {"settings": {"arch": 1.5}}), r"settings\.arch is 1\.5"),
+        (json.dumps(FACTS | {"settings": {"held_out": "9"}}), r"settings\.held_out is '9'"),
+        (json.dumps(FACTS | {"settings": {"seed": -1}}), r"settings\.seed is -1"),
         (json.dumps(FACTS | {"space": "mbv9"}), "unknown space 'mbv9'"),
     ],
-    ids=["cut", "list", "incomplete", "space", "width", "settings", "unknown space"],
+    ids=[
+        "cut",
+        "list",
+        "incomplete",
+        "space",
+        "width",
+        "settings",
+        "pairs",
+        "arch",
+        "held out",
+        "seed",
+        "unknown space",
+    ],
 )
 def test_damaged_facts_are_refused_in_one_line(tmp_path, read, text, message):
     path = tmp_path / "supernet.safetensors"

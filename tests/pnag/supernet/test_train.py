@@ -214,6 +214,24 @@ def test_other_settings_are_not_resumed_silently(data, uninterrupted):
         Trainer(SPACE, replace(images, test=images.train), SMALL, Workers()).restore(file)
 
 
+def test_a_damaged_checkpoint_is_told():
+    trainer = Trainer(SPACE, coloured_dataset(4), SMALL, Workers())
+    own = trainer.save()
+    saved = SupernetFile({name: t.clone() for name, t in own.tensors.items()}, own.facts)
+    some = WEIGHTS + "classifier.linear.bias"
+    without = {name: tensor for name, tensor in saved.tensors.items() if name != some}
+    for tensors, facts in (
+        (without, saved.facts),
+        (saved.tensors | {some: torch.zeros(1)}, saved.facts),
+        (saved.tensors | {"model/other": torch.zeros(1)}, saved.facts),
+        (saved.tensors, {name: fact for name, fact in saved.facts.items() if name != "step"}),
+        (saved.tensors, saved.facts | {"step": trainer.n_steps + 1}),
+    ):
+        with pytest.raises(InvalidInputError, match="the checkpoint is damaged"):
+            trainer.restore(SupernetFile(tensors, facts))
+    trainer.restore(saved)
+
+
 def test_finished_weights_are_not_lost(data, uninterrupted, tmp_path, monkeypatch):
     weights = tmp_path / FINISHED
     weights.write_bytes((uninterrupted / FINISHED).read_bytes())

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -234,10 +235,32 @@ def test_damaged_models_are_refused(tmp_path: Path, embedded: FittedAccuracy) ->
         save_accuracy_model(path, rows)
         with pytest.raises(InvalidInputError, match="choices that its space does not have"):
             load_accuracy_model(path, SPACE)
+    huge = np.full_like(embedded.model.weights, 1e308)
+    save_accuracy_model(path, replace(embedded, model=replace(embedded.model, weights=huge)))
+    with pytest.raises(InvalidInputError, match="too large to be added up"):
+        load_accuracy_model(path, SPACE)
+    for rmse_points in (np.nan, -0.1, cast(Any, "0.1")):
+        held_out = replace(embedded.held_out, rmse_points=rmse_points)
+        save_accuracy_model(path, replace(embedded, held_out=held_out))
+        with pytest.raises(InvalidInputError, match=r"from 0 on|rmse_points"):
+            load_accuracy_model(path, SPACE)
+    for sd_points in (-0.1, 10**400):
+        save_accuracy_model(path, replace(embedded, image_sd_points=sd_points))
+        with pytest.raises(InvalidInputError, match=r"from 0 on|too large"):
+            load_accuracy_model(path, SPACE)
     header = json.dumps({"__metadata__": {}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(InvalidInputError, match="schema None"):
         load_accuracy_model(path, SPACE)
+
+
+def test_what_is_infinitely_far_below_the_ceiling_has_no_accuracy(
+    tmp_path: Path, embedded: FittedAccuracy
+) -> None:
+    far = replace(embedded, model=replace(embedded.model, bias=-1e4))
+    save_accuracy_model(tmp_path / "m.safetensors", far)
+    loaded = load_accuracy_model(tmp_path / "m.safetensors", SPACE)
+    assert loaded.top1(SPACE.sample(3, np.random.default_rng(0))).tolist() == [0, 0, 0]
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, embedded: FittedAccuracy) -> None:

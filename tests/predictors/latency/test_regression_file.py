@@ -17,10 +17,15 @@ def table():
     return make_table(alone_ms=lambda op: 0.01 + op.graph.madds**0.9 / 1e7)
 
 
+@pytest.fixture(scope="module")
+def fitted(table):
+    return fit_regression([table])
+
+
 @pytest.fixture
-def saved(table, tmp_path):
+def saved(fitted, tmp_path):
     path = tmp_path / "regression.safetensors"
-    save_regression(fit_regression([table]), path)
+    save_regression(fitted, path)
     return path
 
 
@@ -31,9 +36,9 @@ def rewrite(path, *, description=None, **arrays):
     save_file(load_file(path) | arrays, path, metadata)
 
 
-def test_a_stored_regression_predicts_the_same_to_the_bit(table, saved):
+def test_a_stored_regression_predicts_the_same_to_the_bit(table, fitted, saved):
     ops = list(table.search_space.distinct_ops().values())
-    loaded, fitted = load_regression(saved), fit_regression([table])
+    loaded = load_regression(saved)
     assert (loaded.predict_ms(ops) == fitted.predict_ms(ops)).all()
     assert loaded.refusal(ops[0], threads=2) == fitted.refusal(ops[0], threads=2)
 
@@ -74,6 +79,21 @@ def test_trees_that_lead_in_circles_are_refused(saved):
     left[np.flatnonzero(left >= 0)[5]] = 0
     rewrite(saved, **{name: left})
     with pytest.raises(InvalidInputError, match="its trees are not trees"):
+        load_regression(saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("left", lambda array: array[:, None]),
+        ("roots", lambda array: array.astype(np.float32)),
+        ("roots", lambda array: array[:0]),
+    ],
+)
+def test_what_are_no_arrays_of_nodes_are_no_trees(saved, part, change):
+    name = f"expanded_conv.{part}"
+    rewrite(saved, **{name: change(load_file(saved)[name])})
+    with pytest.raises(InvalidInputError, match="not arrays of nodes"):
         load_regression(saved)
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from profiler.errors import DeviceUnavailableError
+from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.models.onnx_runtime import CPU, OnnxSession, onnx_runtime
 from tests.profiler.models.onnx_files import convolution
 
@@ -40,3 +40,17 @@ def test_a_provider_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_runtime(), "get_available_providers", lambda: [CPU])
     with pytest.raises(DeviceUnavailableError, match="has no CUDAExecutionProvider; pip install"):
         OnnxSession(convolution(tmp_path / "net.onnx"), gpu=0)
+
+
+def test_no_other_provider_takes_over_where_one_fails(tmp_path, monkeypatch, capsys):
+    """A GPU's numbers would be the CPU's, and what is said would begin on standard output."""
+    asked = []
+
+    def failing(session, providers, *options):
+        asked.append(providers)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(onnx_runtime().InferenceSession, "_create_inference_session", failing)
+    with pytest.raises(MeasurementError, match="no such device"):
+        OnnxSession(convolution(tmp_path / "net.onnx"))
+    assert asked == [[CPU]] and capsys.readouterr().out == ""
