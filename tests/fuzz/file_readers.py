@@ -1,4 +1,4 @@
-"""Readers of files: tables, rows, journals, networks, arrays."""
+"""Readers of files: tables, rows, journals."""
 
 from __future__ import annotations
 
@@ -21,22 +21,13 @@ from pnag.results import read_measured
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import DeviceInfo
-from profiler.graph.from_onnx import read_onnx
-from profiler.graph.to_onnx import export_onnx
-from profiler.graph.to_tflite import export_tflite
-from profiler.graph.weights import random_weights
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.model_files import read_model_report
 from profiler.measuring.records import Block, Outcome, SweepTimes
 from profiler.measuring.stopping import Decision
 from profiler.models.cold_start import ColdStart
-from profiler.models.file import read_model_file
-from profiler.models.inputs import read_npz
-from profiler.models.tflite_kernels import tflite_kernels
 from profiler.spaces.architecture_files import read_architectures
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.spaces.mobilenetv3_reader import read_onnx_ops
-from profiler.spaces.networks import network_graph
 from profiler.spaces.registry import open_space
 from profiler.spaces.tabular import load_tabular_space
 from profiler.tables.audit import audit_tables
@@ -48,19 +39,11 @@ from profiler.tables.rows import rows_as_csv, table_rows
 from profiler.tables.statistic import by_statistic
 from profiler.tables.table import Calibration, LatencyTable, load_table
 from tests.fuzz.campaign import Reader
-from tests.fuzz.mutations import (
-    ARRAYS,
-    BYTES,
-    DATABASE,
-    JSON,
-    ONNX,
-    TEXT,
-    Edit,
-)
+from tests.fuzz.mutations import DATABASE, JSON, TEXT, Edit
+from tests.fuzz.narrow_space import narrow_space
 from tests.pnag.landscapes import grid_space
 from tests.predictors.synthetic import make_table
 from tests.profiler.measuring.test_journal import read_all
-from tests.profiler.models.test_kernels import residual
 
 SPACE = MobileNetV3Space()
 TABLES = Path(__file__).parents[2] / "tables"
@@ -96,6 +79,11 @@ def saved(folder: Path, save: Callable[[Path], Any]) -> bytes:
 
 # --- Latency tables ------------------------------------------------------------------------
 
+CALIBRATION = Calibration(
+    intercept_ms=0.1, factors={"all": 1.0}, n_networks=4, residual_mape_pct=1.0,
+    relative_quantiles={0.9: 0.02, 0.95: 0.03},
+)  # fmt: skip
+
 
 @cache
 def whole_table() -> LatencyTable:
@@ -103,15 +91,18 @@ def whole_table() -> LatencyTable:
 
 
 @cache
+def narrow_table() -> LatencyTable:
+    """Of all ops and some networks, too."""
+    with narrow_space() as space:
+        return make_table(space, n_networks=4)
+
+
+@cache
 def few_ops() -> LatencyTable:
     """A table with all that a table may hold, of few ops."""
     table = whole_table()
-    calibration = Calibration(
-        intercept_ms=0.1, factors={"all": 1.0}, n_networks=4, residual_mape_pct=1.0,
-        relative_quantiles={0.9: 0.02, 0.95: 0.03},
-    )  # fmt: skip
     kept = dict(list(table.ops.items())[::100])
-    return table.model_copy(update={"ops": kept, "calibration": calibration})
+    return table.model_copy(update={"ops": kept, "calibration": CALIBRATION})
 
 
 def _tables(folder: Path) -> Sequence[bytes]:
@@ -134,10 +125,18 @@ def _table(path: Path) -> Any:
     return table
 
 
+def _whole_tables(folder: Path) -> Sequence[bytes]:
+    """Calibrated, and to be calibrated on their networks."""
+    table = narrow_table()
+    calibrated = table.model_copy(update={"calibration": CALIBRATION})
+    return [calibrated.to_json().encode(), table.to_json().encode()]
+
+
 def _whole_table(path: Path) -> Any:
-    table = load_table(path)
-    rows = table.search_space.sample(20, np.random.default_rng(0))
-    cost_ms = cost_from_table(table)(rows)
+    with narrow_space():
+        table = load_table(path)
+        rows = table.search_space.sample(20, np.random.default_rng(0))
+        cost_ms = cost_from_table(table)(rows)
     assert np.isfinite(cost_ms).all()
     return cost_ms
 
@@ -151,13 +150,23 @@ def _imported(table_format: TableFormat) -> Callable[[Path], Any]:
     return load
 
 
+def _imported_whole(path: Path) -> Any:
+    """It has all ops of the space that is known."""
+    with narrow_space():
+        return _imported(TableFormat.OFA_YAML)(path)
+
+
 def _published_tables(field: str) -> Callable[[Path], Sequence[bytes]]:
     def seeds(folder: Path) -> Sequence[bytes]:
-        space = SPACE if field == "std" else open_space("proxyless")
-        keys = list(whole_table().ops) if field == "std" else [
-            op.key for part in space.segments() for ops in part.ops.values() for op in ops
+        keys = list(narrow_table().ops) if field == "std" else [
+            op.key
+            for part in open_space("proxyless").segments()
+            for ops in part.ops.values()
+            for op in ops
         ][:3]  # fmt: skip
-        document = {key: {"count": 9, "mean": 0.5, field: 0.01} for key in keys}
+        document: dict[str, Any] = {key: {"mean": 0.5} for key in keys}
+        for key in keys[:2]:
+            document[key] |= {"count": 9, field: 0.01}
         return [yaml.safe_dump(document).encode(), encoded(document)]
 
     return seeds
@@ -294,62 +303,12 @@ def _measured(folder: Path) -> Sequence[bytes]:
     return [encoded({"results": [row | {"candidates": [row]}]})]
 
 
-# --- Networks and arrays -----------------------------------------------------------------
-
-
-def _onnx(folder: Path) -> Sequence[bytes]:
-    graph = residual()
-    return [export_onnx(graph, random_weights(graph, np.random.default_rng(0)))]
-
-
-def _mobilenet(folder: Path) -> Sequence[bytes]:
-    """Without the values of its weights, which are not read."""
-    import onnx
-
-    smallest, _ = SPACE.extremes()
-    (tokens,) = SPACE.encode([smallest])
-    graph = network_graph(SPACE, tokens)
-    weights = {name: np.zeros(shape, np.float32) for name, shape in graph.weight_shapes.items()}
-    model = onnx.ModelProto.FromString(export_onnx(graph, weights))
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.ClearField("raw_data")
-    return [model.SerializeToString()]
-
-
-def _tflite(folder: Path) -> Sequence[bytes]:
-    graph = residual()
-    return [export_tflite(graph, random_weights(graph, np.random.default_rng(0)))]
-
-
-def _graph(path: Path) -> Any:
-    graph = read_onnx(path, resolution_px=32, needs_weights=False).graph
-    assert graph.madds >= 0 and graph.params >= 0
-
-
-def _ops(path: Path) -> Any:
-    for op in read_onnx_ops(path, batch_size=1, resolution_px=None, precision="float32"):
-        assert op.graph.madds >= 0
-
-
-def _npz(path: Path) -> None:
-    read_npz(path)  # a network may be given numbers that are not finite
-
-
-def _arrays(folder: Path) -> Sequence[bytes]:
-    out = io.BytesIO()
-    np.savez(out, image=np.zeros((1, 3, 4, 4), np.float32), ids=np.arange(6))
-    return [out.getvalue()]
-
-
 def file_readers() -> list[Reader]:
     return [
         of_file("table", "t.json", JSON, _table, _tables),
-        of_file("table-whole", "t.json", JSON, _whole_table,
-                lambda folder: [whole_table().to_json().encode()]),
-        of_file("ofa-yaml", "t.yaml", TEXT, _imported(TableFormat.OFA_YAML),
-                _published_tables("std")),
-        of_file("ofa-json", "t.json", JSON, _imported(TableFormat.OFA_YAML),
+        of_file("table-whole", "t.json", JSON, _whole_table, _whole_tables),
+        of_file("ofa-yaml", "t.yaml", TEXT, _imported_whole, _published_tables("std")),
+        of_file("ofa-json", "t.json", JSON, _imported_whole,
                 lambda folder: _published_tables("std")(folder)[1:]),
         of_file("proxyless-yaml", "t.yaml", TEXT, _imported(TableFormat.PROXYLESS_YAML),
                 _published_tables("var")),
@@ -363,10 +322,4 @@ def file_readers() -> list[Reader]:
         of_file("model-report", "m.json", JSON, read_model_report, _model_report),
         of_file("measured-networks", "m.json", JSON, lambda path: read_measured(path, INFO),
                 _measured),
-        of_file("npz", "i.npz", ARRAYS, _npz, _arrays),
-        of_file("onnx", "m.onnx", ONNX, _graph, _onnx),
-        of_file("onnx-ops", "m.onnx", ONNX, _ops, _mobilenet),
-        of_file("onnx-runtime", "m.onnx", ONNX, read_model_file, _onnx),
-        of_file("tflite", "m.tflite", BYTES, tflite_kernels, _tflite),
-        of_file("tflite-runtime", "m.tflite", BYTES, read_model_file, _tflite),
     ]  # fmt: skip

@@ -15,8 +15,10 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 Edit = Callable[[random.Random, bytes], bytes]
 
@@ -244,27 +246,37 @@ TENSORS: tuple[Edit, ...] = (*[edit_tensors] * 5, *[edit_tensor_values] * 3, *BY
 
 
 def edit_arrays(rng: random.Random, data: bytes) -> bytes:
-    """One array of an .npz in another shape, type or value."""
-    arrays = dict(np.load(io.BytesIO(data), allow_pickle=False))
-    name = rng.choice(list(arrays))
-    array, what = arrays[name], rng.randrange(7)
+    """One array of an .npz in another shape, type or value; the others are not even decoded."""
+    with ZipFile(io.BytesIO(data)) as file:
+        files = {name: file.read(name) for name in file.namelist()}
+    name = rng.choice(list(files))
+    what = rng.randrange(7)
     if what == 0:
-        del arrays[name]
+        del files[name]
     elif what == 1:
-        arrays[name] = array.astype(rng.choice(["i1", "u8", "f2", "f8", "c16", "U3", "?", "M8[s]"]))
-    elif what == 2:
-        arrays[name] = array[..., None] if rng.random() < 0.5 else array.ravel()
-    elif what == 3:
-        arrays[name] = array[: rng.randrange(1 + len(array))]
-    elif what == 4:
-        arrays[rng.choice(["x", "train_y", name + "0"])] = array
+        files[rng.choice(["x.npy", "train_y.npy", f"0{name}"])] = files[name]
     else:
-        array = np.array(array)
-        array.flat[rng.randrange(array.size)] = rng.choice([0, -1, 1, 127, 2**31, np.nan])
-        arrays[name] = array
+        array = np.load(io.BytesIO(files[name]), allow_pickle=False)
+        changed = io.BytesIO()
+        np.save(changed, _other_array(rng, array, what), allow_pickle=False)
+        files[name] = changed.getvalue()
     out = io.BytesIO()
-    np.savez(out, **arrays)
+    with ZipFile(out, "w") as file:
+        for name, content in files.items():
+            file.writestr(ZipInfo(name), content)
     return out.getvalue()
+
+
+def _other_array(rng: random.Random, array: NDArray[Any], what: int) -> NDArray[Any]:
+    if what == 2:
+        return array.astype(rng.choice(["i1", "u8", "f2", "f8", "c16", "U3", "?", "M8[s]"]))
+    if what == 3:
+        return array[..., None] if rng.random() < 0.5 else array.ravel()
+    if what == 4:
+        return array[: rng.randrange(1 + len(array))]
+    array = np.array(array)
+    array.flat[rng.randrange(array.size)] = rng.choice([0, -1, 1, 127, 2**31, np.nan])
+    return array
 
 
 ARRAYS: tuple[Edit, ...] = (*[edit_arrays] * 6, *BYTES)

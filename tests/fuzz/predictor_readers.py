@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
+from importlib.resources import as_file
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from predictors.accuracy.checks import Correction
 from predictors.accuracy.enumerated import shipped_file
 from predictors.accuracy.fitted import (
     FittedAccuracy,
     HeldOut,
     Provenance,
+    PublishedNetwork,
     load_accuracy_model,
     save_accuracy_model,
 )
@@ -24,9 +28,11 @@ from predictors.enumerated import EnumeratedCost, load_costs, read_costs, save_c
 from predictors.latency.launches import LaunchModel, Law
 from predictors.latency.regression import Forest, fit_regression
 from predictors.latency.regression_file import load_regression, save_regression
+from profiler.graph.op import Op
 from profiler.spaces.base import Tokens
 from profiler.spaces.registry import open_space
 from profiler.spaces.tabular import TabularSpace
+from profiler.system.tensor_files import read_arrays, write_arrays
 from tests.fuzz.campaign import Reader
 from tests.fuzz.file_readers import SPACE, csv_of, of_file, saved, whole_table
 from tests.fuzz.mutations import ARRAYS, TENSORS, TEXT
@@ -40,6 +46,7 @@ def _fitted(folder: Path) -> Sequence[bytes]:
         SPACE, QuadraticModel(encoding, 0.8, 0.1, np.eye(d) / d),
         Provenance("ImageNet", "test", "none", 40, 0), HeldOut(0.1, 0.2, 0.9, 0.8, 5, 1),
         SPACE.sample(3, np.random.default_rng(0)), np.array([0.7, 0.71, 0.72]),
+        (PublishedNetwork("net", 224, 75.0, 75.1),), 0.1, Correction(20, 0.5, 0.1, 1000),
     )  # fmt: skip
     return [saved(folder, lambda path: save_accuracy_model(path, model))]
 
@@ -57,8 +64,11 @@ def _once_for_all(folder: Path) -> Sequence[bytes]:
 
 
 def _accuracy_model(path: Path) -> Any:
-    top1 = load_accuracy_model(path, SPACE).top1(SPACE.sample(5, np.random.default_rng(1)))
+    model = load_accuracy_model(path, SPACE)
+    top1 = model.top1(SPACE.sample(5, np.random.default_rng(1)))
     assert np.isfinite(top1).all()
+    if isinstance(model, FittedAccuracy):
+        assert 0 <= model.half_width(0.95) < np.inf and str(model)
     return top1
 
 
@@ -79,9 +89,13 @@ def first_tree(forest: Forest) -> Forest:
     return Forest(**{**nodes, "roots": forest.roots[:1]})
 
 
+@cache
+def _ops() -> list[Op]:
+    return list(SPACE.distinct_ops().values())[:3]
+
+
 def _regressed(path: Path) -> Any:
-    ops = list(SPACE.distinct_ops().values())[:3]
-    predicted = load_regression(path).predict_ms(ops, however_small=True)
+    predicted = load_regression(path).predict_ms(_ops(), however_small=True)
     assert (predicted > 0).all()
     return predicted
 
@@ -93,9 +107,15 @@ def _launch_model(folder: Path) -> Sequence[bytes]:
 
 
 def _enumerated(folder: Path) -> Sequence[bytes]:
-    shipped = shipped_file(open_space("nasbench201"))
+    """The accuracies that are read, of the three data sets that the file holds."""
+    space = open_space("nasbench201")
+    shipped = shipped_file(space)
     assert shipped is not None
-    return [shipped.read_bytes()]
+    with as_file(shipped) as path:
+        arrays, metadata = read_arrays(path)
+    dataset = space.facts["dataset"]
+    one = {dataset: arrays[dataset]}
+    return [saved(folder, lambda path: write_arrays(path, one, metadata))]
 
 
 def _enumeration(path: Path) -> Any:

@@ -1,23 +1,19 @@
-"""Readers of what training leaves, of checkpoints and images, and of the service's requests."""
+"""Readers of runs and of the service's requests."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
+from pnag.generated import GeneratedArchitecture
 from pnag.learning.settings import TrainSettings
 from pnag.learning.train import new_learners
 from pnag.runs import learner_files
@@ -29,42 +25,16 @@ from pnag.runs.run import Run, judged, load_run, settings_of_run, train_run
 from pnag.runs.verification import VERIFICATION_FILE, KeptVerification, read_verification
 from pnag.search.problem import Problem
 from pnag.serve.app import create_app
-from pnag.supernet import checkpoint
-from pnag.supernet.accuracy_table import EvaluationJob, exported_settings
-from pnag.supernet.checkpoint import (
-    compress_supernet,
-    file_digest,
-    load_supernet,
-    only_subnet,
-    read_facts,
-)
-from pnag.supernet.data import Dataset, fingerprint, open_dataset
-from pnag.supernet.elastic import ElasticMobileNetV3
-from pnag.supernet.evaluate import EvaluationSettings
-from pnag.supernet.train_run import cut_metrics
-from pnag.supernet.workers import Workers
-from profiler.spaces.checkpoint import read_torch_state
-from profiler.spaces.mobilenetv3 import BACKBONES, MobileNetV3Space
 from profiler.tables.table import LatencyTable
-from profiler.terminal import SILENT
 from tests.fuzz.campaign import Reader
 from tests.fuzz.file_readers import few_ops, of_file
-from tests.fuzz.mutations import ARRAYS, BYTES, JSON, JSON_LINES, TENSORS, Edit
+from tests.fuzz.mutations import JSON, JSON_LINES, TENSORS, Edit
 from tests.pnag.landscapes import tabular_problem, write_tabular
-from tests.pnag.supernet.supernet_data import (
-    coloured_dataset,
-    coloured_images,
-    encoded,
-    write_jpeg_npz,
-    write_supernet_and_images,
-)
-from tests.pnag.supernet.test_data import python2_pickle
 
 SMALL = TrainSettings(
     n_evaluations=27, rounds=2, evaluator_steps=2, evaluator_full_steps=1, generator_steps=2,
     evaluator_hidden=4, generator_hidden=4, n_budgets=2,
 )  # fmt: skip
-CIFAR = MobileNetV3Space("mbv3-cifar", 1.0, 32)
 ANSWERS = {200, 400, 409, 413, 422}
 
 
@@ -100,8 +70,15 @@ def of_run(name: str, file: str, edits: Sequence[Edit], load: Callable[[Path], A
 
 
 def _opened(folder: Path, problem: Problem | None = None) -> Any:
-    run = load_run(folder, problem)
-    made = run.generate([run.reachable_ms[1]])
+    """What opening it generates."""
+    made: list[GeneratedArchitecture] = []
+    generate = Run.generate
+
+    def noted(run: Run, budgets_ms: Sequence[float]) -> None:
+        made.extend(generate(run, budgets_ms))
+
+    with patch.object(Run, "generate", noted):
+        load_run(folder, problem)
     return [(one.latency_ms, one.top1) for one in made]
 
 
@@ -122,7 +99,8 @@ def _weighed(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
     learners = cache(lambda: new_learners(_finished().problem, SMALL))
 
     def weighed(path: Path) -> Any:
-        with patch.object(learner_files, "new_learners", lambda *given: learners()):
+        made = learners()
+        with patch.object(learner_files, "new_learners", lambda *given: made):
             return read(path)
 
     return weighed
@@ -148,169 +126,26 @@ def _config(folder: Path) -> Any:
     return _opened(folder)
 
 
+@cache
+def _text_of_table() -> bytes:
+    return few_ops().to_json().encode()
+
+
 def _verification(folder: Path) -> Sequence[bytes]:
     table: LatencyTable = few_ops()
-    text = table.to_json().encode()
     kept = KeptVerification(
-        latency_table=hashlib.sha256(text).hexdigest(), device=table.device, same_device=True,
-        networks=table.networks, calibration=table.calibration, picks=(), created="now",
-        tool="test",
+        latency_table=hashlib.sha256(_text_of_table()).hexdigest(), device=table.device,
+        same_device=True, networks=table.networks, calibration=table.calibration, picks=(),
+        created="now", tool="test",
     )  # fmt: skip
     kept.save(folder)
     return [(folder / VERIFICATION_FILE).read_bytes()]
 
 
 def _kept(data: bytes, folder: Path) -> Any:
-    (folder / "latency_table.json").write_bytes(few_ops().to_json().encode())
+    (folder / "latency_table.json").write_bytes(_text_of_table())
     (folder / VERIFICATION_FILE).write_bytes(data)
     return read_verification(folder)
-
-
-# --- Checkpoints and images ----------------------------------------------------------------
-
-
-NARROW = replace(
-    BACKBONES["mbv3-cifar"], stage_channels=(8,) * 5, stem_channels=8, final_expand_channels=8,
-    last_channels=8,
-)  # fmt: skip
-_network = cache(ElasticMobileNetV3)  # making it is no part of reading
-
-
-def _supernet(folder: Path) -> Sequence[bytes]:
-    """As trained, and in 8 bits."""
-    with patch.dict(BACKBONES, {"mbv3-narrow": NARROW}):
-        space = MobileNetV3Space("mbv3-narrow", 1.0, 32)
-        path = write_supernet_and_images(folder, space) / "supernet.safetensors"
-        trained = path.read_bytes()
-        compress_supernet(path).save(path)
-        return [trained, path.read_bytes()]
-
-
-def _checkpoint(path: Path) -> Any:
-    with (
-        patch.dict(BACKBONES, {"mbv3-narrow": NARROW}),
-        patch.object(checkpoint, "ElasticMobileNetV3", _network),
-    ):
-        read_facts(path)
-        only_subnet(path)
-        load_supernet(path)
-
-
-def _records(folder: Path) -> Sequence[bytes]:
-    records = [{"step": step, "epoch": 0, "loss": 2.5, "images_per_s": 99.5} for step in range(4)]
-    records.insert(2, {"step": 1, "top1_smallest": 0.25, "top1_largest": 0.5})
-    return ["".join(json.dumps(record) + "\n" for record in records).encode()]
-
-
-def _cut(path: Path) -> Any:
-    cut_metrics(path, 3)
-    kept = [json.loads(line) for line in path.read_text().splitlines()]
-    assert all(record["step"] < 3 for record in kept)
-
-
-RECIPE: dict[str, Any] = {"settings": {"batch_size": 200}}
-
-
-def _evaluations(folder: Path) -> Sequence[bytes]:
-    archs = [CIFAR.format(row) for row in CIFAR.sample(3, np.random.default_rng(0))]
-    rows = [{"arch": arch, "top1": 0.5} for arch in archs]
-    return ["".join(json.dumps(row) + "\n" for row in [{"recipe": RECIPE}, *rows]).encode()]
-
-
-def _evaluated(path: Path) -> Any:
-    """The table of what a journal says is done; both are removed again."""
-    job = EvaluationJob(path.parent / "t.json", RECIPE, "colours", "a test")
-    arch = CIFAR.format(CIFAR.sample(1, np.random.default_rng(1))[0])
-    with SILENT.progress("evaluating", 1) as progress:
-        table = job.run(CIFAR, lambda arch: 0.75, [arch], Workers(), progress)
-    job.discard()
-    assert ((table.top1 >= 0) & (table.top1 <= 1)).all() and table.top1[0] == 0.75
-    return table.top1
-
-
-@cache
-def _images_of_recipe() -> Dataset:
-    return coloured_dataset(2, 2)
-
-
-def _recipe(folder: Path) -> Sequence[bytes]:
-    weights = folder / "weights.pth"
-    weights.write_bytes(b"weights")
-    document = {
-        "checkpoint_sha256": file_digest(weights), "space": dict(CIFAR.facts), "data": "colours",
-        "data_fingerprint": fingerprint(_images_of_recipe()),
-        "settings": asdict(EvaluationSettings()),
-    }  # fmt: skip
-    return [json.dumps(document).encode()]
-
-
-def _recipe_read(path: Path) -> Any:
-    weights = path.with_name("weights.pth")
-    weights.write_bytes(b"weights")
-    settings = exported_settings(path, weights, CIFAR, _images_of_recipe())
-    assert all(isinstance(n, int) for n in (settings.batch_size, settings.seed))
-    return settings
-
-
-def _torch_state(folder: Path) -> Sequence[bytes]:
-    import torch
-
-    out = io.BytesIO()
-    torch.save({"state_dict": {"a.weight": torch.zeros(2, 2), "b": torch.ones(3)}}, out)
-    return [out.getvalue()]
-
-
-def _images(folder: Path) -> Sequence[bytes]:
-    write_jpeg_npz(folder / "seed.npz", n_train=10, n_test=1)
-    return [(folder / "seed.npz").read_bytes()]
-
-
-def _dataset(path: Path) -> Any:
-    return fingerprint(open_dataset(path, CIFAR))
-
-
-def _cifar_batch(folder: Path) -> Sequence[bytes]:
-    images, labels = coloured_images(2, 0)
-    return [b"".join(bytes([label]) + image.tobytes()
-                     for label, image in zip(labels.tolist(), images, strict=True))]  # fmt: skip
-
-
-def _cifar_pickle(folder: Path) -> Sequence[bytes]:
-    images, labels = coloured_images(2, 0)
-    rows = images.reshape(2, -1)
-    return [python2_pickle(rows, labels.tolist(), fortran=order) for order in (False, True)]
-
-
-def _cifar(first: str, test: str) -> Callable[[bytes, Path], Any]:
-    """Every batch is the same one."""
-
-    def read(data: bytes, folder: Path) -> Any:
-        (folder / test).write_bytes(data)
-        for at in range(1, 6):
-            batch = folder / first.format(at)
-            if not batch.exists():
-                batch.symlink_to(folder / test)
-        return _dataset(folder)
-
-    return read
-
-
-def _image_files(folder: Path) -> Sequence[bytes]:
-    images, _ = coloured_images(1, 0)
-    return [encoded(images[0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP")]
-
-
-def _image_folder(data: bytes, folder: Path) -> Any:
-    """One image of a folder is another file."""
-    other = folder / "train" / "class0" / "image.png"
-    if not other.exists():
-        sound = encoded(coloured_images(1, 0)[0][0], "PNG")
-        for split, at in itertools.product(("train", "val"), range(10)):
-            image = folder / split / f"class{at}" / "image.png"
-            image.parent.mkdir(parents=True)
-            image.write_bytes(sound)
-    other.write_bytes(data)
-    return _dataset(folder)
 
 
 # --- Requests --------------------------------------------------------------------------------
@@ -374,14 +209,5 @@ def run_readers() -> list[Reader]:
         of_run("run-generator", "generator.safetensors", TENSORS, _weighed(_generated)),
         of_run("run-archive", "archive.safetensors", TENSORS, _weighed(_generated)),
         Reader("verification", _verification, JSON, _kept),
-        of_file("supernet", "s.safetensors", TENSORS, _checkpoint, _supernet),
-        of_file("supernet-metrics", "metrics.jsonl", JSON_LINES, _cut, _records),
-        of_file("evaluation-journal", ".t.json.0.jsonl", JSON_LINES, _evaluated, _evaluations),
-        of_file("recipe", "t.recipe.json", JSON, _recipe_read, _recipe),
-        of_file("torch-state", "s.pth", BYTES, read_torch_state, _torch_state),
-        of_file("image-npz", "i.npz", ARRAYS, _dataset, _images),
-        Reader("cifar-binary", _cifar_batch, BYTES, _cifar("data_batch_{}.bin", "test_batch.bin")),
-        Reader("cifar-python", _cifar_pickle, BYTES, _cifar("data_batch_{}", "test_batch")),
-        Reader("image-file", _image_files, BYTES, _image_folder),
         Reader("serve", _bodies, JSON, _request),
     ]

@@ -38,17 +38,16 @@ def kernels_of(graph):
     return onnx_kernels(export_onnx(graph, weights_of(graph)), values)
 
 
-def residual():
+def residual(n_channels=32):
     """Two convolutions, one strided and in groups, a shortcut, and a classifier."""
     net = GraphBuilder()
-    x = net.add(
-        "first", square_convolution(32, 3, 2, bias=True), net.input("input", (1, 16, 16, 16))
-    )
+    image = net.input("input", (1, 16, 16, 16))
+    x = net.add("first", square_convolution(n_channels, 3, 2, bias=True), image)
     x = net.add("relu", Activation(Function.RELU), x)
-    y = net.add("second", square_convolution(32, 3, bias=True), x)
+    y = net.add("second", square_convolution(n_channels, 3, bias=True), x)
     y = net.add("sum", layers.Elementwise(layers.Operation.ADD), y, x)
     y = net.add("mean", layers.GlobalPool(layers.Statistic.MEAN), y)
-    y = net.add("flat", moves.Reshape((1, 32)), y)
+    y = net.add("flat", moves.Reshape((1, n_channels)), y)
     return net.graph(net.add("fc", layers.Linear(10), y))
 
 
