@@ -73,7 +73,10 @@ ProtocolOption = Annotated[
 ]
 MinutesOption = Annotated[
     float | None,
-    typer.Option("--minutes", help="Of kernels, about (10), or of --protocol sustained (30)."),
+    typer.Option(
+        "--minutes",
+        help="At most: then of what there is. Of kernels, about (10); of a sustained load (30).",
+    ),
 ]
 ThreadsOption = Annotated[
     list[int] | None,
@@ -218,7 +221,8 @@ def profile(
         measured = base.search_space
     return _profile(space_requests(
         device, measured, out, settings, device_options, rules, quick, seed=seed, resume=resume,
-        n_networks=networks, fleet=fleet, cold_start=cold_start,
+        n_networks=networks, minutes=None if measured.name == KERNELS else minutes,
+        fleet=fleet, cold_start=cold_start,
         **_predicted(predicting, base, samples or DEFAULT_SAMPLES, seed),
     ), terminal, require_stable)  # fmt: skip
 
@@ -306,8 +310,6 @@ def _space(
         if any(fact is not None for fact in facts.values()):
             raise InvalidInputError("kernels have no --width-mult, --resolution or --dataset")
         return KernelSpace() if minutes is None else KernelSpace(minutes)
-    if minutes is not None:
-        raise InvalidInputError("--minutes is for --space kernels")
     return open_space(name, **facts)
 
 

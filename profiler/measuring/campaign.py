@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from profiler.measuring.drift import session_levels
 from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.load import loads_of
-from profiler.measuring.protocol import FULL, MeasuringProtocol
+from profiler.measuring.protocol import FULL, MAX_MINUTES, MIN_MINUTES, MeasuringProtocol
 from profiler.measuring.records import Outcome, SweepReport
 from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
@@ -50,7 +51,11 @@ Choose = Callable[[LatencyTable, int, int], Chosen]  # beside which table, how m
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What to measure, on one device under one configuration."""
+    """What to measure, on one device under one configuration.
+
+    Raises:
+        InvalidInputError: no minutes, or more than a day.
+    """
 
     spec: str
     space: NetworkSpace | SingleKernels
@@ -65,9 +70,16 @@ class ProfileRequest:
     chosen: Chosen | None = None  # None: all ops of the space, and n_networks networks
     doubts: Doubts | None = None  # None: all kernels are drawn alike
     complete: Complete | None = None  # what the measured table becomes before it is written
+    minutes: float | None = None  # None: until each has converged, or had its time
     cold_start: bool = False  # of whole networks, too
     fleet: str | None = None  # address of the Ray cluster that offers the device
     device_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not MIN_MINUTES <= self.minutes <= MAX_MINUTES:
+            raise InvalidInputError(
+                f"--minutes must be from {MIN_MINUTES:g} to {MAX_MINUTES:g}, got {self.minutes:g}"
+            )
 
 
 def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path:
@@ -180,6 +192,8 @@ class Campaign:
         self._levels = Levels(journal, request.protocol)
         self._bridges: dict[str, float] = {self._epoch: 1.0}
         self._loads: dict[int, Load] = {}  # by sweep
+        minutes = inf if request.minutes is None else request.minutes
+        self._until_s = device.now() + 60 * minutes
 
     def run(self) -> LatencyTable:
         tasks = self._tasks()
@@ -277,6 +291,7 @@ class Campaign:
         run_sweep(
             self._device, self._protocol, self._journal, tasks, self._terminal,
             seed=self._request.seed, what=f"{len(tasks)} configurations",
+            max_s=self._until_s - self._device.now(),
         )  # fmt: skip
         self._levels.fix_references(self._epoch)
 

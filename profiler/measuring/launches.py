@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 
 from profiler.devices.base import Device, Launching
 from profiler.measuring.journal import Journal, epoch_of
@@ -20,7 +21,7 @@ from profiler.terminal import Terminal
 
 def run_sweep(
     device: Device, protocol: MeasuringProtocol, journal: Journal, tasks: Sequence[Task],
-    terminal: Terminal, *, seed: int, what: str,
+    terminal: Terminal, *, seed: int, what: str, max_s: float = inf,
 ) -> None:  # fmt: skip
     """Record one more sweep over `tasks` in the journal, with its progress on the terminal; of
     several launches each is a sweep of its own there.
@@ -28,7 +29,9 @@ def run_sweep(
     Args:
         seed: of the order; every sweep of a journal has another one.
         what: names the tasks with their number.
+        max_s: for all launches; each configuration gets its least number of blocks all the same.
     """
+    begin_s = device.now()
     n = protocol.launches if isinstance(device, Launching) else 1
     begun: list[int] = []
     for launch in range(1, n + 1):
@@ -44,6 +47,7 @@ def run_sweep(
             Sweep(
                 here, protocol, journal, begun[-1],
                 seed=seed + begun[-1], progress=progress, share=launch / n, launched=n > 1,
+                max_s=max_s - (device.now() - begin_s),
             ).run(left)  # fmt: skip
 
 

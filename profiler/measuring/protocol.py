@@ -312,7 +312,7 @@ PHONE_QUICK = replace(
 )  # fmt: skip
 
 
-MAX_MINUTES = 1440.0
+MIN_MINUTES, MAX_MINUTES = 0.1, 1440.0  # of anything that is asked for by minutes
 TAIL = Tail(min_samples=1024, min_span_s=60.0)
 TAIL_SAMPLES_PER_BLOCK = 16
 # 5 s: of one network some hundred samples on a CPU, on a phone four processes
@@ -358,7 +358,7 @@ def protocol_of(
             f"device {backend.name} names the protocol {name!r}; known: {', '.join(known)}"
         )
     if minutes is not None and kind != "sustained":
-        raise InvalidInputError("--minutes is for --space kernels and --protocol sustained")
+        raise InvalidInputError("--minutes is for --protocol sustained, or no --protocol")
     if kind is None:
         return known[name]
     if kind == "tail":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from math import ceil
+from math import ceil, inf
 from typing import cast
 
 import numpy as np
@@ -52,6 +52,7 @@ class Sweep:
         share: of what a configuration needs at least; with less than 1 it is then left to a later
             sweep.
         launched: it is one of several launches.
+        max_s: then no configuration goes on beyond its least number of blocks.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class Sweep:
         progress: Progress | None = None,
         share: float = 1.0,
         launched: bool = False,
+        max_s: float = inf,
     ) -> None:
         self._device, self._protocol, self._journal = device, protocol, journal
         self._number, self._seed = number, seed
-        self._share, self._launched = share, launched
+        self._share, self._launched, self._max_s = share, launched, max_s
         self._epoch = epoch_of(device.info)
         self._progress = progress or SilentProgress()
         self._rng = np.random.default_rng(seed)
@@ -383,7 +385,13 @@ class Sweep:
             )
             to_come = rule.blocks_to_come(width, one.n_blocks, one.spent_s, is_network=is_network)
             self._outlook.expect(one.task.key, to_come)
-        return rule.decide(width, one.spent_s, is_network=is_network)
+        decision = rule.decide(width, one.spent_s, is_network=is_network)
+        if decision is None and one.n_blocks >= rule.min_blocks and self._time_is_over():
+            return Decision.CAPPED
+        return decision
+
+    def _time_is_over(self) -> bool:
+        return self._now() - self._start_s >= self._max_s
 
     def _on_one_scale(self, one: Active) -> list[Floats]:
         """Samples of each sweep; of several, over the canary's level, as the estimate will be:

@@ -28,7 +28,7 @@ IMPORT = ["table", "import", "t.json", "--format", "pnag-json", "--out", "o"]
         (["generate", "--run", "r", "--budget", "9"], "--benchmark-binary", "b"),
         (["predict", "--latency-table", "t", "--arch", "a", "--model", "m"], "--width-mult", "1.2"),
         (["predict", "--latency-table", "t", "--model", "m"], "--width-mult", "1.2"),
-        (["profile", "--device", "fake", "--space", "mbv3"], "--minutes", "3"),
+        (["profile", "--device", "fake", "--protocol", "tail"], "--minutes", "3"),
         (["profile", "--device", "fake"], "--shape", "x=1x3x8x8"),
         (["profile", "--device", "fake"], "--benchmark-binary", "b"),
         (["profile", "--device", "fake", "--space", "kernels"], "--resolution", "96"),

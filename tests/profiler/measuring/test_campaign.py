@@ -164,6 +164,26 @@ def test_what_was_cut_off_is_finished_before_what_did_not_converge(tmp_path):
     assert keys_measured(out, sweep=2) == 101 - done
 
 
+def test_after_its_minutes_a_table_is_made_of_what_there_is_and_is_gone_on_with(tmp_path):
+    """Nothing converges here: without minutes it would take the caps of all, 75 minutes."""
+    out, never = tmp_path / "t.json", replace(FAST.stopping, op_half_width=0.0, op_cap_s=45.0)
+    protocol, device = replace(FAST, stopping=never), FakeDevice(0)
+    begin_s = device.now()
+    first = campaign(out, device, protocol=protocol, n_networks=0, minutes=1.0)
+    pass_s = sum(entry.latency_ms for entry in first.ops.values())
+    assert 60 <= device.now() - begin_s < 60 + pass_s
+    assert {op.verdict for op in first.ops.values()} == {Verdict.UNCONVERGED}
+    assert min(op.n_samples for op in first.ops.values()) >= never.min_blocks
+    again = campaign(out, FakeDevice(0), protocol=protocol, n_networks=0, minutes=1.0)
+    assert min(again.ops[key].n_samples / op.n_samples for key, op in first.ops.items()) > 1.5
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, 0.09, 1441.0, float("nan"), float("inf")])
+def test_minutes_that_are_none_are_refused(minutes):
+    with pytest.raises(InvalidInputError, match=r"--minutes must be from 0\.1 to 1440"):
+        request(Path("t.json"), minutes=minutes)
+
+
 RECORD = ("wall_s", "measuring_share", "waited_s", "steady_state", "references_ms")
 
 
