@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 
 PERCENT = "_pct"
 MAX_SHARED = 1000  # texts that a column repeats, and that are kept once
-# float() also takes nan, inf and 1_000
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+# float() also takes nan, inf and 1_000; there is one way only to read each digit
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
@@ -63,7 +64,7 @@ class Row:
         text = self.text(column)
         value = float(text) if _NUMBER.fullmatch(text) else math.nan
         if not math.isfinite(value):
-            raise self.refused(f"{column} {text!r} is not a number; write it like 12.5")
+            raise self.refused(f"{column} {shown(text)} is not a number; write it like 12.5")
         return value
 
     def positive(self, column: str) -> float:

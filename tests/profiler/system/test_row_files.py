@@ -67,6 +67,14 @@ def test_nothing_else_is_a_number(text: str) -> None:
         row.number("a")
 
 
+def test_what_is_no_number_is_refused_at_once_however_long() -> None:
+    """Digits that can be read in two ways are read in as many ways as there are pairs of them."""
+    (row,) = parse_rows(f"a\n{100_000 * '9'}x\n", SOURCE).rows
+    with pytest.raises(InvalidInputError, match="is not a number") as refused:
+        row.number("a")
+    assert len(str(refused.value)) < 500
+
+
 def test_cells_that_are_needed_are_not_empty() -> None:
     (row,) = parse_rows("a,b\n,0\n", SOURCE).rows
     for read in (row.text, row.number, row.positive):
