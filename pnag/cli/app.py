@@ -13,6 +13,7 @@ import typer
 from pnag.cli.commands import ImportedGroup
 from profiler.errors import PnagError
 from profiler.printable import printable
+from profiler.system.atomic import lacks_room
 from profiler.system.memory import is_shortage
 from profiler.system.streams import open_streams
 
@@ -78,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
             raise
         if is_shortage(error):
             return _fail("not enough memory; ask for less at once, or give it more", 1)
+        if lacks_room(error):
+            return _fail(f"no room for temporary files (TMPDIR names another place): {error}", 1)
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -123,8 +126,8 @@ def _run_to_the_end(arguments: Sequence[str]) -> int:
     open_streams()
     terminated = _interrupted_by_sigterm()
     code = run(arguments)
+    _ended_by_signals()
     if terminated and code == EXIT_INTERRUPTED:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
     lost = getattr(sys.stdout, "lost", None)
     return code or (_fail(f"cannot write the output: {lost.strerror}", 1) if lost else 0)
@@ -141,3 +144,11 @@ def _interrupted_by_sigterm() -> list[int]:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, interrupt)
     return came
+
+
+def _ended_by_signals() -> None:
+    """All is done and said: what comes now ends the process, where Python, as it shuts down, would
+    print a traceback and go on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):  # not ignored
+            signal.signal(number, signal.SIG_DFL)

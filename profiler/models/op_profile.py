@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,8 @@ def profiled_runs(
         optimised: file to write the graph to that the runtime made of the model.
 
     Raises:
-        MeasurementError: the runtime refuses the model or its values, or lost events.
+        MeasurementError: the runtime refuses the model or its values, or lost events, perhaps for
+            want of room.
     """
     plain_s: list[float] = []
     with TemporaryDirectory() as folder:
@@ -204,13 +205,25 @@ def profiled_runs(
                 if plain is not None:
                     plain_s.append(run_s(plain))
                 session.run()
-            events = json.loads(session.end_profiling().read_bytes())
+            events = _read_events(session.end_profiling())
     if len(events) >= MAX_PROFILE_EVENTS:
         raise MeasurementError(
             "the runtime's profiler dropped events: too many ops in one run",
             reason="partial_profile",
         )
     return split_runs(events), plain_s
+
+
+def _read_events(profile: Path) -> list[Event]:
+    """What the runtime wrote, which does not say when a disk is full."""
+    try:
+        events: list[Event] = json.loads(profile.read_bytes())
+    except (OSError, ValueError):
+        raise MeasurementError(
+            f"the runtime's profile is cut short; is there room in {gettempdir()}?",
+            reason="partial_profile",
+        ) from None
+    return events
 
 
 def run_s(session: OnnxSession) -> float:

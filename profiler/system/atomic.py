@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from profiler.errors import InvalidInputError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -92,6 +95,16 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def lacks_room(error: BaseException) -> bool:
+    """Whether a disk, a quota or a limit of file sizes is what lacked; of a file that is written
+    here InvalidInputError says so.
+
+    >>> lacks_room(OSError(errno.ENOSPC, "No space left on device")), lacks_room(OSError("other"))
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def _is_own_output(status: os.stat_result) -> bool:

@@ -4,7 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
-from errno import ENOMEM
+from errno import ENOMEM, ENOSPC
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -85,6 +85,7 @@ def test_every_command_has_the_shared_options(name, command):
         (MemoryError("Unable to allocate 31.2 KiB"), 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1),
         (OSError(ENOMEM, "Cannot allocate memory"), 1),
+        (OSError(ENOSPC, "No space left on device", "/tmp/x/0.onnx"), 1),
     ],
 )
 def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
@@ -96,6 +97,8 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert ("not enough memory" in said) == ("llocate" in str(error))
+    assert ("TMPDIR" in said) == ("No space" in str(error))
+    assert "OSError" not in said
 
 
 def test_a_message_is_one_readable_line_whatever_a_file_puts_into_it(monkeypatch, capsys):
@@ -166,3 +169,14 @@ def test_an_interrupted_command_tidies_up_and_says_what_goes_on(
     assert (tmp_path / "tidied").exists()
     kept = f"; what was done is kept, and goes on with: {message}" if message else ""
     assert done.stderr == f"pnag: interrupted{kept}\n"
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_a_signal_after_all_is_said_ends_the_process_without_a_traceback(number):
+    late = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{late}; from pnag.cli.app import main; main()", "--version"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("pnag ")
+    assert (done.returncode, done.stderr) == (-number, "")

@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from profiler.models.op_profile import (
     shares,
     split_runs,
 )
-from tests.profiler.models.onnx_files import FLOAT, tensor, write_onnx
+from tests.profiler.models.onnx_files import FLOAT, convolution, tensor, write_onnx
 
 
 def node(kind, ts, dur, name=None):
@@ -119,6 +121,17 @@ def test_the_runtimes_own_ops_after_its_own_fusion(tmp_path):
     assert share_of(found, "Conv") > 0.8
     assert max(op.share for op in found if op.kind == "Conv") > 0.7
     assert sum(op.share for op in found) == pytest.approx(1)
+
+
+def test_a_profile_that_no_disk_has_room_for_is_told(tmp_path):
+    model = runnable(read_model_file(convolution(tmp_path / "net.onnx")), shapes={}, arrays={})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # bytes: a write beyond them fails
+    try:
+        with pytest.raises(MeasurementError, match="cut short; is there room in"):
+            op_shares(model, threads=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_ops_within_a_branch_are_seen(tmp_path):
