@@ -201,8 +201,8 @@ def drop_verification(folder: Path) -> bool:
     """Whether there was one; its samples go with it, so that refining measures anew."""
     path = folder / VERIFICATION_FILE
     found = path.exists()
+    remove_database(folder / JOURNAL_FILE)  # first: cut off here, it is not yet dropped
     path.unlink(missing_ok=True)
-    remove_database(folder / JOURNAL_FILE)
     return found
 
 

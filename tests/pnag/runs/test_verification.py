@@ -13,7 +13,12 @@ from safetensors import safe_open
 from pnag.cli.app import run as pnag
 from pnag.report.contents import Sources, gather
 from pnag.runs.run import load_run
-from pnag.runs.verification import VERIFICATION_FILE, KeptVerification, read_verification
+from pnag.runs.verification import (
+    VERIFICATION_FILE,
+    KeptVerification,
+    drop_verification,
+    read_verification,
+)
 from profiler.devices.simulated.fake import NETWORK_SHARE
 from tests.pnag.profiled import DEVICE, SILENT
 
@@ -101,6 +106,19 @@ def test_it_says_what_it_rests_on_and_can_be_dropped(copied, verified, picked, c
     assert dropped["arch"] == picked["candidates"][0]["arch"] != picked["arch"]
     assert "measured_ms" not in dropped
     assert not (copied / VERIFICATION_FILE).exists()
+
+
+def test_what_a_drop_was_cut_off_from_is_still_to_be_dropped(copied, monkeypatch):
+    """Samples that were left alone would be gone on with by the next --refine-on."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    kept = kept_in(copied)
+    monkeypatch.setattr("pnag.runs.verification.remove_database", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        drop_verification(copied)
+    assert kept_in(copied) == kept
 
 
 def test_the_file_conforms_to_its_schema(copied):
