@@ -37,7 +37,8 @@ from benchmarks.landscape import write_json
 from profiler.system.lock import TEST_NAMESPACE
 
 # a fork has one thread; and commands of two jobs are not to wait for each other's device
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
+ONE_THREAD = dict.fromkeys(THREADS, "1")
 
 
 def all_figures(arguments: argparse.Namespace) -> None:

@@ -10,13 +10,18 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from pnag.runs.config import CONFIG_FILE
+from pnag.runs.run import settings_of_run
+from pnag.runs.verification import VERIFICATION_FILE, read_verification
 from profiler.graph.from_onnx import read_onnx
 from profiler.measuring.journal import journal_path
+from profiler.measuring.model_files import read_model_report
 from profiler.system.tensor_files import read_arrays, read_metadata
 from profiler.tables.table import load_table
 
 TEMPORARY = ".pnag-*"  # what a kill may leave beside a file
 JOURNALS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".jsonl")  # they grow, and are never replaced
+JOURNALLED = {"block": "id, key, samples_ms", "ran": "epoch, name, kernels"}  # what of each table
 CLOSE = 0.03  # of latencies of two sessions on the simulated device, relative
 
 
@@ -72,15 +77,26 @@ def copied(path: Path) -> sqlite3.Connection:
 
 
 def committed(folder: Path) -> set[str]:
-    """All that is done for good in a folder: blocks, accuracies, rounds and steps of training."""
+    """All that is done for good in a folder: blocks, kernels that were asked for, accuracies,
+    rounds and steps of training, networks that were verified.
+
+    Raises:
+        InvalidInputError: a file is damaged.
+    """
     done: set[str] = set()
     for path in folder.rglob("*.sqlite"):
         with closing(copied(path)) as database:
-            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'block'").fetchone():
-                rows = database.execute("SELECT id, key, samples_ms FROM block")
-                done |= {f"{path.name} {row}" for row in rows}
+            for table, columns in JOURNALLED.items():
+                known = "SELECT 1 FROM sqlite_master WHERE name = ?"
+                if database.execute(known, (table,)).fetchone():
+                    rows = database.execute(f"SELECT {columns} FROM {table}")
+                    done |= {f"{path.name} {table} {row}" for row in rows}
     for path in folder.rglob("checkpoint.safetensors"):
         done |= {f"{path.parent.name} {at}" for at in range(steps_in(path))}
+    for path in folder.rglob(CONFIG_FILE):
+        done |= {f"{path.parent.name} {at}" for at in range(rounds_finished(path.parent))}
+    for path in folder.rglob(VERIFICATION_FILE):
+        done |= {f"{path.parent.name} {arch}" for arch in measured_ms(path)}
     for path in folder.glob(".accuracies.json.*.jsonl"):
         lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
         done |= {json.loads(line).get("arch", "") for line in lines}
@@ -98,6 +114,14 @@ def steps_in(checkpoint: Path) -> int:
     return int(json.loads(facts)["step"])
 
 
+def rounds_finished(run: Path) -> int:
+    """Of a run that is finished, which has no checkpoint any more; else 0."""
+    if "finished" not in json.loads((run / CONFIG_FILE).read_text()):
+        return 0
+    settings = settings_of_run(run)
+    return settings.rounds * settings.n_learners
+
+
 def files_in(folder: Path) -> dict[str, Path]:
     """By path within the folder, without journals."""
     return {
@@ -108,14 +132,34 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def check_close(path: Path, expected: Path) -> None:
-    """Raise ValueError if a latency table says otherwise than one of another session."""
+    """Raise ValueError if what was measured is not what another session measured."""
+    ours, theirs = measured_ms(path), measured_ms(expected)
+    # which networks are verified hangs on what was measured of the first
+    if ours.keys() != theirs.keys() and path.name != VERIFICATION_FILE:
+        raise ValueError(f"{path.name}: other configurations: {min(ours.keys() ^ theirs.keys())}")
+    for name in ours.keys() & theirs.keys():
+        if abs(ours[name] / theirs[name] - 1) > CLOSE:
+            raise ValueError(f"{path.name}: {name} takes {ours[name]} ms")
+
+
+def measured_ms(path: Path) -> dict[str, float]:
+    """By configuration, of a file of what was measured; nothing of any other.
+
+    Raises:
+        InvalidInputError: it is damaged.
+        ValueError: something could not be measured.
+    """
+    if path.name == VERIFICATION_FILE:
+        kept = read_verification(path.parent)
+        return {one.arch: one.latency_ms for one in kept.networks} if kept else {}
     if path.suffix != ".json" or not journal_path(path).exists():
-        return
-    ours, theirs = load_table(path), load_table(expected)
-    if ours.ops.keys() != theirs.ops.keys() or ours.failures:
-        raise ValueError(f"{path.name}: other ops, or failures")
-    if (ours.calibration is None) != (theirs.calibration is None):
-        raise ValueError(f"{path.name}: calibrated or not")
-    for key, op in ours.ops.items():
-        if abs(op.latency_ms / theirs.ops[key].latency_ms - 1) > CLOSE:
-            raise ValueError(f"{path.name}: {key} takes {op.latency_ms} ms")
+        return {}
+    if "results" in json.loads(path.read_text()):
+        results = read_model_report(path).results
+        return {f"{one.model}, {one.threads} threads": one.latency_ms for one in results}
+    table = load_table(path, partial=True)
+    if table.failures:
+        raise ValueError(f"{path.name}: {min(table.failures)} has no latency")
+    found = {key: one.latency_ms for key, one in table.ops.items()}
+    found |= {one.arch: one.latency_ms for one in table.networks}
+    return found | ({} if table.calibration is None else {"calibrated": 1.0})

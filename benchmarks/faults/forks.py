@@ -29,7 +29,8 @@ MAX_SAID = 1 << 16  # bytes on stderr: what a pipe holds
 
 
 class Fork:
-    """`pnag ARGUMENTS` in `folder`, from the moment that its own code begins.
+    """`pnag ARGUMENTS` in `folder`, from the moment that it answers SIGTERM: before, and so before
+    it has done anything, the signal ends it as it ends any process.
 
     Args:
         before: what is done in the child first; it changes nothing here.
@@ -49,6 +50,8 @@ class Fork:
         os.close(says)
         os.read(begun, 1)
         os.close(begun)
+        while not catches_or_ended(self.pid, signal.SIGTERM):
+            time.sleep(0.0005)
         self.begun_s = time.monotonic()
         self.seconds = 0.0  # once it has ended
         self._code: int | None = None
@@ -108,6 +111,13 @@ class Fork:
             if tell_modules is not None:
                 tell_modules.write_text("\n".join(sys.modules))
             os._exit(code)
+
+
+def catches_or_ended(pid: int, number: signal.Signals) -> bool:
+    """Whether a child has set a handler for the signal, or has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    facts = dict(line.split(":\t", 1) for line in lines)
+    return facts["State"].startswith("Z") or bool(int(facts["SigCgt"], 16) >> (number - 1) & 1)
 
 
 def import_all(names: Sequence[str]) -> None:

@@ -80,9 +80,6 @@ def interrupt(trial: Trial, number: signal.Signals) -> bool:
     time.sleep(trial.moment_s())
     fork.send(number)
     code, said = fork.wait()
-    if code == -signal.SIGTERM and not said:  # before the command's own first line
-        trial.look(number.name)
-        return False
     trial.check_said(number.name, code, said, (DONE, expected))
     came = _stopped(trial, number.name, code, said, expected)
     if trial.temporary_left > n_left:

@@ -43,6 +43,7 @@ class Trial:
 
     def __init__(self, writer: Writer, place: Path, disk: Path, rng: np.random.Generator) -> None:
         self.writer, self.rng = writer, rng
+        self._temporary = temporary_files_in(place)
         self.folder, self._inputs = disk / "at_work", made_inputs(writer, place)
         self._expected = place / "expected"
         self.wrong: list[str] = []
@@ -51,14 +52,16 @@ class Trial:
             shutil.rmtree(self._expected, ignore_errors=True)
             shutil.copytree(self._inputs, self._expected)
             self.seconds = done(writer.arguments, self._expected)
-        self._done: set[str] = set()
+        self._done = self._begun = committed(self._inputs)
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """As before the command; perhaps over what an earlier one made."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self._inputs, self.folder)
-        self._done = set()
+        self._done = self._begun
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(exist_ok=True)
         if self.writer.same and not self.writer.kept and self.rng.random() < 0.5:
             for name in files_in(self._expected).keys() - files_in(self._inputs).keys():
                 path = self.folder / name
@@ -112,9 +115,12 @@ class Trial:
         except Exception as error:
             self.is_wrong(f"{fault}: {error}")
             return
+        self._check_kept(fault, done)
+        self._done = done
+
+    def _check_kept(self, fault: str, done: set[str]) -> None:
         if lost := self._done - done:
             self.is_wrong(f"{fault}: {len(lost)} of {len(self._done)} are lost, as {min(lost)}")
-        self._done = done
 
     def end(self, fault: str, *, though_later: bool = False) -> None:
         """Let it go on: it must be done, with the result of one that was not disturbed."""
@@ -142,6 +148,7 @@ class Trial:
                     self._check_same(name, but_dates=though_later)
                 else:
                     check_close(path, expected[name])
+            self._check_kept(f"{fault}, at the end", committed(self.folder))
         except Exception as error:
             self.is_wrong(f"{fault}: {error}")
 
@@ -154,6 +161,14 @@ class Trial:
             ours, theirs = DATE.sub(b"then", ours), DATE.sub(b"then", theirs)
         if ours != theirs:
             raise ValueError(f"{name} is another file ({len(ours)} bytes, not {len(theirs)})")
+
+
+def temporary_files_in(place: Path) -> Path:
+    """Where this process and its commands put them from now on: killed ones leave theirs."""
+    temporary = place / "temporary"
+    temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
+    return temporary
 
 
 def arguments_of(line: str) -> list[str]:

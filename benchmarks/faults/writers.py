@@ -11,6 +11,7 @@ from unittest import mock
 
 import yaml
 
+from benchmarks.faults import file_device
 from pnag.learning.settings import TrainSettings
 from profiler.measuring import protocol
 from profiler.spaces.mobilenetv3 import MobileNetV3Space, open_space
@@ -19,6 +20,7 @@ from profiler.tables.table import load_table
 from tests.pnag.profiled import SMALL
 from tests.pnag.supernet.supernet_data import write_supernet_and_images
 from tests.profiler.fast import FAST
+from tests.profiler.models.onnx_files import convolution
 
 Pnag = Callable[[str], object]  # runs a command in the folder that is being made
 Input = Callable[[Path, Pnag], None]
@@ -27,6 +29,7 @@ SETTINGS = replace(
     SMALL, n_evaluations=120, rounds=3, n_budgets=3, evaluator_steps=5, generator_steps=5
 )
 PROFILE = "profile --device fake:1 --space mbv3 --quick --networks 20 --out table.json"
+MODELS = "profile --device files --model small.onnx --model large.onnx --quick --out models.json"
 LARGE = str(MobileNetV3Space().extremes()[-1])
 SMALL_IMAGES = str(open_space("mbv3-cifar").extremes()[0])
 
@@ -47,6 +50,7 @@ def made_small() -> None:
     for name in ("QUICK", "FULL"):
         mock.patch.object(protocol, name, FAST).start()
     mock.patch.object(stamp, "datetime", FixedClock).start()
+    file_device.register()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,21 @@ def run(_: Path, pnag: Pnag) -> None:
     pnag("train --latency-table table.json --out run")
 
 
+def verified(_: Path, pnag: Pnag) -> None:
+    """What the run already keeps of another budget."""
+    pnag("generate --run run --budget 50ms --verify-on fake:1")
+
+
+def networks(folder: Path, _: Pnag) -> None:
+    """Two model files."""
+    convolution(folder / "small.onnx")
+    convolution(folder / "large.onnx", channels=256)
+
+
+def models(_: Path, pnag: Pnag) -> None:
+    pnag(MODELS)
+
+
 def measured(folder: Path, _: Pnag) -> None:
     """Six networks of another device, half as fast."""
     networks = load_table(folder / "table.json").networks[:6]
@@ -110,14 +129,25 @@ WRITERS = {
                "--networks 6", (), same=False, kept=(
                    "fake-1_mbv3_w1.0_224_quick.journal.sqlite",
                    "fake-2_mbv3_w1.0_224_quick.journal.sqlite")),
+        Writer("profile, two settings", "profile --device fake:1 --quick --networks 6 --threads 1 "
+               "--threads 2", (), same=False, kept=(
+                   "fake-1_mbv3_w1.0_224_quick.journal.sqlite",
+                   "fake-1_mbv3_w1.0_224_t2_quick.journal.sqlite")),
+        Writer("profile --model", MODELS, (networks,), same=False,
+               kept=("models.journal.sqlite",)),
+        Writer("profile --space kernels", "profile --device files --space kernels --minutes 0.1 "
+               "--networks 0 --quick --out kernels.json", (), same=False,
+               kept=("kernels.journal.sqlite",)),
         Writer("profile --like", "profile --device fake:2 --like table.json --quick --samples 12 "
                "--out like.json", (table,), same=False, kept=("like.journal.sqlite",)),
         Writer("train", "train --space tabular:rows.csv --resume --out run", (rows,),
                kept=("checkpoint.safetensors", "config.json", "metrics.jsonl")),
+        Writer("train, of a table", "train --latency-table table.json --resume --out run",
+               (table,), kept=("checkpoint.safetensors", "config.json", "metrics.jsonl")),
         Writer("train --refine-on", "train --latency-table table.json --refine-on fake:1 --resume "
                "--out run", (table, run), same=False, kept=("refinement.journal.sqlite",)),
         Writer("generate --verify-on", "generate --run run --budget 40ms --verify-on fake:1",
-               (table, run), same=False),
+               (table, run, verified), same=False),
         Writer("generate --export", "generate --run run --budget 40ms --export onnx,torch "
                "--out nets", (table, run)),
         Writer("table import", "table import ofa.yaml --format ofa-yaml --out imported.json",
@@ -139,6 +169,8 @@ WRITERS = {
         Writer("supernet compress", f"supernet compress {SUPERNET} --out smaller.safetensors",
                (images_and_supernet,)),
         Writer("report", "report --run run --out report.html", (table, run)),
+        Writer("report --figures", "report --run run --figures figures", (table, run)),
+        Writer("report --models", "report --models models.json", (networks, models)),
         Writer("demo", "demo --device fake:1 --out demo", (), same=False,
                kept=(*JOURNAL, "table.json", "checkpoint.safetensors", "demo.json")),
     )
