@@ -148,7 +148,7 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
             cut_metrics(folder / METRICS, trainer.step)
         return
     if first:
-        for name in (METRICS, CHECKPOINT, FINISHED, IDS):
+        for name in (FINISHED, CHECKPOINT, METRICS, IDS):  # what is left is a run to go on with
             (folder / name).unlink(missing_ok=True)
         config = trainer.facts | {
             "n_images": trainer.n_images,

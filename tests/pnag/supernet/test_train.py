@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,6 +244,29 @@ def test_finished_weights_are_not_lost(data, uninterrupted, tmp_path, monkeypatc
         train_supernet(SPACE, open_dataset(data, SPACE), SMALL, options, Workers(), QUIET)
     assert [path.name for path in tmp_path.iterdir()] == [FINISHED]
     assert weights.read_bytes() == (uninterrupted / FINISHED).read_bytes()
+
+
+@pytest.mark.parametrize("n_removed", [1, 2])
+def test_a_fresh_start_that_is_cut_off_leaves_a_run_that_goes_on(
+    n_removed, data, uninterrupted, tmp_path, monkeypatch
+):
+    run, removed, unlink = tmp_path / "run", list[Path](), Path.unlink
+    shutil.copytree(uninterrupted, run)
+
+    def cut_off(path: Path, **options: bool) -> None:
+        if len(removed) == n_removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        unlink(path, **options)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(Path, "unlink", cut_off)
+        options = RunOptions(run, fresh=True)
+        train_supernet(SPACE, open_dataset(data, SPACE), SMALL, options, Workers(), QUIET)
+    assert {path.parent for path in removed} == {run}
+    train_here(data, run)
+    assert metrics(run) == metrics(uninterrupted)
+    assert (run / FINISHED).read_bytes() == (uninterrupted / FINISHED).read_bytes()
 
 
 def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
