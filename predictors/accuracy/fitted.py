@@ -43,6 +43,7 @@ EMBEDDED: Final = (
     *(f"ofa_mbv3_w1.2_{px}.safetensors" for px in (160, 176, 192, 208, 224)),
 )
 METADATA: Final = "accuracy_model"
+MOST_POINTS: Final = 1e6  # of an error that any fit has
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ def _build(arrays: Mapping[str, Any], description: Mapping[str, Any], path: Path
         raise ValueError("rows with choices that its space does not have")
     held_out = _part(HeldOut, description["held_out"], path)
     image_sd_points = float(description.get("image_sd_points", 0.0))
-    if not (0 <= held_out.rmse_points < math.inf and 0 <= image_sd_points < math.inf):
-        raise ValueError("errors of its predictions that are no numbers from 0 on")
+    if not all(0 <= e <= MOST_POINTS for e in (held_out.rmse_points, image_sd_points)):
+        raise ValueError("errors of its predictions that are no points")
     return FittedAccuracy(
         space,
         QuadraticModel(encoding, float(ceiling[0]), float(bias[0]), weights),

@@ -186,7 +186,10 @@ class LaunchModel:
         description = description_of(metadata, METADATA, SCHEMA, path)
         try:
             launch, compute = (_law(arrays[part], description[part]) for part in ("launch", "work"))
-            intervals = zip(arrays["coverages"], arrays["half_widths"], strict=True)
+            coverages, half_widths = arrays["coverages"], arrays["half_widths"]
+            if not ((coverages > 0) & (coverages < 1)).all() or not (half_widths >= 0).all():
+                raise ValueError("coverages or half-widths that are none")
+            intervals = zip(coverages, half_widths, strict=True)
             batch_size, mape_pct = (
                 description[name] for name in ("batch_size", "cross_validated_mape_pct")
             )
@@ -323,4 +326,6 @@ def _values(law: Law) -> Floats:
 
 
 def _law(values: Floats, names: Sequence[str]) -> Law:
+    if not (values >= 0).all():
+        raise ValueError("costs below 0")
     return Law(float(values[0]), dict(zip(names, values[1:].tolist(), strict=True)))

@@ -98,7 +98,7 @@ class OpRegression:
         Raises:
             InvalidInputError: an op is of a kind, kernel, stride, batch size or thread count
                 outside what was measured, or far larger or smaller, unless it may be
-                `however_small`.
+                `however_small`; or what was read from a file gives no latency.
         """
         for op in ops:
             reason = self.refusal(op, threads, however_small=however_small)
@@ -111,7 +111,12 @@ class OpRegression:
             rows = np.array([op.kind == kind for op in ops], bool)
             if model.forest is not None and rows.any():
                 deviation[rows] = model.forest.predict(shape[rows])
-        return np.asarray(self.law.predict_ms(ops, per_op) * np.exp(deviation), np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted: Floats = self.law.predict_ms(ops, per_op) * np.exp(deviation)
+        for op, latency_ms in zip(ops, predicted.tolist(), strict=True):
+            if not 0 < latency_ms < np.inf:
+                raise InvalidInputError(f"cannot predict {op.key}: {latency_ms:g} ms")
+        return predicted
 
     def refusal(self, op: Op, threads: int = 1, *, however_small: bool = False) -> str | None:
         """Why `op` cannot be predicted; None if it can."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from predictors.latency.features import SHAPE_FEATURES, WORK_TERMS
 from predictors.latency.regression import RANGES, Forest, KindModel, OpRegression
-from predictors.latency.work_law import WorkLaw
+from predictors.latency.work_law import CHANNEL_BLOCKS, WorkLaw
 from profiler.errors import InvalidInputError
+from profiler.printable import shown
 from profiler.system.tensor_files import described, description_of, read_arrays, write_arrays
 
 SCHEMA = "pnag.op-regression/1"
@@ -51,9 +52,12 @@ def load_regression(path: Path) -> OpRegression:
             raise InvalidInputError(f"{path} was fitted on other features; fit it again")
         offsets = {str(kind): float(v) for kind, v in description["offsets"].items()}
         _check_numbers(arrays, offsets)
-        law = WorkLaw(int(description["channel_block"]), arrays["costs"], offsets)
+        block = description["channel_block"]
+        if block not in CHANNEL_BLOCKS:
+            raise ValueError(f"channel block {shown(block)}")
+        law = WorkLaw(int(block), arrays["costs"], offsets)
         kinds = {kind: _kind_model(arrays, kind) for kind in offsets}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInputError(f"{path} is damaged or no regression: {error}") from None
     return OpRegression(law, kinds)
 

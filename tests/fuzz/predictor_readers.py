@@ -106,6 +106,14 @@ def _launch_model(folder: Path) -> Sequence[bytes]:
     return [saved(folder, model.save)]
 
 
+def _launched(path: Path) -> Any:
+    model = LaunchModel.load(path)
+    for law in (model.launch, model.compute):
+        assert law.fixed_ms >= 0 and min(law.costs.values(), default=0) >= 0
+    assert all(0 < c < 1 and half >= 0 for c, half in model.relative_quantiles.items())
+    return model
+
+
 def _enumerated(folder: Path) -> Sequence[bytes]:
     """The accuracies that are read, of the three data sets that the file holds."""
     space = open_space("nasbench201")
@@ -168,5 +176,5 @@ def predictor_readers() -> list[Reader]:
         of_file("regression", "r.safetensors", TENSORS, _regressed, _regression),
         of_file("costs-csv", "c.csv", TEXT, _priced(read_costs), _costs),
         of_file("costs", "c.safetensors", TENSORS, _priced(load_costs), _saved_costs),
-        of_file("launch-model", "l.safetensors", TENSORS, LaunchModel.load, _launch_model),
+        of_file("launch-model", "l.safetensors", TENSORS, _launched, _launch_model),
     ]

@@ -168,10 +168,10 @@ def test_a_stored_model_is_the_same_and_needs_no_pickle(tmp_path):
     assert json.loads(header["__metadata__"]["launch_model"])["schema"] == SCHEMA
 
 
-def rewritten(path, *, schema=SCHEMA, drop=None, launch=None):
+def rewritten(path, *, schema=SCHEMA, drop=None, launch=None, **other_arrays):
     """The stored model with one thing changed."""
     trained().save(path)
-    arrays = load(path.read_bytes())
+    arrays = load(path.read_bytes()) | other_arrays
     if drop:
         del arrays[drop]
     description = {
@@ -192,6 +192,9 @@ def rewritten(path, *, schema=SCHEMA, drop=None, launch=None):
         ({"drop": "work"}, "is damaged or no launch model"),
         ({"launch": ["block"]}, "is damaged or no launch model"),
         ({"launch": 3}, "is damaged or no launch model"),
+        ({"work": np.array([-1.0])}, "costs below 0"),
+        ({"coverages": np.array([1.5]), "half_widths": np.array([0.1])}, "that are none"),
+        ({"coverages": np.array([0.5]), "half_widths": np.array([-0.1])}, "that are none"),
     ],
 )
 def test_a_file_that_is_not_this_model_is_refused(tmp_path, change, message):

@@ -65,6 +65,9 @@ def test_damaged_files_are_refused(saved):
         ({"schema": "pnag.op-regression/0"}, "has schema 'pnag.op-regression/0'"),
         ({"features": ["a", "b"]}, "fitted on other features"),
         ({"offsets": {"NoSuchKind": 0.0}}, "is damaged"),
+        ({"offsets": {"expanded_conv": 10**400}}, "too large"),
+        ({"channel_block": 0}, "channel block 0"),
+        ({"channel_block": float("inf")}, "channel block inf"),
     ],
 )
 def test_other_schemas_are_refused(saved, description, message):
@@ -80,6 +83,14 @@ def test_trees_that_lead_in_circles_are_refused(saved):
     rewrite(saved, **{name: left})
     with pytest.raises(InvalidInputError, match="its trees are not trees"):
         load_regression(saved)
+
+
+@pytest.mark.parametrize(("cost", "told"), [(0.0, "0 ms"), (1e308, "inf ms")])
+def test_costs_that_give_no_latency_are_told(table, saved, cost, told):
+    rewrite(saved, costs=np.full_like(load_file(saved)["costs"], cost))
+    (op, *_) = table.search_space.distinct_ops().values()
+    with pytest.raises(InvalidInputError, match=f"cannot predict {op.key}: {told}"):
+        load_regression(saved).predict_ms([op])
 
 
 @pytest.mark.parametrize(
