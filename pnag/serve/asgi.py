@@ -13,14 +13,17 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from profiler.printable import printable
+
 Log = Callable[[str], None]
 
 
 def refusal(
     status: int, detail: str, headers: dict[str, str] | None = None, **fields: object
 ) -> JSONResponse:
-    """An error as it is documented: one line in `detail`."""
-    document = {"detail": detail, "reachable_ms": None} | fields
+    """An error as it is documented: one line in `detail`, which may name a field as it was sent."""
+    line = " ".join(printable(detail).splitlines())
+    document = {"detail": line, "reachable_ms": None} | fields
     return JSONResponse(document, status_code=status, headers=headers)
 
 
