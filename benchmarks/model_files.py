@@ -3,29 +3,30 @@
     pip install -e .[benchmark]
     python -m benchmarks.model_files --json figures.json
 
-Networks of pytorchcv, which nobody here wrote, with random weights, exported to ONNX. Each is
-timed by a few lines of ONNX Runtime's own API in a process of its own, then measured, then timed
-again, so that drift is common to both. One thread; 10th percentiles of single runs in several
-sessions that take turns, by the thread's own time: other work on the core is nobody's latency
-(--wall: by the wall clock, for an idle machine).
+Networks of pytorchcv, which nobody here wrote, with random weights, exported to ONNX. While each is
+measured, a program of its own, a few lines of ONNX Runtime's API (benchmarks/beside.py), takes as
+many samples of as many sessions, in turns with the profiler's blocks. One thread; 10th percentiles
+of single runs, by the thread's own time: other work on the core is nobody's latency (--wall: by the
+wall clock, for an idle machine).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from profiler.measuring.model_files import ModelRequest, measure_models
+from benchmarks.beside import Beside
+from profiler.devices.base import ModelWorkload, Workload
+from profiler.measuring.journal import Journal
+from profiler.measuring.model_files import ModelSweep
 from profiler.measuring.protocol import FULL, QUICK, MeasuringProtocol
+from profiler.models.file import read_model_file, runnable
 from profiler.models.fresh_process import in_fresh_process
 from profiler.terminal import Terminal
 
@@ -36,8 +37,6 @@ NETWORKS = (
     "squeezenet_v1_1", "shufflenetv2_wd2", "shufflenetv2_w1", "mnasnet_b1", "mnasnet_a1",
     "nasnet_4a1056", "sqnxt23_w1", "condensenet74_c4_g4", "channelnet", "airnet50_1x64d_r16",
 )  # fmt: skip
-SESSIONS = 5
-SECONDS = 6.0  # of plain timing, before and after
 
 
 def export(name: str, path: Path) -> None:
@@ -53,52 +52,30 @@ def export(name: str, path: Path) -> None:
         torch.onnx.export(network, (image,), str(path), dynamo=False)
 
 
-def plain_samples_ms(path: Path, core: Sequence[int], wall: bool) -> list[float]:
-    """Single runs of several sessions in turns, as anybody would time them."""
-    import onnxruntime as ort
-
-    os.sched_setaffinity(0, core)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = [
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        for _ in range(SESSIONS)
-    ]
-    (image,) = sessions[0].get_inputs()
-    rng = np.random.default_rng(0)
-    feed = {image.name: rng.standard_normal(image.shape, dtype=np.float32)}
-    for session in sessions:
-        session.run(None, feed)
-    clock = time.perf_counter if wall else time.thread_time
-    samples_ms: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end or len(samples_ms) < 10 * SESSIONS:
-        for session in sessions:
-            session.run(None, feed)  # brings its weights back into the caches
-            start = clock()
-            session.run(None, feed)
-            samples_ms.append(1e3 * (clock() - start))
-    return samples_ms
-
-
 def compared(name: str, folder: Path, protocol: MeasuringProtocol, *, wall: bool) -> dict[str, Any]:
     path = folder / f"{name}.onnx"
     in_fresh_process(export, name, path)
-    core = [max(os.sched_getaffinity(0))]
-    plain_ms = in_fresh_process(plain_samples_ms, path, core, wall)
-    (result,) = measure_models(
-        ModelRequest("cpu", [path], protocol=protocol), Terminal(quiet=True)
-    ).results
-    plain_ms += in_fresh_process(plain_samples_ms, path, core, wall)
+    model = runnable(read_model_file(path), shapes={}, arrays={})
+    each_copy = [path] * protocol.comparison.copies
+    runs = protocol.sampling.samples_per_block(is_network=True)
+    with Beside(each_copy, copy_of, runs, wall=wall) as device, Journal(None) as journal:
+        sweep = ModelSweep(device, journal, [(model, 1)], protocol, Terminal(quiet=True))
+        (result,) = sweep.run().results
     path.unlink()
+    plain_ms = np.concatenate([*device.samples_ms.values()])
     timed_ms = float(np.quantile(plain_ms, 0.1))
     return {
         "network": name,
         "measured_ms": result.latency_ms,
         "plain_ms": timed_ms,
         "difference_pct": 100 * (result.latency_ms / timed_ms - 1),
+        "samples": [result.n_samples, len(plain_ms)],
         "verdict": str(result.verdict),
     }
+
+
+def copy_of(workload: Workload | ModelWorkload) -> int | None:
+    return workload.copy if isinstance(workload, ModelWorkload) else None
 
 
 def main() -> None:

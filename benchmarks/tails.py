@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.base import (
-    DeviceState,
-    ModelWorkload,
-    PreparedWorkload,
-    Workload,
-    network_workload,
-)
+from benchmarks.beside import Beside, Timer
+from profiler.devices.base import ModelWorkload, Workload, network_workload
 from profiler.devices.host.cpu import CpuDevice
 from profiler.devices.registry import backend_of
 from profiler.devices.seeded import seeded_onnx
@@ -52,92 +44,6 @@ from profiler.terminal import Terminal
 
 SPACE = MobileNetV3Space()
 N_COLD = 5
-# reads the number of a file and of runs, answers with ms of each; the first line is the cold start
-TIMER = """
-import json, sys, time
-import numpy, onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-image = numpy.random.default_rng(0).standard_normal((1, 3, 224, 224), numpy.float32)
-begun = time.perf_counter()
-provider = ["CPUExecutionProvider"]
-sessions = [onnxruntime.InferenceSession(f, options, provider) for f in sys.argv[1:]]
-loaded = time.perf_counter()
-sessions[0].run(None, {"input": image})
-print(json.dumps([1e3 * (loaded - begun), 1e3 * (time.perf_counter() - loaded)]), flush=True)
-for line in sys.stdin:
-    at, runs = map(int, line.split())
-    sessions[at].run(None, {"input": image})
-    taken = []
-    for _ in range(runs):
-        begun = time.perf_counter()
-        sessions[at].run(None, {"input": image})
-        taken.append(1e3 * (time.perf_counter() - begun))
-    print(json.dumps(taken), flush=True)
-"""
-
-
-class Timer:
-    """The other program, with these files."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", TIMER, *map(str, files)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.load_ms, self.first_run_ms = self._answer()
-
-    def _answer(self) -> list[float]:
-        assert self._process.stdout is not None
-        answer: list[float] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def ask(self, at: int, runs: int) -> list[float]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{at} {runs}\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self._process.communicate()
-
-
-class Beside(CpuDevice):
-    """After each block, of which the sweep then asks the state, the other program has its turn."""
-
-    def __init__(self, folder: Path, archs: Sequence[str]) -> None:
-        super().__init__(wall_clock=True)
-        self._order = list(archs)
-        self._timer = Timer([folder / f"{at}.onnx" for at in range(len(archs))])
-        self._last: str | None = None
-        self.samples_ms: dict[str, list[float]] = defaultdict(list)
-
-    def prepare(self, workload: Workload) -> Noted:  # type: ignore[override]
-        return Noted(self, workload.key, super().prepare(workload))
-
-    def state(self) -> DeviceState:
-        if self._last in self._order:
-            at = self._order.index(self._last)
-            self.samples_ms[self._last] += self._timer.ask(at, TAIL_SAMPLES_PER_BLOCK)
-        return super().state()
-
-    def close(self) -> None:
-        self._timer.close()
-        super().close()
-
-
-class Noted:
-    """A prepared workload that tells its device when it was at work."""
-
-    def __init__(self, device: Beside, key: str, prepared: PreparedWorkload) -> None:
-        self._device, self._key, self._prepared = device, key, prepared
-
-    def sample_ms(self, runs: int) -> float:
-        self._device._last = self._key
-        return self._prepared.sample_ms(runs)
-
-    def close(self) -> None:
-        self._prepared.close()
 
 
 def tail_protocol(samples: int) -> MeasuringProtocol:
@@ -158,12 +64,21 @@ def p90_errors(
     request = ProfileRequest(
         "cpu", SPACE, folder / "t.json", protocol, chosen=Chosen((), tuple(archs))
     )
-    with Beside(folder, archs) as device, Journal(None) as journal:
+    files = [folder / f"{at}.onnx" for at in range(len(archs))]
+    order = {arch: at for at, arch in enumerate(archs)}
+
+    def which(workload: Workload | ModelWorkload) -> int | None:
+        return order.get(workload.key)
+
+    with (
+        Beside(files, which, TAIL_SAMPLES_PER_BLOCK, wall=True) as device,
+        Journal(None) as journal,
+    ):
         table = Campaign(request, device, journal, terminal).run()
     rows = []
     for network in table.networks:
         ours = network.levels[Statistic.P90].latency_ms
-        told = np.array(device.samples_ms[network.arch])
+        told = np.array(device.samples_ms[order[network.arch]])
         theirs = float(np.quantile(told, 0.9))
         turns = told.reshape(-1, TAIL_SAMPLES_PER_BLOCK)
         halves = [float(np.quantile(half, 0.9)) for half in (turns[::2], turns[1::2])]
@@ -191,7 +106,7 @@ def cold_errors(folder: Path, count: int) -> list[dict[str, Any]]:
             for _ in range(N_COLD):
                 start = device.cold_start(ModelWorkload(model, 1, 0))
                 ours.append([start.load_ms, start.first_run_ms])
-                timer = Timer([path])
+                timer = Timer([path], wall=True)
                 timer.close()
                 theirs.append([timer.load_ms, timer.first_run_ms])
             cold = [median(map(sum, one)) for one in (ours, theirs)]

@@ -21,6 +21,8 @@ SET = 4  # blocks of output channels computed together
 ROW = 6  # pixels of a row computed together
 SLOTS = 8  # multiply-adds of vectors under way at once: two units of four cycles each
 TILE = 12  # rows of a matrix computed together
+PIXELS = 7  # computed together by XNNPACK
+MOST_TAPS = 25  # of XNNPACK's unrolled depthwise kernels; what has more takes another, slow one
 POINTWISE_DEPTH = 128  # input channels added up at once
 L1_ELEMENTS, L2_ELEMENTS = 8_000, 350_000  # of float32, of usual caches
 
@@ -89,14 +91,18 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
     strides = _integers(kernel.attribute("strides", ()))
     strided = max(strides, default=1) > 1
     depthwise = weights[1] == 1 and groups > 1
+    by_channel = kernel.kind.endswith("CONV_2D")
     if depthwise:
         kind = "depthwise" if taps > 1 else "scale"
+        if by_channel and taps > MOST_TAPS:
+            kind += ", not unrolled"
     elif groups > 1:
         kind = "grouped"
     elif blocked and channels < BLOCK:
         kind = "first"
     else:
-        kind = "pointwise" if taps == 1 else "dense"
+        gathered = by_channel and strided  # as windows are, not a product as it lies
+        kind = "pointwise" if taps == 1 and not gathered else "dense"
     if len(output) != 4:
         kind = f"{len(output) - 2}-d {kind}"
     amounts: dict[str, float] = {
@@ -108,7 +114,9 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
         amounts["expensive" if passes > 1 else "activated"] = kernel.output_elements
     if len(kernel.inputs) > 1:
         amounts["added"] = kernel.output_elements
-    if not blocked:
+    if by_channel:
+        amounts |= _by_channel(kernel, taps, groups)
+    elif not blocked:
         amounts |= _product(kernel, taps, groups)
     elif depthwise:
         amounts |= _channelwise(kernel, taps)
@@ -128,6 +136,25 @@ def _product(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
         "vectors": steps * -(-pixels // (2 * BLOCK)) * (2 * tiles * TILE + _slots(2 * rest)),
         "unrolled": steps * pixels,
         "panels": steps * pixels * (tiles + (rest > 0)),
+        "groups": groups,
+    }
+
+
+def _by_channel(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
+    """LiteRT: the channels of a pixel lie together, so that vectors are of channels; a tile of
+    results is some pixels by one vector."""
+    output, depth = kernel.outputs[0], kernel.weights[0][1] * taps
+    pixels, channels = output[0] * prod(output[2:]), output[1] // groups
+    madds = kernel.output_elements * depth
+    if depth == taps and groups > 1:  # depthwise
+        return {"madds": madds, "vectors": pixels * taps * BLOCK * -(-output[1] // BLOCK)}
+    tiles = groups * -(-pixels // PIXELS) * -(-channels // BLOCK)
+    return {
+        "madds": madds,
+        "vectors": tiles * depth * PIXELS * BLOCK,
+        "panels": tiles * depth,
+        "unrolled": groups * depth * pixels,
+        "tiles": tiles,
         "groups": groups,
     }
 

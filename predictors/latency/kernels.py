@@ -34,6 +34,7 @@ MIN_NETWORKS = 10
 LEAST_SHARE = 0.75  # of the kernels' sum: what a short network takes at least
 STIFFNESS = 0.01  # of what a line adds: networks of one length do not tell its parts apart
 MIN_RESIDUAL = 12  # observations of a kind
+MAIN_SHARE = 0.8  # of a model, that is taken for one kernel
 RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
 SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
 
@@ -297,8 +298,7 @@ def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
     """Kinds one by one where kernels were observed one by one, else all together."""
     moved = KindModel(LawFit([_as_moved(one) for one in observations]).costs[MOVED])
     if any(len(one.works) > 1 for one in observations):
-        costs = LawFit(observations).costs
-        fitted = {kind: KindModel(of_kind) for kind, of_kind in costs.items()}
+        fitted = _fit_together(observations)
     else:
         groups: dict[str, list[Observation]] = {}
         for one in observations:
@@ -313,6 +313,26 @@ def fit_kinds(observations: Sequence[Observation]) -> dict[str, KindModel]:
         for kind, model in fitted.items()
     }
     return ranged | {MOVED: moved}
+
+
+def _fit_together(observations: Sequence[Observation]) -> dict[str, KindModel]:
+    """Laws of all kinds from whole models; what a law leaves, from models that are little else
+    than one kernel."""
+    fit = LawFit(observations)
+    models = {kind: KindModel(costs) for kind, costs in fit.costs.items()}
+    left: dict[str, list[tuple[tuple[float, ...], float]]] = {}
+    for one, latency_ms in zip(observations, fit.latency_ms, strict=True):
+        each_ms = [models[part.kind].law_ms(part) for part in one.works]
+        main = one.works[int(np.argmax(each_ms))]
+        if one.alone and latency_ms > RESOLVED_MS and max(each_ms) > MAIN_SHARE * sum(each_ms):
+            deviation = float(np.log(latency_ms / sum(each_ms)))
+            left.setdefault(main.kind, []).append((main.shape, deviation))
+    for kind, of_kind in left.items():
+        if len(of_kind) >= MIN_RESIDUAL:
+            shapes, deviations = (np.array(column) for column in zip(*of_kind, strict=True))
+            residual = fit_residual(shapes, deviations)
+            models[kind] = replace(models[kind], residual=residual)
+    return models
 
 
 def _fit_kind(kind: str, observations: Sequence[Observation]) -> KindModel:

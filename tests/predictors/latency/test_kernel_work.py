@@ -84,9 +84,24 @@ def test_a_product_of_matrices_unrolls_windows_and_runs_in_tiles_of_twelve_rows(
     assert amounts["vectors"] == 2 * 108 * 2 * (2 * 12 + 8)
 
 
+def test_litert_computes_tiles_of_seven_pixels_by_a_vector_of_channels():
+    kernel = convolution(24, 30, 8, kind="CONV_2D")  # 64 pixels are 10 tiles, 30 channels 2
+    amounts = work(kernel).amounts
+    assert amounts["tiles"] == 20
+    assert amounts["panels"] == 20 * 24 * 9
+    assert amounts["vectors"] == 20 * 24 * 9 * 7 * 16
+    assert amounts["unrolled"] == 24 * 9 * 64
+    depthwise = convolution(40, 40, 8, kind="DEPTHWISE_CONV_2D", groups=40)
+    assert work(depthwise).amounts["vectors"] == 64 * 9 * 48
+
+
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [
+        (convolution(64, 64, 7, 5, groups=64, kind="DEPTHWISE_CONV_2D"), "depthwise"),
+        (convolution(8, 8, 7, 7, groups=8, kind="DEPTHWISE_CONV_2D"), "depthwise, not unrolled"),
+        (convolution(64, 64, 7, 1, kind="CONV_2D"), "pointwise"),
+        (convolution(64, 64, 7, 1, kind="CONV_2D", stride=2), "dense"),
         (convolution(64, 64, 7), "blocked dense"),
         (convolution(64, 64, 7, 1), "blocked pointwise"),
         (convolution(3, 32, 112), "blocked first"),

@@ -17,7 +17,8 @@ from predictors.latency.lookup import calibrated_where_possible
 from profiler.errors import InvalidInputError
 from profiler.models.kernel import Kernel
 from profiler.tables.table import load_table
-from tests.predictors.synthetic_kernels import convolution, drawn, network_ms, synthetic
+from tests.predictors import synthetic_kernels
+from tests.predictors.synthetic_kernels import convolution, drawn, network_ms, relu, synthetic
 
 
 def others(seed=100, n=20):
@@ -41,6 +42,27 @@ def test_kernels_alone_are_brought_to_the_level_of_networks():
     for kernels in others(n=5):
         works = [work(kernel) for kernel in kernels]
         assert many.network_ms(works) == pytest.approx(few.network_ms(works), rel=0.03)
+
+
+def test_what_no_law_sees_is_learned_of_kernels_alone_where_no_shares_are_told(monkeypatch):
+    """Where channels are few, a ReLU is faster than by its elements, where they are many, slower:
+    by a factor of up to 1.5."""
+    plain_ms = synthetic_kernels.true_ms
+
+    def true_ms(kernel):
+        is_relu, channels = kernel.kind == "Relu", kernel.outputs[0][1]
+        return plain_ms(kernel) * ((channels / 128) ** 0.2 if is_relu else 1)
+
+    monkeypatch.setattr(synthetic_kernels, "true_ms", true_ms)
+    model = fit_kernels(synthetic(told=False, n_alone=120))
+    relus = [relu(channels, 28) for channels in (32, 64, 128, 256, 448)]
+    works = [*map(work, relus)]
+    law_ms = np.array([model.kinds["Relu"].law_ms(one) for one in works])
+    expected_ms = synthetic_kernels.COLD * np.array([*map(true_ms, relus)])
+    of_law, learned = (np.abs(np.log(ms / expected_ms)) for ms in (law_ms, model.kernels_ms(works)))
+    assert of_law.max() > 0.2
+    assert (learned < of_law).all()
+    assert learned.mean() < 0.6 * of_law.mean()
 
 
 def test_the_interval_covers_as_it_says():
