@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from errno import ENOMEM
 
+SHORTAGES = ("can't allocate memory", "Failed to serialize proto")  # of PyTorch, of protobuf
+
 
 def available_memory_mb() -> float:
     """What new allocations can have without swapping."""
@@ -13,11 +15,11 @@ def available_memory_mb() -> float:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether memory is what lacked: PyTorch says it in words alone, in an error of any kind.
+    """Whether memory is what lacked: libraries say it in words alone, in errors of any kind.
 
     >>> is_shortage(MemoryError()), is_shortage(RuntimeError("mat1 and mat2 do not fit"))
     (True, False)
     """
     if isinstance(error, OSError):
         return error.errno == ENOMEM
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES)

@@ -8,6 +8,7 @@ from errno import ENOMEM, ENOSPC
 from signal import SIGINT, SIGTERM
 
 import pytest
+from google.protobuf.message import EncodeError
 
 from pnag.cli.app import run
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
@@ -84,6 +85,7 @@ def test_every_command_has_the_shared_options(name, command):
         (ValueError("two\nlines"), 1),
         (MemoryError("Unable to allocate 31.2 KiB"), 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1),
+        (EncodeError("Failed to serialize proto"), 1),
         (OSError(ENOMEM, "Cannot allocate memory"), 1),
         (OSError(ENOSPC, "No space left on device", "/tmp/x/0.onnx"), 1),
     ],
@@ -96,7 +98,8 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
     assert run(["space"]) == code
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert ("not enough memory" in said) == ("llocate" in str(error))
+    lacks = any(words in str(error) for words in ("llocate", "serialize"))
+    assert ("not enough memory" in said) == lacks
     assert ("TMPDIR" in said) == ("No space" in str(error))
     assert "OSError" not in said
 
