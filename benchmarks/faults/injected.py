@@ -224,6 +224,7 @@ def damage(trial: Trial) -> bool:
     fork.wait()
     files = [path for name in trial.writer.kept for path in sorted(trial.folder.rglob(name))]
     if not files:
+        trial.begin_anew()  # what the kill left is no other fault's
         return False
     path = files[int(trial.rng.integers(len(files)))]
     how = DAMAGES[int(trial.rng.integers(len(DAMAGES)))]

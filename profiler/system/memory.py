@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import ENOMEM
 
 SHORTAGES = ("can't allocate memory", "Failed to serialize proto")  # of PyTorch, of protobuf
+ONEDNN_SHORTAGES = ("could not create a primitive", "could not execute a primitive")  # all it says
 
 
 def available_memory_mb() -> float:
@@ -22,4 +23,6 @@ def is_shortage(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return error.errno == ENOMEM
-    return isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES)
+    said = str(error)
+    in_words = said in ONEDNN_SHORTAGES or any(words in said for words in SHORTAGES)
+    return isinstance(error, MemoryError) or in_words

@@ -86,6 +86,8 @@ def test_every_command_has_the_shared_options(name, command):
         (MemoryError("Unable to allocate 31.2 KiB"), 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1),
         (EncodeError("Failed to serialize proto"), 1),
+        (RuntimeError("could not execute a primitive"), 1),
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), 1),
         (OSError(ENOMEM, "Cannot allocate memory"), 1),
         (OSError(ENOSPC, "No space left on device", "/tmp/x/0.onnx"), 1),
     ],
@@ -98,7 +100,7 @@ def test_errors_become_exit_codes(error, code, monkeypatch, capsys):
     assert run(["space"]) == code
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    lacks = any(words in str(error) for words in ("llocate", "serialize"))
+    lacks = any(words in str(error) for words in ("llocate", "serialize", "execute"))
     assert ("not enough memory" in said) == lacks
     assert ("TMPDIR" in said) == ("No space" in str(error))
     assert "OSError" not in said
