@@ -20,6 +20,7 @@ from profiler.system.tensor_files import described, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"  # everything in one file, so that it is never half new
 PROGRESS = "progress"
+MAX_WEIGHT = 1e6  # a sum of such is a number still
 FINISHED = ("evaluator", "generator", "archive")  # one file each
 
 
@@ -113,6 +114,8 @@ def _restore(
                     for name, tensor in tensors.items()
                     if name.startswith(prefix)
                 }
+                if not all((t.abs() <= MAX_WEIGHT).all() for t in state.values()):
+                    raise ValueError(f"weights beyond {MAX_WEIGHT:g}")
                 getattr(learner, part).load_state_dict(state)
             arrays = [tensors[f"{index}.archive.{n}"] for n in ("tokens", "top1", "cost_ms")]
             learner.forget_policy()

@@ -7,6 +7,7 @@ the functions it names is called.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _python_batch(path: Path) -> Images:
     labels: list[int] = []
     pixels, fortran, key, flag = b"", False, "", False
     try:
-        for opcode, argument, _ in pickletools.genops(read_bytes(path)):
+        for opcode, argument in _opcodes(read_bytes(path)):
             if opcode.name in ("NEWTRUE", "NEWFALSE"):
                 flag = opcode.name == "NEWTRUE"
             elif isinstance(argument, (str, bytes)):
@@ -74,6 +75,13 @@ def _python_batch(path: Path) -> Images:
     array = np.frombuffer(pixels, np.uint8)
     rows = array.reshape(_IMAGE_BYTES, -1).T if fortran else array.reshape(-1, _IMAGE_BYTES)
     return _images(rows), np.array(labels, np.int64)
+
+
+def _opcodes(data: bytes) -> list[tuple[pickletools.OpcodeInfo, Any]]:
+    """Raises ValueError: no pickle."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of escapes that text does not have
+        return [(opcode, argument) for opcode, argument, _ in pickletools.genops(data)]
 
 
 def _latin1(argument: Any) -> bytes:

@@ -59,9 +59,14 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
     Networks count by how well they repeat.
 
     Raises:
-        InvalidInputError: fewer than 3 usable networks, or one that is not of the space.
+        InvalidInputError: fewer than 3 usable networks, one that is not of the space, or latencies
+            that no calibration fits.
     """
-    return _fit(table, op_latency_ms)[0]
+    try:
+        with np.errstate(all="ignore"):
+            return _fit(table, op_latency_ms)[0]
+    except ValueError:  # a singular system, factors below 0
+        raise InvalidInputError("latencies of its ops and networks fit no calibration") from None
 
 
 def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict[str, float]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from profiler.graph import layers, moves
 from profiler.graph.layers import Function, Operation, Shape, Statistic
@@ -47,15 +49,22 @@ def _(op: Operator) -> None:
 @reads("Gemm")
 def _(op: Operator) -> None:
     weight = op.constant(1) if op.get("transB", 0) else op.constant(1).T
-    weight = weight * weight.dtype.type(op.get("alpha", 1.0))
+    weight = _scaled(weight, op.get("alpha", 1.0))
     op.require(not op.get("transA", 0), "a transposed first input")
     op.require(op.shape()[1:] == weight.shape[1:], f"{op.shape()} times {weight.shape[::-1]}")
     bias = {}
     if op.has(2):
-        shift = op.constant(2) * weight.dtype.type(op.get("beta", 1.0))
+        shift = _scaled(op.constant(2), op.get("beta", 1.0))
         op.require(shift.size in (1, len(weight)), f"a bias of shape {shift.shape}")
         bias["bias"] = np.broadcast_to(shift.reshape(-1), (len(weight),))
     op.make(layers.Linear(len(weight), op.has(2)), op.x(), weight=weight, **bias)
+
+
+def _scaled(values: NDArray[Any], factor: float) -> NDArray[Any]:
+    """In their own type; what is infinite stays what it is, or becomes NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: NDArray[Any] = values * values.dtype.type(factor)
+    return scaled
 
 
 @reads("MatMul")

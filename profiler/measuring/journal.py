@@ -37,6 +37,7 @@ from profiler.system.context_manager import Closing
 from profiler.system.sqlite_files import read_only_address, remove_database
 
 JOURNAL_VERSION = 1
+MAX_CELL_BYTES = 1 << 26  # a damaged file may say that it has one of a gigabyte
 
 _SCHEMA = """
 CREATE TABLE launch (          -- a sweep, from its start until it ends or is cut off
@@ -142,6 +143,7 @@ class Journal(Closing):
             address = read_only_address(path)
         try:
             self._db = sqlite3.connect(address, isolation_level=None, uri=read_only)
+            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
         except sqlite3.OperationalError as error:
             raise InvalidInputError(f"cannot open {path}: {error}") from None
         try:
@@ -151,10 +153,11 @@ class Journal(Closing):
         except sqlite3.OperationalError as error:  # locked, or a disk that fails: not --fresh
             self.close()
             raise InvalidInputError(f"cannot open {path}: {error}") from None
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError) as error:
             self.close()
+            why = str(error) or "it asks for more memory than there is"
             advice = "" if read_only else "; begin anew with --fresh"  # a reader keeps what it has
-            raise InvalidInputError(f"{path} is not a journal ({error}){advice}") from None
+            raise InvalidInputError(f"{path} is not a journal ({why}){advice}") from None
         except InvalidInputError:
             self.close()
             raise
@@ -393,7 +396,7 @@ class Journal(Closing):
         """Raise InvalidInputError where the file holds other than what was written."""
         try:
             yield
-        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError, MemoryError) as error:
             raise InvalidInputError(f"cannot read {self._path}: {error}") from None
 
     def close(self) -> None:

@@ -35,13 +35,18 @@ class Interpreter:
 
     @property
     def inputs(self) -> tuple[ModelInput, ...]:
+        """Raises MeasurementError: one has a name that is not text."""
+        try:
+            found = self._interpreter.get_input_details()
+        except (ValueError, RuntimeError) as error:
+            raise self._refusal(error, "load_failed") from None
         return tuple(
             ModelInput(
                 one["name"],
                 _element(one["dtype"]),
                 tuple(int(size) if size >= 0 else "" for size in one["shape_signature"]),
             )
-            for one in self._interpreter.get_input_details()
+            for one in found
         )
 
     def bind(self, values: Values) -> None:
