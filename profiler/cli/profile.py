@@ -221,8 +221,7 @@ def profile(
         measured = base.search_space
     return _profile(space_requests(
         device, measured, out, settings, device_options, rules, quick, seed=seed, resume=resume,
-        n_networks=networks, minutes=None if measured.name == KERNELS else minutes,
-        fleet=fleet, cold_start=cold_start,
+        n_networks=networks, fleet=fleet, cold_start=cold_start, minutes=minutes,
         **_predicted(predicting, base, samples or DEFAULT_SAMPLES, seed),
     ), terminal, require_stable)  # fmt: skip
 
@@ -316,12 +315,14 @@ def _space(
 def space_requests(
     device: Sequence[str], space: NetworkSpace | SingleKernels, out: Path | None,
     settings: Sequence[Settings], device_options: DeviceOptions,
-    protocols: Sequence[MeasuringProtocol], quick: bool, **shared: Any,
+    protocols: Sequence[MeasuringProtocol], quick: bool, *,
+    minutes: float | None = None, **shared: Any,
 ) -> list[ProfileRequest]:  # fmt: skip
     """What each device is asked for by its protocol, once with each of the settings."""
     from profiler.measuring.campaign import ProfileRequest, default_out
 
     requests = []
+    at_most = None if space.name == KERNELS else minutes  # of kernels, they say how many
     for (spec, protocol), one in product(zip(device, protocols, strict=True), settings):
         backend = backend_of(spec)
         options = device_options.of(backend, space=space)
@@ -329,11 +330,8 @@ def space_requests(
         names += ["like"] * (shared.get("chosen") is not None)  # beside a table of everything
         names += [name for name in ("tail", "sustained") if getattr(protocol, name)]
         place = out or default_out(spec, space, quick=quick, settings=names)
-        requests.append(
-            ProfileRequest(
-                spec, space, place, protocol, **asdict(one), **shared, device_options=options
-            )
-        )
+        given = {**asdict(one), **shared, "minutes": at_most, "device_options": options}
+        requests.append(ProfileRequest(spec, space, place, protocol, **given))
     return requests
 
 
