@@ -91,7 +91,7 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
     strides = _integers(kernel.attribute("strides", ()))
     strided = max(strides, default=1) > 1
     depthwise = weights[1] == 1 and groups > 1
-    by_channel = kernel.kind.endswith("CONV_2D")
+    by_channel = kernel.kind.endswith("CONV_2D")  # LiteRT: those of a pixel lie together
     if depthwise:
         kind = "depthwise" if taps > 1 else "scale"
         if by_channel and taps > MOST_TAPS:
@@ -115,7 +115,7 @@ def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float
     if len(kernel.inputs) > 1:
         amounts["added"] = kernel.output_elements
     if by_channel:
-        amounts |= _by_channel(kernel, taps, groups)
+        amounts |= _unrolled(kernel, taps) if depthwise else _tiles(kernel, taps, groups)
     elif not blocked:
         amounts |= _product(kernel, taps, groups)
     elif depthwise:
@@ -140,17 +140,20 @@ def _product(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
     }
 
 
-def _by_channel(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
-    """LiteRT: the channels of a pixel lie together, so that vectors are of channels; a tile of
-    results is some pixels by one vector."""
+def _unrolled(kernel: Kernel, taps: int) -> dict[str, float]:
+    """Each channel by itself, in vectors of them."""
+    output = kernel.outputs[0]
+    vectors = output[0] * prod(output[2:]) * -(-output[1] // BLOCK)
+    return {"madds": kernel.output_elements * taps, "vectors": vectors * taps * BLOCK}
+
+
+def _tiles(kernel: Kernel, taps: int, groups: int) -> dict[str, float]:
+    """Tiles of results, some pixels by one vector of channels."""
     output, depth = kernel.outputs[0], kernel.weights[0][1] * taps
     pixels, channels = output[0] * prod(output[2:]), output[1] // groups
-    madds = kernel.output_elements * depth
-    if depth == taps and groups > 1:  # depthwise
-        return {"madds": madds, "vectors": pixels * taps * BLOCK * -(-output[1] // BLOCK)}
     tiles = groups * -(-pixels // PIXELS) * -(-channels // BLOCK)
     return {
-        "madds": madds,
+        "madds": kernel.output_elements * depth,
         "vectors": tiles * depth * PIXELS * BLOCK,
         "panels": tiles * depth,
         "unrolled": groups * depth * pixels,

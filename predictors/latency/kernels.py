@@ -328,10 +328,8 @@ def _fit_together(observations: Sequence[Observation]) -> dict[str, KindModel]:
             deviation = float(np.log(latency_ms / sum(each_ms)))
             left.setdefault(main.kind, []).append((main.shape, deviation))
     for kind, of_kind in left.items():
-        if len(of_kind) >= MIN_RESIDUAL:
-            shapes, deviations = (np.array(column) for column in zip(*of_kind, strict=True))
-            residual = fit_residual(shapes, deviations)
-            models[kind] = replace(models[kind], residual=residual)
+        shapes, deviations = (np.array(column) for column in zip(*of_kind, strict=True))
+        models[kind] = _with_residual(models[kind], shapes, deviations)
     return models
 
 
@@ -342,11 +340,16 @@ def _fit_kind(kind: str, observations: Sequence[Observation]) -> KindModel:
     works = [one.works[0] for one in observations]
     law_ms = np.array([model.law_ms(one) for one in works])
     resolved = (fit.latency_ms > RESOLVED_MS) & (law_ms > 0)
-    if resolved.sum() < MIN_RESIDUAL:
-        return model
     shapes = np.array([one.shape for one in works])[resolved]
-    deviation = np.log(fit.latency_ms[resolved] / law_ms[resolved])
-    return replace(model, residual=fit_residual(shapes, deviation))
+    deviations = np.log(fit.latency_ms[resolved] / law_ms[resolved])
+    return _with_residual(model, shapes, deviations)
+
+
+def _with_residual(model: KindModel, shapes: Floats, deviations: Floats) -> KindModel:
+    """Learned of [n] log deviations from its law at [n, sizes], if these are enough."""
+    if len(deviations) < MIN_RESIDUAL:
+        return model
+    return replace(model, residual=fit_residual(shapes, deviations))
 
 
 def _as_moved(observation: Observation) -> Observation:
