@@ -2,8 +2,8 @@
 
     python -m benchmarks.promised_budgets RUN --networks NETWORKS.json --sessions SESSIONS.json
 
-Networks for 50 budgets of the run's range, with --confidence and without, are generated once, into
-NETWORKS.json. Each call then is one session, appended to SESSIONS.json: sessions an hour or a boot
+Networks for 50 budgets between the cheapest and the most accurate network of the run, with
+--confidence and without, are generated once, into NETWORKS.json. Each call then is one session, appended to SESSIONS.json: sessions an hour or a boot
 apart are what the promise is about. A session is none of the profiler's: a few lines of the
 runtime's own API (ONNX Runtime, or LiteRT for a table of tflite), one thread, wall clock, all
 networks taking turns; the latency is the 10th percentile of single runs.
@@ -37,15 +37,17 @@ Run = Callable[[], Any]
 
 
 def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]:
-    """For the midpoints of equal parts of what is reachable with `confidence`: the networks with
-    it and without."""
+    """For the midpoints of equal parts between the cheapest network, with `confidence`, and the most
+    accurate one: the networks with it and without."""
     from pnag.runs.inputs import LATENCY_FILE
     from pnag.runs.run import load_run
 
     run, table = load_run(folder), load_table(folder / LATENCY_FILE)
     half = run.corrected.cost.relative_interval(confidence)
-    low, high = run.reachable_ms
+    low, largest = run.reachable_ms
     low *= 1 + half
+    (best,) = run.generate([largest])
+    high = best.latency_ms  # a larger budget buys nothing
     budgets_ms = (low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets).tolist()
     return {
         "run": str(folder),
