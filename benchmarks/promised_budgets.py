@@ -3,10 +3,11 @@
     python -m benchmarks.promised_budgets RUN --networks NETWORKS.json --sessions SESSIONS.json
 
 Networks for 50 budgets between the cheapest and the most accurate network of the run, with
---confidence and without, are generated once, into NETWORKS.json. Each call then is one session, appended to SESSIONS.json: sessions an hour or a boot
-apart are what the promise is about. A session is none of the profiler's: a few lines of the
-runtime's own API (ONNX Runtime, or LiteRT for a table of tflite), one thread, wall clock, all
-networks taking turns; the latency is the 10th percentile of single runs.
+--confidence and without, are generated once, into NETWORKS.json. Each call then is one session,
+appended to SESSIONS.json: sessions an hour or a boot apart are what the promise is about. A session
+is none of the profiler's: a few lines of the runtime's own API (ONNX Runtime, or LiteRT for a table
+of tflite), one thread, wall clock, all networks taking turns; the latency is the 10th percentile of
+single runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Run = Callable[[], Any]
 
 
 def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]:
-    """For the midpoints of equal parts between the cheapest network, with `confidence`, and the most
+    """For the midpoints of equal parts from the cheapest network, with `confidence`, to the most
     accurate one: the networks with it and without."""
     from pnag.runs.inputs import LATENCY_FILE
     from pnag.runs.run import load_run

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from profiler.models.kernel import Kernel, Value
@@ -24,7 +24,12 @@ TILE = 12  # rows of a matrix computed together
 PIXELS = 7  # computed together by XNNPACK
 MOST_TAPS = 25  # of XNNPACK's unrolled depthwise kernels; what has more takes another, slow one
 POINTWISE_DEPTH = 128  # input channels added up at once
+OVERLAPPED = (
+    16  # taps of a pooling: sums of fewer are under way at once, of more wait for themselves
+)
 L1_ELEMENTS, L2_ELEMENTS = 8_000, 350_000  # of float32, of usual caches
+AWAY_MS = 4.0  # after so long most of what a call needs is out of the near caches
+LATE = "late calls"
 
 # ops that do the same under several names
 _SAME = {
@@ -78,10 +83,23 @@ def work(kernel: Kernel) -> Work:
         amounts["rows"] = sum(prod(shape[:-1]) for shape in kernel.outputs)
         window = kernel.attribute("kernel_shape", ())
         if isinstance(window, tuple) and window:
-            amounts["window"] = kernel.output_elements * prod(map(int, window))
+            taps = prod(map(int, window))
+            amounts["window"] = kernel.output_elements * taps
+            amounts["long window"] = kernel.output_elements * max(0, taps - OVERLAPPED)
     elements = kernel.input_elements + kernel.output_elements
     amounts = {"calls": 1.0, **amounts, "far": max(0, elements - L2_ELEMENTS)}
     return Work(kind, amounts, _shape(kernel))
+
+
+def lateness(after_ms: float) -> float:
+    """How much of what a call needs, its code and tables, others have put out of the caches since
+    the last run of its network began."""
+    return -math.expm1(-after_ms / AWAY_MS)
+
+
+def called_again(one: Work, after_ms: float) -> Work:
+    """The work in a network that runs once in so many ms."""
+    return replace(one, amounts={**one.amounts, LATE: lateness(after_ms)})
 
 
 def _convolution(kernel: Kernel, *, blocked: bool) -> tuple[str, dict[str, float]]:

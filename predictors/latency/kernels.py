@@ -5,8 +5,10 @@
 The law of each kind of kernel is physical (kernel_work.py): non-negative costs of the work, fitted
 by relative error to what each kernel took within the measured networks and alone. What it leaves
 is learned by a Gaussian process (residual.py) where a kind was met often enough. A kernel alone
-finds its data in the caches: how much that gains is one factor by kind. The rest is fitted to whole
-networks, and the interval comes from families that the fit had not seen.
+finds its data in the caches: how much that gains is one factor by kind. So does a call of a short
+network, which is there again before others have used them: it costs the more the longer its network
+takes. The rest is fitted to whole networks, and the interval comes from families that the fit had
+not seen.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from predictors.base import Floats
 from predictors.intervals import conformal_quantiles, interval_ms, supported_half_width
 from predictors.latency.kernel_law import LawFit, Observation
-from predictors.latency.kernel_work import Work, work
+from predictors.latency.kernel_work import LATE, Work, called_again, lateness, work
 from predictors.latency.residual import Residual, fit_residual
 from predictors.threads import one_thread
 from profiler.errors import InvalidInputError
@@ -37,6 +39,7 @@ MIN_RESIDUAL = 12  # observations of a kind
 MAIN_SHARE = 0.8  # of a model, that is taken for one kernel
 RESOLVED_MS = 0.002  # shorter ones say nothing of a shape
 SLACK = 0.5  # octaves beyond the measured sizes that still count as measured
+TOLERANCE, MOST_ROUNDS = 1e-9, 100  # of the latency for which calls are as late as it says
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,20 @@ class KernelModel:
     line: Line = Line()
 
     def kernels_ms(self, works: Sequence[Work]) -> Floats:
-        """[n] latencies within a network."""
-        latency_ms = np.array([self._of(one.kind).law_ms(one) for one in works])
+        """[n] latencies within a network of these n kernels."""
+        soon_ms, late_ms = self.parts_ms(works)
+        return soon_ms + lateness(self._latency_ms(soon_ms, late_ms)) * late_ms
+
+    def network_ms(self, works: Sequence[Work]) -> float:
+        """Latency of kernels that run one after the other, again and again."""
+        return self._latency_ms(*self.parts_ms(works))
+
+    def parts_ms(self, works: Sequence[Work]) -> tuple[Floats, Floats]:
+        """[n] latencies of n kernels called again at once, and [n] what is added at the most where
+        they are called later."""
+        parts_ms = np.array(
+            [(self._of(w.kind).law_ms(w), self._of(w.kind).costs.get(LATE, 0.0)) for w in works]
+        )
         of_kind: dict[str, list[int]] = {}
         for at, one in enumerate(works):
             of_kind.setdefault(one.kind, []).append(at)
@@ -129,13 +144,18 @@ class KernelModel:
             model = self._of(kind)
             if model.residual is not None:
                 shapes = np.array([works[at].shape for at in rows])
-                latency_ms[rows] *= np.exp(model.residual.predict(shapes))
-        return latency_ms
+                parts_ms[rows] *= np.exp(model.residual.predict(shapes))[:, None]
+        return parts_ms[:, 0], parts_ms[:, 1]
 
-    def network_ms(self, works: Sequence[Work]) -> float:
-        """Latency of kernels that run one after the other."""
-        sums_ms, counts = self.kernels_ms(works).sum(keepdims=True), np.array([len(works)])
-        return float(self.line.network_ms(sums_ms, counts)[0])
+    def _latency_ms(self, soon_ms: Floats, late_ms: Floats) -> float:
+        """The latency of which its calls are late: from above, as it falls with their lateness."""
+        counts, latency_ms = np.array([len(soon_ms)]), np.inf
+        for _ in range(MOST_ROUNDS):
+            sums_ms = soon_ms.sum(keepdims=True) + lateness(latency_ms) * late_ms.sum()
+            before_ms, latency_ms = latency_ms, float(self.line.network_ms(sums_ms, counts)[0])
+            if before_ms - latency_ms <= TOLERANCE * latency_ms:
+                break
+        return latency_ms
 
     def outside(self, works: Sequence[Work]) -> list[bool]:
         return [not self._of(one.kind).measured(one) for one in works]
@@ -237,10 +257,11 @@ def fit_kernels(table: LatencyTable, *, without: Collection[str] = ()) -> Kernel
         )
     model = KernelModel(fit_kinds([*kernels_alone(table), *_within(table, networks)]))
     works = [[work_of(key) for key, _ in table.kernels[n.arch]] for n in networks]
-    each = model.kernels_ms([one for of_one in works for one in of_one])
+    parts_ms = model.parts_ms([one for of_one in works for one in of_one])
     counts = np.array([*map(len, works)])
-    sums_ms = np.array([part.sum() for part in np.split(each, np.cumsum(counts)[:-1])])
+    soon_ms, late_ms = (np.add.reduceat(one, np.cumsum(counts) - counts) for one in parts_ms)
     latency_ms = np.array([network.latency_ms for network in networks])
+    sums_ms = soon_ms + np.array([*map(lateness, latency_ms)]) * late_ms
     return replace(model, line=_line(sums_ms, counts, latency_ms))
 
 
@@ -263,6 +284,8 @@ def _observed(
     table: LatencyTable, name: str, latency_ms: float, *, alone: bool
 ) -> Iterable[Observation]:
     ran = [(work_of(key), share) for key, share in table.kernels[name]]
+    if not alone:
+        ran = [(called_again(one, latency_ms), share) for one, share in ran]
     if any(share is None for _, share in ran):
         yield Observation(tuple(one for one, _ in ran), latency_ms, alone)
         return
@@ -356,7 +379,7 @@ def _as_moved(observation: Observation) -> Observation:
     """The same, its kernels told apart by the elements they read and write only."""
     works = []
     for one in observation.works:
-        names = ("calls", "read", "written")
+        names = ("calls", LATE, "read", "written")
         amounts = {name: one.amounts.get(name, 0.0) for name in names}
         works.append(Work(MOVED, amounts, one.shape))
     return replace(observation, works=tuple(works))

@@ -10,6 +10,7 @@ from profiler.tables.table import Entry, LatencyTable, NetworkEntry, SpaceRef, V
 
 DEVICE = DeviceInfo("cpu", "cpu", "a processor", "onnxruntime", "1.32", 1, "float32", 1)
 COLD, INTERCEPT_MS = 1.3, 0.05  # a kernel in a network takes longer than alone
+LENGTHS = (40,)  # of networks, in turn
 
 
 def convolution(channels, out, side, groups=1):
@@ -68,7 +69,7 @@ def synthetic(*, told=True, noise=0.0, n_networks=24, n_alone=60, seed=0):
         ops[f"alone {at}"] = Entry(**entry(true_ms(kernel)))
         kernels[f"alone {at}"] = ran([kernel])
     for at in range(n_networks):
-        parts = drawn(rng, 40)
+        parts = drawn(rng, LENGTHS[at // 3 % len(LENGTHS)])
         name = f"{'abc'[at % 3]} {at}"
         networks.append(NetworkEntry(arch=name, **entry(network_ms(parts))))
         kernels[name] = ran(parts)

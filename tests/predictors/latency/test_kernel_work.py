@@ -1,12 +1,13 @@
 """The work of kernels, against closed forms."""
 
+import math
 from math import prod
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors.latency.kernel_work import work
+from predictors.latency.kernel_work import AWAY_MS, LATE, called_again, lateness, work
 from profiler.models.kernel import Kernel
 
 
@@ -144,3 +145,22 @@ def test_an_activation_is_free_in_a_register_a_pass_or_costly():
 def test_a_product_of_matrices_counts_its_inner_axis():
     gemm = Kernel("Gemm", ((2, 64),), ((10, 64), (10,)), ((2, 10),))
     assert work(gemm).amounts == {"calls": 1.0, "madds": 2 * 10 * 64, "weights": 650, "far": 0}
+
+
+def test_a_long_window_waits_for_its_own_sum():
+    def pooled(side, taps):
+        shapes = ((1, 10, side, side),), (), ((1, 10, side // taps, side // taps),)
+        return work(Kernel("AveragePool", *shapes, (("kernel_shape", (taps, taps)),))).amounts
+
+    assert pooled(28, 2) == pooled(28, 2) | {"window": 10 * 14**2 * 4, "long window": 0}
+    assert pooled(13, 13) == pooled(13, 13) | {"window": 10 * 169, "long window": 10 * 153}
+
+
+def test_calls_are_late_after_a_time_of_their_own():
+    assert lateness(0) == 0
+    assert lateness(AWAY_MS) == pytest.approx(1 - 1 / math.e)
+    assert lateness(1e3) == pytest.approx(1)
+    one = work(convolution(16, 16, 8))
+    again = called_again(one, AWAY_MS)
+    assert again.amounts == {**one.amounts, LATE: lateness(AWAY_MS)}
+    assert (again.kind, again.shape) == (one.kind, one.shape)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from predictors.latency.kernel_work import work
+from predictors.latency.kernel_work import lateness, work
 from predictors.latency.kernels import (
     KernelPredictor,
     Line,
@@ -91,6 +91,31 @@ def test_networks_of_one_length_do_not_lead_astray_what_is_shorter():
     model = fit_kernels(synthetic())  # of 40 kernels each
     few = others(n=1)[0][:3]
     assert model.network_ms([work(k) for k in few]) == pytest.approx(network_ms(few), rel=0.05)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_short_network_finds_in_the_caches_what_its_calls_need(monkeypatch, told):
+    """Calls of 2 to 12 µs, the longer their network takes: as constants, they make the shortest
+    a quarter too short."""
+
+    def latency_ms(kernels, plain_ms=network_ms):
+        found_ms = plain_ms(kernels)
+        for _ in range(50):
+            found_ms = plain_ms(kernels) + 0.01 * lateness(found_ms) * len(kernels)
+        return found_ms
+
+    def short(rng, n):
+        return [relu(16 * int(channels), 7) for channels in rng.integers(1, 9, n)]
+
+    monkeypatch.setattr(synthetic_kernels, "network_ms", latency_ms)
+    monkeypatch.setattr(synthetic_kernels, "drawn", short)
+    monkeypatch.setattr(synthetic_kernels, "LENGTHS", (20, 40, 80, 160, 320, 640))
+    model = fit_kernels(synthetic(told=told, n_networks=48))
+    rng = np.random.default_rng(100)
+    for length in (10, 30, 60, 120, 500, 1000):
+        kernels = short(rng, length)
+        works = [*map(work, kernels)]
+        assert model.network_ms(works) == pytest.approx(latency_ms(kernels), rel=0.12)
 
 
 def test_a_family_left_out_has_no_say():
