@@ -201,11 +201,17 @@ class Sweep:
                 one.prepared.close()
 
     def _load_is_over(self) -> bool:
+        return self._load_passed() >= 1
+
+    def _load_passed(self) -> float:
+        """Share of a sustained load; 0 of anything else."""
         rule = self._protocol.sustained
-        return rule is not None and self._now() - self._zero_s >= 60 * rule.minutes
+        return (self._now() - self._zero_s) / (60 * rule.minutes) if rule else 0.0
 
     def _note(self, active: Sequence[Active]) -> str:
         """Said once all have what is asked for at least."""
+        if self._protocol.sustained is not None:
+            return ""
         finishing = all(one.n_blocks >= self._outlook.at_least for one in active)
         return f"finishing: {len(active)} unconverged" if finishing else ""
 
@@ -375,6 +381,8 @@ class Sweep:
         """What ends a configuration: its time under load, or enough samples and their interval."""
         protocol, rule = self._protocol, self._protocol.stopping
         if protocol.sustained is not None:
+            to_come = max(0, ceil(one.n_blocks / self._load_passed()) - one.n_blocks)
+            self._outlook.expect(one.task.key, to_come)
             return Decision.CONVERGED if self._load_is_over() else None
         if protocol.tail is not None and not protocol.tail.is_enough(one.n_samples, one.span_s):
             return None

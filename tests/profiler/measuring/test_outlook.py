@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from profiler.devices.simulated.fake import FakeDevice
+import numpy as np
+import pytest
+
+from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
+from profiler.measuring.protocol import SUSTAINED
 from profiler.measuring.sweep import Sweep
 from profiler.measuring.task import Role, make_task
 from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS
@@ -67,3 +71,18 @@ def test_a_sweep_ends_at_the_whole_and_says_what_it_finishes():
     assert progress.notes[-1] == "finishing: 1 unconverged"
     assert max(progress.shares[:-1]) < 1
     assert progress.shares[at_least + 4] < 0.9  # and not 100 % while half is to come
+
+
+def test_progress_of_a_sustained_load_is_its_time():
+    device, progress = FakeDevice(1, scenario=Scenario(slowdown=40.0)), Recorded()
+    protocol = replace(PROTOCOL, sustained=replace(SUSTAINED, minutes=2.0))
+    tasks = [make_task(w, Role.OP, device.info, protocol) for w in WORKLOADS[:4]]
+    with Journal(None) as journal:
+        number = journal.begin_sweep(device.info, protocol.as_dict(), "now")
+        Sweep(device, protocol, journal, number, seed=0, progress=progress).run(tasks)
+        blocks = [block for task in tasks for block in journal.blocks(task.key)]
+    passed = np.sort([block.started_s for block in blocks]) / 120
+    known = passed > 0.1  # the rate of blocks
+    assert np.array(progress.shares)[known] == pytest.approx(passed[known], abs=0.05)
+    assert max(progress.shares[:-1]) < progress.shares[-1] == 1
+    assert set(progress.notes) == {""}
