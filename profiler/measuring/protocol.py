@@ -150,6 +150,11 @@ class Tail:
     def is_enough(self, n_samples: int, span_s: float) -> bool:
         return n_samples >= self.min_samples and span_s >= self.min_span_s
 
+    def blocks_to_come(self, n_blocks: int, n_samples: int, span_s: float) -> int:
+        """Until it is enough, at the rate of those so far."""
+        times = max(self.min_samples / n_samples, self.min_span_s / span_s if span_s else 1.0)
+        return ceil(n_blocks * max(0.0, times - 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Sustained:

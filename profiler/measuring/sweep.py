@@ -385,6 +385,8 @@ class Sweep:
             self._outlook.expect(one.task.key, to_come)
             return Decision.CONVERGED if self._load_is_over() else None
         if protocol.tail is not None and not protocol.tail.is_enough(one.n_samples, one.span_s):
+            to_come = protocol.tail.blocks_to_come(one.n_blocks, one.n_samples, one.span_s)
+            self._outlook.expect(one.task.key, to_come)
             return None
         width, is_network = None, one.task.workload.is_network
         if rule.is_due(one.n_blocks):

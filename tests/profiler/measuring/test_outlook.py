@@ -10,7 +10,7 @@ import pytest
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
-from profiler.measuring.protocol import SUSTAINED
+from profiler.measuring.protocol import SUSTAINED, Tail
 from profiler.measuring.sweep import Sweep
 from profiler.measuring.task import Role, make_task
 from tests.profiler.measuring.test_sweep import PROTOCOL, WORKLOADS
@@ -86,3 +86,17 @@ def test_progress_of_a_sustained_load_is_its_time():
     assert np.array(progress.shares)[known] == pytest.approx(passed[known], abs=0.05)
     assert max(progress.shares[:-1]) < progress.shares[-1] == 1
     assert set(progress.notes) == {""}
+
+
+@pytest.mark.parametrize("tail", [Tail(2000, 0.0), Tail(50, 60.0)])
+def test_progress_of_a_tail_is_of_all_its_samples_and_time(tail):
+    device, progress = FakeDevice(1), Recorded()
+    protocol = replace(PROTOCOL, tail=tail)
+    tasks = [make_task(w, Role.OP, device.info, protocol) for w in WORKLOADS[:4]]
+    with Journal(None) as journal:
+        number = journal.begin_sweep(device.info, protocol.as_dict(), "now")
+        Sweep(device, protocol, journal, number, seed=0, progress=progress).run(tasks)
+        n_blocks = sum(len(journal.blocks(task.key)) for task in tasks)
+    done = np.linspace(0, 1, n_blocks + 1)[1:]
+    known = done > 0.2  # the rate of blocks
+    assert np.array(progress.shares)[known] == pytest.approx(done[known], abs=0.05)
