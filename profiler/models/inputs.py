@@ -174,7 +174,11 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         try:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
-                return {name: loaded[name] for name in loaded.files}
+                arrays = {name: loaded[name] for name in loaded.files}
+                for name, array in arrays.items():
+                    if not isinstance(array, np.ndarray):  # numpy gives the bytes of other files
+                        raise ValueError(f"{name} is none")
+                return arrays
         except Exception as error:  # numpy, zipfile and zlib each raise many kinds
             raise InvalidInputError(
                 f"{path} is not an .npz file of plain arrays: {one_line(error)}"

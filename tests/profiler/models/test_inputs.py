@@ -1,3 +1,5 @@
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,16 @@ def test_what_zipfile_cannot_do_is_one_line(tmp_path, save, at, byte):
         content[header + at] = byte
     path.write_bytes(content)
     with pytest.raises(InvalidInputError, match="file of plain arrays"):
+        read_npz(path)
+
+
+def test_a_file_among_the_arrays_that_is_none_is_refused(tmp_path):
+    """numpy gives the bytes of what does not begin as its arrays do."""
+    path = tmp_path / "in.npz"
+    np.savez(path, x=np.arange(99))
+    with ZipFile(path, "a") as file:
+        file.writestr("y.npy", "[1, 2]")
+    with pytest.raises(InvalidInputError, match="file of plain arrays: y is none"):
         read_npz(path)
 
 
