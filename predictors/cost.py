@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 
@@ -61,12 +62,22 @@ class AdditiveCost:
 
     Attributes:
         relative_quantiles: conformal half-widths by coverage, as fractions of c(α).
+
+    Raises:
+        InvalidInputError: some architecture's cost is beyond the largest number.
     """
 
     fixed: float
     terms: tuple[Term, ...]
     unit: str = "ms"
     relative_quantiles: Mapping[float, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        largest = sum((float(np.abs(term.values).max()) for term in self.terms), abs(self.fixed))
+        if not isfinite(largest):
+            raise InvalidInputError(
+                f"costs of {self.fixed:.3g} {self.unit} and more add to no number"
+            )
 
     def __call__(self, tokens: Tokens) -> Floats:
         columns = np.ascontiguousarray(np.asarray(tokens).T)

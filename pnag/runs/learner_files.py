@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +51,12 @@ def load_checkpoint(folder: Path, problem: Problem, settings: TrainSettings) -> 
     Raises:
         InvalidInputError: malformed, or of other settings.
     """
-    learners = new_learners(problem, settings)
     path = folder / CHECKPOINT
     if not path.exists():
-        return learners
+        return new_learners(problem, settings)
     tensors, metadata = read_tensors(path)
+    _check_widths(tensors, settings, path)
+    learners = new_learners(problem, settings)
     _restore(learners, tensors, path, problem)
     try:
         for learner, progress in zip(learners, json.loads(metadata[PROGRESS]), strict=True):
@@ -72,13 +73,14 @@ def load_finished(folder: Path, problem: Problem, settings: TrainSettings) -> li
     Raises:
         InvalidInputError: a file is missing, malformed, or of other settings.
     """
-    learners = new_learners(problem, settings)
     tensors: dict[str, Tensor] = {}
     for part in FINISHED:
         path = folder / f"{part}.safetensors"
         if not path.exists():
             raise InvalidInputError(f"{path} is missing; is the run finished?")
         tensors |= read_tensors(path)[0]
+    _check_widths(tensors, settings, folder)
+    learners = new_learners(problem, settings)
     _restore(learners, tensors, folder, problem)
     for learner in learners:
         learner.rounds_done = settings.rounds
@@ -100,6 +102,17 @@ def _tensors(learners: Sequence[Learner], part: str) -> dict[str, Tensor]:
             values = module.state_dict()
         tensors |= {f"{index}.{part}.{name}": t.contiguous() for name, t in values.items()}
     return tensors
+
+
+def _check_widths(tensors: Mapping[str, Tensor], settings: TrainSettings, path: Path) -> None:
+    """Raise before networks of other widths take the memory that they want."""
+    widths = {"evaluator": settings.evaluator_hidden, "generator": settings.generator_hidden}
+    for part, width in widths.items():
+        found = tensors.get(f"0.{part}.budget")
+        if found is None or found.shape[-1:] != (width,):
+            raise InvalidInputError(
+                f"{path} does not fit the run's settings: no {part} of width {width}"
+            )
 
 
 def _restore(

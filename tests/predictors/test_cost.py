@@ -41,6 +41,13 @@ def test_intervals_take_the_next_known_coverage_and_refuse_more_than_was_calibra
         cost.relative_interval(0.99)
 
 
+def test_costs_that_add_to_no_number_are_refused():
+    large = Term((0,), np.array([1.0, 1e308]))
+    assert AdditiveCost(0.0, (large,))(np.array([[1]], np.int8)).tolist() == [1e308]
+    with pytest.raises(InvalidInputError, match="add to no number"):
+        AdditiveCost(0.0, (large, large))
+
+
 def test_a_term_is_nothing_where_one_of_its_positions_is_dead():
     values = np.arange(1.0, 25).reshape(2, 3, 4)
     cost = AdditiveCost(0.5, (Term((0, 2, 3), values),))

@@ -443,6 +443,20 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, cut_run, progress, changed):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("part", ["evaluator", "generator"])
+def test_networks_of_another_width_are_refused_before_they_take_memory(
+    tmp_path, mobilenet_run, part, monkeypatch
+):
+    run = tmp_path / "run"
+    shutil.copytree(mobilenet_run.folder, run)
+    config = json.loads((run / "config.json").read_text())
+    config["settings"][f"{part}_hidden"] = 4010
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("pnag.runs.learner_files.new_learners", None)
+    with pytest.raises(InvalidInputError, match=f"settings: no {part} of width 4010"):
+        load_run(run, mobilenet_run.problem)
+
+
 def test_a_budget_beyond_the_dearest_architecture_is_no_limit(mobilenet_run):
     _, high = mobilenet_run.reachable_ms
     made = {mobilenet_run.generate([budget])[0].arch for budget in (2 * high, 1e6, 1e300)}
