@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.litert import load_runtime
+from profiler.models.fresh_process import in_fresh_process
 from profiler.models.inputs import (
     ModelInput,
     Shapes,
@@ -99,13 +100,23 @@ def read_model_file(path: Path) -> ModelFile:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     beside = _weights_beside(path) if model_format is ModelFormat.ONNX else ()
     try:
-        with closing(_open(path, model_format)) as model:
-            inputs = model.inputs
+        if model_format is ModelFormat.ONNX:
+            inputs = inputs_of(path)
+        else:  # LiteRT checks no file: one that is damaged can end the process
+            inputs = in_fresh_process(inputs_of, path)
     except MeasurementError as error:
-        raise InvalidInputError(f"{path}: {error}") from None
+        died = error.reason == "process_died"
+        why = "the runtime died of it; is it damaged?" if died else error
+        raise InvalidInputError(f"{path}: {why}") from None
     check_elements(inputs, str(path))
     n_bytes = sum(part.stat().st_size for part in (path, *beside))
     return ModelFile(path, model_format, sha256, n_bytes, inputs, beside)
+
+
+def inputs_of(path: Path) -> tuple[ModelInput, ...]:
+    """As the runtime of its format has them. Raises MeasurementError where it refuses the file."""
+    with closing(_open(path, ModelFormat(path.suffix.lower()))) as model:
+        return model.inputs
 
 
 def runnable(

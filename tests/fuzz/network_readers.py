@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
-from collections.abc import Sequence
+import os
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph.from_onnx import read_onnx
 from profiler.graph.graph import chain
 from profiler.graph.to_onnx import export_onnx
 from profiler.graph.to_tflite import export_tflite
 from profiler.graph.weights import random_weights
-from profiler.models.file import read_model_file
+from profiler.models.file import inputs_of, read_model_file
 from profiler.models.inputs import read_npz
 from profiler.models.tflite_kernels import tflite_kernels
 from profiler.spaces.mobilenetv3_ops import OpActivation, OpConfig, OpKind
@@ -23,6 +27,8 @@ from tests.fuzz.campaign import Reader
 from tests.fuzz.file_readers import of_file
 from tests.fuzz.mutations import ARRAYS, BYTES, ONNX
 from tests.profiler.models.test_kernels import residual
+
+REFUSED, BROKEN = 2, 70  # what a fork ends with
 
 
 def _onnx(folder: Path) -> Sequence[bytes]:
@@ -77,6 +83,34 @@ def _npz(path: Path) -> None:
     read_npz(path)  # a network may be given numbers that are not finite
 
 
+def _in_a_fork(read: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Stands for the fresh process of each file, which may die of it: that takes half a second."""
+
+    def reader(path: Path) -> None:
+        told, tells = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            faulthandler.disable()
+            try:
+                read(path)
+            except MeasurementError:
+                os._exit(REFUSED)
+            except BaseException:
+                os.write(tells, traceback.format_exc()[-2000:].encode())
+                os._exit(BROKEN)
+            os._exit(0)
+        os.close(tells)
+        with os.fdopen(told) as pipe:
+            said = pipe.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code == BROKEN:
+            raise RuntimeError(said)
+        if code:  # the runtime refuses the file, or dies of it
+            raise InvalidInputError(f"refused, {code}")
+
+    return reader
+
+
 def _arrays(folder: Path) -> Sequence[bytes]:
     out = io.BytesIO()
     np.savez(out, image=np.zeros((1, 3, 4, 4), np.float32), ids=np.arange(6))
@@ -90,5 +124,5 @@ def network_readers() -> list[Reader]:
         of_file("onnx-ops", "m.onnx", ONNX, _ops, _mobilenet),
         of_file("onnx-runtime", "m.onnx", ONNX, read_model_file, _onnx),
         of_file("tflite", "m.tflite", BYTES, tflite_kernels, _tflite),
-        of_file("tflite-runtime", "m.tflite", BYTES, read_model_file, _tflite),
+        of_file("tflite-runtime", "m.tflite", BYTES, _in_a_fork(inputs_of), _tflite),
     ]

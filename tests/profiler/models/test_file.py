@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import numpy as np
 import onnx
@@ -50,6 +51,19 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path, name, content, said):
     assert said in str(error.value)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def dies(path):
+    os._exit(1)
+
+
+def test_a_file_that_the_runtime_dies_of_is_one_line(tmp_path, monkeypatch):
+    """LiteRT reads what it is given unchecked; some damaged files end its process."""
+    path = tmp_path / "net.tflite"
+    path.write_bytes(b"damaged")
+    monkeypatch.setattr("profiler.models.file.inputs_of", dies)
+    with pytest.raises(InvalidInputError, match=r"net\.tflite: the runtime died of it"):
+        read_model_file(path)
 
 
 def test_an_operator_that_the_runtime_lacks_is_its_own_words(tmp_path):
