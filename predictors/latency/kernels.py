@@ -284,13 +284,13 @@ def _observed(
     table: LatencyTable, name: str, latency_ms: float, *, alone: bool
 ) -> Iterable[Observation]:
     ran = [(work_of(key), share) for key, share in table.kernels[name]]
-    if not alone:
-        ran = [(called_again(one, latency_ms), share) for one, share in ran]
     if any(share is None for _, share in ran):
+        # whole networks do not tell a late call from what else a longer one has more of
         yield Observation(tuple(one for one, _ in ran), latency_ms, alone)
         return
     for one, share in ran:
-        yield Observation((one,), latency_ms * (share or 0.0), alone)
+        within = one if alone else called_again(one, latency_ms)
+        yield Observation((within,), latency_ms * (share or 0.0), alone)
 
 
 @cache

@@ -93,8 +93,7 @@ def test_networks_of_one_length_do_not_lead_astray_what_is_shorter():
     assert model.network_ms([work(k) for k in few]) == pytest.approx(network_ms(few), rel=0.05)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_short_network_finds_in_the_caches_what_its_calls_need(monkeypatch, told):
+def test_a_short_network_finds_in_the_caches_what_its_calls_need(monkeypatch):
     """Calls of 2 to 12 µs, the longer their network takes: as constants, they make the shortest
     a quarter too short."""
 
@@ -110,7 +109,7 @@ def test_a_short_network_finds_in_the_caches_what_its_calls_need(monkeypatch, to
     monkeypatch.setattr(synthetic_kernels, "network_ms", latency_ms)
     monkeypatch.setattr(synthetic_kernels, "drawn", short)
     monkeypatch.setattr(synthetic_kernels, "LENGTHS", (20, 40, 80, 160, 320, 640))
-    model = fit_kernels(synthetic(told=told, n_networks=48))
+    model = fit_kernels(synthetic(n_networks=48))
     rng = np.random.default_rng(100)
     for length in (10, 30, 60, 120, 500, 1000):
         kernels = short(rng, length)
