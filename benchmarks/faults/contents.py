@@ -17,7 +17,7 @@ from profiler.graph.from_onnx import read_onnx
 from profiler.measuring.journal import journal_path
 from profiler.measuring.model_files import read_model_report
 from profiler.system.tensor_files import read_arrays, read_metadata
-from profiler.tables.table import load_table
+from profiler.tables.table import Verdict, load_table
 
 TEMPORARY = ".pnag-*"  # what a kill may leave beside a file
 JOURNALS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".jsonl")  # they grow, and are never replaced
@@ -160,6 +160,7 @@ def measured_ms(path: Path) -> dict[str, float]:
     table = load_table(path, partial=True)
     if table.failures:
         raise ValueError(f"{path.name}: {min(table.failures)} has no latency")
-    found = {key: one.latency_ms for key, one in table.ops.items()}
+    ops = table.ops.items()
+    found = {key: one.latency_ms for key, one in ops if one.verdict is not Verdict.TRANSFERRED}
     found |= {one.arch: one.latency_ms for one in table.networks}
     return found | ({} if table.calibration is None else {"calibrated": 1.0})
