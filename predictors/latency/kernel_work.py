@@ -24,9 +24,7 @@ TILE = 12  # rows of a matrix computed together
 PIXELS = 7  # computed together by XNNPACK
 MOST_TAPS = 25  # of XNNPACK's unrolled depthwise kernels; what has more takes another, slow one
 POINTWISE_DEPTH = 128  # input channels added up at once
-OVERLAPPED = (
-    16  # taps of a pooling: sums of fewer are under way at once, of more wait for themselves
-)
+OVERLAPPED = 16  # taps of a pooling whose sums are under way at once; of more, each waits
 L1_ELEMENTS, L2_ELEMENTS = 8_000, 350_000  # of float32, of usual caches
 AWAY_MS = 4.0  # after so long most of what a call needs is out of the near caches
 LATE = "late calls"
