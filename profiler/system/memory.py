@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from errno import ENOMEM
 
-SHORTAGES = ("can't allocate memory", "Failed to serialize proto")  # of PyTorch, of protobuf
+SHORTAGES = (  # in words of PyTorch, of the system, of protobuf
+    "can't allocate memory", "Cannot allocate memory", "Failed to serialize proto",
+)  # fmt: skip
 ONEDNN_SHORTAGES = ("could not create a primitive", "could not execute a primitive")  # all it says
 
 

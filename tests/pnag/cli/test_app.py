@@ -85,6 +85,7 @@ def test_every_command_has_the_shared_options(name, command):
         (ValueError("two\nlines"), 1),
         (MemoryError("Unable to allocate 31.2 KiB"), 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1),
+        (RuntimeError("unable to mmap 9 bytes from file <x>: Cannot allocate memory (12)"), 1),
         (EncodeError("Failed to serialize proto"), 1),
         (RuntimeError("could not execute a primitive"), 1),
         (RuntimeError("could not create a primitive descriptor for a matmul primitive"), 1),
