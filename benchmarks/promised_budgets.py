@@ -6,26 +6,29 @@ Networks for 50 budgets between the cheapest and the most accurate network of th
 --confidence and without, are generated once, into NETWORKS.json. Each call then is one session,
 appended to SESSIONS.json: sessions an hour or a boot apart are what the promise is about. A session
 is none of the profiler's: a few lines of the runtime's own API (ONNX Runtime, or LiteRT for a table
-of tflite), one thread, wall clock, all networks taking turns; the latency is the 10th percentile of
-single runs.
+of tflite), one thread, wall clock, each network in a process of its own, as it is deployed, all
+taking turns; the latency is the 10th percentile of single runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from benchmarks.landscape import write_json
-from profiler.devices.base import Workload, network_workload
+from benchmarks.plain_timer import Timer
+from profiler.devices.base import network_workload
 from profiler.devices.host.monitor import boot_id
-from profiler.devices.seeded import seeded_image, seeded_onnx, seeded_tflite
+from profiler.devices.seeded import seeded_onnx, seeded_tflite
 from profiler.errors import InvalidInputError
+from profiler.spaces.networks import NetworkSpace
 from profiler.system.stamp import now
 from profiler.system.user_files import read_json
 from profiler.tables.table import SpaceRef, load_table
@@ -33,8 +36,6 @@ from profiler.tables.table import SpaceRef, load_table
 BUDGETS, CONFIDENCE = 50, 0.95
 ROUNDS, TIMED_RUNS = 40, 4  # of each network
 QUANTILE = 0.1
-
-Run = Callable[[], Any]
 
 
 def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]:
@@ -71,44 +72,24 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
     }
 
 
-def onnx_run(workload: Workload) -> Run:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(
-        seeded_onnx(workload), options, providers=["CPUExecutionProvider"]
-    )
-    feed = {"input": seeded_image(workload)}
-    return lambda: session.run(None, feed)
+def write_model(space: NetworkSpace, arch: str, platform: str, folder: Path) -> Path:
+    workload = network_workload(space, space.parse(arch))
+    tflite = platform == "tflite"
+    model = seeded_tflite(workload, "float32") if tflite else seeded_onnx(workload)
+    path = folder / f"{hashlib.sha256(arch.encode()).hexdigest()}.{'tflite' if tflite else 'onnx'}"
+    path.write_bytes(model)
+    return path
 
 
-def litert_run(workload: Workload) -> Run:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=seeded_tflite(workload, "float32"), num_threads=1)
-    interpreter.allocate_tensors()
-    image = np.ascontiguousarray(seeded_image(workload).transpose(0, 2, 3, 1))
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    run: Run = interpreter.invoke
-    return run
-
-
-LOADERS: Mapping[str, Callable[[Workload], Run]] = {"cpu": onnx_run, "tflite": litert_run}
-
-
-def plain_latencies_ms(runs: Mapping[str, Run], rounds: int, seed: int) -> dict[str, float]:
+def plain_latencies_ms(files: Mapping[str, Path], rounds: int, seed: int) -> dict[str, float]:
     """10th percentile of single runs by the wall clock, by architecture."""
-    rng, names = np.random.default_rng(seed), list(runs)
+    rng, names = np.random.default_rng(seed), list(files)
     samples: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for place in rng.permutation(len(names)):
-            run, own = runs[names[place]], samples[names[place]]
-            run()  # brings its weights back into the caches
-            for _ in range(TIMED_RUNS):
-                begun = time.perf_counter_ns()
-                run()
-                own.append((time.perf_counter_ns() - begun) / 1e6)
+    with ExitStack() as stack:
+        timers = {name: stack.enter_context(Timer(files[name], wall=True)) for name in names}
+        for _ in range(rounds):
+            for place in rng.permutation(len(names)):
+                samples[names[place]] += timers[names[place]].ask(TIMED_RUNS)
     return {name: float(np.quantile(own, QUANTILE)) for name, own in samples.items()}
 
 
@@ -135,11 +116,12 @@ def figures(
 
 def session(document: Mapping[str, Any], rounds: int, seed: int) -> dict[str, Any]:
     """One session's latencies of all networks, and what they say."""
-    space, load = SpaceRef(**document["space"]).open(), LOADERS[document["platform"]]
+    space, platform = SpaceRef(**document["space"]).open(), document["platform"]
     archs = dict.fromkeys(row["arch"] for rows in document["networks"].values() for row in rows)
     begun = now()
-    runs = {arch: load(network_workload(space, space.parse(arch))) for arch in archs}
-    latencies_ms = plain_latencies_ms(runs, rounds, seed)
+    with TemporaryDirectory() as folder:
+        files = {arch: write_model(space, arch, platform, Path(folder)) for arch in archs}
+        latencies_ms = plain_latencies_ms(files, rounds, seed)
     return {
         "begun": begun,
         "ended": now(),

@@ -1,8 +1,8 @@
 """Do p90 and cold starts agree with a timer that shares nothing with the profiler?
 
-Networks are measured on `cpu` by the tail protocol. After each of its blocks a program of its own,
-which holds ONNX Runtime sessions of the same files and times `run` by `time.perf_counter`, takes as
-many samples of the same network: the same number in the same minutes. How far the p90 of its odd
+Networks are measured on `cpu` by the tail protocol. After each of its blocks a program of its own
+for that network, which times `run` of ONNX Runtime by `time.perf_counter`, takes as many samples:
+the same number in the same minutes. How far the p90 of its odd
 turns is from that of its even ones, of half as many samples each, says what noise alone does. For
 cold starts that program is started anew for each file, in turns with the profiler's own starts.
 Nothing else may run.
@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.beside import Beside, Timer
+from benchmarks.beside import Beside
+from benchmarks.plain_timer import Timer
 from profiler.devices.base import ModelWorkload, Workload, network_workload
 from profiler.devices.host.cpu import CpuDevice
 from profiler.devices.registry import backend_of
@@ -106,8 +107,8 @@ def cold_errors(folder: Path, count: int) -> list[dict[str, Any]]:
             for _ in range(N_COLD):
                 start = device.cold_start(ModelWorkload(model, 1, 0))
                 ours.append([start.load_ms, start.first_run_ms])
-                timer = Timer([path], wall=True)
-                timer.close()
+                with Timer(path, wall=True) as timer:
+                    pass
                 theirs.append([timer.load_ms, timer.first_run_ms])
             cold = [median(map(sum, one)) for one in (ours, theirs)]
             rows.append({"cold_ms": cold[0], "timer_ms": cold[1],
