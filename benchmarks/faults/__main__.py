@@ -45,6 +45,8 @@ def all_figures(arguments: argparse.Namespace) -> None:
     """Faults injected into each command, and what was wrong after them: a line of JSON for each."""
     only, share_s = arguments.faults, 60 * arguments.minutes / len(arguments.commands)
     made_small()
+    # a shell has what it begins in the background ignore Ctrl-C, and what that begins, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is mounted is not left so
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
