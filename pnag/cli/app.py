@@ -51,8 +51,13 @@ def build_app() -> typer.Typer:
     return app
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; errors become one line on stderr and an exit code."""
+def run(arguments: Sequence[str], signals: Sequence[int] = ()) -> int:
+    """Run one command; errors become one line on stderr and an exit code.
+
+    Args:
+        signals: those that have come so far. An error after one is its: libraries make errors of
+            their own of the interrupt.
+    """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # click's, wherever it lives
@@ -65,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     except PnagError as error:
         if debug:
             raise
-        return _fail(str(error), error.exit_code)
+        return _interrupted(arguments) if signals else _fail(str(error), error.exit_code)
     except usage_error as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -77,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if signals:
+            return _interrupted(arguments)
         if is_shortage(error):
             return _fail("not enough memory; ask for less at once, or give it more", 1)
         if lacks_room(error):
@@ -124,25 +131,27 @@ def _run_to_the_end(arguments: Sequence[str]) -> int:
     ends by it, as who sent it expects.
     """
     open_streams()
-    terminated = _interrupted_by_sigterm()
-    code = run(arguments)
+    signals = _noted_signals()
+    code = run(arguments, signals)
     _ended_by_signals()
-    if terminated and code == EXIT_INTERRUPTED:
+    if signal.SIGTERM in signals and code == EXIT_INTERRUPTED:
         signal.raise_signal(signal.SIGTERM)
     lost = getattr(sys.stdout, "lost", None)
     return code or (_fail(f"cannot write the output: {lost.strerror}", 1) if lost else 0)
 
 
-def _interrupted_by_sigterm() -> list[int]:
-    """Where the signal is noted, once it comes; unless whoever began this process ignores it."""
+def _noted_signals() -> list[int]:
+    """Where signals that interrupt are noted as they come; not those that whoever began this
+    process ignores."""
     came: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         came.append(number)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
     return came
 
 

@@ -21,6 +21,7 @@ from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.kernels import profile_kernels
 from profiler.spaces.networks import SingleKernels
+from profiler.system.lock import device_lock
 from profiler.system.streams import open_streams
 from profiler.terminal import Terminal
 
@@ -38,7 +39,17 @@ def profile_devices(requests: Sequence[ProfileRequest], terminal: Terminal) -> P
 
     Phones and devices of a fleet run at once, one setting of each after the other. Devices of this
     computer share its cores, so that they take their turns, after the others.
+
+    Raises:
+        DeviceUnavailableError: another process measures some of the same tables; nothing was done.
     """
+    with ExitStack() as held:
+        for name in sorted({f"profile {request.out.resolve()}" for request in requests}):
+            held.enter_context(device_lock(name))  # or else each of two would get some of them
+        return _profile_all(requests, terminal)
+
+
+def _profile_all(requests: Sequence[ProfileRequest], terminal: Terminal) -> Profiled:
     lines = Terminal(terminal.json_output, terminal.quiet, live=False)
     apart = sum(map(_is_elsewhere, requests)) > 1
     outcomes: dict[int, Path | Exception] = {}

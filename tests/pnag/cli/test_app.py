@@ -177,6 +177,18 @@ def test_an_interrupted_command_tidies_up_and_says_what_goes_on(
     assert done.stderr == f"pnag: interrupted{kept}\n"
 
 
+def test_an_interrupt_of_which_a_library_makes_an_error_is_one(tmp_path):
+    """As PyTorch does, that asks a storage for its length, and pydantic, that writes a model."""
+    instead = "    except KeyboardInterrupt:\n        raise ValueError('no shape') from None\n"
+    library = INTERRUPTED.replace("    finally:", f"{instead}    finally:")
+    done = subprocess.run(
+        [sys.executable, "-c", library, AT_WORK["report"], str(int(SIGINT)), "report", "--run",
+         "r", "--out", "o"],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "pnag: interrupted\n")
+
+
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM])
 def test_a_signal_after_all_is_said_ends_the_process_without_a_traceback(number):
     late = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})"

@@ -17,6 +17,7 @@ from profiler.errors import DemandError, DeviceUnavailableError, InvalidInputErr
 from profiler.measuring.campaign import ProfileRequest
 from profiler.measuring.several_devices import rounds_of
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
+from profiler.system.lock import device_lock
 from profiler.tables.table import load_table
 from tests.profiler.fast import FAST
 
@@ -64,6 +65,17 @@ def test_several_devices_make_several_tables(tmp_path, monkeypatch):
         "fake-2_mbv3_w1.0_224_quick.json",
     ]
     assert result.stderr == ""
+
+
+def test_of_two_commands_for_the_same_tables_one_makes_them_all(tmp_path, monkeypatch):
+    """However they meet: of two that began at once, each got some of the devices."""
+    monkeypatch.chdir(tmp_path)
+    second = tmp_path / "tables" / "fake-2_mbv3_w1.0_224_quick.json"
+    with device_lock(f"profile {second}"):  # the other command is still at its first device
+        result = invoke("profile", "--device", "fake:1", "--device", "fake:2", "--quick", "-q")
+    assert isinstance(result.exception, DeviceUnavailableError)
+    assert f"at work on profile {second}" in str(result.exception)
+    assert not (tmp_path / "tables").exists()
 
 
 def test_each_setting_makes_a_table_of_its_own(tmp_path, monkeypatch):
