@@ -131,28 +131,30 @@ def _run_to_the_end(arguments: Sequence[str]) -> int:
     ends by it, as who sent it expects.
     """
     open_streams()
-    signals = _noted_signals()
-    code = run(arguments, signals)
-    _ended_by_signals()
+    signals: list[int] = []
+    try:
+        _note(signals)
+        code = run(arguments, signals)
+        _ended_by_signals()
+    except KeyboardInterrupt:  # before the command had begun, or after its end
+        _ended_by_signals()
+        code = _interrupted(arguments)
     if signal.SIGTERM in signals and code == EXIT_INTERRUPTED:
         signal.raise_signal(signal.SIGTERM)
     lost = getattr(sys.stdout, "lost", None)
     return code or (_fail(f"cannot write the output: {lost.strerror}", 1) if lost else 0)
 
 
-def _noted_signals() -> list[int]:
-    """Where signals that interrupt are noted as they come; not those that whoever began this
-    process ignores."""
-    came: list[int] = []
+def _note(signals: list[int]) -> None:
+    """Signals that interrupt, as they come; not those that whoever began this process ignores."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        signals.append(number)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
-    return came
 
 
 def _ended_by_signals() -> None:

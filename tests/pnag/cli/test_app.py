@@ -177,6 +177,14 @@ def test_an_interrupted_command_tidies_up_and_says_what_goes_on(
     assert done.stderr == f"pnag: interrupted{kept}\n"
 
 
+def test_a_signal_before_the_command_begins_is_an_interrupt():
+    early = "import os, pnag.cli.app as app; app.run = lambda *_: os.kill(os.getpid(), 15)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{early}; app.main()"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-SIGTERM, "pnag: interrupted\n")
+
+
 def test_an_interrupt_of_which_a_library_makes_an_error_is_one(tmp_path):
     """As PyTorch does, that asks a storage for its length, and pydantic, that writes a model."""
     instead = "    except KeyboardInterrupt:\n        raise ValueError('no shape') from None\n"
