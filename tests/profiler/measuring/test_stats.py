@@ -278,6 +278,11 @@ def test_a_slower_mode_below_the_least_share_is_seen_and_not_told():
     assert modes_of(values, **TWO_PARTS | {"min_slow_share": 0.25, "min_share": 0.5}) == (1.0,)
 
 
+def test_modes_that_are_too_near_are_none_though_some_values_lie_far_off():
+    near = np.concatenate([np.linspace(0.999, 1.001, 50), np.linspace(1.029, 1.031, 50)])
+    assert modes_of(np.append(near, [1.2, 1.21]), **MODES) == ()
+
+
 def test_ashmans_d_is_of_the_root_mean_square_of_two_scatters():
     values = np.array([0.7, 1.3, 1.9, 2.1])  # √2·1 / √(0.3² + 0.1²) = 4.472
     assert modes_of(values, **TWO_PARTS | {"ashman_d": 4.46}) == (1.0, 2.0)
