@@ -15,6 +15,7 @@ from profiler.system.lock import HOST_CPU, device_lock
 BUSY_PROCESS_PCT = 20.0
 LISTED_PROCESSES = 5
 OBSERVE_S = 0.5
+SCATTERED_MB = 500.0  # more than compaction leaves; as much as many networks take
 
 
 def host_status(spec: str, runtime: str) -> DeviceStatus:
@@ -60,6 +61,15 @@ def host_findings() -> tuple[Finding, ...]:
         count = f"{len(cores)} core{'s' * (len(cores) > 1)}"
         findings.append(
             Finding(f"load is {state.load_1min:g} on {count}", "stop other work (top names it)")
+        )
+    scattered_mb = monitor.scattered_free_mb()
+    if scattered_mb is not None and scattered_mb > SCATTERED_MB:
+        findings.append(
+            Finding(
+                f"{scattered_mb:.0f} MB of free memory lie in pieces of less than 64 KiB, which "
+                "what is loaded first gets and runs slower with",
+                "echo 1 | sudo tee /proc/sys/vm/compact_memory",
+            )
         )
     return (*findings, *_settings(cores))
 

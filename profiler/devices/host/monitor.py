@@ -15,6 +15,7 @@ from profiler.numerals import decimal_number, whole_number
 
 PROC = Path("/proc")
 CPUFREQ = Path("/sys/devices/system/cpu")
+SMALL_PIECE_BYTES = 64 * 1024
 
 
 def sample_clock(threads: int, *, wall: bool = False) -> Callable[[], int]:
@@ -82,6 +83,27 @@ def cpu_pressure_pct() -> float | None:
     """Share of the last 10 s in which some task waited for a core (PSI)."""
     match = re.search(r"some avg10=(\S+)", _read(PROC / "pressure/cpu") or "")
     return decimal_number(match[1]) if match else None
+
+
+def scattered_free_mb() -> float | None:
+    """Free memory in MB that lies in pieces of less than 64 KiB.
+
+    The kernel hands these out first, so that what is loaded then has its pages here and there,
+    which costs it cache and TLB (docs/measuring.md has figures).
+    """
+    text = _read(PROC / "buddyinfo")  # a line for each zone: pieces of 1, 2, 4, ... pages
+    if text is None:
+        return None
+    page_bytes, total_bytes = os.sysconf("SC_PAGE_SIZE"), 0
+    for line in text.splitlines():
+        _, _, columns = line.partition("zone")
+        for order, column in enumerate(columns.split()[1:]):
+            pieces, piece_bytes = whole_number(column), page_bytes << order
+            if pieces is None:
+                return None
+            if piece_bytes < SMALL_PIECE_BYTES:
+                total_bytes += pieces * piece_bytes
+    return total_bytes / 1e6
 
 
 def allowed_cores() -> tuple[int, ...]:

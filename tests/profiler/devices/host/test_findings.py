@@ -10,6 +10,7 @@ def test_what_disturbs_the_host_is_named(monkeypatch):
     monkeypatch.setattr(monitor, "governor", lambda core=0: "powersave")
     monkeypatch.setattr(monitor, "turbo_enabled", lambda: True)
     monkeypatch.setattr(monitor, "smt_active", lambda: True)
+    monkeypatch.setattr(monitor, "scattered_free_mb", lambda: 1140.0)
     findings.host_findings.cache_clear()
     problems = [finding.problem for finding in findings.host_findings()]
     findings.host_findings.cache_clear()
@@ -17,6 +18,7 @@ def test_what_disturbs_the_host_is_named(monkeypatch):
     assert "frequency governor is powersave" in problems
     assert any("turbo" in problem for problem in problems)
     assert any("hyperthreading" in problem for problem in problems)
+    assert any("1140 MB of free memory" in problem for problem in problems)
 
 
 def test_a_single_core_a_load_and_a_system_without_affinity_are_named(monkeypatch):

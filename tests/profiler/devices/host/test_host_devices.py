@@ -169,6 +169,22 @@ def test_what_cannot_be_read_is_none(proc):
     assert monitor.turbo_enabled() is None
     assert monitor.smt_active() is None
     assert monitor.boot_id() is None
+    assert monitor.scattered_free_mb() is None
+
+
+BUDDYINFO = """\
+Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      3
+Node 0, zone   Normal   1000    500    250    100     50      5      0      0      0      0   2000
+"""
+
+
+def test_free_memory_in_small_pieces(proc, monkeypatch):
+    monkeypatch.setattr(monitor.os, "sysconf", lambda name: 4096)
+    write(proc, {"buddyinfo": BUDDYINFO})
+    pages = 1000 + 2 * 500 + 4 * 250 + 8 * 100  # 16 pages are 64 KiB
+    assert monitor.scattered_free_mb() == pages * 4096 / 1e6
+    write(proc, {"buddyinfo": "Node 0, zone Normal 1 two 3"})
+    assert monitor.scattered_free_mb() is None
 
 
 def test_what_is_no_number_is_none(proc):
