@@ -1,7 +1,7 @@
-"""Another program that times a file: a few lines of its runtime's own API, nothing of the profiler.
+"""Another program that times a file by its runtime's own API: it shares nothing with the profiler.
 
-A process has one file, as it is deployed. What is started first gets the small pieces of free memory
-and runs slower: `pnag devices` says where there are many.
+A process has one file, as it is deployed. What is started first gets the small pieces of free
+memory and runs slower: `pnag devices` says where there are many.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ Node 0, zone   Normal   1000    500    250    100     50      5      0      0   
 
 
 def test_free_memory_in_small_pieces(proc, monkeypatch):
-    monkeypatch.setattr(monitor.os, "sysconf", lambda name: 4096)
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096)
     write(proc, {"buddyinfo": BUDDYINFO})
     pages = 1000 + 2 * 500 + 4 * 250 + 8 * 100  # 16 pages are 64 KiB
     assert monitor.scattered_free_mb() == pages * 4096 / 1e6
