@@ -140,7 +140,7 @@ def test_a_command_begins_when_it_answers_sigterm(tmp_path, monkeypatch):
         time.sleep(0.2)
         app.main()
 
-    def wait(arguments):
+    def wait(arguments, _signals):
         try:
             signal.pause()
         except KeyboardInterrupt:
