@@ -55,8 +55,8 @@ def run(arguments: Sequence[str], signals: Sequence[int] = ()) -> int:
     """Run one command; errors become one line on stderr and an exit code.
 
     Args:
-        signals: those that have come so far. An error after one is its: libraries make errors of
-            their own of the interrupt.
+        signals: those that have come so far. An error after that is told as the interrupt, of
+            which libraries make errors of their own.
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
