@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -281,6 +283,7 @@ def connect(address: str) -> Any:
     import ray
 
     if not ray.is_initialized():
+        heeds = signal.getsignal(signal.SIGTERM)
         try:
             if host:  # ray itself would try for minutes
                 socket.create_connection((host, port), 5).close()
@@ -292,4 +295,7 @@ def connect(address: str) -> Any:
                 f"no Ray cluster at {address} ({str(error).splitlines()[0]}); start one: "
                 "ray start --head"
             ) from None
+        finally:  # ray makes an exit of it, where the command is to be interrupted
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, heeds)
     return ray

@@ -1,17 +1,17 @@
 """Several devices in one command: what does not disturb each other is measured at once.
 
-Each device elsewhere has a process of its own, so that Ctrl-C reaches every one of them, and each
-then leaves its device as it was found. A device that fails does not touch the others.
+Each device elsewhere has a process of its own. An interrupt is passed on to every one of them, and
+each then leaves its device as it was found. A device that fails does not touch the others.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from profiler.errors import MeasurementError
 from profiler.measuring.campaign import ProfileRequest, profile_device
 from profiler.measuring.kernels import profile_kernels
 from profiler.spaces.networks import SingleKernels
+from profiler.system.interrupts import passed_on
 from profiler.system.lock import device_lock
 from profiler.system.streams import open_streams
 from profiler.terminal import Terminal
@@ -55,7 +56,7 @@ def _profile_all(requests: Sequence[ProfileRequest], terminal: Terminal) -> Prof
     outcomes: dict[int, Path | Exception] = {}
     titles = _titles(requests)
     for at_once in rounds_of(requests):
-        with ExitStack() as processes:
+        with _processes() as processes:
             results: list[Callable[[], Path]] = [
                 _begin(request, lines, titles[id(request)], processes)
                 if apart and _is_elsewhere(request)
@@ -108,21 +109,42 @@ def _profile(request: ProfileRequest, terminal: Terminal, title: str) -> Path:
     return of_space(request, terminal)
 
 
+@contextmanager
+def _processes() -> Iterator[list[ProcessPoolExecutor]]:
+    """Of what is measured at once. All have ended afterwards; an interrupt ends them early."""
+    pools: list[ProcessPoolExecutor] = []
+    try:
+        yield pools
+    except BaseException:
+        for pool in pools:
+            for worker in list(pool._processes.values()):
+                worker.terminate()
+        raise
+    finally:
+        for pool in pools:
+            pool.shutdown()
+
+
 def _begin(
-    request: ProfileRequest, terminal: Terminal, title: str, processes: ExitStack
+    request: ProfileRequest, terminal: Terminal, title: str, pools: list[ProcessPoolExecutor]
 ) -> Callable[[], Path]:
     """Measure in a process of its own; what is returned waits for it."""
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=open_streams)
-    running = processes.enter_context(pool).submit(_profile, request, terminal, title)
+    pools.append(ProcessPoolExecutor(1, mp_context=spawn, initializer=open_streams))
+    running = pools[-1].submit(_profile_apart, request, terminal, title)
 
     def result() -> Path:
-        try:
-            return running.result()
-        except BrokenProcessPool:
+        error = running.exception()
+        if isinstance(error, BrokenProcessPool | KeyboardInterrupt):  # a signal for it alone
             raise MeasurementError(
                 f"the process that measured {request.spec} was killed; go on with --resume",
                 reason="killed",
-            ) from None
+            )
+        return running.result()
 
     return result
+
+
+def _profile_apart(request: ProfileRequest, terminal: Terminal, title: str) -> Path:
+    with passed_on():
+        return _profile(request, terminal, title)

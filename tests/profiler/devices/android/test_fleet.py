@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from profiler.devices import fleet
 from profiler.devices.base import Workload
-from profiler.devices.fleet import DeviceHost, Failure, FleetDevice
+from profiler.devices.fleet import DeviceHost, Failure, FleetDevice, connect
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.measuring.campaign import ProfileRequest
@@ -227,6 +229,25 @@ def test_free_memory_is_that_of_its_own_computer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(FakeDevice, "free_memory_mb", lambda device: 42.0)
     with FleetDevice("auto", "fake") as device:
         assert device.free_memory_mb() == 42.0
+
+
+def test_sigterm_interrupts_also_once_a_cluster_was_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray makes an exit of it, with a code of its own."""
+    import ray
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def joined(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+
+    monkeypatch.setattr(ray, "init", joined)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        connect("auto")
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_no_cluster_there() -> None:
