@@ -12,8 +12,8 @@ from types import FrameType
 def passed_on() -> Iterator[None]:
     """Within, SIGTERM interrupts as Ctrl-C does; what comes afterwards is nothing.
 
-    Who began this process passes its own interrupts on as SIGTERM. A terminal's Ctrl-C has come by
-    then: what comes after it does not disturb who leaves already. A second Ctrl-C is meant, and does.
+    Who began this process passes its own interrupts on as SIGTERM. A terminal's Ctrl-C has come
+    by then: what follows does not disturb who leaves already. A second Ctrl-C is meant, and does.
 
     Raises:
         KeyboardInterrupt: a signal came.

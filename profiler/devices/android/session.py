@@ -24,9 +24,14 @@ STAY_AWAKE = "stay_on_while_plugged_in"  # of the global settings; 7: on any pow
 SET_FIXED = "cmd power set-fixed-performance-mode-enabled"  # Android 11 and later
 _SAVED, _FIXED = "stay_awake.saved", "fixed_performance.changed"
 
-# $1 folder, $2 value: the old value is written down before it is changed
+# $1 folder, $2 value: the old value is written down, whole, before it is changed; a try whose link
+# dropped may still be at it, and have changed it while this one asked
 _KEEP_AWAKE = f"""
-[ -e "$1/{_SAVED}" ] || settings get global {STAY_AWAKE} >"$1/{_SAVED}" || exit 1
+saved=$1/{_SAVED}
+if [ ! -s "$saved" ]; then
+  settings get global {STAY_AWAKE} >"$saved.$$" && [ -s "$saved.$$" ] || exit 1
+  [ -s "$saved" ] || mv "$saved.$$" "$saved" || exit 1
+fi
 settings put global {STAY_AWAKE} "$2" && input keyevent KEYCODE_WAKEUP
 """
 # $folder: what was changed is as before
@@ -70,7 +75,7 @@ trap '' HUP
 folder=$1 keeper=$2; shift 2
 : >"$folder/{_FIXED}"
 {_UPTIME}
-echo "$up" >"$folder/lease"
+echo "$up" >"$folder/lease.part" && mv "$folder/lease.part" "$folder/lease" || exit 1
 if mkdir "$folder/keeper" 2>/dev/null; then
   (cd "$folder/keeper" && exec setsid sh -c "$keeper" keeper "$folder" "$@") \\
     </dev/null >/dev/null 2>&1 &
