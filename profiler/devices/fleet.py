@@ -4,7 +4,8 @@ A node of a Ray cluster offers a device as a custom resource of that name, e.g.
 `ray start --address=HEAD:6379 --resources='{"adb:FA6AB0301534": 1}'`. The sweep stays with the
 user's process, and its journal too; each sample is one remote call. Ray starts the device's host
 on a node that offers it, and again on another one when a node is lost, and repeats the call that
-was under way: nothing but that call is lost.
+was under way: nothing but that call is lost. A phone is the same one there; of what is a part of
+its computer, such as `cpu`, that one is another, and the sweep ends.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from profiler.devices.base import (
     Device,
@@ -38,8 +39,6 @@ from profiler.numerals import port_number
 from profiler.printable import shown
 from profiler.system.lock import device_lock
 from profiler.system.user_files import read_bytes
-
-T = TypeVar("T")
 
 CALL_TIMEOUT_S = 900.0  # for one call, with the search for another node
 HANDOVER_S = 30.0  # in which the host on a lost node dies and lets go of the device
@@ -68,6 +67,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a device answered, and which one it was."""
+
+    info: DeviceInfo
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class SentFile:
     """A file of the user's computer, for a device that is opened on another."""
 
@@ -92,19 +99,16 @@ class DeviceHost:
         self._device: Device | None = None
         self._prepared: dict[int, PreparedWorkload] = {}
 
-    def describe(self) -> tuple[DeviceInfo, float, bool] | Failure:
-        def read(device: Device) -> tuple[DeviceInfo, float, bool]:
-            return device.info, device.min_sample_ms, device.uses_canary
+    def describe(self) -> Answer | Failure:
+        return self._answer(lambda device: (device.min_sample_ms, device.uses_canary))
 
-        return self._answer(read)
-
-    def prepare(self, handle: int, workload: Workload) -> bool | Failure:
+    def prepare(self, handle: int, workload: Workload) -> Answer | Failure:
         return self._answer(lambda device: bool(self._workload(device, handle, workload)))
 
-    def sample_ms(self, handle: int, workload: Workload, runs: int) -> float | Failure:
+    def sample_ms(self, handle: int, workload: Workload, runs: int) -> Answer | Failure:
         return self._answer(lambda device: self._workload(device, handle, workload).sample_ms(runs))
 
-    def release(self, handle: int) -> bool | Failure:
+    def release(self, handle: int) -> Answer | Failure:
         def drop(_: Device) -> bool:
             prepared = self._prepared.pop(handle, None)
             if prepared is not None:
@@ -113,28 +117,22 @@ class DeviceHost:
 
         return self._answer(drop)
 
-    def state(self) -> DeviceState | Failure:
+    def state(self) -> Answer | Failure:
         return self._answer(lambda device: device.state())
 
-    def blockers(self) -> list[str] | Failure:
+    def blockers(self) -> Answer | Failure:
         return self._answer(lambda device: list(device.blockers()))
 
-    def free_memory_mb(self) -> float | Failure | None:
+    def free_memory_mb(self) -> Answer | Failure:
         return self._answer(lambda device: device.free_memory_mb())
 
-    def close(self) -> bool | Failure:
-        if self._device is None:
-            return True
+    def close(self) -> Answer | Failure | None:
+        return None if self._device is None else self._answer(lambda device: device.close())
 
-        def shut(device: Device) -> bool:
-            device.close()
-            return True
-
-        return self._answer(shut)
-
-    def _answer(self, ask: Callable[[Device], T]) -> T | Failure:
+    def _answer(self, ask: Callable[[Device], object]) -> Answer | Failure:
         try:
-            return ask(self._open())
+            device = self._open()
+            return Answer(device.info, ask(device))
         except PnagError as error:
             return Failure.of(error)
 
@@ -194,16 +192,24 @@ class FleetDevice(DeviceBase):
             undo.enter_context(device_lock(f"fleet {address} {spec}"))
             self._host = actor.remote(spec, sent)
             undo.callback(self._ray.kill, self._host)
-            self.info, self.min_sample_ms, self.uses_canary = self.ask("describe")
+            described = self._call("describe")
+            self.info = described.info
+            self.min_sample_ms, self.uses_canary = described.value
             self._undo = undo.pop_all()
 
     def ask(self, method: str, *arguments: object) -> Any:
         """Call the device's host, wherever it runs now.
 
         Raises:
-            DeviceUnavailableError: no node offers the device any more.
+            DeviceUnavailableError: no node offers the device any more, or only on another machine,
+                or after another boot.
             MeasurementError: as the device itself would.
         """
+        answer = self._call(method, *arguments)
+        self._require_same(answer.info)
+        return answer.value
+
+    def _call(self, method: str, *arguments: object) -> Any:
         errors = self._ray.exceptions
         try:
             call = getattr(self._host, method).remote(*arguments)
@@ -237,7 +243,20 @@ class FleetDevice(DeviceBase):
 
     def close(self) -> None:
         with self._undo:
-            self.ask("close")
+            self._call("close")
+
+    def _require_same(self, now: DeviceInfo) -> None:
+        """Latencies of two machines, or epochs, are not comparable."""
+        if now.model != self.info.model:
+            change = f"is now {now.model}, was {self.info.model}"
+        elif _epoch(now) != _epoch(self.info):
+            change = "is of another boot or runtime"
+        else:
+            return
+        raise DeviceUnavailableError(
+            f"{self._spec} of the fleet {change}: what it measures from now on is another epoch; "
+            "go on with --resume"
+        )
 
     def _require_offered(self, address: str) -> None:
         offered = {n: c for n, c in self._ray.cluster_resources().items() if c and ":" in n}
@@ -249,6 +268,11 @@ class FleetDevice(DeviceBase):
             f"{', '.join(devices) or 'none'}); on its computer: ray start --address=HEAD:6379 "
             f"--resources='{{\"{self._spec}\": 1}}'"
         )
+
+
+def _epoch(info: DeviceInfo) -> tuple[str | None, ...]:
+    """What a journal tells epochs by."""
+    return info.boot_id, info.runtime, info.runtime_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,7 +128,7 @@ def test_a_device_of_the_fleet_is_locked_where_it_is(
     assert not isinstance(described, Failure)
     with pytest.raises(DeviceUnavailableError, match="host cpu"), device_lock(HOST_CPU):
         pass
-    assert host.close() is True
+    assert not isinstance(host.close(), Failure)
     with device_lock(HOST_CPU):
         pass
 
@@ -194,6 +195,37 @@ def test_every_prepare_is_a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         assert closed == [prepared[1]]
         assert all(handles[i].sample_ms(1) > 0 for i in (0, 2, 3))
     assert len(prepared) == 4
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("found_there", "refused"),
+    [
+        (lambda: FakeDevice(0), ""),  # the same device, from another node or after a crash
+        (lambda: FakeDevice(1), "is now fake 1, was fake 0"),
+        (lambda: FakeDevice(0, boot_id="b2"), "is of another boot or runtime"),
+        (lambda: FakeDevice(0, runtime_version="2"), "is of another boot or runtime"),
+    ],
+)
+def test_another_machine_does_not_go_on_in_the_same_table(
+    monkeypatch: pytest.MonkeyPatch, found_there: Callable[[], FakeDevice], refused: str
+) -> None:
+    """Ray starts the host again on any node that offers the device: of `cpu` on another machine."""
+    workload = Workload(OPS[0].key, (OPS[0],))
+    expected = pytest.raises(DeviceUnavailableError) if refused else nullcontext()
+    with expected as caught, FleetDevice("auto", "fake") as device:
+        prepared = device.prepare(workload)
+        assert prepared.sample_ms(1) > 0
+        monkeypatch.setattr(fleet, "open_device", lambda spec, **options: found_there())
+        device._host._host = DeviceHost("fake", {})
+        assert prepared.sample_ms(1) > 0
+    if caught is not None:
+        assert str(caught.value) == (
+            f"fake of the fleet {refused}: what it measures from now on is another epoch; go on "
+            "with --resume"
+        )
+    with FleetDevice("auto", "fake") as device:  # the next run, with what is there now
+        assert device.prepare(workload).sample_ms(1) > 0
 
 
 @pytest.mark.usefixtures("in_process")
