@@ -1,6 +1,8 @@
+import errno
 import functools
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,6 +352,18 @@ def test_a_sweep_does_not_write_to_a_foreign_database(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+def test_a_reader_sees_through_a_link_what_is_being_written(tmp_path):
+    """SQLite's log lies beside the file that the link leads to."""
+    (tmp_path / "elsewhere").mkdir()
+    store, link = tmp_path / "elsewhere" / "store.sqlite", tmp_path / "j.sqlite"
+    link.symlink_to(store)
+    with Journal(store) as journal:
+        journal.begin_sweep(INFO, {}, "now")
+        for path in (store, link):
+            with Journal(path, read_only=True) as reader:
+                assert reader.epochs() == [epoch_of(INFO)]
+
+
 @pytest.mark.parametrize("name", ["j.sqlite", "a b?mode=rwc#%41.sqlite"])
 def test_a_reader_sees_what_was_written_and_writes_nothing(tmp_path, name):
     path = tmp_path / name
@@ -376,3 +390,17 @@ def test_fresh_begins_anew_through_a_link(tmp_path):
     with Journal(tmp_path / "j.sqlite", fresh=True) as journal:
         assert journal.epochs() == []
     assert (tmp_path / "j.sqlite").is_symlink() and store.is_file()
+
+
+def test_fresh_that_may_not_remove_the_old_one_is_refused(tmp_path, monkeypatch):
+    """Another user's, in a folder such as /tmp: root, as tests may be, is not told so."""
+    path = tmp_path / "j.sqlite"
+    Journal(path).close()
+
+    def unlink(path, missing_ok=False):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(InvalidInputError) as refused:
+        Journal(path, fresh=True)
+    assert str(refused.value) == f"cannot remove {path}: Operation not permitted"
