@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import SEEK_END, BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,7 +110,10 @@ def read_model_file(path: Path) -> ModelFile:
         why = "the runtime died of it; is it damaged?" if died else error
         raise InvalidInputError(f"{path}: {why}") from None
     check_elements(inputs, str(path))
-    n_bytes = sum(part.stat().st_size for part in (path, *beside))
+    n_bytes = path.stat().st_size
+    for weights in beside:
+        with _opened_weights(weights) as content:
+            n_bytes += content.seek(0, SEEK_END)
     return ModelFile(path, model_format, sha256, n_bytes, inputs, beside)
 
 
@@ -129,7 +133,8 @@ def runnable(
         arrays: by input, as `shapes`.
 
     Raises:
-        InvalidInputError: a shape or array does not fit, or axes are still free.
+        InvalidInputError: a shape or array does not fit, axes are still free, or weights beside
+            the file cannot be read.
     """
     name = str(file.path)
     shapes = {**shapes, **{given: array.shape for given, array in arrays.items()}}
@@ -231,10 +236,24 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from _tensors(inner)
 
 
+@contextmanager
+def _opened_weights(path: Path) -> Iterator[BufferedReader]:
+    """To read from, within the block.
+
+    Raises:
+        InvalidInputError: unreadable.
+    """
+    try:
+        with path.open("rb") as content:
+            yield content
+    except OSError as error:
+        raise InvalidInputError(f"cannot read weights {path}: {error.strerror}") from None
+
+
 def _digest(file: ModelFile, values: Values) -> str:
     digest = hashlib.sha256(file.sha256.encode())
     for weights in file.weights_beside:
-        with weights.open("rb") as content:
+        with _opened_weights(weights) as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     for name, value in sorted(values.items()):
         digest.update(f"{name} {value.dtype} {value.shape} ".encode())

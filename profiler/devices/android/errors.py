@@ -83,6 +83,14 @@ def no_program() -> LinkError:
     )
 
 
+def no_start(program: str, cause: str) -> LinkError:
+    return LinkError(
+        f"no adb server runs, and {program} cannot be started ({cause}); install Android's "
+        "platform-tools, and unset ADBUTILS_ADB_PATH where that names it",
+        reason="server_unreachable",
+    )
+
+
 def not_booted(serial: str, state: str) -> LinkError:
     return LinkError(
         f"{serial} is in {state} mode; boot Android: adb -s {serial} reboot", reason="not_booted"

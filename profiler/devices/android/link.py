@@ -340,11 +340,12 @@ class AdbLink:
             adb = adb_program() if self.target.local_server and not started else None
             if adb is None:
                 break
-            with suppress(subprocess.TimeoutExpired):  # whether it answers is seen next
-                subprocess.run(
-                    [adb, "-P", str(port), "start-server"],
-                    capture_output=True, timeout=20, check=False,
-                )  # fmt: skip
+            command = [adb, "-P", str(port), "start-server"]
+            try:
+                with suppress(subprocess.TimeoutExpired):  # whether it answers is seen next
+                    subprocess.run(command, capture_output=True, timeout=20, check=False)
+            except OSError as error:
+                raise adb_errors.no_start(adb, error.strerror or str(error)) from None
         raise _no_server(self.target, cause)
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 
 import numpy as np
 import onnx
@@ -159,6 +160,26 @@ def with_weights_at(path, place):
         location.value = place
     path.write_bytes(model.SerializeToString())
     return path
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder"])
+def test_weights_that_cannot_be_read_are_named(tmp_path, kind):
+    """Of a tensor that the runtime does not read: it says nothing of them."""
+    path, weights = with_weights_at(tmp_path / "net.onnx", "net.bin"), tmp_path / "net.bin"
+    model = onnx.load(path)
+    for stored in model.graph.initializer:
+        entry = stored.external_data.add()
+        entry.key, entry.value = "location", "net.bin"
+    path.write_bytes(model.SerializeToString())
+    file = read_model_file(path)
+    weights.unlink()
+    if kind == "folder":
+        weights.mkdir()
+    expected = f"cannot read weights {re.escape(str(weights))}: (No such file|Is a directory)"
+    with pytest.raises(InvalidInputError, match=expected):
+        read_model_file(path)
+    with pytest.raises(InvalidInputError, match=expected):  # lost since
+        runnable(file, shapes={}, arrays={})
 
 
 @pytest.mark.parametrize("place", ["../w.bin", "sub/../../w.bin", "{}/w.bin", "link.bin", "loop"])

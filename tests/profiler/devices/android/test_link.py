@@ -295,6 +295,24 @@ def test_something_else_listens_there() -> None:
         other.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.parametrize("kind", ["absent", "no program"])
+def test_an_adb_that_cannot_be_started(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "adb"
+    if kind == "no program":
+        program.write_text("of a folder that was unpacked without its modes")
+    monkeypatch.setenv("ADBUTILS_ADB_PATH", str(program))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(unused.getsockname()[1]))
+        error = failure(lambda: AdbLink(parse_spec("adb")))
+    assert (error.reason, error.transient, error.exit_code) == ("server_unreachable", False, 4)
+    why = "No such file or directory" if kind == "absent" else "Permission denied"
+    assert f"no adb server runs, and {program} cannot be started ({why})" in str(error)
+    assert "ADBUTILS_ADB_PATH" in str(error)
+
+
 def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], *, timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
