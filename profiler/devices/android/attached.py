@@ -6,10 +6,10 @@ from profiler.devices.android.errors import no_device, state_error
 from profiler.devices.android.facts import read_identity, read_state
 from profiler.devices.android.link import AdbLink, attached_phones
 from profiler.devices.android.preflight import lacking, together
+from profiler.devices.android.session import phone_lock
 from profiler.devices.android.syntax import parse_spec
 from profiler.devices.backend import DeviceStatus, Finding
 from profiler.errors import DeviceUnavailableError, PnagError
-from profiler.system.lock import device_lock
 
 
 def discover() -> list[DeviceStatus]:
@@ -36,7 +36,7 @@ def _status(serial: str, state: str) -> DeviceStatus:
     except PnagError as error:
         return DeviceStatus(spec, "", "", False, str(error))
     try:
-        with device_lock(f"phone {serial}"):
+        with phone_lock(serial, phone):
             pass  # nobody measures on it
     except DeviceUnavailableError as error:
         problems.append(error)

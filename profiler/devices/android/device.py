@@ -26,7 +26,7 @@ from profiler.devices.android.facts import PhoneState, read_state
 from profiler.devices.android.job import RESULT_FILE, JobResult, run_job
 from profiler.devices.android.options import RECORDED_AS, AndroidTiming, Delegate
 from profiler.devices.android.preflight import prepared
-from profiler.devices.android.session import PhoneSession
+from profiler.devices.android.session import PhoneSession, phone_lock
 from profiler.devices.android.syntax import parse_spec
 from profiler.devices.android.workload import (
     AndroidWorkload,
@@ -41,7 +41,6 @@ from profiler.flags import Flag
 from profiler.graph.to_tflite import PRECISIONS, Precision
 from profiler.models.cold_start import N_STARTS, ColdStart
 from profiler.models.op_profile import OpShare, shares
-from profiler.system.lock import device_lock
 
 __all__ = ["AndroidDevice", "AndroidWorkload", "discover"]
 
@@ -93,7 +92,7 @@ class AndroidDevice(DeviceBase):
         cores = self._phone.big_cores(threads) if "taskset" in self._phone.tools else None
         with ExitStack() as undo:
             # before the session, which cleans up after visits that are over
-            undo.enter_context(device_lock(f"phone {self._link.serial}"))
+            undo.enter_context(phone_lock(self._link.serial, self._phone))
             self._session = PhoneSession(self._link)
             undo.callback(self._session.close)
             self._session.keep_awake()

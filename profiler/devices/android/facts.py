@@ -49,6 +49,7 @@ class PhoneIdentity:
     abis: tuple[str, ...]
     max_clocks_khz: tuple[int | None, ...]  # by core
     tools: frozenset[str]
+    serialno: str | None = None  # its own, by whatever link; None where others have the same
 
     @property
     def max_clock_mhz(self) -> float | None:
@@ -112,6 +113,7 @@ def read_identity(link: AdbLink) -> PhoneIdentity:
         for name, khz in values.items()
         if (core := re.fullmatch(r"pnag\.max_khz\.([0-9]{1,4})", name))
     }
+    serialno = values.get("ro.serialno", "")
     abis = values.get("ro.product.cpu.abilist") or values.get("ro.product.cpu.abi", "")
     return PhoneIdentity(
         model=values.get("ro.product.model") or "Android device",
@@ -122,6 +124,7 @@ def read_identity(link: AdbLink) -> PhoneIdentity:
         abis=tuple(abi for abi in abis.split(",") if abi),
         max_clocks_khz=tuple(clocks.get(core) for core in range(max(clocks, default=-1) + 1)),
         tools=frozenset(t for n in values if (t := n.removeprefix("pnag.tool.")) != n),
+        serialno=None if serialno.startswith("EMULATOR") else serialno or None,
     )
 
 

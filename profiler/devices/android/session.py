@@ -13,12 +13,16 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from profiler.devices.android.errors import LinkError
+from profiler.devices.android.facts import PhoneIdentity
 from profiler.devices.android.job import KILL
 from profiler.devices.android.link import AdbLink
 from profiler.devices.android.syntax import TEMPORARY
 from profiler.errors import DeviceUnavailableError
+from profiler.system.lock import device_lock
 
 STAY_AWAKE = "stay_on_while_plugged_in"  # of the global settings; 7: on any power supply
 SET_FIXED = "cmd power set-fixed-performance-mode-enabled"  # Android 11 and later
@@ -92,6 +96,22 @@ _RENEW = f"""
 {_UPTIME}
 echo "$up" >"$1/lease.part" && mv "$1/lease.part" "$1/lease"
 """
+
+
+@contextmanager
+def phone_lock(serial: str, phone: PhoneIdentity) -> Iterator[None]:
+    """Hold a phone for the block, also where it is attached under another serial (USB, TCP).
+
+    Raises:
+        DeviceUnavailableError: another process has it.
+    """
+    names = [f"phone {serial}"]
+    if phone.serialno and phone.boot_id:  # some makes give all their phones one number
+        names.append(f"phone {phone.serialno} of boot {phone.boot_id[:8]}")
+    with ExitStack() as held:
+        for name in names:
+            held.enter_context(device_lock(name))
+        yield
 
 
 class PhoneSession:

@@ -1,14 +1,17 @@
-"""The scripts of a visit, cut off and tried again as a link that drops does it."""
+"""One visit to a phone at a time, by whatever link; its scripts, cut off and tried again."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from profiler.devices.android.device import AndroidDevice, discover
 from profiler.devices.android.link import AdbLink
 from profiler.devices.android.session import _KEEP_AWAKE, _RESTORE, STAY_AWAKE, PhoneSession
+from profiler.errors import DeviceUnavailableError
 from tests.adbd import Adbd
 from tests.phone import COMMANDS, Phone
 
@@ -62,3 +65,34 @@ def test_the_lease_is_never_there_in_part(adbd: Adbd, link: AdbLink) -> None:
     session.fix_performance(600)  # as it is tried again after a drop
     assert (folder / "lease").stat().st_ino != first
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("serialno", "same_boot", "is_one"),
+    [
+        ("FA6AB0301534", True, True),
+        ("0123456789ABCDEF", False, False),  # as all tablets of some makes have
+        ("EMULATOR35X1X12X0", True, False),  # as all emulators have; these, from one snapshot
+        ("", True, False),
+    ],
+)
+def test_a_phone_attached_by_usb_and_tcp_is_one(
+    make_phone: Callable[[], Adbd], make_device: Callable[..., AndroidDevice],
+    serialno: str, same_boot: bool, is_one: bool,
+) -> None:  # fmt: skip
+    """The second visit would clean away what the first has at work there."""
+    usb, tcp = make_phone(), make_phone()
+    for adbd in (usb, tcp):
+        adbd.phone.set_properties(ro__serialno=serialno)
+    if same_boot:
+        boot_id = "proc/sys/kernel/random/boot_id"
+        (tcp.phone.root / boot_id).write_text((usb.phone.root / boot_id).read_text())
+    with make_device(usb):
+        if is_one:
+            with pytest.raises(DeviceUnavailableError, match="is at work on phone FA6AB0301534"):
+                make_device(tcp)
+        else:
+            make_device(tcp).close()
+        measurable = {status.spec: status.measurable for status in discover()}
+    assert measurable == {f"adb:{usb.serial}": False, f"adb:{tcp.serial}": not is_one}
+    make_device(tcp).close()
