@@ -23,10 +23,10 @@ from profiler.measuring.journal import Journal, epoch_of, journal_path
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.load import loads_of
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies
-from profiler.measuring.records import Block, Outcome
+from profiler.measuring.records import Block, Outcome, counted
 from profiler.measuring.sampling import deadline
 from profiler.measuring.stopping import Decision
-from profiler.measuring.summary import Levels, summarise
+from profiler.measuring.summary import Levels, raw_ms, summarise
 from profiler.measuring.task import Role, Task, make_task
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
@@ -305,7 +305,6 @@ class ModelSweep:
         decision = Decision.CAPPED if capped else Decision.CONVERGED
         load = self._loads.get(blocks[-1].sweep)
         entry = summarise(blocks, self._levels, self._protocol, decision=decision, load=load)
-        samples_ms = [ms for block in blocks if not block.throttled for ms in block.samples_ms]
         ops, unavailable = self._ops(copies[0], entry.latency_ms)
         if start.peak_memory_mb is None:
             unavailable["peak_memory_mb"] = "this system does not tell it"
@@ -318,7 +317,7 @@ class ModelSweep:
             interval_ms=entry.ci95_ms or (entry.latency_ms, entry.latency_ms),
             median_ms=entry.median_ms or entry.latency_ms,
             p90_ms=entry.p90_ms or entry.latency_ms,
-            p99_ms=float(np.quantile(samples_ms, 0.99)),
+            p99_ms=float(np.quantile(raw_ms(counted(blocks)), 0.99)),
             verdict=entry.verdict,
             flags=entry.flags,
             n_samples=entry.n_samples,
@@ -346,8 +345,12 @@ class ModelSweep:
     def _compared(
         self, first: ModelResult, copies: Sequence[ModelWorkload], other: ModelResult
     ) -> ModelComparison:
-        """By the passes that all copies of both took part in."""
-        both = [[self._blocks(copy) for copy in of_one] for of_one in (self._copies[0], copies)]
+        """By the passes that all copies of both took part in; of a load by all that was read."""
+        kept = counted if self._protocol.sustained is None else list
+        both = [
+            [kept(self._blocks(copy)) for copy in of_one]
+            for of_one in (self._copies[0], copies)
+        ]
         passes = min(len(blocks) for of_one in both for blocks in of_one)
         first_ms, other_ms = (
             [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,11 @@ class Block:
     def throttled(self) -> bool:
         """Discarded: kept here, counted, and left out of every statistic."""
         return Flag.THROTTLED.among(self.flags)
+
+
+def counted(blocks: Sequence[Block]) -> list[Block]:
+    """What a latency is made of: the blocks that were not throttled, or all where each was."""
+    return [block for block in blocks if not block.throttled] or list(blocks)
 
 
 @dataclass(frozen=True, slots=True)

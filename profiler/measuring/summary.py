@@ -13,7 +13,7 @@ from profiler.measuring.canary import Canary
 from profiler.measuring.journal import Journal
 from profiler.measuring.load import sustained_levels
 from profiler.measuring.protocol import MeasuringProtocol
-from profiler.measuring.records import Block
+from profiler.measuring.records import Block, counted
 from profiler.measuring.stats import (
     Floats,
     change_point,
@@ -100,8 +100,7 @@ def summarise(
     Args:
         load: of the last sweep, where it was a sustained one.
     """
-    clean = [block for block in blocks if not block.throttled]
-    kept = clean or list(blocks)
+    kept = counted(blocks)
     series = series_of(kept)
     factors = {at: levels.factor(of_one) for at, of_one in series.items()}
     sweeps = [
@@ -114,7 +113,7 @@ def summarise(
     low, high = protocol.stopping.interval(sweeps, protocol.estimator, 0.95, seed=SEED)
     raw = raw_ms(kept)
     flags = _flags(kept, normal, protocol)
-    if len(clean) < len(blocks):
+    if any(block.throttled for block in blocks):
         flags.append(Flag.THROTTLED)
     p10, median, p90 = np.quantile(raw, [0.1, 0.5, 0.9])
     return Entry(
@@ -127,7 +126,7 @@ def summarise(
         mean_ms=float(raw.mean()),
         std_ms=float(raw.std(ddof=1)) if len(raw) > 1 else 0.0,
         n_samples=len(raw),
-        verdict=_verdict(flags, decision, throttled=not clean),
+        verdict=_verdict(flags, decision, throttled=kept[0].throttled),
         flags=tuple(flags),
         levels=_beside(blocks, series, protocol, load),
     )

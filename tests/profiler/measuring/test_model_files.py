@@ -12,8 +12,8 @@ from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import Difference
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import ModelRequest, ModelSweep, measure_models
-from profiler.measuring.protocol import FULL, QUICK, for_copies
-from profiler.measuring.records import Outcome
+from profiler.measuring.protocol import FULL, PHONE, QUICK, SUSTAINED, for_copies
+from profiler.measuring.records import Block, Outcome
 from profiler.measuring.stopping import Decision
 from profiler.measuring.task import Role, make_task
 from profiler.models.cold_start import ColdStart
@@ -164,6 +164,58 @@ def test_a_model_that_hung_is_not_run_again():
         journal.add_outcome(task.key, hung)
         with pytest.raises(MeasurementError, match=f"{task.workload.key}: hung: it did not"):
             measured(device, (model("a"), 1), journal=journal)
+
+
+N_THROTTLED, N_CLEAN = 4, 6
+
+
+def recorded(levels_ms, protocol):
+    """The report of models whose blocks are given: throttled ones, then clean ones.
+
+    Args:
+        levels_ms: of the throttled blocks and of the clean ones, by model; None for none.
+    """
+    device, copies, rng = FakeModels({}), for_copies(protocol), np.random.default_rng(0)
+    with Journal(None) as journal:
+        number = journal.begin_sweep(device.info, {}, "now")
+        for name, levels in levels_ms.items():
+            for copy in range(protocol.comparison.copies):
+                task = make_task(
+                    ModelWorkload(model(name), 1, copy), Role.NETWORK, device.info, copies
+                )
+                key = task.workload.key
+                turns = zip(levels, (N_THROTTLED, N_CLEAN), (("throttled:heat",), ()), strict=True)
+                blocks = [(ms, flags) for ms, n, flags in turns if ms is not None for _ in range(n)]
+                for at, (ms, flags) in enumerate(blocks):
+                    samples = (ms * float(np.exp(0.002 * rng.standard_normal())),)
+                    block = Block(key, float(at), 0.5, 1, samples, flags=flags, sweep=number)
+                    journal.add_block(task.key, block)
+                journal.add_outcome(task.key, Outcome(number, key, Decision.CONVERGED))
+        return measured(device, *((model(name), 1) for name in levels_ms), journal=journal,
+                        protocol=protocol)  # fmt: skip
+
+
+def test_throttled_blocks_are_left_out_of_a_comparison_as_they_are_of_the_latency():
+    report = recorded({"a": (None, 10.0), "b": (15.0, 10.0)}, PHONE)
+    assert [one.latency_ms for one in report.results] == pytest.approx([10.0, 10.0], rel=0.001)
+    (comparison,) = report.comparisons
+    assert comparison.ratio == pytest.approx(1, abs=0.002)
+    assert comparison.finding is Difference.NOT_TOLD_APART
+
+
+def test_a_model_that_was_throttled_throughout_is_told_by_all_its_blocks():
+    report = recorded({"a": (None, 10.0), "b": (15.0, None)}, PHONE)
+    result = report.results[1]
+    assert result.verdict == "throttled"
+    assert result.latency_ms == pytest.approx(15, rel=0.002)
+    assert result.median_ms < result.p99_ms < 15.2
+    assert report.comparisons[0].ratio == pytest.approx(1.5, rel=0.002)
+
+
+def test_a_load_is_compared_as_it_was_borne():
+    """Nothing of it is discarded: which model makes the device throttle is what is asked."""
+    report = recorded({"a": (10.0, None), "b": (15.0, 10.0)}, replace(PHONE, sustained=SUSTAINED))
+    assert report.comparisons[0].ratio == pytest.approx(1.5, rel=0.002)
 
 
 def test_an_op_profile_that_the_runtime_lacks_is_null_with_its_reason():
