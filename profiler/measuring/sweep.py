@@ -34,7 +34,7 @@ from profiler.measuring.canary import (
 )
 from profiler.measuring.journal import Journal, epoch_of
 from profiler.measuring.outlook import Outlook
-from profiler.measuring.protocol import MeasuringProtocol
+from profiler.measuring.protocol import MeasuringProtocol, Sustained
 from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes
 from profiler.measuring.sampling import Sampler, without_gc
 from profiler.measuring.stats import Floats
@@ -102,7 +102,7 @@ class Sweep:
         Raises:
             DeviceUnavailableError: the device is gone or not quiescent; what was measured
                 is in the journal.
-            InvalidInputError: a sustained load of more than memory holds.
+            InvalidInputError: a sustained load of more than fits in memory, or once into its time.
         """
         self._outlook.begin(task.key for task in tasks)
         self._had_their_time = self._journal.outcomes().keys()
@@ -189,12 +189,16 @@ class Sweep:
                 ready = self._prepare(task)
                 if ready is not None:
                     active.append(ready)
-            if self._protocol.sustained:
+            load, first_pass = self._protocol.sustained, True
+            if load is not None:
                 self._zero_s = self._now()
             while active:
-                for index in self._rng.permutation(len(active)):
+                for n_done, index in enumerate(self._rng.permutation(len(active))):
                     if not self._load_is_over():
                         self._measure(active[index], self._note(active))
+                    elif load is not None and first_pass:
+                        raise _too_short(load, n_done, len(active))
+                first_pass = False
                 active = [one for one in active if not self._finished(one)]
         finally:
             for one in active:
@@ -351,7 +355,9 @@ class Sweep:
     def _wrong_mean(self, one: Active) -> MeasurementError | None:
         """What the samples are where they cannot be means of as many runs as were asked for."""
         rule = self._protocol.sampling
-        batch_ms = float(np.min(one.samples_ms.get(self._number, np.inf)))
+        if self._number not in one.samples_ms:  # all were throttled, which slows batches only
+            return None
+        batch_ms = float(np.min(one.samples_ms[self._number]))
         if rule.returns_totals(one.single_ms, batch_ms, one.runs):
             lie = "returns totals instead of means"
         elif rule.runs_too_few(one.single_ms, batch_ms, one.runs):
@@ -385,8 +391,9 @@ class Sweep:
             self._outlook.expect(one.task.key, to_come)
             return Decision.CONVERGED if self._load_is_over() else None
         if protocol.tail is not None and not protocol.tail.is_enough(one.n_samples, one.span_s):
-            to_come = protocol.tail.blocks_to_come(one.n_blocks, one.n_samples, one.span_s)
-            self._outlook.expect(one.task.key, to_come)
+            if one.n_blocks:  # that were not throttled: they have a rate
+                to_come = protocol.tail.blocks_to_come(one.n_blocks, one.n_samples, one.span_s)
+                self._outlook.expect(one.task.key, to_come)
             return None
         width, is_network = None, one.task.workload.is_network
         if rule.is_due(one.n_blocks):
@@ -434,3 +441,10 @@ class Sweep:
         outcome = Outcome.failure(self._number, task.workload.key, error)
         self._journal.add_outcome(task.key, outcome)
         self._outlook.expect(task.key, 0)
+
+
+def _too_short(load: Sustained, n_done: int, n_all: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"one pass over {n_all} configurations takes longer than a load of {load.minutes:g} "
+        f"minutes, which ended after {n_done} of them; ask for more --minutes or fewer --networks"
+    )

@@ -169,6 +169,41 @@ def test_what_does_not_fit_in_memory_at_once_is_refused():
         load_table_of(Small(0, scenario=SLOW))
 
 
+def test_a_load_that_ends_within_its_first_pass_is_refused_and_fewer_go_on(tmp_path):
+    """What was not reached has no level, and is not done."""
+    protocol = replace(PROTOCOL, sustained=replace(RULE, minutes=3.0))
+    request = ProfileRequest("fake", SPACE, TABLE, protocol, chosen=CHOSEN)
+    device = FakeDevice(0, scenario=Scenario(slowdown=9000.0))
+    told = r"one pass over 8 configurations takes longer .* 3 minutes, .* 2 .*fewer --networks"
+    with Journal(tmp_path / "j") as journal:
+        with pytest.raises(InvalidInputError, match=told):
+            Campaign(request, device, journal, SILENT).run()
+        assert journal.extent() == "kept: 2 blocks of 2 configurations, 0 of them done"
+        assert journal.outcomes() == {}
+        fewer = replace(request, chosen=Chosen(CHOSEN.ops[1:2], ()))
+        table = Campaign(fewer, device, journal, SILENT).run()
+    assert table.ops.keys() == set(CHOSEN.ops[1:2])
+    assert table.load.minutes == 3
+
+
+def test_a_load_that_a_warm_device_bears_throttled_from_its_start_is_told():
+    """Batches of runs without a clean sample are not taken for totals."""
+    scene = Scenario(slowdown=0.2, throttle_at_s=0.0, throttle_factor=1.25)
+    device, protocol = FakeDevice(0, scenario=scene), replace(RULE, minutes=0.5)
+    request = ProfileRequest(
+        "fake", SPACE, TABLE, replace(PROTOCOL, sustained=protocol), chosen=CHOSEN
+    )
+    with Journal(None) as journal:
+        table = Campaign(request, device, journal, SILENT).run()
+        (key, *_) = journal.outcomes()
+        assert min(block.runs for block in journal.blocks(key)) > 1
+    assert table.failures == {}
+    for key, entry in table.ops.items():
+        truth = device.latency_ms(Workload(key, (SPACE.distinct_ops()[key],)))
+        assert entry.latency_ms == pytest.approx(0.2 * 1.25 * truth, rel=0.01)
+        assert entry.verdict is Verdict.THROTTLED
+
+
 def test_minutes_have_bounds_and_the_protocol_its_own_digest():
     fake = backends()["fake"]
     one = protocol_of(fake, quick=False, kind="sustained")

@@ -96,6 +96,25 @@ def test_it_rests_on_1024_samples_over_60_s(table):
     assert not TAIL.is_enough(1024, 59.9)
 
 
+def test_a_device_that_is_throttled_at_first_is_waited_for():
+    """The first blocks are discarded, and say nothing of how many are to come."""
+    protocol = protocol_of(FAKE, quick=True, kind="tail")
+    tail = replace(TAIL, min_samples=64, min_span_s=1.0)
+    scene = Scenario(throttle_at_s=0.0, throttle_for_s=20.0, slowdown=5.0)
+    chosen = Chosen(tuple(list(SPACE.distinct_ops())[10:12]), ())
+    request = ProfileRequest(
+        "fake", SPACE, Path("t.json"), replace(protocol, tail=tail), chosen=chosen
+    )
+    with Journal(None) as journal:
+        found = Campaign(request, FakeDevice(0, scenario=scene), journal, SILENT).run()
+        (key, *_) = journal.outcomes()
+        assert journal.blocks(key)[0].throttled
+    for key, entry in found.ops.items():
+        truth = 5 * FakeDevice(0).latency_ms(Workload(key, (SPACE.distinct_ops()[key],)))
+        assert entry.levels[Statistic.P50].latency_ms == pytest.approx(truth, rel=0.01)
+        assert entry.n_samples >= 64
+
+
 def test_means_of_many_runs_have_no_tails():
     with pytest.raises(InvalidInputError, match=r"device adb gives means .* have no tails"):
         protocol_of(backends()["adb"], quick=False, kind="tail")
