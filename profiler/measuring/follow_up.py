@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,17 @@ class Bridge:
     offset_ms: float = 0.0
 
     @classmethod
-    def fit(cls, then_ms: Sequence[float], now_ms: Sequence[float], rule: FollowUp) -> Bridge:
+    def fit(
+        cls, then_ms: Sequence[float], now_ms: Sequence[float], rule: FollowUp, *,
+        least_ms: float = inf,
+    ) -> Bridge:  # fmt: skip
         """Least squares of relative error; few networks fix a factor only, or nothing.
+
+        Networks that are alike tell no offset from a factor: it counts where its standard error is
+        small beside the least latency that is read with it, and if something is left of that.
+
+        Args:
+            least_ms: the least that is read with it, beside `now_ms`.
 
         >>> rule = FollowUp(12, min_for_slope=2, min_for_offset=6, flagged_shift=0.05)
         >>> Bridge.fit([2, 4, 8, 10, 12, 16], [2.3, 4.4, 8.6, 10.7, 12.8, 17.0], rule)
@@ -50,11 +60,17 @@ class Bridge:
         then, current = np.asarray(then_ms, np.float64), np.asarray(now_ms, np.float64)
         if len(then) < rule.min_for_slope:
             return cls()
+        factor = cls(slope=float(np.median(current / then)))
         if len(then) < rule.min_for_offset:
-            return cls(slope=float(np.median(current / then)))
+            return factor
         design: NDArray[np.float64] = np.column_stack([np.ones_like(then), 1 / then])
         slope, offset = np.linalg.lstsq(design, current / then, rcond=None)[0]
-        return cls(round(float(slope), 6), round(float(offset), 6))
+        line = cls(round(float(slope), 6), round(float(offset), 6))
+        rest = current / then - slope - offset / then
+        noise, spread = np.sum(rest**2) / (len(then) - 2), len(then) * np.var(1 / then)
+        least_ms = min(least_ms, *now_ms)
+        is_told = noise < spread * (rule.flagged_shift * least_ms) ** 2  # error²: noise / spread
+        return line if is_told and line.slope > 0 and line.offset_ms < least_ms else factor
 
     def then_ms(self, now_ms: float) -> float:
         """What the earlier session would have read."""
@@ -135,13 +151,15 @@ def _followed_up(
             seed=seed - 1, what=f"{len(tasks)} networks",  # `seed` itself is of the first sweep
         )  # fmt: skip
     outcomes, levels = journal.outcomes(), Levels(journal, protocol)
+    levels.fix_references(epoch)  # of another boot than the table's: its own first sweep
     entries = {
         arch: _entry(task, outcomes[task.key], levels, epoch) for arch, task in tasks.items()
     }
     rule = protocol.follow_up
     bridge = Bridge.fit(
-        [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known], rule
-    )
+        [entry.latency_ms for entry in known], [entries[e.arch].latency_ms for e in known], rule,
+        least_ms=min((_least_ms(entries[arch]) for arch in wanted), default=inf),
+    )  # fmt: skip
     known_ms = {tasks[entry.arch].key: entry.latency_ms for entry in known}
     return FollowUpSweep(
         [_bridged(arch, entries[arch], bridge, rule.flagged_shift) for arch in wanted],
@@ -196,6 +214,10 @@ def _entry(task: Task, outcome: Outcome, levels: Levels, epoch: str) -> Entry:
         raise MeasurementError(f"{task.workload.key}: {outcome.message}", reason="network_failed")
     blocks = levels.journal.blocks(task.key, epoch=epoch)
     return summarise(blocks, levels, levels.protocol, decision=outcome.decision)
+
+
+def _least_ms(entry: Entry) -> float:
+    return min([entry.latency_ms, *(entry.ci95_ms or ())])
 
 
 def _bridged(arch: str, entry: Entry, bridge: Bridge, flagged_shift: float) -> NetworkEntry:

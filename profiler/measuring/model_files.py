@@ -348,8 +348,7 @@ class ModelSweep:
         """By the passes that all copies of both took part in; of a load by all that was read."""
         kept = counted if self._protocol.sustained is None else list
         both = [
-            [kept(self._blocks(copy)) for copy in of_one]
-            for of_one in (self._copies[0], copies)
+            [kept(self._blocks(copy)) for copy in of_one] for of_one in (self._copies[0], copies)
         ]
         passes = min(len(blocks) for of_one in both for blocks in of_one)
         first_ms, other_ms = (

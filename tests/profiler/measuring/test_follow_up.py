@@ -7,7 +7,7 @@ from profiler.devices.base import network_workload
 from profiler.devices.registry import open_device
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.measuring.campaign import Campaign, ProfileRequest
-from profiler.measuring.follow_up import Bridge, measure_networks
+from profiler.measuring.follow_up import Bridge, follow_up, measure_networks
 from profiler.measuring.journal import Journal, journal_path
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.sampling import draw_networks
@@ -46,6 +46,42 @@ def test_noise_of_the_bridge_averages_out():
     assert np.mean(read) == pytest.approx(8, rel=0.001)
 
 
+def test_networks_that_are_alike_fix_a_factor_only():
+    """Their noise tilts the line: a slope of any sign, and an offset as large as a latency."""
+    rng = np.random.default_rng(0)
+    then = 10 + 0.01 * np.arange(12)
+    for _ in range(200):
+        now = 1.02 * then * (1 + 0.005 * rng.standard_normal(12))
+        bridge = Bridge.fit(then.tolist(), now.tolist(), RULE)
+        read = [bridge.then_ms(1.02 * ms) for ms in (5.0, 10.0, 20.0)]
+        assert read == pytest.approx([5.0, 10.0, 20.0], rel=0.01)
+
+
+def test_networks_that_are_equal_fix_a_factor_only():
+    bridge = Bridge.fit([10.0] * 12, [11.0] * 11 + [11.5], RULE)
+    assert bridge == Bridge(slope=1.1)
+
+
+def test_a_line_that_leaves_nothing_of_a_network_is_not_used():
+    then = [8.0, 9.0, 10.0, 11.0, 12.0, 13.0]
+    now = [ms + 2.0 for ms in then]
+    assert Bridge.fit(then, now, RULE, least_ms=2.5) == Bridge(slope=1.0, offset_ms=2.0)
+    assert Bridge.fit(then, now, RULE, least_ms=2.0) == Bridge(
+        slope=pytest.approx(np.median(np.array(now) / then))
+    )
+
+
+@given(
+    st.lists(st.floats(0.01, 1000), min_size=6, max_size=12),
+    st.lists(st.floats(0.01, 1000), min_size=12, max_size=12),
+    st.floats(0.01, 1000),
+)
+def test_whatever_the_sessions_were_a_latency_is_read_as_one(then_ms, now_ms, read_ms):
+    bridge = Bridge.fit(then_ms, now_ms[: len(then_ms)], RULE, least_ms=read_ms)
+    assert bridge.slope > 0
+    assert bridge.then_ms(read_ms) > 0
+
+
 def drawn(count):
     return [SPACE.format(tokens) for tokens in draw_networks(SPACE, count, seed=9)]
 
@@ -76,6 +112,23 @@ def test_without_canaries_only_the_bridge_knows_the_session(tmp_path):
     true_ms = 1.3 * FakeDevice(0).latency_ms(network_workload(SPACE, SPACE.parse(arch)))
     assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
     assert "session_shift" in entry.flags
+
+
+def test_networks_of_another_boot_are_read_by_the_canary_as_the_sweep_itself_is(tmp_path):
+    """The bridge was measured before the machine slowed down, a network after it."""
+    request = ProfileRequest("fake", SPACE, tmp_path / "t.json", FAST, n_networks=8)
+    with Journal(journal_path(request.out)) as journal:
+        table = Campaign(request, FakeDevice(0), journal, SILENT).run()
+    journal_at = tmp_path / "later.sqlite"
+    first, *others = drawn(13)[-5:]  # the table has those that are drawn first
+    device = FakeDevice(0, boot_id="another boot")
+    follow_up(device, table, [first], SILENT, FAST, journal_at=journal_at)
+    slower = FakeDevice(0, boot_id="another boot", scenario=Scenario(slowdown=1.2))
+    found = follow_up(slower, table, others, SILENT, FAST, journal_at=journal_at)
+    for arch, entry in zip(others, found.networks, strict=True):
+        true_ms = FakeDevice(0).latency_ms(network_workload(SPACE, SPACE.parse(arch)))
+        assert entry.latency_ms == pytest.approx(true_ms, rel=0.02)
+        assert entry.mean_ms == pytest.approx(1.2 * true_ms, rel=0.02)
 
 
 def test_several_processes_may_measure_on_a_simulated_device(tmp_path):
