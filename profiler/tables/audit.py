@@ -8,6 +8,7 @@ What is only unlikely is left alone: at most one honest table in 100 has a findi
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -35,6 +36,7 @@ SHORTEST_MS = 5e-4  # no runtime is called and returns sooner
 SLOWEST_PER_S = 2e8  # multiply-adds and elements moved: what a microcontroller does
 _MOVES = 10  # one element read or written costs about as much as 10 multiply-adds
 _NEIGHBOURS = 5
+_MAX_LOG = math.log(sys.float_info.max)
 _UNIT_FROM = (
     80.0  # ops of like work differ by up to 16 times; off by 1000 leaves at least 1000 / 16
 )
@@ -124,8 +126,9 @@ def _by_chance(value: float, holders: Mapping[float, list[str]]) -> float:
 
 
 def _step(value: float) -> float:
-    """What the last digit of a value, as it is written, counts."""
-    return float(Decimal(1).scaleb(int(Decimal(repr(value)).as_tuple().exponent)))
+    """What the last digit of a value, as it is written, counts; doubles have no finer one."""
+    written = float(Decimal(1).scaleb(int(Decimal(repr(value)).as_tuple().exponent)))
+    return max(written, math.ulp(value))
 
 
 def _n_near(sorted_logs: NDArray[np.float64]) -> int:
@@ -280,10 +283,10 @@ def _units(
 def _off_by_1000(works: list[_Work]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Ops whose time for their work is far from that of the ops of most similar work."""
     totals = np.log([work.total for work in works])
-    costs = np.log([work.latency_ms / work.total for work in works])
+    costs = np.log([work.latency_ms for work in works]) - totals
     for at, work in enumerate(works):
         nearest = [i for i in np.argsort(np.abs(totals - totals[at]), kind="stable") if i != at]
-        ratio = math.exp(costs[at] - np.median(costs[nearest[:_NEIGHBOURS]]))
+        ratio = math.exp(min(costs[at] - np.median(costs[nearest[:_NEIGHBOURS]]), _MAX_LOG))
         if not 1 / _UNIT_FROM < ratio < _UNIT_FROM:
             yield (work.key,), f"{ratio:.3g} times what ops of like work take: another unit?"
 

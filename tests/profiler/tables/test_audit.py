@@ -87,6 +87,18 @@ def test_units_off_by_1000(note10: LatencyTable, factor: float) -> None:
     assert any("is one of them not in ms?" in one.message for one in between)
 
 
+@pytest.mark.parametrize("latency_ms", [5e-324, 1e-310, 1e308])
+@pytest.mark.parametrize("n_ops", [2, 60])
+def test_latencies_at_the_ends_of_the_doubles(
+    note10: LatencyTable, n_ops: int, latency_ms: float
+) -> None:
+    keys = sorted(note10.ops)[:n_ops]
+    extreme = altered(note10, {key: {"latency_ms": latency_ms} for key in keys})
+    assert FindingKind.UNIT in kinds(audit(extreme))
+    between = audit_tables({"a": note10, "b": extreme})
+    assert FindingKind.UNIT in kinds(between)
+
+
 def test_spreads_that_no_sample_has(note10: LatencyTable) -> None:
     key = sorted(note10.ops)[5]
     (zero,) = audit(altered(note10, {key: {"std_ms": 0.0}}))
