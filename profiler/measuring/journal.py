@@ -266,7 +266,11 @@ class Journal(Closing):
         query = "SELECT key, load_ms, first_run_ms, peak_memory_mb FROM start WHERE epoch = ?"
         with self._read():
             return {
-                key: ColdStart(stored_time(load_ms), stored_time(first_ms), known(peak_mb))
+                key: ColdStart(
+                    stored_time(load_ms),
+                    stored_time(first_ms),
+                    stored_time(peak_mb) if peak_mb else None,  # 0 in those of older versions
+                )
                 for key, load_ms, first_ms, peak_mb in self._db.execute(query, (epoch,))
             }
 

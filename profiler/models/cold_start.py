@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import statistics
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,8 @@ class ColdStart:
     Attributes:
         load_ms: from the file on disk (in the system's cache) to a model with its inputs set.
         first_run_ms: the first inference, which allocates.
-        peak_memory_mb: most memory of the process meanwhile, less what it held before.
+        peak_memory_mb: most memory of the process meanwhile, less what it held before; None where
+            that is not more.
     """
 
     load_ms: float
@@ -57,17 +57,21 @@ def start_here(model: RunnableModel, threads: int, gpu: int | None) -> ColdStart
     end = time.perf_counter()
     peak_mb = _memory_mb("VmHWM")
     loaded.close()
+    used_mb = peak_mb - before_mb if peak_mb is not None and before_mb is not None else 0.0
     return ColdStart(
         1e3 * (after_load - start),
         1e3 * (end - after_load),
-        None if peak_mb is None or before_mb is None else peak_mb - before_mb,
+        used_mb if used_mb > 0 else None,  # it held more before, or nothing tells it
     )
 
 
 def _reset_peak_mb() -> float | None:
-    """Memory held now, from where the peak counts; its counter is set back to that."""
-    with suppress(OSError):
+    """From where the peak counts: memory held now, which its counter is set back to; where that
+    is refused, the peak until now."""
+    try:
         (_PROC / "clear_refs").write_text("5")
+    except OSError:
+        return _memory_mb("VmHWM")
     return _memory_mb("VmRSS")
 
 

@@ -197,6 +197,16 @@ def written(tmp_path):
     return path
 
 
+def test_no_memory_of_a_start_is_unknown_memory(written):
+    """Of a process whose peak was higher before; older versions recorded it so."""
+    connection = sqlite3.connect(written)
+    connection.execute("update start set peak_memory_mb = 0")
+    connection.commit()
+    connection.close()
+    with Journal(written) as journal:
+        assert journal.starts(epoch_of(INFO)) == {"key": ColdStart(5.0, 2.0, None)}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -213,7 +223,8 @@ def written(tmp_path):
         "update reference set reference_ms = 'abc'", "update reference set reference_ms = -1",
         "update outcome set decision = 'perhaps'", "update times set wall_s = 'abc'",
         "update start set load_ms = 'abc'", "update start set first_run_ms = -1",
-        "update start set peak_memory_mb = 'abc'", "update ran set kernels = '5'",
+        "update start set peak_memory_mb = 'abc'", "update start set peak_memory_mb = -1",
+        "update ran set kernels = '5'",
         "update ran set kernels = '[[5, null]]'", "update ran set kernels = '[[\"a\", \"b\"]]'",
         "update condition set at_s = 'abc'", "update condition set temperature_c = 'warm'",
         "delete from launch", "update launch set epoch = cast(x'ff41' as text)",
