@@ -26,6 +26,7 @@ from profiler.measuring.summary import Levels, noise_floor, summarise
 from profiler.measuring.task import Role, Task, make_task
 from profiler.spaces.networks import NetworkSpace, SingleKernels, distinct_ops, file_stem
 from profiler.spaces.sampling import draw_networks
+from profiler.system.atomic import refuse_unwritable
 from profiler.system.lock import device_lock
 from profiler.system.stamp import this_tool
 from profiler.tables.levels import Load
@@ -92,8 +93,7 @@ def profile_device(request: ProfileRequest, terminal: Terminal = SILENT) -> Path
         MeasurementError: no op could be measured at all.
         KeyboardInterrupt: what was measured is in the journal beside the table.
     """
-    if request.out.is_dir():
-        raise InvalidInputError(f"cannot write {request.out}: it is a directory")
+    refuse_unwritable(request.out)
     if request.cold_start:
         check_starts(request.spec, fleet=request.fleet is not None)
     with open_requested(request) as device:
@@ -109,6 +109,7 @@ def profile_on(
     Args:
         campaign: what is measured; by default ops and networks of the request's space.
     """
+    refuse_unwritable(request.out)
     campaign = campaign or Campaign
     with (
         device_lock(f"table {request.out.resolve()}"),

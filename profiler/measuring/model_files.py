@@ -31,7 +31,7 @@ from profiler.measuring.task import Role, Task, make_task
 from profiler.models.cold_start import ColdStart
 from profiler.models.file import RunnableModel, check_names, read_model_file, runnable
 from profiler.models.inputs import Shapes, Values
-from profiler.system.atomic import write_text_atomic
+from profiler.system.atomic import refuse_unwritable, write_text_atomic
 from profiler.system.lock import device_lock
 from profiler.system.stamp import this_tool
 from profiler.system.user_files import read_json, validated
@@ -67,12 +67,14 @@ def measure_models(request: ModelRequest, terminal: Terminal = SILENT) -> ModelR
     """Measure every model, and compare the others with the first.
 
     Raises:
-        InvalidInputError: no models, inputs or settings to measure.
+        InvalidInputError: no models, inputs or settings to measure, or no place for the result.
         DeviceUnavailableError: the device is absent, locked or not quiescent.
         MeasurementError: a model cannot be measured; names it.
     """
     if len(request.threads) > 1 and len(request.paths) > 1:
         raise InvalidInputError("several --threads compare one --model with itself")
+    if request.out is not None:
+        refuse_unwritable(request.out)
     check_runs(request.spec, request.paths)
     files = [read_model_file(path) for path in request.paths]
     check_names(files, list(request.shapes), "--shape")
