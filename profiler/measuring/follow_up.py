@@ -217,7 +217,8 @@ def _entry(task: Task, outcome: Outcome, levels: Levels, epoch: str) -> Entry:
 
 
 def _least_ms(entry: Entry) -> float:
-    return min([entry.latency_ms, *(entry.ci95_ms or ())])
+    low_ms, _ = entry.ci95_ms or (entry.latency_ms, None)
+    return min(entry.latency_ms, low_ms)
 
 
 def _bridged(arch: str, entry: Entry, bridge: Bridge, flagged_shift: float) -> NetworkEntry:
