@@ -115,14 +115,14 @@ class FittedAccuracy:
     def top1(self, tokens: Tokens) -> Floats:
         """[n] fractions of tokens [n, 45]: as measured where it was, else predicted."""
         tokens = np.asarray(tokens)
-        predicted: Floats = np.clip(self.model.predict(tokens), 0.0, 1.0)
+        top1 = self.model.predict(tokens)
         if len(self.rows):
             keys, order = self._measured
             wanted = _row_keys(tokens)
             found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             known = keys[found] == wanted
-            predicted[known] = self.rows_top1[order[found[known]]]
-        return predicted
+            top1[known] = self.rows_top1[order[found[known]]]
+        return np.clip(top1, 0.0, 1.0)
 
     def half_width(self, confidence: float) -> float:
         """Of a normal interval: held-out error and the images' together, a fraction."""

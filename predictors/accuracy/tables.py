@@ -266,8 +266,8 @@ def accuracy_from_table(
     if not keep_rows or (image_sd and noise_variance <= image_sd**2):
         return fitted
     by_images = image_sd**2 / noise_variance if image_sd else 0.0
-    rows_top1 = table.top1 - by_images * (table.top1 - predicted)
-    return replace(fitted, rows=table.tokens, rows_top1=rows_top1)
+    kept = table.top1 - by_images * (table.top1 - predicted)  # may be predicted above 1
+    return replace(fitted, rows=table.tokens, rows_top1=np.clip(kept, 0.0, 1.0))
 
 
 def _refuse_unfit(table: AccuracyTable, space: NetworkSpace, fewest: int, what_for: str) -> None:

@@ -194,6 +194,8 @@ def test_measured_architectures_keep_their_accuracy(embedded: FittedAccuracy) ->
     fitted = replace(embedded, rows=tokens[:10], rows_top1=measured)
     assert fitted.top1(tokens)[:10].tolist() == measured.tolist()
     assert fitted.top1(tokens)[10:].tolist() == embedded.top1(tokens)[10:].tolist()
+    beyond = replace(fitted, rows_top1=np.array([-0.1, *measured[1:-1], 1.1]))
+    assert beyond.top1(tokens)[:10].tolist() == [0.0, *measured[1:-1].tolist(), 1.0]
 
 
 def test_a_model_of_another_space_is_refused(tmp_path: Path, embedded: FittedAccuracy) -> None:

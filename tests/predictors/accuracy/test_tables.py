@@ -273,6 +273,22 @@ def test_the_part_of_a_difference_that_images_do_not_explain_is_kept() -> None:
     assert np.abs(kept - top1).max() < 0.15 * 0.02
 
 
+def test_accuracies_near_1_stay_fractions(tmp_path: Path) -> None:
+    """A prediction above 1 draws what is kept of a row there: such a file could not be read."""
+    rng = np.random.default_rng(0)
+    tokens = np.unique(SPACE.sample(60, rng), axis=0)
+    size = np.maximum(tokens, 0).sum(axis=1)
+    truth = np.clip(0.9 + 0.14 * (size - size.min()) / np.ptp(size), 0, 1)
+    top1 = rng.binomial(10_000, truth) / 10_000
+    table = AccuracyTable(SPACE, tokens, top1, "d", "s", n_images=10_000)
+    fitted = accuracy_from_table(table, SPACE)
+    assert fitted.model.predict(tokens).max() > 1
+    assert len(fitted.rows) and fitted.rows_top1.max() == 1 == fitted.top1(tokens).max()
+    save_accuracy_model(tmp_path / "m.safetensors", fitted)
+    loaded = load_accuracy_model(tmp_path / "m.safetensors", SPACE)
+    assert loaded.top1(tokens).tolist() == fitted.top1(tokens).tolist()
+
+
 def test_how_many_images_is_kept_in_files(tmp_path: Path) -> None:
     table = AccuracyTable(SPACE, TOKENS, TOP1, "d", "s", n_images=1000)
     table.save(tmp_path / "t.json")
