@@ -23,6 +23,7 @@ from pnag.runs.run import Run, load_run
 from pnag.runs.verification import JOURNAL_FILE, KeptVerification, read_verification
 from pnag.verify import (
     error_pct,
+    measured_on,
     measured_picks,
     recalibrated,
     refuse_other_statistic,
@@ -88,28 +89,29 @@ def refine_run(
         with_networks(run.problem.space, "to measure")
         table = table_to_verify(folder, earlier)
         with Session.as_measured(table, spec, terminal, device_options) as session:
-            if earlier and earlier.refined and same_device(earlier.device, session.info):
+            if earlier and earlier.refined and earlier.is_of(session.info):
                 terminal.note(f"{folder} was refined on {earlier.device.model}, {earlier.refined}")
             else:
-                known = {entry.arch for entry in table.networks}
+                measured = measured_on(session.info, table, earlier)
+                known = {entry.arch for entry in measured.networks}
                 picks = picks_along_frontier(run, n_picks, known, seed=seed)
                 found = measured_picks(
                     session, table, [pick.arch for pick in picks],
                     protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
                     seed=seed, journal_at=folder / JOURNAL_FILE,
                 )  # fmt: skip
-                _to_keep(folder, table, session.info, found).over(earlier).save(folder)
+                corrected = recalibrated(measured, found.networks, found.sessions)
+                _to_keep(folder, session.info, corrected, found).over(earlier).save(folder)
     return load_run(folder)
 
 
 def _to_keep(
-    folder: Path, table: LatencyTable, device: DeviceInfo, found: FollowUpSweep
+    folder: Path, device: DeviceInfo, corrected: LatencyTable | None, found: FollowUpSweep
 ) -> KeptVerification:
-    corrected = recalibrated(table, device, found.networks, found.sessions)
     if corrected is None:
         raise InvalidInputError(f"fewer than {MIN_NETWORKS} usable networks correct nothing")
     return KeptVerification.of(
-        folder, device, same_device=same_device(device, table.device),
+        folder, device, same_device=same_device(device, corrected.device),
         calibration=corrected.calibration, networks=found.networks, sessions=found.sessions,
         refines=True,
     )  # fmt: skip

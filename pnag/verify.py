@@ -108,13 +108,18 @@ class Verification:
 
 
 def generate_verified(
-    run: Run, table: LatencyTable, spec: str, request: Request, terminal: Terminal
-) -> Verification:
+    run: Run, table: LatencyTable, spec: str, request: Request, terminal: Terminal,
+    earlier: KeptVerification | None = None,
+) -> Verification:  # fmt: skip
     """Measure the candidates of each budget on `spec`, refit c(α), and pick among what holds.
 
     The corrected cost proposes once more; what it proposes is measured too. A pick then is
     the most accurate architecture measured within the budget and within it by the corrected
     cost: choosing by the measurement alone would favour those that happened to read low.
+
+    Args:
+        table: of the run, as `table_to_verify` gives it.
+        earlier: what the run keeps; on the same device the correction is of that, too.
 
     Raises:
         InfeasibleBudgetError: nothing fits a budget by the cost that the run was trained on.
@@ -122,7 +127,7 @@ def generate_verified(
         MeasurementError: a network could not be measured.
     """
     with Session.as_measured(table, spec, terminal, request.device_options) as session:
-        return _verified(_Loop(run, table, session, request))
+        return _verified(_Loop(run, table, session, request, earlier))
 
 
 def _verified(loop: _Loop) -> Verification:
@@ -196,16 +201,25 @@ def measured_picks(
     return replace(found, networks=picked)
 
 
-def recalibrated(
-    table: LatencyTable, device: DeviceInfo, networks: Sequence[NetworkEntry],
-    sessions: Sequence[SessionLevel],
-) -> LatencyTable | None:  # fmt: skip
-    """The table, calibrated with networks measured later; on another device than the table's, with
-    them alone. None with too few networks.
+def measured_on(
+    device: DeviceInfo, table: LatencyTable, earlier: KeptVerification | None
+) -> LatencyTable:
+    """The table with the networks and sessions that there are of `device`: the table's own, or on
+    another device than its own those that an earlier measurement had there.
     """
-    if not same_device(device, table.device):
-        table = table.model_copy(update={"networks": (), "sessions": ()})
-    found = _with_measured(table, networks, sessions)
+    if same_device(device, table.device):
+        return table
+    bare = table.model_copy(update={"networks": (), "sessions": ()})
+    if earlier is None or not earlier.is_of(device):
+        return bare
+    return _with_measured(bare, earlier.networks, earlier.sessions)
+
+
+def recalibrated(
+    measured: LatencyTable, networks: Sequence[NetworkEntry], sessions: Sequence[SessionLevel]
+) -> LatencyTable | None:
+    """What `measured_on` gives, calibrated with networks measured now; None with too few."""
+    found = _with_measured(measured, networks, sessions)
     return calibrated(found) if len(usable_networks(found)) >= MIN_NETWORKS else None
 
 
@@ -241,8 +255,11 @@ def to_keep(verification: Verification, request: Request, folder: Path) -> KeptV
 class _Loop:
     """One verification while it goes on; `entries` holds what was measured, by architecture."""
 
-    def __init__(self, run: Run, table: LatencyTable, session: Session, request: Request) -> None:
-        self.run, self.table, self.session = run, table, session
+    def __init__(
+        self, run: Run, table: LatencyTable, session: Session, request: Request,
+        earlier: KeptVerification | None,
+    ) -> None:  # fmt: skip
+        self.run, self.table, self.session, self.earlier = run, table, session, earlier
         self.same = same_device(session.info, table.device)
         self.entries: dict[str, NetworkEntry] = {}
         self.sessions: list[SessionLevel] = []
@@ -308,8 +325,8 @@ class _Loop:
 
     def corrected(self) -> LatencyTable | None:
         """The table, calibrated with what was measured; None with too few networks."""
-        networks = list(self.entries.values())
-        return recalibrated(self.table, self.session.info, networks, self.sessions)
+        measured = measured_on(self.session.info, self.table, self.earlier)
+        return recalibrated(measured, list(self.entries.values()), self.sessions)
 
     def verified(
         self, problem: Problem, shortlist: Sequence[GeneratedArchitecture]

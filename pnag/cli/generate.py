@@ -185,7 +185,7 @@ def _verified(
     with device_lock(f"run {folder.resolve()}"):  # another one's picks would be lost
         earlier = read_verification(folder)
         table = table_to_verify(folder, earlier)
-        verification = generate_verified(run, table, spec, request, terminal)
+        verification = generate_verified(run, table, spec, request, terminal, earlier)
         to_keep(verification, request, folder).over(earlier).save(folder)
     terminal.note(f"kept in {folder}, and used from now on (--drop-verification undoes it)")
     return verified_results(verification, run.problem.space, made)

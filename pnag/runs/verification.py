@@ -122,6 +122,12 @@ class KeptVerification(BaseModel):
         """By architecture."""
         return {network.arch: network for network in self.networks}
 
+    def is_of(self, device: DeviceInfo) -> bool:
+        """Whether its latencies and those of `device` belong on one scale."""
+        from profiler.measuring.follow_up import same_device  # measuring takes 0.1 s to import
+
+        return same_device(self.device, device)
+
     def cost(self, table: LatencyTable) -> CostFunction:
         """c(α) from the run's table, corrected."""
         if self.calibration is None:
@@ -161,7 +167,7 @@ class KeptVerification(BaseModel):
 
     def over(self, earlier: KeptVerification | None) -> KeptVerification:
         """This one with what an earlier one of the same device has beside it."""
-        if earlier is None or earlier.device.model != self.device.model:
+        if earlier is None or not earlier.is_of(self.device):
             return self
         asked, measured = {pick.asked for pick in self.picks}, self.measured
         picks = [pick for pick in earlier.picks if pick.asked not in asked]
@@ -170,6 +176,7 @@ class KeptVerification(BaseModel):
             update={
                 "picks": (*picks, *self.picks),
                 "networks": (*networks, *self.networks),
+                "calibration": self.calibration or earlier.calibration,
                 "sessions": (*earlier.sessions, *self.sessions),
                 "refined": self.refined or earlier.refined,
             }

@@ -19,7 +19,8 @@ from pnag.runs.verification import (
     drop_verification,
     read_verification,
 )
-from profiler.devices.simulated.fake import NETWORK_SHARE
+from profiler.devices.base import network_workload
+from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
 from tests.pnag.profiled import DEVICE, SILENT
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +140,36 @@ def test_a_later_verification_adds_to_an_earlier_one(copied, verified, picked):
     assert kept.measured.keys() >= {picked["arch"], other["arch"]}
     assert generated(copied, budget_ms)["arch"] == picked["arch"]
     assert generated(copied, 1.3 * budget_ms)["arch"] == other["arch"]
+
+
+def test_one_network_more_on_another_device_than_the_tables_adds_to_its_correction(
+    copied, verified
+):
+    _, spec, budget_ms = verified
+    earlier = kept_in(copied)
+    assert not earlier.same_device and earlier.calibration is not None
+    generated(copied, 1.3 * budget_ms, "--verify-on", spec, "--candidates", 1)
+    later = kept_in(copied)
+    assert later.measured.keys() > earlier.measured.keys()
+    assert later.calibration is not None
+    assert later.calibration.n_networks > earlier.calibration.n_networks
+    bare = later.model_copy(update={"calibration": None})
+    assert bare.over(earlier).calibration == earlier.calibration
+
+
+def test_another_device_of_the_same_model_replaces_what_was_kept(copied, verified, picked):
+    """A verification on the fake device after one on its replay, where networks are slower."""
+    _, _, budget_ms = verified
+    replayed = kept_in(copied)
+    budget_ms *= 1.3
+    row = generated(copied, budget_ms, "--verify-on", DEVICE, "--candidates", 2)
+    kept = kept_in(copied)
+    assert kept.device.model == replayed.device.model
+    assert kept.same_device and [pick.arch for pick in kept.picks] == [row["arch"]]
+    device, space = FakeDevice(1), load_run(copied).problem.space
+    for network in kept.networks:
+        truth_ms = device.latency_ms(network_workload(space, space.parse(network.arch)))
+        assert network.latency_ms == pytest.approx(truth_ms, rel=0.02)
 
 
 def test_a_report_shows_what_was_verified_on_its_device(profiled_folder, tmp_path):
