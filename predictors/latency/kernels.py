@@ -204,14 +204,18 @@ def family_of(name: str) -> str:
 
 
 def calibrated_kernels(table: LatencyTable) -> LatencyTable:
-    """The table with the errors at families that a fit had not seen: the interval's source."""
+    """The table with the errors at families that a fit had not seen: the interval's source.
+
+    As it is where that would leave too few networks for a fit.
+    """
     networks = [n for n in table.networks if n.verdict is not Verdict.THROTTLED]
-    if len(networks) < MIN_NETWORKS:
-        return table
     families = sorted({family_of(network.arch) for network in networks} - {chains.FAMILY})
+    folds = [families[at::FOLDS] for at in range(min(FOLDS, len(families)))]
+    left = [sum(family_of(network.arch) not in fold for network in networks) for fold in folds]
+    if min(left, default=0) < MIN_NETWORKS:
+        return table
     errors = []
-    for fold in range(FOLDS):
-        left_out = families[fold::FOLDS]
+    for left_out in folds:
         model = fit_kernels(table, without=left_out)
         for network in networks:
             if family_of(network.arch) in left_out:

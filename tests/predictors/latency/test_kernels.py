@@ -170,3 +170,26 @@ def test_the_same_table_is_the_same_fit():
     works = [work(kernel) for kernel in itertools.chain(*others(n=3))]
     one, two = (fit_kernels(table).kernels_ms(works) for _ in range(2))
     assert (one == two).all()
+
+
+@pytest.mark.parametrize("n_networks", [9, 10, 14])  # a third of them is one family
+def test_a_table_whose_families_leave_too_few_networks_is_not_calibrated(n_networks):
+    table = synthetic(n_networks=n_networks)
+    assert calibrated_where_possible(table) is table
+
+
+def test_chains_alone_calibrate_nothing():
+    table = synthetic(n_networks=12)
+    names = {network.arch: f"chain {at}" for at, network in enumerate(table.networks)}
+    chains = table.model_copy(
+        update={
+            "networks": tuple(
+                network.model_copy(update={"arch": names[network.arch]})
+                for network in table.networks
+            ),
+            "kernels": {names.get(name, name): ran for name, ran in table.kernels.items()},
+        }
+    )
+    assert calibrated_where_possible(chains) is chains
+    predicted = KernelPredictor(chains).predict(others(n=1)[0])
+    assert predicted.latency_ms > 0 and predicted.interval_ms is None
