@@ -73,7 +73,7 @@ def refine_run(
     """Measure picks along the frontier of the finished run in `folder`, and keep what they show.
 
     Interrupted, it keeps its samples in the run, and the same call goes on. A run that was refined
-    on the device stays as it is.
+    on the device stays as it is, and so does one whose picks were all measured on it.
 
     Args:
         protocol: by default the full one of the device, whose launches are sessions.
@@ -91,17 +91,23 @@ def refine_run(
         with Session.as_measured(table, spec, terminal, device_options) as session:
             if earlier and earlier.refined and earlier.is_of(session.info):
                 terminal.note(f"{folder} was refined on {earlier.device.model}, {earlier.refined}")
-            else:
-                measured = measured_on(session.info, table, earlier)
-                known = {entry.arch for entry in measured.networks}
-                picks = picks_along_frontier(run, n_picks, known, seed=seed)
-                found = measured_picks(
-                    session, table, [pick.arch for pick in picks],
-                    protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
-                    seed=seed, journal_at=folder / JOURNAL_FILE,
-                )  # fmt: skip
-                corrected = recalibrated(measured, found.networks, found.sessions)
-                _to_keep(folder, session.info, corrected, found).over(earlier).save(folder)
+                return load_run(folder)
+            measured = measured_on(session.info, table, earlier)
+            known = {entry.arch for entry in measured.networks}
+            archs = [pick.arch for pick in picks_along_frontier(run, n_picks, known, seed=seed)]
+            if not archs:
+                terminal.note(
+                    "all that the search picks along its frontier was measured on "
+                    f"{session.info.model} already"
+                )
+                return load_run(folder)
+            found = measured_picks(
+                session, table, archs,
+                protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
+                seed=seed, journal_at=folder / JOURNAL_FILE,
+            )  # fmt: skip
+            corrected = recalibrated(measured, found.networks, found.sessions)
+            _to_keep(folder, session.info, corrected, found).over(earlier).save(folder)
     return load_run(folder)
 
 
@@ -149,7 +155,7 @@ def refinement_summary(run: Run, kept: KeptVerification) -> dict[str, Any]:
         "device": kept.device.model,
         "created": kept.refined,
         "n_networks": len(picks),
-        "error_before_pct": error_pct(run.problem, picks),
+        "error_before_pct": error_pct(run.problem, picks) if picks else None,
         "interval_95": supported_half_width(quantiles, DEFAULT_CONFIDENCE),
     }
 

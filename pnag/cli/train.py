@@ -183,11 +183,12 @@ def _refinement_text(document: dict[str, Any]) -> str:
     found = document.get("refinement")
     if found is None:
         return ""
-    half = found["interval_95"]
+    off_pct, half = found["error_before_pct"], found["interval_95"]
+    off = "" if off_pct is None else f"; predictions were off by {off_pct:.2f} % on average"
     interval = "" if half is None else f"; 95 % interval now ±{100 * half:.2f} %"
     return (
-        f"\nrefined on {found['device']}: {found['n_networks']} networks that the search picked; "
-        f"predictions were off by {found['error_before_pct']:.2f} % on average{interval}"
+        f"\nrefined on {found['device']}: {found['n_networks']} networks that the search picked"
+        f"{off}{interval}"
     )
 
 

@@ -11,17 +11,18 @@ import pytest
 
 from pnag.cli.app import run as pnag
 from pnag.generate import generate_each
-from pnag.refine import refine_run
+from pnag.refine import picks_along_frontier, refine_run
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import load_run
-from pnag.runs.verification import JOURNAL_FILE, read_verification
+from pnag.runs.verification import JOURNAL_FILE, KeptVerification, read_verification
 from predictors.intervals import PICKS
 from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import Journal
-from profiler.tables.table import load_table
+from profiler.tables.table import NetworkEntry, load_table
+from profiler.terminal import Terminal
 from tests.pnag.profiled import DEVICE, SILENT
 from tests.profiler.fast import FAST
 
@@ -41,6 +42,12 @@ def copied(profiled_folder, tmp_path):
 def kept_of(run):
     assert run.verification is not None and run.verification.calibration is not None
     return run.verification, run.verification.calibration
+
+
+def document(*arguments):
+    with redirect_stdout(StringIO()) as out:
+        assert pnag([*map(str, arguments), "--json", "--quiet"]) == 0
+    return json.loads(out.getvalue())
 
 
 def n_blocks(folder):
@@ -103,6 +110,42 @@ def test_another_device_than_the_tables_is_known_by_the_picks_alone(copied):
     assert run.corrected.cost.relative_interval(0.95) < 0.01
 
 
+def test_where_every_pick_was_measured_already_nothing_is(copied, capsys):
+    """As in a space so small that the table has them all."""
+    run, table, known = load_run(copied), load_table(copied / LATENCY_FILE), set()
+    while picks := picks_along_frontier(run, 1, known):
+        known |= {pick.arch for pick in picks}
+    networks = [
+        NetworkEntry(arch=arch, latency_ms=9.0, verdict="stable", picked=True)
+        for arch in sorted(known)
+    ]
+    kept = KeptVerification.of(
+        copied, table.device, same_device=True, calibration=table.calibration, networks=networks,
+        sessions=(),
+    )  # fmt: skip
+    kept.save(copied)
+    refined = refine_run(copied, DEVICE, Terminal(), n_picks=1, protocol=FAST)
+    assert refined.verification == kept and not (copied / JOURNAL_FILE).exists()
+    said = "all that the search picks along its frontier was measured on fake 1 already"
+    assert said in capsys.readouterr().err
+
+
+def test_a_refinement_without_picks_is_described(copied):
+    """Former versions kept such."""
+    table = load_table(copied / LATENCY_FILE)
+    kept = KeptVerification.of(
+        copied, table.device, same_device=True, calibration=table.calibration, networks=(),
+        sessions=(), refines=True,
+    )  # fmt: skip
+    kept.save(copied)
+    command = ["train", "--out", copied, "--resume", "--refine-on", DEVICE]
+    found = document(*command)["refinement"]
+    assert (found["n_networks"], found["error_before_pct"]) == (0, None)
+    with redirect_stdout(StringIO()) as out:
+        assert pnag([*map(str, command), "--quiet"]) == 0
+    assert "refined on fake 1: 0 networks that the search picked; 95 %" in out.getvalue()
+
+
 def test_what_is_interrupted_goes_on(copied, monkeypatch):
     added: list[str] = []
     add_block = Journal.add_block
@@ -126,12 +169,6 @@ def test_what_is_interrupted_goes_on(copied, monkeypatch):
 
 def test_the_command_refines_a_finished_run_and_drops_it_again(copied, monkeypatch):
     monkeypatch.setattr("profiler.measuring.protocol.FULL", FAST)
-
-    def document(*arguments):
-        with redirect_stdout(StringIO()) as out:
-            assert pnag([*map(str, arguments), "--json", "--quiet"]) == 0
-        return json.loads(out.getvalue())
-
     trained = document("train", "--out", copied, "--resume")
     assert "refinement" not in trained
     refined = document("train", "--out", copied, "--resume", "--refine-on", DEVICE)
