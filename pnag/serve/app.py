@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from starlette.exceptions import HTTPException
 
 from pnag.generate import DEFAULT_SAMPLES
 from pnag.generated import GeneratedArchitecture, UnmetBudget
@@ -77,8 +79,18 @@ class GenerateRequest(_Document):
 
     @property
     def every_bound(self) -> Bounds:
+        return self.bounds | self._counted
+
+    @property
+    def _counted(self) -> Bounds:
         counts = {"madds": self.max_madds, "params": self.max_params}
-        return self.bounds | {name: most for name, most in counts.items() if most is not None}
+        return {name: most for name, most in counts.items() if most is not None}
+
+    @model_validator(mode="after")
+    def _bounds_once(self) -> Self:
+        for name in self.bounds.keys() & self._counted:
+            raise PydanticCustomError("bounded_twice", f"{name} is bounded twice")
+        return self
 
 
 class SpentResult(_Document):
@@ -203,6 +215,7 @@ def create_app(
         app.add_middleware(KnownHosts, names=host_names)
     app.add_middleware(Observed, paths=PATHS, log=log, answered=answered)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
+    app.add_exception_handler(HTTPException, _refuse_as_said)
     _add_pages(app, run, lambda: metrics_text(answered, queue))
 
     @app.post(
@@ -280,5 +293,14 @@ async def _refuse_invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return refusal(400, f"the body is not JSON: {first['ctx']['error']}")
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     return refusal(422, f"{where or 'body'}: {first['msg']}")
+
+
+async def _refuse_as_said(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses (a path, a method, a body that it cannot read), as all else is."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return refusal(error.status_code, error.detail, dict(error.headers or {}))

@@ -187,6 +187,7 @@ def test_budgets_of_which_none_can_be_met_are_409_with_the_reachable_range(clien
         ({"budgets_ms": [20], "confidence": 1}, "confidence"),
         ({"budgets_ms": [20], "max_params": 0}, "max_params"),
         ({"budgets_ms": [20], "budget": 3}, "budget"),
+        ({"budgets_ms": [20], "max_params": 6e6, "bounds": {"params": 4e6}}, "body"),
         ([20], "body"),
     ],
 )
@@ -199,7 +200,9 @@ def test_bad_values_are_422_and_named(client, body, where):
 @pytest.mark.parametrize(
     ("content", "status"),
     [
-        (b"{", 422),
+        (b"{", 400),
+        (b"", 422),
+        (b'{"budgets_ms": "\xff"}', 400),
         (b"[" * (MAX_BODY_BYTES - 1), 400),
         (b'{"budgets_ms": [NaN]}', 422),
         (b'{"budgets_ms": [1e999]}', 422),
@@ -211,7 +214,7 @@ def test_bodies_that_are_no_request_are_refused(client, content, status):
     headers = {"content-type": "application/json"}
     refused = client.post("/generate", content=content, headers=headers)
     assert refused.status_code == status
-    assert refused.json()["detail"]
+    assert refused.json()["detail"] and refused.json()["reachable_ms"] is None
 
 
 def test_a_long_body_without_a_length_is_refused(client):
@@ -282,6 +285,8 @@ def test_head_is_get_without_its_body(client, path):
 def test_all_errors_are_json(client, method, path, status):
     refused = client.request(method, path)
     assert refused.status_code == status and refused.json()["detail"]
+    assert refused.json()["reachable_ms"] is None
+    assert refused.headers.get("allow") == ("POST" if status == 405 else None)
 
 
 def test_what_fails_unforeseen_is_500_in_json(trained, monkeypatch, caplog):
