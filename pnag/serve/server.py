@@ -98,7 +98,9 @@ def config_of(
             elif self not in waiting:
                 waiting[self] = self.loop.call_later(request_s, self.transport.abort)
                 if len(waiting) > max_half_open:
-                    next(iter(waiting)).transport.abort()
+                    oldest = next(iter(waiting))
+                    oldest._leave()  # it is lost later, and the next one must not count it again
+                    oldest.transport.abort()
 
         def _leave(self) -> None:
             timer = waiting.pop(self, None)
