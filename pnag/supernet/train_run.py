@@ -38,6 +38,7 @@ from profiler.system.user_files import read_json_lines
 from profiler.terminal import Terminal
 
 CHECKPOINT, FINISHED, METRICS = "checkpoint.safetensors", "supernet.safetensors", "metrics.jsonl"
+CLEARED = (FINISHED, CHECKPOINT, METRICS, IDS)  # in this order: what is left is a run to go on with
 VALIDATION_IMAGES = 2000
 
 
@@ -96,14 +97,11 @@ def train_supernet(
 
     Raises:
         InvalidInputError: the folder holds a run with other settings, data or first weights, or
-            finished weights without the checkpoint to go on from; a tracker is not there.
+            finished weights without the checkpoint to go on from; `init` is a file that a fresh
+            start deletes; a tracker is not there.
     """
     folder = options.folder
-    if (folder / FINISHED).exists() and not (options.fresh or (folder / CHECKPOINT).exists()):
-        raise InvalidInputError(
-            f"{folder} holds finished weights and no {CHECKPOINT} to go on from; use another "
-            "--out, or --fresh to replace them"
-        )
+    _refuse_loss(options, init)
     require_trackers(options.trackers)
     data, held_out = hold_out(dataset, settings.held_out, seed=settings.seed)
     judged = held_out if settings.held_out else data
@@ -137,6 +135,18 @@ def train_supernet(
     return path
 
 
+def _refuse_loss(options: RunOptions, init: Path | None) -> None:
+    """Of weights that cannot be made again by the same command."""
+    folder, fresh = options.folder, options.fresh
+    if (folder / FINISHED).exists() and not (fresh or (folder / CHECKPOINT).exists()):
+        raise InvalidInputError(
+            f"{folder} holds finished weights and no {CHECKPOINT} to go on from; use another "
+            "--out, or --fresh to replace them"
+        )
+    if fresh and init and init.resolve() in {(folder / name).resolve() for name in CLEARED}:
+        raise InvalidInputError(f"--fresh would delete {init} of --init; use another --out")
+
+
 def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
     """Restore the checkpoint, or begin; the first worker prepares the folder."""
     folder, checkpoint = options.folder, options.folder / CHECKPOINT
@@ -148,7 +158,7 @@ def _start(trainer: Trainer, options: RunOptions, terminal: Terminal) -> None:
             cut_metrics(folder / METRICS, trainer.step)
         return
     if first:
-        for name in (FINISHED, CHECKPOINT, METRICS, IDS):  # what is left is a run to go on with
+        for name in CLEARED:
             (folder / name).unlink(missing_ok=True)
         config = trainer.facts | {
             "n_images": trainer.n_images,

@@ -291,6 +291,24 @@ def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == finished
 
 
+@pytest.mark.parametrize("name", [FINISHED, CHECKPOINT])
+def test_a_fresh_start_does_not_delete_what_it_is_to_begin_with(name, tmp_path):
+    run, model = tmp_path / "run", randomise_(ElasticMobileNetV3(SPACE), seed=1)
+    run.mkdir()
+    weights = {WEIGHTS + key: tensor for key, tensor in model.state_dict().items()}
+    SupernetFile(weights, SPACE.facts).save(run / name)
+    (tmp_path / "link").symlink_to(run / name)
+    kept = (run / name).read_bytes()
+    options = RunOptions(run, fresh=True, validate_epochs=0)
+    for init in (run / name, tmp_path / "link"):
+        with pytest.raises(InvalidInputError, match="--fresh would delete .* use another --out"):
+            train_supernet(
+                SPACE, coloured_dataset(4, 4), SMALL, options, Workers(), QUIET, init=init
+            )
+    assert [path.name for path in run.iterdir()] == [name]
+    assert (run / name).read_bytes() == kept
+
+
 def test_every_method_resumes_exactly():
     """Across the sorting of channels and the growth of images, in bfloat16, with random subnets."""
     settings = replace(
