@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import numpy as np
@@ -144,7 +144,7 @@ class Drift:
 def _by_hour(sessions: Sequence[SessionLevel]) -> list[list[SessionLevel]]:
     """In order of time; launches of one boot that follow one another within an hour together."""
     hours: list[list[SessionLevel]] = []
-    for session in sorted(sessions, key=lambda one: datetime.fromisoformat(one.started)):
+    for session in sorted(sessions, key=_started):
         last = hours[-1][-1] if hours else None
         if last is None or last.epoch != session.epoch or _gap(last, session) > AN_HOUR:
             hours.append([])
@@ -153,7 +153,13 @@ def _by_hour(sessions: Sequence[SessionLevel]) -> list[list[SessionLevel]]:
 
 
 def _gap(one: SessionLevel, other: SessionLevel) -> timedelta:
-    return datetime.fromisoformat(other.started) - datetime.fromisoformat(one.started)
+    return _started(other) - _started(one)
+
+
+def _started(session: SessionLevel) -> datetime:
+    """In UTC, also where a table does not say so."""
+    started = datetime.fromisoformat(session.started)
+    return started if started.tzinfo else started.replace(tzinfo=UTC)
 
 
 def networks_needed(confidence: float) -> int:
@@ -206,5 +212,5 @@ def supported_half_width(
 
 
 def interval_ms(latency_ms: float, half: float) -> tuple[float, float]:
-    """The interval of a relative half-width around a latency."""
-    return latency_ms * (1 - half), latency_ms * (1 + half)
+    """The interval of a relative half-width around a latency; none is below 0."""
+    return latency_ms * max(0.0, 1 - half), latency_ms * (1 + half)

@@ -5,6 +5,7 @@ from predictors.intervals import (
     Drift,
     conformal_quantiles,
     half_width,
+    interval_ms,
     missing,
     networks_needed,
     not_covered,
@@ -144,6 +145,20 @@ def test_a_later_session_is_slower_than_said_at_most_as_often_as_said(n_hours, b
         later = rng.normal(0, between) + rng.normal(0, within) - scale
         held.append(np.expm1(later) <= drift.widened({0.95: 0.0})[0.95])
     assert np.mean(held) >= 0.935
+
+
+def test_a_launch_without_its_time_zone_is_of_utc():
+    told = sessions_at([1.0, 1.01, 0.99], [1.02, 1.03])
+    zoneless = [
+        session.model_copy(update={"started": session.started.removesuffix("+00:00")})
+        for session in told[::2]
+    ]
+    assert Drift.of([*told[1::2], *zoneless]) == Drift.of([*told[1::2], *told[::2]])
+
+
+def test_no_latency_is_below_0():
+    assert interval_ms(10.0, 0.25) == (7.5, 12.5)
+    assert interval_ms(10.0, 1.25) == (0.0, 22.5)
 
 
 def test_what_an_interval_does_not_cover_is_said():
