@@ -21,6 +21,7 @@ import numpy as np
 
 from predictors.accuracy.quadratic import QuadraticModel
 from predictors.base import Floats
+from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
 
 MIN_CHECKS = 20
@@ -59,8 +60,13 @@ def corrected(model: QuadraticModel, tokens: Tokens, values: Floats) -> Correcte
     """Least squares on checks [n] of tokens [n, L]: any that the model chose, or drawn.
 
     The held-out ones are in closed form: a residual over what its own check leaves of itself.
+
+    Raises:
+        InvalidInputError: the model says the same of all.
     """
     predicted = model.predict(tokens)
+    if np.ptp(predicted) == 0:
+        raise InvalidInputError("the table's model tells none of the checks apart; give others")
     # where the checks reach more than the model says, the ceiling is as much higher
     ceiling = model.ceiling + max(0.0, float(values.max() - predicted.max()))
     fitted, u = -np.log(model.ceiling - predicted), -np.log(ceiling - values)

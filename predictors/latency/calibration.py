@@ -62,11 +62,7 @@ def fit_calibration(table: LatencyTable, op_latency_ms: OpLatency) -> Calibratio
         InvalidInputError: fewer than 3 usable networks, one that is not of the space, or latencies
             that no calibration fits.
     """
-    try:
-        with np.errstate(all="ignore"):
-            return _fit(table, op_latency_ms)[0]
-    except ValueError:  # a singular system, factors below 0
-        raise InvalidInputError("latencies of its ops and networks fit no calibration") from None
+    return _fit(table, op_latency_ms)[0]
 
 
 def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict[str, float]:
@@ -82,6 +78,14 @@ def left_out_latencies_ms(table: LatencyTable, op_latency_ms: OpLatency) -> dict
 
 def _fit(table: LatencyTable, op_latency_ms: OpLatency) -> tuple[Calibration, Floats]:
     """The calibration, and [n] the usable networks in ms, each predicted from the others."""
+    try:
+        with np.errstate(all="ignore"):
+            return _solve(table, op_latency_ms)
+    except ValueError:  # a singular system, factors below 0
+        raise InvalidInputError("latencies of its ops and networks fit no calibration") from None
+
+
+def _solve(table: LatencyTable, op_latency_ms: OpLatency) -> tuple[Calibration, Floats]:
     measured = usable_networks(table)
     if len(measured) < MIN_NETWORKS:
         raise InvalidInputError(

@@ -147,6 +147,9 @@ def test_checks_that_correct_nothing_are_refused(
     other = replace(few, space=MobileNetV3Space("mbv3", 1.0, 192))
     with pytest.raises(InvalidInputError, match="accuracies of mbv3 width 1 at 192 px, not of"):
         accuracy_from_table(table, SPACE, checks=other)
+    flat = replace(problem()[0], weights=np.zeros((90, 90)))
+    with pytest.raises(InvalidInputError, match="the table's model tells none of the checks apart"):
+        corrected(flat, table.tokens[:30], table.top1[:30])
     equal = AccuracyTable(SPACE, table.tokens[:30], np.full(30, 0.7), "d", "s")
     with pytest.raises(InvalidInputError, match="all accuracies are equal"):
         accuracy_from_table(table, SPACE, checks=equal)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from predictors.latency.calibration import fit_calibration
+from predictors.latency.calibration import fit_calibration, left_out_latencies_ms
 from predictors.latency.lookup import calibrated, cost_from_table, network_cost, table_latency
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
@@ -38,6 +38,14 @@ def test_factors_by_size_are_found_where_the_networks_show_them():
     assert op_factor(calibration, small) > op_factor(calibration, large) + 0.08
     assert mape_pct(cost_from_table(table), held_out) < 0.5
     assert calibration.residual_mape_pct < 0.7
+
+
+@pytest.mark.parametrize("fit", [fit_calibration, left_out_latencies_ms])
+def test_latencies_that_no_calibration_fits_are_one_line(fit):
+    table = make_table(n_networks=5)
+    networks = [one.model_copy(update={"latency_ms": 1e308}) for one in table.networks]
+    with pytest.raises(InvalidInputError, match="fit no calibration"):
+        fit(table.model_copy(update={"networks": networks}), table_latency(table))
 
 
 def test_noise_alone_gives_no_factors():
