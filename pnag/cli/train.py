@@ -120,7 +120,7 @@ def train(
     from dataclasses import replace
 
     from pnag.learning.settings import TrainSettings
-    from pnag.runs.config import cost_name_of, read_config
+    from pnag.runs.config import cost_name_of, hashes_of, read_config
     from pnag.runs.inputs import inputs_of_run, named_tables, open_inputs
     from pnag.runs.run import settings_of_run, train_run
 
@@ -135,7 +135,8 @@ def train(
     )  # fmt: skip
     if resume and out is not None and not any(sources):
         settings = replace(settings_of_run(out), **given)
-        folder, inputs = out, inputs_of_run(out, cost_name_of(read_config(out)))
+        config = read_config(out)
+        folder, inputs = out, inputs_of_run(out, hashes_of(config), cost_name_of(config))
     else:
         settings, inputs = TrainSettings(**given), open_inputs(*sources, seed=seed)
         folder = out or Path("runs") / Path(inputs.files[0].source).stem

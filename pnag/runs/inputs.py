@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from pnag.runs.config import hashes_of, read_config
 from pnag.search.problem import COUNTS, Problem
 from predictors.base import AccuracyModel, CostFunction
 from profiler.errors import InvalidInputError
@@ -112,6 +113,8 @@ def open_inputs(
         raise InvalidInputError("give one of --accuracy-table, --accuracy-model and --run")
     if accuracy_checks is not None and accuracy_table is None:
         raise InvalidInputError("--accuracy-checks correct the model of an --accuracy-table")
+    if run is not None:
+        accuracy_model = accuracy_file_of_run(run, hashes_of(read_config(run)))
     (name, latency_table), *further = latency_tables.items()
     return table_inputs(
         latency_table,
@@ -120,7 +123,7 @@ def open_inputs(
         costs=costs,
         space_name=space,
         accuracy_table=accuracy_table,
-        accuracy_model=accuracy_model if run is None else accuracy_file_of_run(run),
+        accuracy_model=accuracy_model,
         accuracy_checks=accuracy_checks,
         statistic=statistic,
         seed=seed,
@@ -267,38 +270,38 @@ def _bytes_of(save: Callable[[Path], None]) -> bytes:
         return path.read_bytes()
 
 
-def inputs_of_run(folder: Path, cost_name: str = "latency") -> Inputs:
-    """The inputs that a run directory holds; its config says how the first cost is called.
+def inputs_of_run(folder: Path, names: Collection[str], cost_name: str = "latency") -> Inputs:
+    """The inputs that a run directory holds.
+
+    Args:
+        names: of its files, by its config: whatever else lies there is not the run's.
+        cost_name: of the first cost, as the config says, too.
 
     Raises:
-        InvalidInputError: it holds none.
+        InvalidInputError: it holds none, or a file is missing or malformed.
     """
-    if (folder / TABULAR_FILE).exists():
+    if TABULAR_FILE in names:
         return tabular_inputs(folder / TABULAR_FILE)
-    if not (folder / LATENCY_FILE).exists():
+    if LATENCY_FILE not in names:
         raise InvalidInputError(f"{folder} holds no latency table; give the problem itself")
-    begin, end = FURTHER_LATENCY_FILE.split("{}")
-    further = {
-        path.name.removeprefix(begin).removesuffix(end): path
-        for path in folder.glob(FURTHER_LATENCY_FILE.format("*"))
-    }
-    costs = folder / COSTS_FILE
+    begin, end = map(re.escape, FURTHER_LATENCY_FILE.split("{}"))
+    further = [re.fullmatch(f"{begin}([^/]+){end}", name) for name in names]
     return table_inputs(
         folder / LATENCY_FILE,
         cost_name=cost_name,
-        further=further,
-        costs=costs if costs.exists() else None,
-        accuracy_model=accuracy_file_of_run(folder),
+        further={found[1]: folder / found[0] for found in further if found},
+        costs=folder / COSTS_FILE if COSTS_FILE in names else None,
+        accuracy_model=accuracy_file_of_run(folder, names),
     )
 
 
-def accuracy_file_of_run(folder: Path) -> Path:
-    """The accuracy model that a run directory holds.
+def accuracy_file_of_run(folder: Path, names: Collection[str]) -> Path:
+    """The accuracy model that a run directory holds, of the files that its config names.
 
     Raises:
         InvalidInputError: it holds none.
     """
     for name in (ACCURACY_FILE, OFA_ACCURACY_FILE):
-        if (folder / name).exists():
+        if name in names:
             return folder / name
     raise InvalidInputError(f"{folder} holds no accuracy model")

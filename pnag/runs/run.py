@@ -266,8 +266,8 @@ def load_run(folder: Path, problem: Problem | None = None, *, verified: bool = T
         )
     settings = settings_of(folder, config)
     if problem is None:
-        inputs = inputs_of_run(folder, cost_name_of(config))
         hashes = hashes_of(config)
+        inputs = inputs_of_run(folder, hashes, cost_name_of(config))
         for file in inputs.files:
             if hashes.get(file.name) != file.to_json()["sha256"]:
                 raise InvalidInputError(f"{folder / file.name} is not the file it was trained from")

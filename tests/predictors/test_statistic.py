@@ -88,7 +88,8 @@ def test_a_run_holds_the_table_as_it_was_read(table, table_file, tmp_path):
     inputs.save(tmp_path)
     kept = load_table(tmp_path / LATENCY_FILE)
     assert kept.statistic is Statistic.P90
-    assert inputs_of_run(tmp_path).problem.cost(TOKENS) == pytest.approx(cost_ms)
+    names = [file.name for file in inputs.files]
+    assert inputs_of_run(tmp_path, names).problem.cost(TOKENS) == pytest.approx(cost_ms)
     with pytest.raises(InvalidInputError, match="p90; --verify-on and --refine-on measure"):
         table_to_verify(tmp_path, None)
 

@@ -98,7 +98,7 @@ def test_measured_energies_of_every_cell_are_kept_and_bounded(run, table_file, t
     (tmp_path / "run").mkdir()
     inputs = table_inputs(table_file, costs=path)
     inputs.save(tmp_path / "run")
-    again = inputs_of_run(tmp_path / "run")
+    again = inputs_of_run(tmp_path / "run", [file.name for file in inputs.files])
     kept = again.problem.further["energy"]
     assert kept.unit == "mJ" and kept(EVERY).tolist() == energies.tolist()
     assert [file.to_json()["sha256"] for file in again.files] == [
@@ -137,5 +137,5 @@ def test_generated_cells_are_exported_as_they_are(run, tmp_path):
 def test_a_further_cost_may_be_called_latency(table_file, tmp_path):
     inputs = table_inputs(table_file, cost_name="cpu", further={"latency": table_file})
     inputs.save(tmp_path)
-    again = inputs_of_run(tmp_path, "cpu").problem
+    again = inputs_of_run(tmp_path, [file.name for file in inputs.files], "cpu").problem
     assert (again.cost_name, list(again.further)) == ("cpu", ["latency"])
