@@ -138,8 +138,13 @@ class Run:
         return self.verification.in_place_of(made, self.corrected, confidence, pure=pure)
 
     def frontier(self, n_budgets: int = FRONTIER_BUDGETS) -> Frontier:
-        """Non-dominated architectures generated for evenly spread budgets."""
-        made = self.generate(np.linspace(*self.reachable_ms, n_budgets).tolist(), pure=True)
+        """Non-dominated architectures generated for evenly spread budgets.
+
+        Under the fit of a cost that is not additive, decoding may not come upon the cheapest.
+        """
+        budgets_ms = np.linspace(*self.reachable_ms, n_budgets).tolist()
+        each = self.generate_each(budgets_ms, pure=True)
+        made = [one for one in each if isinstance(one, GeneratedArchitecture)]
         return Frontier.of(
             FrontierPoint(m.arch, m.latency_ms, m.top1, m.interval_ms, m.top1_interval)
             for m in made

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pnag.search.constraints import Constraints
+from pnag.search.constraints import ROUNDING, Constraints
 from pnag.search.decoding import decode
 from pnag.search.policies import UniformPolicy
 from predictors.base import AccuracyModel, CostFunction, Floats
@@ -67,6 +67,8 @@ class Problem:
         """
         if name in self.further:
             return self.further[name]
+        if name == self.cost_name:
+            raise InvalidInputError(f"{name} is what the budgets bound; bounds are of other costs")
         if name not in COUNTS:
             known = ", ".join([self.cost_name, *self.further, *COUNTS])
             raise InvalidInputError(f"there is no cost {name!r} here; there are: {known}")
@@ -107,9 +109,9 @@ class Problem:
     def reachable_ms(self) -> tuple[float, float]:
         """Cost of the cheapest and of the dearest architecture."""
         # by the cost function itself, which may round otherwise than the sum along a path
-        low_ms = float(self.cost(self.ends[:1])[0])
-        if self.constraints.n_bounds > 1:  # decoding must be able to end within it
-            low_ms = max(low_ms, float(self.constraints.lowest_bound))
+        low_ms, decoded_ms = float(self.cost(self.ends[:1])[0]), self.constraints.lowest_bound
+        if decoded_ms > low_ms * (1 + ROUNDING):  # decoding must be able to end within it
+            low_ms = float(decoded_ms)
         high_ms = float(self.cost(self.ends).max())
         return low_ms, max(high_ms, float(self.constraints.reachable[:, 1].max()))
 

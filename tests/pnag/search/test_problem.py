@@ -91,6 +91,64 @@ def test_no_budget_is_exceeded_and_the_optimum_is_near(coupling):
 
 
 @dataclass(frozen=True)
+class Curved:
+    """A power of the additive price, whose best additive fit lies far off at the ends."""
+
+    power: float
+    unit: str = "ms"
+
+    def __call__(self, tokens):
+        return 1 + (Price()(tokens) - 3.2) ** self.power
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("no interval")
+
+
+@pytest.mark.parametrize("power", [0.3, 0.5, 2.0, 3.0])
+def test_all_of_the_range_is_reached_where_the_fit_is_poor(power):
+    problem = Problem(FreeSpace(), Curved(power), Value())
+    run = train_run(problem, SMALL)
+    low_ms, high_ms = problem.reachable_ms
+    for made in run.generate(np.linspace(low_ms, high_ms, 20).tolist(), pure=True):
+        assert made.latency_ms <= made.budget_ms
+    cost = problem.cost(EVERY)
+    assert cost.min() <= low_ms and high_ms >= cost.max()
+
+
+@dataclass(frozen=True)
+class Wide(FreeSpace):
+    """Fourteen decisions: too many to come upon the few cheapest architectures by chance."""
+
+    positions: tuple[TokenPosition, ...] = tuple(
+        TokenPosition(f"p{i}", (0, 1, 2)) for i in range(14)
+    )
+
+    def sample(self, n, rng):
+        return rng.integers(3, size=(n, 14), dtype=np.int8)
+
+
+class Cubic:
+    unit = "ms"
+
+    def __call__(self, tokens):
+        return 1.0 + tokens.sum(axis=1, dtype=np.float64) ** 3
+
+    def relative_interval(self, confidence):
+        raise InvalidInputError("no interval")
+
+    def top1(self, tokens):
+        return 0.5 + tokens.sum(axis=1) / 80
+
+
+def test_a_frontier_has_what_decoding_under_a_poor_fit_reaches():
+    problem = Problem(Wide(), Cubic(), Cubic())
+    assert problem.constraints.lowest_bound < 0 < problem.reachable_ms[0]
+    frontier = train_run(problem, SMALL).frontier()
+    assert frontier.points[-1].latency_ms <= problem.reachable_ms[1] == 1 + 28**3
+    assert len(frontier) > 5
+
+
+@dataclass(frozen=True)
 class Deep:
     """One to three layers of three widths, in a table's 39 rows or by conditions."""
 
