@@ -82,7 +82,7 @@ class GenerateRequest(_Document):
         return self.bounds | self._counted
 
     @property
-    def _counted(self) -> Bounds:
+    def _counted(self) -> dict[str, float]:
         counts = {"madds": self.max_madds, "params": self.max_params}
         return {name: most for name, most in counts.items() if most is not None}
 

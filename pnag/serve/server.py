@@ -71,6 +71,11 @@ def config_of(
     """
     waiting: dict[H11Protocol, asyncio.TimerHandle] = {}  # in the order that they began to
 
+    def leave(connection: H11Protocol) -> None:
+        timer = waiting.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
     class Connection(H11Protocol):
         """One that is waited for no longer than its request takes to come in."""
 
@@ -87,25 +92,20 @@ def config_of(
             self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._leave()
+            leave(self)
             super().connection_lost(exc)
 
         def _watch(self) -> None:
             cycle = self.cycle
             whole = cycle is not None and not cycle.response_complete and not cycle.more_body
             if whole or self.transport.is_closing():
-                self._leave()
+                leave(self)
             elif self not in waiting:
                 waiting[self] = self.loop.call_later(request_s, self.transport.abort)
                 if len(waiting) > max_half_open:
                     oldest = next(iter(waiting))
-                    oldest._leave()  # it is lost later, and the next one must not count it again
+                    leave(oldest)  # it is lost later, and the next one must not count it again
                     oldest.transport.abort()
-
-        def _leave(self) -> None:
-            timer = waiting.pop(self, None)
-            if timer is not None:
-                timer.cancel()
 
     return Config(
         app,

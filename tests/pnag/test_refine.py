@@ -21,7 +21,7 @@ from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
 from profiler.errors import InvalidInputError
 from profiler.measuring.journal import Journal
-from profiler.tables.table import NetworkEntry, load_table
+from profiler.tables.table import NetworkEntry, Verdict, load_table
 from profiler.terminal import Terminal
 from tests.pnag.profiled import DEVICE, SILENT
 from tests.profiler.fast import FAST
@@ -112,11 +112,12 @@ def test_another_device_than_the_tables_is_known_by_the_picks_alone(copied):
 
 def test_where_every_pick_was_measured_already_nothing_is(copied, capsys):
     """As in a space so small that the table has them all."""
-    run, table, known = load_run(copied), load_table(copied / LATENCY_FILE), set()
+    run, table = load_run(copied), load_table(copied / LATENCY_FILE)
+    known: set[str] = set()
     while picks := picks_along_frontier(run, 1, known):
         known |= {pick.arch for pick in picks}
     networks = [
-        NetworkEntry(arch=arch, latency_ms=9.0, verdict="stable", picked=True)
+        NetworkEntry(arch=arch, latency_ms=9.0, verdict=Verdict.STABLE, picked=True)
         for arch in sorted(known)
     ]
     kept = KeptVerification.of(

@@ -1,7 +1,9 @@
 """How many connections without a whole request there may be, without a network."""
 
 import asyncio
+from typing import Any
 
+from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from pnag.serve.server import config_of
@@ -25,13 +27,11 @@ def test_a_burst_of_half_open_connections_is_held_to_the_limit():
     """Within one turn of the loop: the ends of those that are closed come in the next."""
 
     async def aborted_of(n_connections):
-        async def app(scope, receive, send):
-            raise AssertionError("nothing was asked")
-
-        config, aborted = config_of(app, max_half_open=2), []
+        config, aborted = config_of(FastAPI(), max_half_open=2), list[int]()
         config.load()
+        protocol: Any = config.http_protocol_class
         for number in range(n_connections):
-            connection = config.http_protocol_class(
+            connection = protocol(
                 config=config, server_state=ServerState(), app_state={},
                 _loop=asyncio.get_running_loop(),
             )  # fmt: skip

@@ -21,6 +21,7 @@ from pnag.runs.verification import (
 )
 from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
+from profiler.tables.table import load_table
 from tests.pnag.profiled import DEVICE, SILENT
 
 ROOT = Path(__file__).parents[3]
@@ -166,7 +167,7 @@ def test_another_device_of_the_same_model_replaces_what_was_kept(copied, verifie
     kept = kept_in(copied)
     assert kept.device.model == replayed.device.model
     assert kept.same_device and [pick.arch for pick in kept.picks] == [row["arch"]]
-    device, space = FakeDevice(1), load_run(copied).problem.space
+    device, space = FakeDevice(1), load_table(copied / "latency_table.json").search_space
     for network in kept.networks:
         truth_ms = device.latency_ms(network_workload(space, space.parse(network.arch)))
         assert network.latency_ms == pytest.approx(truth_ms, rel=0.02)

@@ -137,7 +137,7 @@ def test_an_unknown_cost_is_refused_with_those_there_are(run):
         InvalidInputError, match="no cost 'power' here; there are: latency, energy, phone, madds"
     ):
         run.generate([9.0], bounds={"power": 3.0})
-    with pytest.raises(InvalidInputError, match="^latency is what the budgets bound"):
+    with pytest.raises(InvalidInputError, match=r"^latency is what the budgets bound"):
         run.generate([9.0], bounds={"latency": 5.0})
     with pytest.raises(InfeasibleBudgetError, match="mJ of energy are reachable"):
         run.generate([9.0], bounds={"energy": 1e-3})

@@ -301,7 +301,7 @@ def test_a_fresh_start_does_not_delete_what_it_is_to_begin_with(name, tmp_path):
     kept = (run / name).read_bytes()
     options = RunOptions(run, fresh=True, validate_epochs=0)
     for init in (run / name, tmp_path / "link"):
-        with pytest.raises(InvalidInputError, match="--fresh would delete .* use another --out"):
+        with pytest.raises(InvalidInputError, match=r"--fresh would delete .* use another --out"):
             train_supernet(
                 SPACE, coloured_dataset(4, 4), SMALL, options, Workers(), QUIET, init=init
             )
