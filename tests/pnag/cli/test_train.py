@@ -51,7 +51,7 @@ def test_a_table_of_the_papers_width_needs_no_accuracies(call, tmp_path):
         (["--latency-table", "TABLE", "--reward", "speed"], "unknown reward"),
         (["--latency-table", "TABLE", "--strategy", "both"], "unknown strategy"),
         (["--latency-table", "TABLE", "--run", "x", "--accuracy-table", "y"], "one of"),
-        (["--latency-table", "TABLE", "--run", "nowhere"], "holds no accuracy"),
+        (["--latency-table", "TABLE", "--run", "nowhere"], "nowhere is not a run"),
         (["--latency-table", "TABLE", "--accuracy-checks", "y"], "of an --accuracy-table"),
         # two rounds, ten budgets
         (["--latency-table", "TABLE", "--evaluations", "1"], "at least 2 evaluations"),
