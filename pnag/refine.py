@@ -20,7 +20,7 @@ from pnag.generate import generate_each
 from pnag.generated import DEFAULT_CONFIDENCE, GeneratedArchitecture
 from pnag.runs.inputs import LATENCY_FILE, Inputs
 from pnag.runs.run import Run, load_run
-from pnag.runs.verification import JOURNAL_FILE, KeptVerification, read_verification
+from pnag.runs.verification import KeptVerification, journal_file, read_verification
 from pnag.verify import (
     error_pct,
     measured_on,
@@ -29,17 +29,19 @@ from pnag.verify import (
     refuse_other_statistic,
     table_to_verify,
 )
-from predictors.intervals import PICKS, not_covered, supported_half_width
+from predictors.intervals import PICKS, is_another_hour, not_covered, supported_half_width
 from predictors.latency.calibration import MIN_NETWORKS
 from predictors.latency.lookup import calibration_of
 from profiler.devices.base import DeviceInfo
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.follow_up import FollowUpSweep, same_device
+from profiler.measuring.journal import epoch_of
 from profiler.measuring.protocol import MeasuringProtocol, protocol_of
 from profiler.measuring.session import Session
 from profiler.spaces.networks import with_networks
 from profiler.system.lock import device_lock
+from profiler.system.stamp import now
 from profiler.tables.levels import Statistic
 from profiler.tables.table import LatencyTable, load_table
 from profiler.terminal import SILENT, Terminal
@@ -72,8 +74,10 @@ def refine_run(
 ) -> Run:
     """Measure picks along the frontier of the finished run in `folder`, and keep what they show.
 
-    Interrupted, it keeps its samples in the run, and the same call goes on. A run that was refined
-    on the device stays as it is, and so does one whose picks were all measured on it.
+    Interrupted, it keeps its samples in the run, and the same call goes on. On a run that was
+    refined on the device within the hour it does nothing; later, or after another boot, it
+    measures further picks, so that the interval knows how hours differ. Where all picks were
+    measured the run stays as it is.
 
     Args:
         protocol: by default the full one of the device, whose launches are sessions.
@@ -89,8 +93,11 @@ def refine_run(
         with_networks(run.problem.space, "to measure")
         table = table_to_verify(folder, earlier)
         with Session.as_measured(table, spec, terminal, device_options) as session:
-            if earlier and earlier.refined and earlier.is_of(session.info):
-                terminal.note(f"{folder} was refined on {earlier.device.model}, {earlier.refined}")
+            if earlier and _is_refined(earlier, session.info):
+                terminal.note(
+                    f"{folder} was refined on {earlier.device.model}, {earlier.refined}; in "
+                    "another hour the same command measures further networks"
+                )
                 return load_run(folder)
             measured = measured_on(session.info, table, earlier)
             known = {entry.arch for entry in measured.networks}
@@ -104,11 +111,19 @@ def refine_run(
             found = measured_picks(
                 session, table, archs,
                 protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
-                seed=seed, journal_at=folder / JOURNAL_FILE,
+                seed=seed, journal_at=folder / journal_file(earlier),
             )  # fmt: skip
             corrected = recalibrated(measured, found.networks, found.sessions)
             _to_keep(folder, session.info, corrected, found).over(earlier).save(folder)
     return load_run(folder)
+
+
+def _is_refined(earlier: KeptVerification, device: DeviceInfo) -> bool:
+    """Whether refining again would show nothing of another hour."""
+    if not (earlier.refined and earlier.is_of(device)):
+        return False
+    known = earlier.sessions
+    return not known or not is_another_hour(known, now(), epoch_of(device))
 
 
 def _to_keep(

@@ -141,6 +141,12 @@ class Drift:
         return widened
 
 
+def is_another_hour(known: Sequence[SessionLevel], started: str, epoch: str) -> bool:
+    """Whether a launch from then on is of an hour, or a boot, that no known one is of."""
+    launch = known[-1].model_copy(update={"started": started, "epoch": epoch})
+    return len(_by_hour([*known, launch])) > len(_by_hour(known))
+
+
 def _by_hour(sessions: Sequence[SessionLevel]) -> list[list[SessionLevel]]:
     """In order of time; launches of one boot that follow one another within an hour together."""
     hours: list[list[SessionLevel]] = []

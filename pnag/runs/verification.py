@@ -32,6 +32,7 @@ from profiler.tables.table import Calibration, LatencyTable, NetworkEntry
 
 VERIFICATION_FILE = "verification.json"
 JOURNAL_FILE = "refinement.journal.sqlite"  # raw samples of --refine-on
+LATER_JOURNAL_FILE = "refinement.{}.journal.sqlite"  # of another hour, by the launches known before
 SCHEMA: Final = "pnag.verification/1"
 
 
@@ -204,11 +205,19 @@ def read_verification(folder: Path) -> KeptVerification | None:
     return kept
 
 
+def journal_file(earlier: KeptVerification | None) -> str:
+    """Of a refinement that follows: what an earlier hour read stays as it is."""
+    if earlier is None or earlier.refined is None:
+        return JOURNAL_FILE
+    return LATER_JOURNAL_FILE.format(len(earlier.sessions))
+
+
 def drop_verification(folder: Path) -> bool:
     """Whether there was one; its samples go with it, so that refining measures anew."""
     path = folder / VERIFICATION_FILE
     found = path.exists()
-    remove_database(folder / JOURNAL_FILE)  # first: cut off here, it is not yet dropped
+    for journal in (folder / JOURNAL_FILE, *folder.glob(LATER_JOURNAL_FILE.format("*"))):
+        remove_database(journal)  # first: cut off here, it is not yet dropped
     path.unlink(missing_ok=True)
     return found
 

@@ -14,8 +14,14 @@ from pnag.generate import generate_each
 from pnag.refine import picks_along_frontier, refine_run
 from pnag.runs.inputs import LATENCY_FILE
 from pnag.runs.run import load_run
-from pnag.runs.verification import JOURNAL_FILE, KeptVerification, read_verification
-from predictors.intervals import PICKS
+from pnag.runs.verification import (
+    JOURNAL_FILE,
+    LATER_JOURNAL_FILE,
+    KeptVerification,
+    drop_verification,
+    read_verification,
+)
+from predictors.intervals import PICKS, Drift
 from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import network_workload
 from profiler.devices.simulated.fake import NETWORK_SHARE, FakeDevice
@@ -91,6 +97,29 @@ def test_a_refined_run_stays_as_it_is(refined):
     kept = read_verification(refined.folder)
     again = refine_run(refined.folder, DEVICE, SILENT, protocol=FAST)
     assert again.verification == kept
+
+
+def test_in_another_hour_further_picks_show_how_hours_differ(refined, tmp_path):
+    folder = shutil.copytree(refined.folder, tmp_path / "run")
+    kept = read_verification(folder)
+    assert kept is not None and len(kept.sessions) == FAST.launches > 0
+    earlier = [
+        session.model_copy(update={"started": f"2026-01-02T03:0{at}:00+00:00"})
+        for at, session in enumerate(kept.sessions)
+    ]
+    kept.model_copy(update={"sessions": tuple(earlier)}).save(folder)
+    again, calibration = kept_of(refine_run(folder, DEVICE, SILENT, protocol=FAST))
+    assert len({entry.arch for entry in again.networks if entry.picked}) == 2 * PICKS
+    assert again.networks[:PICKS] == kept.networks
+    assert again.sessions[: len(earlier)] == tuple(earlier)
+    assert len(again.sessions) == 2 * len(earlier)
+    assert calibration.n_picked == 2 * PICKS
+    drift = Drift.of(again.sessions)
+    assert drift is not None and drift.n_hours == 2
+    # the samples of both hours are kept, and go together
+    later = folder / LATER_JOURNAL_FILE.format(len(earlier))
+    assert later.exists() and (folder / JOURNAL_FILE).exists()
+    assert drop_verification(folder) and not list(folder.glob("*.journal.sqlite*"))
 
 
 def test_another_device_than_the_tables_is_known_by_the_picks_alone(copied):
