@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -77,17 +78,38 @@ def _profiled(
     """As `profiled_runs`, and the kernel of each event's name."""
     import onnx
 
+    weights_in = model.parent if isinstance(model, Path) else None
     with TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         of_runs, plain_s = profiled_runs(
-            model, values, threads=threads, runs=runs, plain=plain, optimised=optimised
-        )
+            _named(model), values, threads=threads, runs=runs, plain=plain,
+            optimised=optimised, weights_in=weights_in,
+        )  # fmt: skip
         proto = onnx.load(str(optimised), load_external_data=False)
     (opset,) = (one.version for one in proto.opset_import if one.domain in ("", _STANDARD))
     nodes = {node.name: node for node in proto.graph.node}
     constants = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     kernels = {event["name"]: _kernel(event, nodes, constants, opset) for event in of_runs[-1]}
     return of_runs, plain_s, kernels
+
+
+def _named(model: bytes | Path) -> bytes | Path:
+    """The model with a name for each node: events of others have one that the graph lacks."""
+    import onnx
+
+    proto = (
+        onnx.load(str(model), load_external_data=False)
+        if isinstance(model, Path)
+        else onnx.load_from_string(model)
+    )
+    taken = {node.name for node in proto.graph.node}
+    if "" not in taken:
+        return model
+    free = (name for i in count() if (name := f"node{i}") not in taken)
+    for node in proto.graph.node:
+        node.name = node.name or next(free)
+    named: bytes = proto.SerializeToString()
+    return named
 
 
 def _kernel(

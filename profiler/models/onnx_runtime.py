@@ -18,6 +18,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 MAX_PROFILE_EVENTS = 1_000_000  # the profiler drops what follows, with a line in the log only
 
+_WEIGHTS_IN = "session.model_external_initializers_file_folder_path"
 _ELEMENTS = {"float": "float32", "double": "float64"}  # others are called as in numpy
 _ONNX_BFLOAT16 = 16  # TensorProto.BFLOAT16
 
@@ -58,6 +59,7 @@ class OnnxSession:
         gpu: index of a GPU for the CUDA provider; the CPU's takes what that cannot run.
         profile: prefix of the file that the runtime's profiler writes.
         optimised: file to write the graph to that the runtime made of the model.
+        weights_in: folder of weights that lie beside a model given by its content.
 
     Raises:
         DeviceUnavailableError: no runtime, or none for GPUs.
@@ -72,6 +74,7 @@ class OnnxSession:
         gpu: int | None = None,
         profile: Path | None = None,
         optimised: Path | None = None,
+        weights_in: Path | None = None,
     ) -> None:
         ort = onnx_runtime()
         if gpu is not None:
@@ -87,6 +90,8 @@ class OnnxSession:
             options.profile_file_prefix = str(profile)
         if optimised is not None:
             options.optimized_model_filepath = str(optimised)
+        if weights_in is not None and not isinstance(model, Path):
+            options.add_session_config_entry(_WEIGHTS_IN, str(weights_in))
         source = str(model) if isinstance(model, Path) else model
         providers = [CPU] if gpu is None else [(CUDA, {"device_id": gpu}), CPU]
         try:

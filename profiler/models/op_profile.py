@@ -184,12 +184,14 @@ def split_runs(events: Iterable[Event]) -> list[list[Event]]:
 def profiled_runs(
     model: bytes | Path, values: Values, *, threads: int, runs: int,
     plain: OnnxSession | None = None, optimised: Path | None = None,
+    weights_in: Path | None = None,
 ) -> tuple[list[list[Event]], list[float]]:  # fmt: skip
     """Node events of each of some runs, and seconds of the runs of `plain`, taken in turns.
 
     Args:
         plain: the model with its inputs bound, not profiled.
         optimised: file to write the graph to that the runtime made of the model.
+        weights_in: folder of weights that lie beside a model given by its content.
 
     Raises:
         MeasurementError: the runtime refuses the model or its values, or lost events, perhaps for
@@ -198,7 +200,9 @@ def profiled_runs(
     plain_s: list[float] = []
     with TemporaryDirectory() as folder:
         profile = Path(folder) / "profile"
-        session = OnnxSession(model, threads=threads, profile=profile, optimised=optimised)
+        session = OnnxSession(
+            model, threads=threads, profile=profile, optimised=optimised, weights_in=weights_in
+        )
         with closing(session):
             session.bind(values)
             for _ in range(runs):

@@ -3,9 +3,11 @@
 from math import prod
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.graph import layers, moves
@@ -16,6 +18,7 @@ from profiler.graph.to_tflite import export_tflite
 from profiler.models.kernel import Kernel, parse_kernel
 from profiler.models.onnx_kernels import onnx_kernel_shares, onnx_kernels
 from profiler.models.tflite_kernels import tflite_kernels
+from tests.profiler.models.onnx_files import tensor, write_onnx
 
 SHAPES = st.lists(st.lists(st.integers(1, 4096), max_size=5).map(tuple), max_size=3).map(tuple)
 VALUES = st.one_of(
@@ -103,6 +106,44 @@ def test_a_function_that_is_taken_apart_late_is_what_runs():
     kernels = kernels_of(net.graph(net.add("hs", Activation(Function.HARD_SWISH), x)))
     assert [kernel.kind for kernel in kernels] == ["HardSigmoid", "Mul"]
     assert kernels[1].inputs == ((1, 8, 6, 6),) * 2
+
+
+def in_turn(path, names):
+    """A grouped convolution, a pooling and a product, with weights that are no input of theirs."""
+    rng = np.random.default_rng(0)
+    return write_onnx(
+        path,
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], names[0], group=3, strides=[2, 2]),
+            helper.make_node("MaxPool", ["a"], ["b"], names[1], kernel_shape=[6, 6]),
+            helper.make_node("Flatten", ["b"], ["c"], names[2]),
+            helper.make_node("MatMul", ["c", "m"], ["y"], names[3]),
+        ],
+        [tensor("x", [1, 12, 14, 14])],
+        [tensor("y", [1, 500])],
+        [
+            ("w", rng.standard_normal((12, 4, 3, 3), np.float32)),
+            ("m", rng.standard_normal((12, 500), np.float32)),
+        ],
+    )
+
+
+@pytest.mark.parametrize("names", [("",) * 4, ("", "node0", "", "Conv_0")])
+@pytest.mark.parametrize("beside", [False, True])
+def test_nodes_without_names_keep_their_weights_and_settings(tmp_path, names, beside):
+    values = {"x": np.ones((1, 12, 14, 14), np.float32)}
+    named = onnx_kernels(in_turn(tmp_path / "named.onnx", "abcd"), values)
+    path = in_turn(tmp_path / "net.onnx", names)
+    if beside:
+        onnx.save(onnx.load(path), path, save_as_external_data=True, location="net.weights")
+        assert (tmp_path / "net.weights").stat().st_size > 24_000
+    kernels = onnx_kernels(path, values)
+    assert kernels == named
+    assert kernels[0].weights == ((12, 4, 3, 3),)
+    assert kernels[0].attribute("strides", (1, 1)) == (2, 2)
+    assert kernels[-1].weights == ((12, 500),)
+    if not beside:
+        assert onnx_kernels(path.read_bytes(), values) == named
 
 
 @pytest.mark.parametrize(("opset", "told"), [(17, 0), (20, 19)])
