@@ -101,10 +101,11 @@ def _result(result: ModelResult) -> str:
     if result.ops is not None:
         costliest = sorted(result.ops, key=lambda op: -op.share)[:COSTLIEST_OPS]
         kind_width = max(len(op.kind) for op in costliest)
-        lines.append(f"  the costliest {len(costliest)} of {len(result.ops)} ops")
+        n_ops = sum(op.calls for op in result.ops)
+        lines.append(f"  the costliest {sum(op.calls for op in costliest)} of {n_ops} ops")
         lines += [
             f"    {op.latency_ms:9.4g} ms {100 * op.share:5.1f} %  {op.kind:{kind_width}}  "
-            f"{_shortened(op.name)}"
+            f"{_shortened(op.name)}" + (f" x{op.calls}" if op.calls > 1 else "")
             for op in costliest
         ]
     return "\n".join(lines)

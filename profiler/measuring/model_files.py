@@ -114,12 +114,14 @@ def measure_models(request: ModelRequest, terminal: Terminal = SILENT) -> ModelR
 
 @dataclass(frozen=True, slots=True)
 class OpLatency:
-    """One op of the executed graph; the shares of a model's ops sum to 1."""
+    """One op of the executed graph, or `calls` that its runtime tells as one; the shares of a
+    model's ops sum to 1."""
 
     name: str
     kind: str
     latency_ms: float
     share: float
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +343,7 @@ class ModelSweep:
         except MeasurementError as error:
             return None, {"ops": str(error)}
         return tuple(
-            OpLatency(op.name, op.kind, op.share * latency_ms, op.share) for op in shares
+            OpLatency(op.name, op.kind, op.share * latency_ms, op.share, op.calls) for op in shares
         ), {}
 
     def _compared(

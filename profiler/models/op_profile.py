@@ -45,11 +45,16 @@ EVENT_SUFFIX = "_kernel_time"  # of the names of nodes
 
 @dataclass(frozen=True, slots=True)
 class OpShare:
-    """One op of the executed graph, with its part of the model's latency in (0, 1]."""
+    """One op of the executed graph, with its part of the model's latency in (0, 1].
+
+    Attributes:
+        calls: per run; ops that the runtime's profile does not tell apart are one of several.
+    """
 
     name: str
     kind: str
     share: float
+    calls: int = 1
 
 
 Event = dict[str, Any]  # of the runtime's trace
@@ -116,8 +121,10 @@ def shares(
     left = profiled - calls * cost_ms
     left = np.maximum(left, LEAST_MS)
     return tuple(
-        OpShare(name, kind, float(share))
-        for (name, kind), share in zip(times_ms, left / left.sum(), strict=True)
+        OpShare(name, kind, float(share), max(1, round(calls_per_run)))
+        for ((name, kind), (_, calls_per_run)), share in zip(
+            times_ms.items(), left / left.sum(), strict=True
+        )
     )
 
 

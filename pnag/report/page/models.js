@@ -100,11 +100,12 @@ function fillModelOps() {
       return;
     }
     const table = element("table", { id: `model-ops-${i}` });
-    byId("op-tables").append(element("details", { class: "card" }, element("summary", {}, element("h3", {}, `${model.ops.length} ops of ${model.name}`)),
+    byId("op-tables").append(element("details", { class: "card" }, element("summary", {}, element("h3", {}, `${model.ops.reduce((n, op) => n + op.calls, 0)} ops of ${model.name}`)),
       element("div", { class: "scroll tall-scroll", tabindex: 0, role: "region", "aria-label": `Ops of ${model.name}` }, table)));
+    const named = (op) => (op.calls > 1 ? `${op.name} ×${op.calls}` : op.name);
     const ops = model.ops.map((op, at) => ({ ...op, at: at + 1 }));
     sortableTable(table, [
-      { title: "Op", value: (op) => op.name, show: (op) => op.name }, { title: "Kind", value: (op) => op.kind, show: (op) => op.kind },
+      { title: "Op", value: named, show: named }, { title: "Kind", value: (op) => op.kind, show: (op) => op.kind },
       numberColumn("ms", (op) => op.latency_ms), numberColumn("Share", (op) => op.share, (op) => percent(op.share)), numberColumn("Place", (op) => op.at, (op) => op.at),
     ], ops, `Ops of ${model.name}; headers sort`);
   });

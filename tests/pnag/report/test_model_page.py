@@ -111,7 +111,8 @@ def test_where_the_time_goes_adds_up_to_the_latency(page, report):
         "document.getElementById('kinds').data.map((t) => t.y.reduce((a, b) => a + b))"
     )
     assert sums == pytest.approx([one.latency_ms for one in report.results], rel=1e-4)
-    page.get_by_text("2 ops of a.onnx", exact=True).click()
+    page.get_by_text("4 ops of a.onnx", exact=True).click()
+    assert page.locator("#model-ops-0 tbody th").all_inner_texts() == ["conv", "add ×3"]
     shares = page.locator("#model-ops-0 tbody td:nth-child(4)").all_inner_texts()
     assert shares == ["75.0 %", "25.0 %"]
 

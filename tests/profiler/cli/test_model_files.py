@@ -45,7 +45,7 @@ def test_models_are_measured_and_compared(tmp_path, net):
     } <= first.keys()  # fmt: skip
     assert (first["model"], first["device"]) == (str(net), "cpu")
     assert first["sha256"] == second["sha256"]
-    assert set(first["ops"][0]) == {"name", "kind", "latency_ms", "share"}
+    assert set(first["ops"][0]) == {"name", "kind", "latency_ms", "share", "calls"}
     assert sum(op["latency_ms"] for op in first["ops"]) == pytest.approx(first["latency_ms"])
     (comparison,) = document["comparisons"]
     low, high = comparison["interval"]

@@ -57,7 +57,7 @@ class FakeModels(FakeDevice):
         return START
 
     def op_shares(self, workload):
-        return (OpShare("conv", "Conv", 0.75), OpShare("add", "Add", 0.25))
+        return (OpShare("conv", "Conv", 0.75), OpShare("add", "Add", 0.25, 3))
 
 
 class Placed(FakeWorkload):
@@ -94,6 +94,7 @@ def test_a_model_is_measured_to_its_latency_with_all_that_was_asked_of_it():
     assert [op.latency_ms for op in result.ops] == pytest.approx(
         [0.75 * result.latency_ms, 0.25 * result.latency_ms]
     )
+    assert [op.calls for op in result.ops] == [1, 3]
     assert result.unavailable == {}
 
 

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from profiler.errors import MeasurementError
+from profiler.graph.layers import Statistic
+from profiler.graph.to_tflite import export_tflite
+from profiler.graph.weights import random_weights
 from profiler.models.file import read_model_file, runnable
 from profiler.models.op_profile import (
     HALF_TICK_MS,
@@ -16,6 +19,7 @@ from profiler.models.op_profile import (
     shares,
     split_runs,
 )
+from profiler.spaces.kernels import Net
 from tests.profiler.models.onnx_files import FLOAT, convolution, tensor, write_onnx
 
 
@@ -150,6 +154,31 @@ def test_ops_within_a_branch_are_seen(tmp_path):
     found = op_shares(model, threads=1)
     assert share_of(found, "MatMul") > 0.8
     assert 0 < share_of(found, "If") < 0.2
+
+
+def test_ops_that_a_profile_tells_as_one_say_how_many_they_are():
+    once, thrice = shares({("a", "Conv"): (1.0, 1.0), ("b", "Conv"): (3.0, 3.0)}, plain_ms=4.0)
+    assert (once.calls, thrice.calls) == (1, 3)
+    assert thrice.share == pytest.approx(3 / 4)
+
+
+def test_all_ops_of_a_tflite_file_that_xnnpack_runs_in_parts_are_counted(tmp_path):
+    """LiteRT numbers the ops of each part from 0, and tells those of one number as one."""
+    net = Net(1)
+    x = net.input(16, 56)
+    for channels in (32, 64, 128):
+        x = net.convolution(x, channels, 3)
+        x = net.pool(x, Statistic.MAX, 3, 2)  # padded by an op that XNNPACK leaves
+    graph = net.graph(x)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(export_tflite(graph, random_weights(graph, np.random.default_rng(0))))
+    found = op_shares(runnable(read_model_file(path), shapes={}, arrays={}), threads=1)
+    calls = dict.fromkeys(("Convolution (NHWC, F32) IGEMM", "Max Pooling (NHWC, F32)"), 0)
+    for op in found:
+        if op.kind in calls:
+            calls[op.kind] += op.calls
+    assert set(calls.values()) == {3}
+    assert max(op.calls for op in found) > 1
 
 
 def test_the_ops_of_a_tflite_file_are_those_of_xnnpack(tflite_file):
