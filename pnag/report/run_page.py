@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import chain
 from typing import Any
 
 from pnag.report.beside import RunBeside, common_budgets_ms
@@ -16,10 +14,10 @@ from pnag.report.contents import Contents, op_latencies_ms
 from pnag.report.page import compared, device_rows, recorded, render_page, rounded
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import embedded_trace
+from pnag.report.stages import stages_of
 from pnag.search.frontier import Frontier
 from profiler.graph.op import Op
 from profiler.graph.op_shape import shape_of
-from profiler.spaces.base import Tokens
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_ops
 from profiler.system.stamp import now
 from profiler.tables.keys import ops_of_table
@@ -122,7 +120,7 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         batch_size = contents.table.device.batch_size
         ops = network_ops(space, made.tokens)
         return document | {
-            **_stages(space, made.tokens),
+            **stages_of(space, made.tokens),
             "ops": [index[op.key] for op in network_ops(space, made.tokens, batch_size=batch_size)],
             "madds": sum(op.graph.madds for op in ops),
             "params": sum(op.graph.params for op in ops),
@@ -132,34 +130,6 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         for position, token in zip(space.positions, made.tokens, strict=True)
     ]
     return document | {"values": values}
-
-
-def _stages(space: NetworkSpace, tokens: Tokens) -> dict[str, Any]:
-    """Where the ops lie: a stage is the stretches under one condition, each room for a block.
-
-    Ops of the stem, which come before all stages; of each stage the room and the blocks in it;
-    of each block the expand ratio.
-    """
-    expands: dict[int, list[int]] = {}
-    room: Counter[int] = Counter()
-    n_stem_ops = 0
-    for segment in space.segments():
-        ops = segment.ops.get(tuple(int(tokens[at]) for at in segment.positions), ())
-        condition = space.positions[segment.positions[0]].active_if if segment.positions else None
-        if condition:
-            expands.setdefault(condition.position, [])
-            shapes = map(shape_of, ops)
-            expands[condition.position] += [s.mid_channels // s.in_channels for s in shapes]
-            room[condition.position] += 1
-        elif not room:
-            n_stem_ops += len(ops)
-    stages = list(expands.values())
-    return {
-        "n_stem_ops": n_stem_ops,
-        "room": list(room.values()),
-        "depths": [len(blocks) for blocks in stages],
-        "expands": [*chain(*stages)],
-    }
 
 
 def _frontier(frontier: Frontier) -> dict[str, list[Any]]:

@@ -53,7 +53,7 @@ function layers(choice) {
     const block = blocks[position - choice.n_stem_ops];
     const head = position >= choice.n_stem_ops + blocks.length;
     const op = REPORT.ops[index];
-    const place = block ? `Stage ${block.stage}, block ${block.slot + 1}` : `${head ? "Head" : "Stem"}, ${op.name}`;
+    const place = block ? `Stage ${block.stage}, block ${block.slot + 1}` : !blocks.length ? op.name : `${head ? "Head" : "Stem"}, ${op.name}`;
     return { ...op, ...(block || { stage: head ? choice.depths.length + 1 : 0, expand: null }), place };
   });
 }

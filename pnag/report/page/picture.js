@@ -3,8 +3,8 @@
 const WIDE_PX = 760;
 const KERNEL_COLOURS = { 3: "k3", 5: "k5", 7: "k7" };
 
-/** Stage 0 is the stem; after the last comes the head. */
-const stageName = (stage, choice) => (stage === 0 ? "Stem" : isHead(stage, choice) ? "Head" : `Stage ${stage}`);
+/** Stage 0 is the stem, or all of a network without stages; after the last comes the head. */
+const stageName = (stage, choice) => (!choice.depths.length ? "Network" : stage === 0 ? "Stem" : isHead(stage, choice) ? "Head" : `Stage ${stage}`);
 
 const isHead = (stage, choice) => stage > choice.depths.length;
 
@@ -45,8 +45,10 @@ function drawPicture(choice) {
   const width = paper.matches ? PAPER_PX : Math.max(box.clientWidth, 280);
   const summary = choice.depths.map((depth, stage) => {
     const own = layers(choice).filter((layer) => layer.stage === stage + 1);
-    return `stage ${stage + 1}: ${depth} blocks, kernels ${own.map((l) => l.kernel).join(" ")}, expand ratios ${own.map((l) => l.expand).join(" ")}`;
+    const expands = own.some((l) => l.expand) ? `, expand ratios ${own.map((l) => l.expand).join(" ")}` : "";
+    return `stage ${stage + 1}: ${depth} blocks, kernels ${own.map((l) => l.kernel).join(" ")}${expands}`;
   });
+  if (!summary.length) summary.push(`${choice.ops.length} ops`);
   const drawing = (width >= WIDE_PX ? wideDrawing : narrowDrawing)(choice, width);
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", `Architecture; ${summary.join("; ")}. Costs are in the table below.`);
@@ -110,7 +112,7 @@ function wideDrawing(choice, width) {
 function stageLabel(choice, stage, begin, end) {
   const own = layers(choice).filter((layer) => layer.stage === stage);
   const output = own[own.length - 1].output;
-  const detail = isHead(stage, choice) ? `${output[2]} classes` : `${output[0]} px, ${output[2]} ch`;
+  const detail = isHead(stage, choice) || !choice.depths.length ? `${output[2]} classes` : `${output[0]} px, ${output[2]} ch`;
   return [
     svgElement("line", { x1: begin + 1.5, x2: end - 1.5, y1: 34, y2: 34, stroke: "var(--line)", "stroke-width": 2 }),
     svgElement("text", { x: begin + 1.5, y: 12, class: "strong" }, stageName(stage, choice)),
