@@ -87,11 +87,11 @@ def _(op: Operator) -> None:
 @reads("Resize", "Upsample")
 def _(op: Operator) -> None:
     shape = op.shape()
-    size = _resized(op, shape)
-    op.require(size[:2] == shape[:2], "a change of the batch or the channels")
-    mode = op.get("mode", b"nearest").decode()
     older = "asymmetric" if op.opset < 11 else "half_pixel"
     how = op.get("coordinate_transformation_mode", older.encode()).decode()
+    size = _resized(op, shape, by_sizes=how == "align_corners")
+    op.require(size[:2] == shape[:2], "a change of the batch or the channels")
+    mode = op.get("mode", b"nearest").decode()
     rounding = op.get("nearest_mode", b"floor" if op.opset < 11 else b"round_prefer_floor").decode()
     whole = all(new % old == 0 for old, new in zip(shape, size, strict=True))
     match mode, how, rounding:
@@ -109,14 +109,22 @@ def _(op: Operator) -> None:
     op.make(moves.Resize(size[2:], interpolation))
 
 
-def _resized(op: Operator, shape: Shape) -> Shape:
-    """The whole output shape of Resize 10-, 11-, or Upsample."""
+def _resized(op: Operator, shape: Shape, *, by_sizes: bool) -> Shape:
+    """The whole output shape of Resize 10-, 11-, or Upsample.
+
+    Unless pixels are found `by_sizes` a scale has to be the ratio of the sizes, as a layer has it.
+    """
     op.require("axes" not in op.attributes, "some axes only")
     if op.has(3):
         return tuple(op.constant(3).tolist())
     index = 2 if op.op_type == "Resize" and op.opset >= 11 else 1
     scales = op.setting("scales", index)
-    return tuple(math.floor(pixels * scale) for pixels, scale in zip(shape, scales, strict=True))
+    size = []
+    for pixels, scale in zip(shape, map(np.float32, scales), strict=True):
+        size.append(math.floor(pixels * scale))  # with the rounding of the runtime's float32
+        if not by_sizes and np.float32(size[-1] / pixels) != scale:
+            raise op.refusal(f"a scale of {scale:.6g} of {pixels} pixels")
+    return tuple(size)
 
 
 @reads("Reshape")
