@@ -349,8 +349,10 @@ def _(layer: layers.Reduce, node: Node, builder: TFLiteBuilder) -> None:
     kept = [axis for axis in in_stored_order(range(len(shape))) if axis not in layer.axes]
     if layer.keeps_axes or (kept == sorted(kept) and len(kept) != 4):
         _reduce(layer.statistic, axes, builder.x(node), layer.keeps_axes, node, builder)
-    else:  # what stays is in another order
-        _reduce(layer.statistic, sorted(layer.axes), builder.plain(node), False, node, builder)
+    else:  # what stays is in another order, or its channels are to be the last
+        axes, shape = sorted(layer.axes), node.output.shape
+        y = _reduced(layer.statistic, axes, builder.plain(node), False, shape, node, builder)
+        builder.make(node, builder.stored(y, f"{node.name}.last"))
 
 
 def _reduce(
@@ -361,11 +363,22 @@ def _reduce(
     node: Node,
     builder: TFLiteBuilder,
 ) -> None:
+    shape = stored_shape(node.output.shape)
+    builder.make(node, _reduced(statistic, axes, x, keeps_axes, shape, node, builder))
+
+
+def _reduced(
+    statistic: Statistic,
+    axes: list[int],
+    x: int,
+    keeps_axes: bool,
+    shape: Shape,
+    node: Node,
+    builder: TFLiteBuilder,
+) -> int:
     code = {"mean": "MEAN", "max": "REDUCE_MAX", "min": "REDUCE_MIN", "sum": "SUM"}[statistic]
     inputs = [x, builder.integers(f"{node.name}.axes", axes)]
-    shape = stored_shape(node.output.shape)
-    y = builder.apply(code, inputs, shape, node.name, "ReducerOptions", keepDims=keeps_axes)
-    builder.make(node, y)
+    return builder.apply(code, inputs, shape, node.name, "ReducerOptions", keepDims=keeps_axes)
 
 
 @write_layer.register

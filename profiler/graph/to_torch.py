@@ -291,9 +291,15 @@ def _(layer: layers.Pool, node: Node) -> nn.Module:
     else:
         pool, fill = _MEAN_POOLS[rank - 1], 0.0
         rest = (layer.rounds_up, layer.counts_padding)
-    return Call(
-        lambda x: pool(F.pad(x, borders, value=fill), layer.kernel, layer.strides, padding, *rest)
-    )
+
+    def pooled(x: Tensor) -> Tensor:
+        y: Tensor = pool(F.pad(x, borders, value=fill), layer.kernel, layer.strides, padding, *rest)
+        if any(borders):  # to torch they are image, so that a last window may begin in them
+            for axis, windows in enumerate(layer.output_shapes(tuple(x.shape))[0][2:], start=2):
+                y = y.narrow(axis, 0, windows)
+        return y
+
+    return Call(pooled)
 
 
 @layer_module.register

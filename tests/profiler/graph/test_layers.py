@@ -137,6 +137,27 @@ def test_any_pooling(window, size, statistic, rounds_up, counts_padding):
         check(graph_of(layer, shape))
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    window=WINDOWS,
+    size=st.tuples(st.integers(3, 14), st.integers(3, 14)),
+    statistic=st.sampled_from([Statistic.MAX, Statistic.MEAN]),
+)
+def test_any_pooling_with_borders_that_differ_by_side(window, size, statistic):
+    kernel = window["kernel"]
+    padding = tuple(min(p, kernel[axis % 2] - 1) for axis, p in enumerate(window["padding"]))
+    assume(padding[:2] != padding[2:])
+    window |= {"padding": padding, "dilations": (1, 1), "rounds_up": True}
+    layer = layers.Pool(statistic, **window, counts_padding=statistic is Statistic.MEAN)
+    shape = (2, 3, *size)
+    assume(fits(layer, shape))
+    graph = graph_of(layer, shape)
+    (y,) = run_torch(GraphModule(graph), [np.ones(shape, np.float32)])
+    assert y.shape == graph.outputs[0].shape
+    if statistic is Statistic.MAX or layer.padding_used(size) == padding:
+        check(graph)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     kernel=st.tuples(*[st.integers(1, 4)] * 2),
@@ -196,6 +217,8 @@ OTHERS = [
     (layers.Reduce(Statistic.MAX, (1,)), IMAGE),
     (layers.Reduce(Statistic.MIN, (2,), keeps_axes=False), IMAGE),
     (layers.Reduce(Statistic.MEAN, (1,), keeps_axes=False), (2, 3, 4)),
+    (layers.Reduce(Statistic.MEAN, (2,), keeps_axes=False), (2, 3, 2, 4, 5)),
+    (layers.Reduce(Statistic.MAX, (0, 4), keeps_axes=False), (2, 3, 2, 4, 5, 2)),
     (moves.Split(1, (1, 2, 3)), IMAGE),
     (moves.Split(1, (2, 3)), (4, 5)),
     (moves.Slice((0, 1, 2, 0), (2, 4, 9, 11), (1, 1, 1, 1)), IMAGE),
