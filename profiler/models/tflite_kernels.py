@@ -15,7 +15,10 @@ from profiler.system.user_files import read_bytes
 
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _FUSED = "fusedActivationFunction"
-_STRIDES = ("strideH", "strideW")
+_BY_AXIS = {
+    "strides": ("strideH", "strideW"),
+    "dilations": ("dilationHFactor", "dilationWFactor"),
+}
 
 
 def tflite_kernels(path: Path) -> tuple[Kernel, ...]:
@@ -75,14 +78,15 @@ def _as_torch_lays(kind: str, shape: Shape) -> Shape:
 
 
 def _settings(op: Any) -> tuple[tuple[str, Value], ...]:
-    """Strides, the fused activation, and windows of poolings, under ONNX's names."""
+    """Strides and dilations, the fused activation, and windows of poolings, under ONNX's names."""
     options = vars(op.builtinOptions) if op.builtinOptions is not None else {}
     found: dict[str, Value] = {}
     if options.get(_FUSED):
         found["activation"] = _names("ActivationFunctionType")[options[_FUSED]].capitalize()
-    strides = tuple(options.get(name, 1) for name in _STRIDES)
-    if set(strides) != {1}:
-        found["strides"] = strides
+    for name, sides in _BY_AXIS.items():
+        steps = tuple(options.get(side, 1) for side in sides)
+        if set(steps) != {1}:
+            found[name] = steps
     if options.get("filterHeight"):
         found["kernel_shape"] = (options["filterHeight"], options["filterWidth"])
     return tuple(sorted(found.items()))

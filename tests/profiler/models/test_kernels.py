@@ -169,6 +169,23 @@ def test_a_tflite_file_tells_its_ops(tmp_path):
     assert convolutions[0].outputs == ((1, 32, 8, 8),)
 
 
+@pytest.mark.parametrize(
+    ("dilations", "told"), [((1, 1), ""), ((2, 2), "dilations=[2 2]"), ((1, 3), "dilations=[1 3]")]
+)
+@pytest.mark.parametrize("groups", [1, 16])
+def test_a_dilated_kernel_of_a_tflite_file_is_another(tmp_path, groups, dilations, told):
+    net = GraphBuilder()
+    x = net.input("input", (1, 16, 14, 14))
+    padding = (dilations[0], dilations[1]) * 2
+    dilated = layers.Convolution(16, (3, 3), (1, 1), padding, dilations, groups, bias=True)
+    graph = net.graph(net.add("dilated", dilated, x))
+    path = tmp_path / "net.tflite"
+    path.write_bytes(export_tflite(graph, weights_of(graph)))
+    (kernel,) = (one for one in tflite_kernels(path) if one.weights)
+    assert kernel.key.endswith(f"; {told})")
+    assert parse_kernel(kernel.key) == kernel
+
+
 def test_a_depthwise_kernel_of_a_tflite_file_has_one_input_channel(tmp_path):
     net = GraphBuilder()
     x = net.input("input", (1, 24, 9, 9))
