@@ -33,7 +33,7 @@ class MeasuredModels:
 
     @property
     def title(self) -> str:
-        names = list(dict.fromkeys(Path(result.model).name for result in self.report.results))
+        names = list(_files(self.report).values())
         listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
         return f"{listed} on {self.report.device.model}"
 
@@ -95,10 +95,15 @@ def _model(name: str, result: ModelResult, traces: list[Trace]) -> dict[str, Any
     return asdict(result) | {"name": name, "traces": [embedded_trace(trace) for trace in traces]}
 
 
-def _names(report: ModelReport) -> list[str]:
-    """Of each result: its file's name, as much of the path as tells it, and threads if several."""
+def _files(report: ModelReport) -> dict[Path, str]:
+    """Of each file its name, as much of the path as tells it."""
     paths = list(dict.fromkeys(Path(result.model) for result in report.results))
-    names = dict(zip(paths, names_of(paths), strict=True))
+    return dict(zip(paths, names_of(paths), strict=True))
+
+
+def _names(report: ModelReport) -> list[str]:
+    """Of each result: its file's name, and threads if several."""
+    names = _files(report)
     given: Counter[str] = Counter()
     shown = []
     for result in report.results:
@@ -114,9 +119,9 @@ def _comparison(name: str, first: str, found: ModelComparison) -> dict[str, Any]
 
 
 def _provenance(report: ModelReport) -> list[tuple[str, list[tuple[str, str]]]]:
-    files = {Path(result.model).name: result.sha256 for result in report.results}
+    sha256 = {Path(result.model): result.sha256 for result in report.results}
     return [
         ("Device", recorded(device_rows(report.device))),
-        ("Files (SHA-256)", list(files.items())),
+        ("Files (SHA-256)", [(name, sha256[path]) for path, name in _files(report).items()]),
         ("Versions", [("measured by", report.tool), ("report's pnag", version("pnag"))]),
     ]

@@ -39,8 +39,8 @@ function pointsOf(id) {
   const { data, layout: { xaxis, yaxis } } = byId(id);
   const points = data.filter((trace) => trace.hoverinfo !== "skip" || trace.showlegend !== false);
   return [
-    ["series", xaxis.title.text, yaxis.title.text],
-    points.flatMap((trace) => Array.from(trace.x, (x, i) => [trace.name ?? "", x, trace.y[i]])),
+    ["series", raw(xaxis.title.text), raw(yaxis.title.text)],
+    points.flatMap((trace) => Array.from(trace.x, (x, i) => [trace.name ?? "", x, trace.y[i]].map(raw))),
   ];
 }
 
@@ -70,3 +70,6 @@ function histogram(groups, looks, unit, ends = null) {
 
 /** Plotly reads a few tags and formulas in text; names from files must not be read so. */
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;");
+
+/** What `plain` was made of, to be saved. */
+const raw = (value) => (typeof value === "string" ? value.replaceAll("&#36;", "$").replaceAll("&gt;", ">").replaceAll("&lt;", "<").replaceAll("&amp;", "&") : value);

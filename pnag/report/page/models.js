@@ -67,7 +67,7 @@ function drawDistributions() {
     const line = { type: "line", yref: "paper", y0: 0, y1: 1, x0: model.latency_ms, x1: model.latency_ms, line: { color: colour("ink"), width: 1.5, dash: "dash" } };
     const chart = layout("ms", "samples", { shapes: [line], bargap: 0, showlegend: false });
     chart.xaxis.range = range;
-    drawChart(`distribution-${i}`, histogram([[samplesOf(model), model.name]], [look], "ms", range), chart);
+    drawChart(`distribution-${i}`, histogram([[samplesOf(model), plain(model.name)]], [look], "ms", range), chart);
   });
 }
 

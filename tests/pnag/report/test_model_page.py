@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from pnag.cli.app import run as pnag
+from pnag.report.model_page import gather_models, models_data
 from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import read_model_report
 from profiler.tables.levels import Change, Load
+from profiler.terminal import Terminal
 from tests.pnag.report.browser import (
     AA_CONTRAST,
     DESKTOP,
@@ -28,6 +30,7 @@ from tests.profiler.measuring.test_model_files import SHORT, FakeModels, measure
 pytestmark = pytest.mark.slow
 
 
+NAME = "<i>b$&amp;.onnx"
 LOAD = Load(
     minutes=3,
     times_s=(0.0, 60.0, 120.0, 175.0),
@@ -43,8 +46,8 @@ LOAD = Load(
 def results(tmp_path_factory):
     """Three models, the second a fifth slower, the third in two threads, and their journal."""
     path = tmp_path_factory.mktemp("models") / "compared.json"
-    device = FakeModels({"a.onnx": 10.0, "<i>b.onnx": 12.0})
-    models = [(model("a.onnx"), 1), (model("<i>b.onnx"), 1), (model("a.onnx"), 2)]
+    device = FakeModels({"a.onnx": 10.0, NAME: 12.0})
+    models = [(model("a.onnx"), 1), (model(NAME), 1), (model("a.onnx"), 2)]
     with Journal(path.with_name("compared.journal.sqlite")) as journal:
         report = measured(device, *models, journal=journal, protocol=SHORT)
     report = replace(report, load=LOAD)
@@ -76,7 +79,7 @@ def report(results):
 
 def test_every_model_has_its_latency_and_what_it_is_compared_with(page, report):
     rows = page.locator("#latencies tbody tr")
-    names = ["a.onnx", "<i>b.onnx", "a.onnx, 2 threads"]
+    names = ["a.onnx", NAME, "a.onnx, 2 threads"]
     assert rows.locator("th").all_inner_texts() == names
     shown = page.locator("#latencies tbody td:nth-child(2)").all_inner_texts()
     assert shown == [digits(one.latency_ms) for one in report.results]
@@ -149,8 +152,29 @@ def test_names_of_files_are_text_and_everything_is_saved(page):
     assert page.locator("main i").count() == 0
     name, text = saved(page, page.get_by_role("button", name="Save as CSV: Latency of each model;"))
     assert name == "pnag-latencies.csv"
-    assert text.splitlines()[2].startswith("<i>b.onnx,")
+    assert text.splitlines()[2].startswith(f"{NAME},")
     assert page.get_by_role("button", name="Save as SVG").count() == page.locator(".chart").count()
+
+
+def test_what_charts_save_has_names_as_files_have_them(page):
+    for chart, column in (("comparison", 2), ("kinds", 0), ("time", 0), ("distribution-1", 0)):
+        _, text = saved(page, page.locator(f"#{chart}-tools button", has_text="CSV"))
+        assert NAME in [line.split(",")[column] for line in text.splitlines()]
+    _, text = saved(page, page.locator("#comparison-tools button", has_text="CSV"))
+    assert text.startswith("series,latency over a.onnx (%),")
+
+
+def test_files_of_one_name_are_told_apart_in_title_and_hashes(tmp_path):
+    device = FakeModels({"net.onnx": 10.0})
+    models = [(model("a/net.onnx"), 1), (model("b/net.onnx"), 1), (model("b/net.onnx"), 2)]
+    path = tmp_path / "compared.json"
+    path.write_text(json.dumps(measured(device, *models, protocol=SHORT).as_dict()))
+    gathered = gather_models(path, None, Terminal(quiet=True))
+    assert gathered.title == "a/net.onnx and b/net.onnx on fake 0"
+    groups = dict(models_data(gathered)["provenance"])
+    assert groups["Files (SHA-256)"] == [
+        ["a/net.onnx", "sha of a/net.onnx"], ["b/net.onnx", "sha of b/net.onnx"]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
