@@ -33,6 +33,7 @@ from predictors.base import Floats
 from predictors.latency.calibration import MIN_NETWORKS, left_out_latencies_ms, usable_networks
 from predictors.latency.lookup import calibration_of, network_cost, table_latency
 from profiler.errors import InvalidInputError
+from profiler.graph.op import Op
 from profiler.measuring.journal import journal_path
 from profiler.spaces.networks import distinct_ops
 from profiler.tables.levels import Statistic
@@ -160,6 +161,12 @@ def gather(
         traces=traces,
         beside=tuple(beside),
     )
+
+
+def waiting_ms(table: LatencyTable, calibration: Calibration | None, ops: Sequence[Op]) -> float:
+    """What a network takes beyond its ops and the constant, where launches are slower."""
+    cost = network_cost(table_latency(table), calibration)
+    return cost(ops) - cost.sums[-1](ops)
 
 
 def op_latencies_ms(table: LatencyTable, calibration: Calibration | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,23 @@ def _draw_budgets(contents: Contents, paths: list[Path], seed: int) -> None:
     budgets_ms = spread_budgets_ms(*run.reachable_ms)
     uniform = run.problem.space.sample(N_DRAWN, np.random.default_rng(seed))
     latencies_ms = {"uniform sampling": run.problem.cost(uniform)}
-    for budget in budgets_ms:
+    for budget, label in zip(budgets_ms, budget_labels(budgets_ms), strict=True):
         made = run.generate([budget] * N_DRAWN, n_samples=1, pure=True, seed=seed)
-        latencies_ms[f"≤ {budget:.3g} ms"] = np.array([m.latency_ms for m in made])
+        latencies_ms[label] = np.array([m.latency_ms for m in made])
     plots.histogram_plot(paths, latencies_ms, budgets_ms)
+
+
+def budget_labels(budgets_ms: Sequence[float]) -> list[str]:
+    """With three digits, or as many as tell the budgets apart.
+
+    >>> budget_labels([10.03, 20])
+    ['≤ 10 ms', '≤ 20 ms']
+    """
+    for digits in range(3, 18):  # 17 tell any two numbers apart
+        labels = [f"≤ {budget:.{digits}g} ms" for budget in budgets_ms]
+        if len(set(labels)) == len(set(budgets_ms)):
+            break
+    return labels
 
 
 def _draw_errors(contents: Contents, paths: list[Path]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pnag.report.beside import RunBeside, common_budgets_ms
 from pnag.report.changes import Changes
 from pnag.report.choices import Choice
-from pnag.report.contents import Contents, op_latencies_ms
+from pnag.report.contents import Contents, op_latencies_ms, waiting_ms
 from pnag.report.page import compared, device_rows, recorded, render_page, rounded
 from pnag.report.published import PublishedNetwork
 from pnag.report.samples import embedded_trace
@@ -117,11 +117,13 @@ def _choice(contents: Contents, choice: Choice, index: dict[str, int]) -> dict[s
         "measured": vars(choice.measured) if choice.measured else None,
     }
     if isinstance(space, NetworkSpace) and contents.table:
-        batch_size = contents.table.device.batch_size
+        table = contents.table
         ops = network_ops(space, made.tokens)
+        in_table = network_ops(space, made.tokens, batch_size=table.device.batch_size)
         return document | {
             **stages_of(space, made.tokens),
-            "ops": [index[op.key] for op in network_ops(space, made.tokens, batch_size=batch_size)],
+            "ops": [index[op.key] for op in in_table],
+            "waiting_ms": waiting_ms(table, contents.calibration, in_table),
             "madds": sum(op.graph.madds for op in ops),
             "params": sum(op.graph.params for op in ops),
         }

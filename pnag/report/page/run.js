@@ -57,7 +57,8 @@ function chooseTyped() {
 function showSample() {
   const name = byId("sample").value;
   const op = REPORT.ops.find((one) => one.key === name);
-  const check = REPORT.checks.find((one) => one.arch === name);
+  const checks = REPORT.checks.filter((one) => one.arch === name);
+  const check = checks.find((one) => one.fitted) ?? checks[0]; // the table's, not what came later
   const latencyMs = op ? op.latency_ms : check ? check.measured_ms : null;
   const traces = REPORT.traces[name];
   drawSamples(name, latencyMs);

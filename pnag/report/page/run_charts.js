@@ -62,7 +62,8 @@ function selection(choice) {
 
 function drawFrontier(choice) {
   const low = Math.min(...REPORT.choices.map((c) => c.top1), ...REPORT.published.map((n) => n.top1));
-  const high = Math.max(...REPORT.choices.map((c) => c.top1), ...REPORT.published.map((n) => n.top1));
+  const searched = Object.values(REPORT.baselines).flatMap((points) => points.top1);
+  const high = Math.max(...REPORT.choices.map((c) => c.top1), ...REPORT.published.map((n) => n.top1), ...searched);
   const room = 0.12 * (high - low) || 0.01;
   const chart = layout("latency (ms)", "top-1 (%)", selection(choice));
   chart.yaxis.range = [100 * (low - room), 100 * (high + room)];

@@ -7,7 +7,7 @@ function fillCost(choice) {
   byId("cost-card").hidden = !rows.length;
   if (!rows.length) return;
   const total = choice.latency_ms;
-  const dearest = Math.max(...rows.map((row) => row.added_ms));
+  const dearest = Math.max(...rows.map((row) => row.added_ms), REPORT.intercept_ms, choice.waiting_ms);
   const cells = (name, what, value, fill) => {
     const bar = element("td", { class: "bar-column" });
     if (value > 0) bar.append(element("span", { class: "bar", style: `width: ${(100 * value) / dearest}%; background: ${fill}` }));
@@ -16,6 +16,7 @@ function fillCost(choice) {
   };
   const body = rows.map((row) => cells(row.place, row.expand ? `k${row.kernel} e${row.expand} · ${shape(row)}` : shape(row), row.added_ms, fillOf(row)));
   if (REPORT.intercept_ms) body.push(cells("Whole network", "constant of the calibration", REPORT.intercept_ms, "var(--fixed)"));
+  if (choice.waiting_ms) body.push(cells("Whole network", "waiting for launches", choice.waiting_ms, "var(--fixed)"));
   const table = byId("cost");
   table.tBodies[0].replaceChildren(...body);
   table.tFoot?.remove();

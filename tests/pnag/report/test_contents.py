@@ -16,17 +16,18 @@ from benchmarks.measures import best_within
 from pnag.cli.app import run as pnag
 from pnag.plots import histogram_plot
 from pnag.report.contents import Sources, gather
-from pnag.report.figures import draw_figures
+from pnag.report.figures import budget_labels, draw_figures
 from pnag.report.published import PublishedNetwork
 from pnag.report.run_page import page_data, render_run
 from pnag.report.samples import MAX_BLOCKS, read_traces
 from pnag.runs.inputs import tabular_inputs
 from pnag.runs.run import train_run
-from predictors.latency.lookup import cost_from_table
+from pnag.search.budget import spread_budgets_ms
+from predictors.latency.lookup import cost_from_table, network_cost, table_latency
 from predictors.latency.transferred import TransferTarget, described_device, transferred_table
 from profiler.errors import InvalidInputError
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
-from profiler.tables.table import TransferSample, load_table
+from profiler.tables.table import Launches, TransferSample, load_table
 from tests.pnag.landscapes import grid_space, write_tabular
 from tests.pnag.profiled import SILENT, SMALL
 
@@ -247,6 +248,38 @@ def test_the_page_is_one_file_and_its_data_stays_data(contents, data):
     assert document["choices"] == json.loads(json.dumps(data["choices"]))
     assert script.lstrip().startswith('"use strict"') and "{{" not in script
     assert len(text.encode()) < 2e6
+
+
+def test_what_a_network_waits_for_launches_is_part_of_its_cost(contents):
+    table = contents.table
+    launch = Launches(
+        fixed_ms=contents.run.reachable_ms[1],
+        kernels_ms={"block": 1.0, "excitation": 0.5, "hard_swish": 0.1},
+    )
+    calibration = contents.calibration.model_copy(update={"launch": launch})
+    slow = replace(contents, table=table.model_copy(update={"calibration": calibration}))
+    data = page_data(slow)
+    for choice in data["choices"]:
+        parts = sum(data["ops"][index]["added_ms"] for index in choice["ops"])
+        queued_ms = network_cost(table_latency(table), calibration)(
+            SPACE.ops(SPACE.parse_architecture(choice["arch"]))
+        )
+        assert parts + data["intercept_ms"] < queued_ms
+        found_ms = parts + data["intercept_ms"] + choice["waiting_ms"]
+        assert found_ms == pytest.approx(queued_ms, rel=1e-4)
+
+
+def test_nothing_waits_where_the_calibration_has_no_launches(data):
+    assert {choice["waiting_ms"] for choice in data["choices"]} == {0}
+
+
+@pytest.mark.parametrize("range_ms", [(10.0, 50.0), (10.0, 10.03), (1.0, 1.0)])
+def test_every_budget_has_a_name_of_its_own(range_ms):
+    budgets_ms = spread_budgets_ms(*range_ms)
+    labels = budget_labels(budgets_ms)
+    assert len(set(labels)) == len(set(budgets_ms))
+    assert all(label.startswith("≤ ") and label.endswith(" ms") for label in labels)
+    assert budget_labels([10.0, 20.0]) == ["≤ 10 ms", "≤ 20 ms"]
 
 
 def test_every_figure_is_drawn_as_svg_and_png(contents, tmp_path):
