@@ -23,7 +23,7 @@ import pytest
 from profiler.devices.base import Device, Workload, network_workload
 from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
-from profiler.spaces.base import DEAD, SearchSpace, Tokens
+from profiler.spaces.base import DEAD, MAX_CHOICES, SearchSpace, Tokens
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.spaces.networks import NetworkSpace, distinct_ops, network_graph
 
@@ -149,7 +149,6 @@ class DeviceConformance:
 
 
 N_SAMPLES = 200
-MAX_CHOICES = 127  # tokens are int8
 
 
 class SpaceConformance:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int8]  # choice index of every position; DEAD where the position is inactive
 DEAD = -1
+MAX_CHOICES = 127  # of a position: tokens are int8
 
 
 @dataclass(frozen=True, slots=True)

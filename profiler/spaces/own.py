@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 
 from profiler.errors import InvalidInputError
 from profiler.printable import shown
+from profiler.spaces.base import MAX_CHOICES
 from profiler.spaces.networks import NetworkSpace
 from profiler.system.atomic import write_text_atomic
 
@@ -31,9 +32,14 @@ def is_own(name: str) -> bool:
 
 
 def trust(name: str) -> None:
-    """Remember the content of a file that somebody names, for tables and runs that name it."""
+    """Remember the content of a file that somebody names, for tables and runs that name it.
+
+    Raises:
+        InvalidInputError: unreadable, or no name of a file.
+    """
+    digest = _digest(name)
     _named.add(_file(name))
-    if (digest := _digest(name)) and digest not in (trusted := _trusted()):
+    if digest and digest not in (trusted := _trusted()):
         with suppress(InvalidInputError, OSError, RuntimeError):  # no home that can be written
             write_text_atomic(_trusted_file(), "".join(f"{one}\n" for one in (*trusted, digest)))
 
@@ -54,13 +60,26 @@ _named: set[Path] = set()  # in this process
 
 
 def _file(name: str) -> Path:
-    return Path(name.rpartition(":")[0]).resolve()
+    """Raises InvalidInputError where no file can be named so."""
+    place = name.rpartition(":")[0]
+    try:
+        return Path(place).resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, a link to itself, or no text
+        raise InvalidInputError(f"no file is named {shown(place)}") from None
 
 
 def _digest(name: str) -> str:
-    """SHA-256 of a space's file; empty where there is none."""
+    """SHA-256 of a space's file; empty where there is none.
+
+    Raises:
+        InvalidInputError: unreadable.
+    """
     path = _file(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    except OSError as error:
+        why = error.strerror or error
+        raise InvalidInputError(f"cannot read {shown(str(path))}: {why}") from None
 
 
 def _trusted() -> tuple[str, ...]:
@@ -94,7 +113,8 @@ def checked(space: object, name: str) -> NetworkSpace:
     """A space that a user's file made.
 
     Raises:
-        InvalidInputError: it is none, or goes by another name than `name`.
+        InvalidInputError: it is none, goes by another name than `name`, or has more choices at a
+            position than tokens tell apart.
     """
     if not isinstance(space, NetworkSpace):
         raise InvalidInputError(
@@ -108,6 +128,11 @@ def checked(space: object, name: str) -> NetworkSpace:
         raise InvalidInputError(
             f"{name} calls itself {shown(space.name)}; use the name it is given"
         )
+    for position in space.positions:
+        if (n := len(position.choices)) > MAX_CHOICES:
+            raise InvalidInputError(
+                f"{name}: {shown(position.name)} has {n} choices (> {MAX_CHOICES})"
+            )
     return space
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from profiler.errors import InvalidInputError
 from profiler.spaces import mobilenetv3, nasbench201, proxyless, resnet50
+from profiler.spaces.base import MAX_CHOICES
 from profiler.spaces.networks import NetworkSpace
 from profiler.spaces.own import checked, is_own, own_opener
 from profiler.spaces.resolutions import ResolutionSpace
@@ -39,6 +40,10 @@ def open_space(
         sizes = sorted(set(resolutions_px))
         if len(sizes) < 2:
             raise InvalidInputError("several resolutions are needed for a choice")
+        if len(sizes) > MAX_CHOICES:
+            raise InvalidInputError(
+                f"{len(sizes)} resolutions are more than the {MAX_CHOICES} that there may be"
+            )
         return ResolutionSpace(tuple(open_space(name, width_mult, px, dataset) for px in sizes))
     opener = own_opener(name) if is_own(name) else OPENERS.get(name)
     if opener is None:

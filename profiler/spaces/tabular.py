@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from profiler.cost_columns import cost_of_column
 from profiler.errors import InvalidInputError
-from profiler.spaces.base import TokenPosition, Tokens
+from profiler.spaces.base import MAX_CHOICES, TokenPosition, Tokens
 from profiler.spaces.decisions import DecisionGraph, trie
 from profiler.system.row_files import Row, fractions, parse_rows, share_columns
 from profiler.system.user_files import read_text
 
 ACCURACY = "top1"
 LATENCY_COLUMN = "latency_ms"
-MAX_CHOICES = 127  # tokens are int8
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import py_compile
+import re
 from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -200,3 +201,37 @@ def test_a_file_that_makes_no_space_is_refused_in_one_line(own, text, message):
 def test_a_file_that_is_not_there_is_named(own):
     with pytest.raises(InvalidInputError, match="no such Python file"):
         open_space("missing.py:Towers")
+
+
+@pytest.mark.parametrize("use", [open_space, own_spaces.refuse_untrusted])
+@pytest.mark.parametrize("file", ["a" * 300, "a\0", "\udcff\ud800", "a/" * 5000 + "a"], ids=len)
+def test_what_can_be_no_file_is_refused_in_one_line(own, use, file):
+    with pytest.raises(InvalidInputError, match=r"^(cannot read|no file is named) '") as caught:
+        use(f"{file}.py:Towers")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("use", [open_space, own_spaces.refuse_untrusted])
+def test_a_file_that_cannot_be_read_is_named(own, monkeypatch, use):
+    own(OWN, "closed.py")
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InvalidInputError, match=r"cannot read '.*closed\.py': Permission denied"):
+        use("closed.py:Towers")
+
+
+@pytest.mark.parametrize(("n", "message"), [(127, None), (128, "'width' has 128 choices (> 127)")])
+def test_a_space_with_more_choices_than_tokens_tell_is_refused(own, n, message):
+    own(
+        OWN + "from profiler.spaces.base import TokenPosition\n"
+        "class Wide(Towers):\n"
+        f"    positions = (TokenPosition('width', tuple(range(1, {n + 1}))),)\n"
+    )
+    if message is None:
+        assert len(open_space("own.py:Wide").positions[0].choices) == n
+    else:
+        with pytest.raises(InvalidInputError, match=re.escape(message)):
+            open_space("own.py:Wide")

@@ -73,6 +73,7 @@ def test_architectures_say_their_size():
         ({"resolutions_px": [160]}, "several resolutions are needed for a choice"),
         ({"resolutions_px": [160, 64]}, "resolution 64 px is outside 96-320 px"),
         ({"resolutions_px": [160, 192], "resolution_px": 160}, "give one resolution, or several"),
+        ({"resolutions_px": range(96, 224)}, "128 resolutions are more than the 127 that"),
     ],
 )
 def test_what_is_no_choice_of_sizes_is_refused(facts, message):
