@@ -20,7 +20,13 @@ from profiler.system.streams import open_streams
 EXIT_USAGE = 2
 LONGEST_MESSAGE = 2000  # characters
 EXIT_INTERRUPTED = 130
-RESUMED = {"profile": (), "train": ("--resume",), "demo": (), "supernet": ()}  # by these options
+RESUMED: dict[tuple[str, ...], tuple[str, ...]] = {  # commands that go on, by these options
+    ("profile",): (),
+    ("train",): ("--resume",),
+    ("demo",): (),
+    ("supernet", "train"): (),
+    ("supernet", "evaluate"): (),
+}
 
 
 def build_app() -> typer.Typer:
@@ -93,7 +99,7 @@ def run(arguments: Sequence[str], signals: Sequence[int] = ()) -> int:
 
 def _interrupted(arguments: Sequence[str]) -> int:
     """Say what is kept, and the command that goes on."""
-    options = RESUMED.get(arguments[0]) if arguments else None
+    options = RESUMED.get(tuple(arguments[:1]), RESUMED.get(tuple(arguments[:2])))
     if options is None:
         return _fail("interrupted", EXIT_INTERRUPTED)
     same = [argument for argument in arguments if argument != "--fresh"]

@@ -149,6 +149,7 @@ AT_WORK = {
     "profile": "profiler.measuring.several_devices.profile_devices",
     "train": "pnag.runs.inputs.open_inputs",
     "report": "pnag.report.contents.gather",
+    "supernet": "pnag.supernet.checkpoint.compress_supernet",
 }
 
 
@@ -160,6 +161,7 @@ AT_WORK = {
          "pnag train --space s --out 'a b' --resume"),
         (["train", "--space", "s", "--resume"], SIGINT, "pnag train --space s --resume"),
         (["report", "--run", "r", "--out", "o"], SIGTERM, None),
+        (["supernet", "compress", "--checkpoint", "c", "--out", "o.safetensors"], SIGINT, None),
     ],
 )  # fmt: skip
 def test_an_interrupted_command_tidies_up_and_says_what_goes_on(
