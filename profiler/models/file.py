@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
-from io import SEEK_END, BufferedReader
+from io import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -112,7 +112,7 @@ def read_model_file(path: Path) -> ModelFile:
     check_elements(inputs, str(path))
     n_bytes = path.stat().st_size
     for weights in beside:
-        with _opened_weights(weights) as content:
+        with opened(weights, "weights") as content:
             n_bytes += content.seek(0, SEEK_END)
     return ModelFile(path, model_format, sha256, n_bytes, inputs, beside)
 
@@ -236,24 +236,10 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from _tensors(inner)
 
 
-@contextmanager
-def _opened_weights(path: Path) -> Iterator[BufferedReader]:
-    """To read from, within the block.
-
-    Raises:
-        InvalidInputError: unreadable.
-    """
-    try:
-        with path.open("rb") as content:
-            yield content
-    except OSError as error:
-        raise InvalidInputError(f"cannot read weights {path}: {error.strerror}") from None
-
-
 def _digest(file: ModelFile, values: Values) -> str:
     digest = hashlib.sha256(file.sha256.encode())
     for weights in file.weights_beside:
-        with _opened_weights(weights) as content:
+        with opened(weights, "weights") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     for name, value in sorted(values.items()):
         digest.update(f"{name} {value.dtype} {value.shape} ".encode())

@@ -36,8 +36,8 @@ _ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}  # making one takes longer
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """A file to read from, within the block.
+def opened(path: Path, what: str = "") -> Iterator[io.BufferedReader]:
+    """A file to read from, within the block; `what` it is, for who cannot read it.
 
     Raises:
         InvalidInputError: unreadable.
@@ -46,7 +46,8 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from None
+        named = f"{what} {path}" if what else path
+        raise InvalidInputError(f"cannot read {named}: {error.strerror or error}") from None
 
 
 def read_bytes(path: Path) -> bytes:
