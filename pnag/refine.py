@@ -32,11 +32,10 @@ from pnag.verify import (
 from predictors.intervals import PICKS, is_another_hour, not_covered, supported_half_width
 from predictors.latency.calibration import MIN_NETWORKS
 from predictors.latency.lookup import calibration_of
-from profiler.devices.base import DeviceInfo
+from profiler.devices.base import DeviceInfo, epoch_of
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.follow_up import FollowUpSweep, same_device
-from profiler.measuring.journal import epoch_of
 from profiler.measuring.protocol import MeasuringProtocol, protocol_of
 from profiler.measuring.session import Session
 from profiler.spaces.networks import with_networks

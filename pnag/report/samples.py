@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.base import DeviceInfo
+from profiler.devices.base import DeviceInfo, epoch_of
 from profiler.errors import InvalidInputError
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.records import Block
 
 MAX_BLOCKS = 120  # of one configuration, spread over all of its blocks

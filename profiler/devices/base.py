@@ -124,6 +124,11 @@ class DeviceInfo:
     options: tuple[tuple[str, str], ...] = ()  # other settings that change the numbers
 
 
+def epoch_of(info: DeviceInfo) -> str:
+    """What must stay the same for raw results to be comparable."""
+    return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceState:
     """What drifts; read after each block. None where it cannot be read."""

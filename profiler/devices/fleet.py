@@ -31,6 +31,7 @@ from profiler.devices.base import (
     DeviceState,
     PreparedWorkload,
     Workload,
+    epoch_of,
 )
 from profiler.devices.registry import open_device
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError, PnagError
@@ -249,7 +250,7 @@ class FleetDevice(DeviceBase):
         """Latencies of two machines, or epochs, are not comparable."""
         if now.model != self.info.model:
             change = f"is now {now.model}, was {self.info.model}"
-        elif _epoch(now) != _epoch(self.info):
+        elif epoch_of(now) != epoch_of(self.info):
             change = "is of another boot or runtime"
         else:
             return
@@ -268,11 +269,6 @@ class FleetDevice(DeviceBase):
             f"{', '.join(devices) or 'none'}); on its computer: ray start --address=HEAD:6379 "
             f"--resources='{{\"{self._spec}\": 1}}'"
         )
-
-
-def _epoch(info: DeviceInfo) -> tuple[str | None, ...]:
-    """What a journal tells epochs by."""
-    return info.boot_id, info.runtime, info.runtime_version
 
 
 @dataclass(frozen=True, slots=True)

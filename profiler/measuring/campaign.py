@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from profiler.devices.base import Device, ModelWorkload, Workload, network_workload
+from profiler.devices.base import Device, ModelWorkload, Workload, epoch_of, network_workload
 from profiler.devices.registry import backend_of, open_device
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.cold_starts import check_starts, network_start
 from profiler.measuring.drift import session_levels
-from profiler.measuring.journal import Journal, epoch_of, journal_path
+from profiler.measuring.journal import Journal, journal_path
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.load import loads_of
 from profiler.measuring.protocol import FULL, MAX_MINUTES, MIN_MINUTES, MeasuringProtocol

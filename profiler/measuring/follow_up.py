@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.devices.base import Device, DeviceInfo, network_workload
+from profiler.devices.base import Device, DeviceInfo, epoch_of, network_workload
 from profiler.devices.registry import backend_of, open_device, recorded_options
 from profiler.errors import MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.drift import session_levels
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.records import Outcome

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.devices.base import DeviceInfo
+from profiler.devices.base import DeviceInfo, epoch_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.records import (
     Block,
@@ -116,11 +116,6 @@ def journal_path(table: Path) -> Path:
     ('cpu.journal.sqlite', 'w1.0.journal.sqlite')
     """
     return table.with_name(f"{table.name.removesuffix('.json')}.journal.sqlite")
-
-
-def epoch_of(info: DeviceInfo) -> str:
-    """What must stay the same for raw results to be comparable."""
-    return f"{info.boot_id or 'unknown boot'} {info.runtime} {info.runtime_version}"
 
 
 class Journal(Closing):

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 
-from profiler.devices.base import Device, Launching
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.devices.base import Device, Launching, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import MeasuringProtocol
 from profiler.measuring.sweep import Sweep
 from profiler.measuring.task import Task

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from profiler.devices.base import DeviceInfo, ModelDevice, ModelWorkload
+from profiler.devices.base import DeviceInfo, ModelDevice, ModelWorkload, epoch_of
 from profiler.devices.registry import backend_of, check_runs, open_for_models
 from profiler.errors import InvalidInputError, MeasurementError
 from profiler.measuring.comparison import compare
-from profiler.measuring.journal import Journal, epoch_of, journal_path
+from profiler.measuring.journal import Journal, journal_path
 from profiler.measuring.launches import run_sweep
 from profiler.measuring.load import loads_of
 from profiler.measuring.protocol import FULL, MeasuringProtocol, for_copies

@@ -22,6 +22,7 @@ from profiler.devices.base import (
     ModelWorkload,
     PreparedWorkload,
     Workload,
+    epoch_of,
 )
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.flags import Flag
@@ -32,7 +33,7 @@ from profiler.measuring.canary import (
     nearest_canary,
     prepare_canary,
 )
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol, Sustained
 from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes

@@ -20,8 +20,8 @@ from pnag.report.published import read_published
 from pnag.results import read_measured
 from predictors.accuracy.tables import AccuracyTable, load_accuracy_table
 from predictors.latency.lookup import cost_from_table
-from profiler.devices.base import DeviceInfo
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.devices.base import DeviceInfo, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.model_files import read_model_report
 from profiler.measuring.records import Block, Outcome, SweepTimes
 from profiler.measuring.stopping import Decision

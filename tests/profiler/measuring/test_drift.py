@@ -2,10 +2,10 @@
 
 import pytest
 
-from profiler.devices.base import DeviceInfo
+from profiler.devices.base import DeviceInfo, epoch_of
 from profiler.flags import Flag
 from profiler.measuring.drift import session_levels
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.records import Block
 from tests.profiler.fast import FAST
 

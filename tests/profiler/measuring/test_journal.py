@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from profiler.devices.base import epoch_of
 from profiler.devices.simulated.fake import FakeDevice
 from profiler.errors import InvalidInputError
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.records import Block, Condition, Outcome, SweepReport, SweepTimes
 from profiler.measuring.stopping import Decision
 from profiler.models.cold_start import ColdStart

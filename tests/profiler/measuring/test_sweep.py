@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler.devices.base import Workload
+from profiler.devices.base import Workload, epoch_of
 from profiler.devices.simulated.fake import FakeDevice, Scenario
 from profiler.errors import DeviceUnavailableError, MeasurementError
 from profiler.flags import Flag
-from profiler.measuring.journal import Journal, epoch_of
+from profiler.measuring.journal import Journal
 from profiler.measuring.protocol import FULL
 from profiler.measuring.records import Block
 from profiler.measuring.stopping import Decision
