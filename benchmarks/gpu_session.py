@@ -95,12 +95,16 @@ def steps(arguments: argparse.Namespace) -> Iterator[Step]:
         table = results / f"batch{batch_size}.json"
         networks = ("--networks", str(arguments.networks), "--batch-size", str(batch_size))
         command = (*PNAG, "profile", "--device", device, "--space", "mbv3", *networks, *quick)
-        yield Step(table.stem, 120, (*command, "--out", str(table)))
+        yield Step(table.stem, 160, (*command, "--out", str(table)))
     for batch_size in BATCH_SIZES:
         table, held_out = (results / f"{name}{batch_size}.json" for name in ("batch", "held_out"))
         unseen = (str(table), "--networks", str(arguments.held_out), "--out", str(held_out))
         command = (PYTHON, "-m", "benchmarks.held_out", *unseen, *quick)
         yield Step(held_out.stem, 60, command, needs=table)
+        plain = (str(table), str(held_out), str(results / f"plain{batch_size}.json"))
+        command = (PYTHON, "-m", "benchmarks.plain_gpu_timer", *plain)
+        if device != "fake":
+            yield Step(f"plain{batch_size}", 40, command, needs=held_out)
     models = sorted((results / "models").glob("*.onnx"))
     if models:
         given = [word for path in models for word in ("--model", str(path))]

@@ -16,13 +16,12 @@ fi
 cd "$(dirname "$0")/.."
 if [ -n "${wheels:-}" ]; then
     if [ ! -e "$results/installed" ]; then
-        rm -rf "$results/venv"
-        "$python" -m venv --system-site-packages "$results/venv"
-        pip="$results/venv/bin/python -m pip install --quiet --no-index --no-deps"
+        # no venv: where python is of one itself, its packages would not be seen from a second
+        pip="$python -m pip install --quiet --no-index --no-deps --upgrade --target $results/site"
         $pip "$wheels"/*.whl
-        $pip --no-build-isolation --editable .
+        $pip --no-build-isolation .
         touch "$results/installed"
     fi
-    python=$results/venv/bin/python
+    export PYTHONPATH="$results/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 exec "$python" -m benchmarks.gpu_session "$results" "$@"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,11 +44,12 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
     accurate one: the networks with it and without."""
     from pnag.runs.inputs import LATENCY_FILE
     from pnag.runs.run import load_run
+    from pnag.search.bounds import bounded_costs
 
     run, table = load_run(folder), load_table(folder / LATENCY_FILE)
-    half = run.corrected.cost.relative_interval(confidence)
+    (bounded,) = bounded_costs(run.corrected, [math.inf], confidence=confidence)
     low, largest = run.reachable_ms
-    low *= 1 + half
+    low *= 1 + bounded.margin
     (best,) = run.generate([largest])
     high = best.latency_ms  # a larger budget buys nothing
     budgets_ms = (low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets).tolist()
@@ -56,7 +58,7 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
         "space": table.space.model_dump(),
         "platform": table.device.platform,
         "confidence": confidence,
-        "half_width": half,
+        "margin": bounded.margin,
         "networks": {
             name: [
                 {

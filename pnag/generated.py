@@ -25,7 +25,8 @@ class Spent:
 
     Attributes:
         value: in `unit`; `interval` is conformal, where the cost has one.
-        bound: asked for, if any; `used` is the share of it, with the interval if asked for.
+        bound: asked for, if any; `used` is the share of it, with a margin for the confidence
+            that was asked for.
     """
 
     unit: str
@@ -44,7 +45,7 @@ class GeneratedArchitecture:
         interval_ms: conformal interval of the latency, where the cost has one.
         costs: of the problem by name, the one under the budget first, then what else was bounded.
         top1_interval: of the accuracy, where its model says how far off it may be.
-        feasible: every cost, plus its interval if a confidence was asked for, is in its bound.
+        feasible: every cost is in its bound, with the confidence that was asked for.
         generation_ms: time to generate it; of a batch, its share.
         origin: whether the generator made it, or training had evaluated it and it is better.
     """
@@ -143,7 +144,7 @@ def described(
 
 def _spent(cost: BoundedCost, values: Floats) -> list[Spent]:
     """[n] what architectures take that cost [n] values."""
-    half = cost.margin or _default_margin(cost.cost)
+    half = cost.half_width or _default_half_width(cost.cost)
     used = (cost.taken(values) / cost.limits).tolist()
     return [
         Spent(
@@ -163,8 +164,8 @@ def _top1_interval(problem: Problem, top1: float, confidence: float) -> tuple[fl
     return max(0.0, top1 - half), min(1.0, top1 + half)
 
 
-def _default_margin(cost: CostFunction) -> float:
-    """Half-width of the 95 % interval to print where none was asked for; 0 where none exists."""
+def _default_half_width(cost: CostFunction) -> float:
+    """Of the 95 % interval to print where none was asked for; 0 where none exists."""
     try:
         return cost.relative_interval(DEFAULT_CONFIDENCE)
     except InvalidInputError:

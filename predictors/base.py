@@ -35,6 +35,19 @@ class CostFunction(Protocol):
 
 
 @runtime_checkable
+class BoundedAbove(Protocol):
+    """A cost that says of one side more than its interval does, which is what a budget asks."""
+
+    def relative_bound(self, confidence: float) -> float:
+        """How far above c(α) at most, as a fraction of it, one-sided.
+
+        Raises:
+            InvalidInputError: the cost was not calibrated on measured networks.
+        """
+        ...
+
+
+@runtime_checkable
 class UncertainAccuracy(Protocol):
     """An accuracy model that says how far off it may be."""
 

@@ -1,4 +1,7 @@
-"""Conformal intervals: half-widths from residuals of networks that the fit had not seen.
+"""Conformal intervals and bounds, from residuals of networks that the fit had not seen.
+
+An interval has a half-width on both sides of c(α). A budget asks for one side only: how far above
+c(α) the latency is at most. Less is needed for that with the same confidence.
 
 Split conformal prediction with finite-sample correction (Vovk et al. 2005; Lei et al. 2018):
 with n exchangeable residuals, the k-th smallest covers a new one with probability k / (n + 1).
@@ -11,7 +14,7 @@ picked are a group of their own; what sessions add is a component of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -57,19 +60,43 @@ def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:
     }
 
 
-def quantiles_of_picks(relative_residuals: Floats, picked: NDArray[np.bool_]) -> dict[float, float]:
-    """Half-width by coverage for a network that a search picks, from n residuals of which some are
-    of such.
+def conformal_bounds(relative_errors: Floats) -> dict[float, float]:
+    """How far above c(α) a latency is at most, by coverage, from n signed errors (y - c) / c.
+
+    One-sided, and never below c(α), also where that covers more.
+
+    >>> conformal_bounds(np.array([-0.03, 0.01, -0.02]))
+    {0.5: 0.0, 0.75: 0.01}
+    """
+    ordered = np.sort(relative_errors)
+    n = len(ordered)
+    return {
+        (rank + 1) / (n + 1): max(0.0, float(error))
+        for rank, error in enumerate(ordered)
+        if (rank + 1) / (n + 1) >= MIN_COVERAGE
+    }
+
+
+Conformal = Callable[[Floats], dict[float, float]]
+
+
+def quantiles_of_picks(
+    relative_residuals: Floats,
+    picked: NDArray[np.bool_],
+    conformal: Conformal = conformal_quantiles,
+) -> dict[float, float]:
+    """Half-width, or bound, by coverage for a network that a search picks, from n residuals of
+    which some are of such.
 
     Mondrian conformal prediction (Vovk et al. 2005, section 4.5): a search looks for costs that
     are too low, so that the residuals of its picks are exchangeable among themselves only. What
     they are too few to support is taken from all together, and never narrower than theirs.
     """
-    every, own = conformal_quantiles(relative_residuals), relative_residuals[picked]
+    every, own = conformal(relative_residuals), relative_residuals[picked]
     if not len(own):
         return every
-    supported, widest = conformal_quantiles(own), float(np.abs(own).max())
-    beyond = max(supported, default=0.0)
+    supported = conformal(own)
+    beyond, widest = max(supported.items())
     return supported | {
         coverage: max(half, widest) for coverage, half in every.items() if coverage > beyond
     }
@@ -89,7 +116,8 @@ class Drift:
 
     Attributes:
         n_sessions: launches. n_hours: hours that they lie in, apart from one another.
-        mean, between, within: of the levels. scatter: of networks around the level of their launch.
+        mean, between, within: of the levels; hours count alike. scatter: of networks around the
+            level of their launch.
     """
 
     n_sessions: int
@@ -112,14 +140,16 @@ class Drift:
         return cls(
             n_sessions=n,
             n_hours=n_hours,
-            mean=float(np.concatenate(levels).mean()),
+            mean=float(means.mean()),
             between=float(means.std(ddof=1)) if n_hours > 1 else 0.0,
             within=math.sqrt(squares / (n - n_hours)) if n > n_hours else 0.0,
             scatter=math.sqrt(np.mean([session.scatter**2 for session in sessions])),
         )
 
-    def widened(self, relative_quantiles: Mapping[float, float]) -> dict[float, float]:
-        """Half-widths for another session: independent components add up as squares.
+    def widened(
+        self, relative_quantiles: Mapping[float, float], *, one_sided: bool = False
+    ) -> dict[float, float]:
+        """Half-widths, or bounds, for another session: independent components add up as squares.
 
         A later session that is faster than the table on average leaves a budget less used, and
         narrows nothing. Usual confidences have an entry of their own: that of networks is the
@@ -134,7 +164,7 @@ class Drift:
         halves = {c: half for c, half in usual.items() if half is not None}
         widened = {}
         for coverage, half in sorted((halves | dict(relative_quantiles)).items()):
-            upper = (1 + coverage) / 2
+            upper = coverage if one_sided else (1 + coverage) / 2
             level = float(stdtrit(freedom, upper)) * deviation
             around = math.hypot(level, float(ndtri(upper)) * self.scatter)
             widened[coverage] = slower + math.hypot(half, math.expm1(around))
@@ -198,7 +228,8 @@ def not_covered(n_picked: int, n_sessions: int) -> str | None:
 
 
 def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:
-    """Half-width around c(α), as a fraction of it, that covers at least `confidence`.
+    """Half-width around c(α), or bound above it, as a fraction of it, that covers at least
+    `confidence`.
 
     Raises:
         InvalidInputError: too few residuals for that.

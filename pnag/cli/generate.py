@@ -36,7 +36,7 @@ SamplesOption = Annotated[
 ]
 ConfidenceOption = Annotated[
     float | None,
-    typer.Option("--confidence", help="Keep latency plus its interval within the budget."),
+    typer.Option("--confidence", help="Keep the latency within the budget with this probability."),
 ]
 MaxParamsOption = Annotated[
     str | None, typer.Option("--max-params", help="Bound on parameters, e.g. 6M.")

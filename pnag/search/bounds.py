@@ -10,7 +10,7 @@ import numpy as np
 from pnag.search.budget import parse_amount, parse_budget_ms
 from pnag.search.constraints import Bools
 from pnag.search.problem import Problem
-from predictors.base import CostFunction, Floats
+from predictors.base import BoundedAbove, CostFunction, Floats
 from predictors.cost import LongestCost
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
@@ -27,13 +27,15 @@ class BoundedCost:
 
     Attributes:
         limits: [n] in the cost's unit; inf where there is no bound.
-        margin: what counts beyond c(α), as a share of it: the half-width of an interval.
+        margin: what counts beyond c(α), as a share of it: how far above it at most.
+        half_width: of the interval around c(α) with the same confidence, as a share of it.
     """
 
     name: str
     cost: CostFunction
     limits: Floats
     margin: float = 0.0
+    half_width: float = 0.0
 
     @property
     def is_bounded(self) -> bool:
@@ -67,7 +69,7 @@ def bounded_costs(
 
     Args:
         bounds: for all budgets, or for each.
-        confidence: the intervals of all latencies count.
+        confidence: with which each latency is to be within its bound.
 
     Raises:
         InvalidInputError: a bound on a cost that there is not, or no interval for `confidence`.
@@ -75,14 +77,15 @@ def bounded_costs(
     budgets = np.asarray(budgets_ms, np.float64)
     each = bounds_of_each(bounds, len(budgets))
     named = dict.fromkeys([*problem.further, *(name for one in each for name in one)])
-    first = BoundedCost(problem.cost_name, problem.cost, budgets, _margin(problem.cost, confidence))
-    further = []
+    asked = [BoundedCost(problem.cost_name, problem.cost, budgets)]
     for name in named:
         limits = np.array([one.get(name, np.inf) for one in each], np.float64)
-        asked = BoundedCost(name, problem.further_cost(name), limits)
-        margin = _margin(asked.cost, confidence) if asked.is_bounded else 0.0
-        further.append(replace(asked, margin=margin))
-    return (first, *further)
+        asked.append(BoundedCost(name, problem.further_cost(name), limits))
+    first, *further = asked
+    return (
+        _with_confidence(first, confidence),
+        *(_with_confidence(one, confidence) if one.is_bounded else one for one in further),
+    )
 
 
 def bounds_of_each(bounds: Bounds | Sequence[Bounds], n: int) -> list[Bounds]:
@@ -90,10 +93,13 @@ def bounds_of_each(bounds: Bounds | Sequence[Bounds], n: int) -> list[Bounds]:
     return [bounds] * n if isinstance(bounds, Mapping) else list(bounds)
 
 
-def _margin(cost: CostFunction, confidence: float | None) -> float:
+def _with_confidence(asked: BoundedCost, confidence: float | None) -> BoundedCost:
+    cost = asked.cost
     if confidence is None or cost.unit != LATENCY_UNIT:
-        return 0.0
-    return cost.relative_interval(confidence)
+        return asked
+    half_width = cost.relative_interval(confidence)
+    margin = cost.relative_bound(confidence) if isinstance(cost, BoundedAbove) else half_width
+    return replace(asked, margin=margin, half_width=half_width)
 
 
 def check_unnamed(texts: Sequence[str]) -> None:

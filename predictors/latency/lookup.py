@@ -79,4 +79,4 @@ def network_cost(op_latency_ms: OpLatency, calibration: Calibration | None) -> N
     )
     launches = launches_of(calibration)
     sums = (calibrated_sum,) if launches is None else (launches, calibrated_sum)
-    return NetworkCost(sums, calibration.relative_quantiles)
+    return NetworkCost(sums, calibration.relative_quantiles, calibration.relative_bounds)

@@ -1,10 +1,19 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from predictors.base import CostFunction
-from predictors.cost import AdditiveCost, Term, additive_cost, fit_additive, madds_cost, params_cost
+from predictors.cost import (
+    AdditiveCost,
+    LongestCost,
+    Term,
+    additive_cost,
+    fit_additive,
+    madds_cost,
+    params_cost,
+)
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import DEAD
 from profiler.spaces.decisions import decision_graph
@@ -39,6 +48,17 @@ def test_intervals_take_the_next_known_coverage_and_refuse_more_than_was_calibra
     assert [cost.relative_interval(c) for c in (0.5, 0.9, 0.93, 0.95)] == [0.02, 0.02, 0.03, 0.03]
     with pytest.raises(InvalidInputError, match="not calibrated"):
         cost.relative_interval(0.99)
+
+
+def test_bounds_are_of_one_side_where_they_are_known():
+    symmetric = AdditiveCost(1.0, (), relative_quantiles={0.95: 0.03})
+    one_sided = replace(symmetric, relative_bounds={0.95: 0.02})
+    longest = LongestCost((symmetric,), {0.95: 0.03}, {0.95: 0.02})
+    assert [cost.relative_bound(0.95) for cost in (symmetric, one_sided, longest)] == [
+        0.03, 0.02, 0.02,
+    ]  # fmt: skip
+    with pytest.raises(InvalidInputError, match="not calibrated"):
+        one_sided.relative_bound(0.99)
 
 
 def test_costs_that_add_to_no_number_are_refused():

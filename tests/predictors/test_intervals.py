@@ -3,6 +3,7 @@ import pytest
 
 from predictors.intervals import (
     Drift,
+    conformal_bounds,
     conformal_quantiles,
     half_width,
     interval_ms,
@@ -33,6 +34,29 @@ def test_coverage_on_exchangeable_residuals_is_exact_on_average():
     assert np.mean(covered[0.95]) == pytest.approx(30 / 31, abs=0.012)
 
 
+def test_a_bound_is_of_one_side_and_never_below_the_cost():
+    assert conformal_bounds(np.array([0.04, -0.01, 0.03, 0.02])) == {0.6: 0.03, 0.8: 0.04}
+    assert conformal_bounds(np.array([-0.04, -0.01, -0.03, -0.02])) == {0.6: 0.0, 0.8: 0.0}
+    assert conformal_bounds(np.array([])) == {}
+
+
+def test_bounds_cover_errors_that_lie_to_one_side():
+    rng = np.random.default_rng(0)
+    covered, of_interval = [], []
+    for _ in range(4000):
+        errors, fresh = rng.exponential(size=30), rng.exponential()
+        covered.append(fresh <= half_width(conformal_bounds(errors), 0.9))
+        of_interval.append(fresh <= half_width(conformal_quantiles(errors - 1), 0.9) + 1)
+    assert np.mean(covered) == pytest.approx(28 / 31, abs=0.015)  # ceil(31 · 0.9) of 31
+    assert np.mean(of_interval) == pytest.approx(28 / 31, abs=0.015)  # none lies below
+
+
+def test_a_bound_is_nearer_than_the_end_of_the_interval_with_the_same_confidence():
+    errors = np.random.default_rng(0).normal(size=99_999)
+    assert half_width(conformal_bounds(errors), 0.95) == pytest.approx(1.645, abs=0.02)
+    assert half_width(conformal_quantiles(errors), 0.95) == pytest.approx(1.960, abs=0.02)
+
+
 def test_no_coverage_is_claimed_beyond_what_n_supports():
     assert max(conformal_quantiles(np.ones(30))) == 30 / 31
     assert conformal_quantiles(np.array([])) == {}
@@ -59,6 +83,14 @@ def test_picks_are_a_group_of_their_own():
     assert half_width(quantiles, 0.95) == pytest.approx(0.040)
     assert half_width(quantiles, 0.98) == pytest.approx(0.040)  # of all 50, which hold it too
     assert quantiles_of_picks(drawn, np.zeros(30, np.bool_)) == conformal_quantiles(drawn)
+
+
+def test_bounds_of_picks_are_those_of_their_group():
+    drawn, picks = np.full(30, -0.05), np.arange(-9, 11) / 1000
+    picked = np.repeat([False, True], [30, 20])
+    bounds = quantiles_of_picks(np.concatenate([drawn, picks]), picked, conformal_bounds)
+    assert half_width(bounds, 0.9) == pytest.approx(0.009)  # the 19th of 20
+    assert half_width(bounds, 0.95) == half_width(bounds, 0.98) == pytest.approx(0.010)
 
 
 def test_too_few_picks_widen_what_all_networks_say():
@@ -99,6 +131,8 @@ def test_two_launches_of_an_hour_give_the_interval_of_students_t():
     expected = np.expm1(12.7062 * np.sqrt(2) * 0.01 * np.sqrt(2))
     assert drift.widened({0.95: 0.0})[0.95] == pytest.approx(expected, rel=1e-4)
     assert drift.widened({0.95: expected})[0.95] == pytest.approx(np.sqrt(2) * expected, rel=1e-4)
+    one_sided = np.expm1(6.31375 * np.sqrt(2) * 0.01 * np.sqrt(2))  # the 95 % point
+    assert drift.widened({0.95: 0.0}, one_sided=True)[0.95] == pytest.approx(one_sided, rel=1e-4)
 
 
 def test_hours_differ_by_more_than_their_launches():
@@ -109,6 +143,11 @@ def test_hours_differ_by_more_than_their_launches():
     deviation = np.sqrt((0.5e-4 + 2e-6) * 1.5)
     expected = np.expm1(4.30265 * deviation) + np.expm1(0.005)  # and the mean is that much slower
     assert drift.widened({0.95: 0.0})[0.95] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_hour_counts_as_one_however_many_its_launches():
+    drift = drift_at(np.exp([0.03]), np.exp([0.011, 0.009, 0.01]))
+    assert drift.mean == pytest.approx(0.02)
 
 
 def test_another_boot_is_another_hour():
@@ -137,14 +176,16 @@ def test_sessions_are_asked_for_no_more_than_is_asked():
 )
 def test_a_later_session_is_slower_than_said_at_most_as_often_as_said(n_hours, between, within):
     """Three launches an hour; the table's scale is the mean of the first hour's."""
-    rng, held = np.random.default_rng(1), []
+    rng, held, one_sided = np.random.default_rng(1), [], []
     for _ in range(1500):
         levels = rng.normal(0, between, (n_hours, 1)) + rng.normal(0, within, (n_hours, 3))
         scale = levels[0].mean()
         drift = drift_at(*np.exp(levels - scale))
         later = rng.normal(0, between) + rng.normal(0, within) - scale
         held.append(np.expm1(later) <= drift.widened({0.95: 0.0})[0.95])
+        one_sided.append(np.expm1(later) <= drift.widened({0.95: 0.0}, one_sided=True)[0.95])
     assert np.mean(held) >= 0.935
+    assert np.mean(one_sided) >= (0.9 if between > within else 0.95)
 
 
 def test_a_launch_without_its_time_zone_is_of_utc():

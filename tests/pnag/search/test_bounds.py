@@ -12,6 +12,7 @@ from pnag.runs.run import train_run
 from pnag.search.bounds import bounded_costs, parse_budgets
 from pnag.search.decoding import replay
 from pnag.search.problem import Problem
+from predictors.cost import AdditiveCost
 from predictors.tabular import TabularAccuracy, TabularCost, further_costs
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
 from tests.pnag.landscapes import grid_space
@@ -130,6 +131,13 @@ def test_the_interval_of_each_latency_counts_and_no_energy_has_one():
     assert {cost.name: cost.margin for cost in costs} == {
         "latency": 0.1, "energy": 0.0, "phone": 0.1,
     }  # fmt: skip
+
+
+def test_a_budget_counts_one_side_of_the_interval():
+    cost = AdditiveCost(4.0, (), relative_quantiles={0.9: 0.1}, relative_bounds={0.9: 0.07})
+    (asked,) = bounded_costs(replace(PROBLEM, cost=cost, further={}), [9.0], confidence=0.9)
+    assert (asked.margin, asked.half_width) == (0.07, 0.1)
+    assert asked.taken(np.array([4.0])) == pytest.approx([4.28])
 
 
 def test_an_unknown_cost_is_refused_with_those_there_are(run):

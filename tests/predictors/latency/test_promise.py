@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from predictors.cost import additive_cost, madds_cost
-from predictors.intervals import half_width
 from predictors.latency.lookup import calibrated, cost_from_table
 from profiler.spaces.mobilenetv3 import MobileNetV3Space
 from profiler.tables.op_factors import op_groups
@@ -96,10 +95,10 @@ class Landscape:
     def uses(self, table):
         """[later, n] measured shares of the budgets that picks fill with 95 % confidence, in later
         sessions."""
-        cost, half = cost_from_table(table), half_width(table.calibration.relative_quantiles, 0.95)
+        cost = cost_from_table(table)
         picks = self.picks(cost)
         later_ms = [self.read_ms(picks, self.level(self.hour())) for _ in range(N_LATER)]
-        return np.array(later_ms) / (cost(picks) * (1 + half))
+        return np.array(later_ms) / (cost(picks) * (1 + cost.relative_bound(0.95)))
 
 
 def extended(table: LatencyTable, tokens, latency_ms, levels, picked=False):
