@@ -81,6 +81,16 @@ def app() -> Any:
     return typer.main.get_command(build_app())
 
 
+def parsed(command: Any, name: str, own: list[str], *, resilient: bool = False) -> Any:
+    """The context of a command below `app`, of which it keeps what names its help.
+
+    Raises:
+        click.UsageError: arguments that it does not take.
+    """
+    above = command.context_class(app(), **app().context_settings)
+    return command.make_context(name, own, parent=above, resilient_parsing=resilient)
+
+
 def resolve(arguments: list[str]) -> tuple[Any, list[str]]:
     """The command that arguments name, and its own arguments.
 

@@ -40,6 +40,7 @@ from tests.docs_commands import (
     blocks,
     expanded,
     option_names,
+    parsed,
     pnag_commands,
     resolve,
     shell_lines,
@@ -173,7 +174,7 @@ def test_every_command_and_option_exists(page):
         for arguments in expanded(command):
             resolved, own = resolve(arguments)
             if command in written_out(page):
-                resolved.make_context(command.text, list(own))  # raises on bad usage
+                parsed(resolved, command.text, list(own))
         unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", command.text)) - option_names(resolved)
         assert unknown - {"--no-python", "--nproc-per-node"} == set(), command
 
@@ -459,11 +460,11 @@ def validate(schema, document):
     ("name", "command"), [pytest.param(*named, id=named[0]) for named in all_commands()]
 )
 def test_help_ends_with_an_example_that_parses(name, command):
-    help_text = command.get_help(command.make_context(name, [], resilient_parsing=True))
+    help_text = command.get_help(parsed(command, name, [], resilient=True))
     example = help_text[help_text.rindex("Example:\n") :].splitlines()[1].strip()
     resolved, own = resolve(shlex.split(example)[1:])
     assert resolved is command
-    command.make_context(name, own)
+    parsed(command, name, own)
 
 
 def test_completion_is_offered():

@@ -14,6 +14,7 @@ from pnag.runs.run import load_run, train_run
 from pnag.search.decoding import decode, producible
 from pnag.search.policies import UniformPolicy
 from pnag.search.problem import Problem
+from predictors.base import BoundedAbove
 from predictors.cost import LongestCost, madds_cost
 from predictors.latency.lookup import calibrated_where_possible
 from profiler.devices.base import network_workload
@@ -126,11 +127,13 @@ def generated(problem, run, budgets_ms, **options):
 def test_generating_holds_a_confidence_and_limits_too(run_folder):
     run = load_run(run_folder / "run")
     low, high = run.reachable_ms
-    bounds = {"madds": 4e8}
+    cost, bounds = run.problem.cost, {"madds": 4e8}
+    assert isinstance(cost, BoundedAbove)
+    bound = cost.relative_bound(0.9)
+    assert 0 < bound < cost.relative_interval(0.9)
     budgets = np.linspace(low + 0.4 * (high - low), high, 5).tolist()
     for made in generated(run.problem, run, budgets, confidence=0.9, bounds=bounds):
-        assert made.interval_ms is not None
-        assert made.interval_ms[1] <= made.budget_ms * (1 + 1e-12)
+        assert made.latency_ms * (1 + bound) <= made.budget_ms * (1 + 1e-12)
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):
         generated(run.problem, run, [high], bounds={"madds": 1.0})

@@ -12,7 +12,7 @@ from google.protobuf.message import EncodeError
 
 from pnag.cli.app import run
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
-from tests.docs_commands import all_commands, option_names, resolve
+from tests.docs_commands import all_commands, option_names, parsed, resolve
 
 SMALLEST = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 
@@ -59,7 +59,7 @@ def test_a_missing_latency_table_names_the_two_ways_to_get_one(
     assert "pnag profile" in line and "pnag table import" in line
     for written in re.findall(r"pnag (?:profile|table import) --?\S.*?'no such.json'", line):
         resolved, own = resolve(shlex.split(written)[1:])
-        resolved.make_context("", list(own))  # raises on bad usage
+        parsed(resolved, "", list(own))
     assert ("'no such.json'" in line) == ("--latency-table" in command or "show" in command)
     assert list(tmp_path.iterdir()) == []
 
