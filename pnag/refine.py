@@ -36,7 +36,7 @@ from profiler.devices.base import DeviceInfo, epoch_of
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.follow_up import FollowUpSweep, same_device
-from profiler.measuring.protocol import MeasuringProtocol, protocol_of
+from profiler.measuring.protocol import MeasuringProtocol, for_levels, protocol_of
 from profiler.measuring.session import Session
 from profiler.spaces.networks import with_networks
 from profiler.system.lock import device_lock
@@ -79,7 +79,7 @@ def refine_run(
     measured the run stays as it is.
 
     Args:
-        protocol: by default the full one of the device, whose launches are sessions.
+        protocol: by default the full one of the device, whose launches are sessions, made long.
 
     Raises:
         InvalidInputError: no finished run, or one of another statistic than latency.
@@ -109,12 +109,16 @@ def refine_run(
                 return load_run(folder)
             found = measured_picks(
                 session, table, archs,
-                protocol=protocol or protocol_of(backend_of(session.info.spec), quick=False),
+                protocol=protocol or _default_protocol(session.info.spec),
                 seed=seed, journal_at=folder / journal_file(earlier),
             )  # fmt: skip
             corrected = recalibrated(measured, found.networks, found.sessions)
             _to_keep(folder, session.info, corrected, found).over(earlier).save(folder)
     return load_run(folder)
+
+
+def _default_protocol(spec: str) -> MeasuringProtocol:
+    return for_levels(protocol_of(backend_of(spec), quick=False))
 
 
 def _is_refined(earlier: KeptVerification, device: DeviceInfo) -> bool:

@@ -326,6 +326,8 @@ SUSTAINED = Sustained(
     min_windows=6,
 )  # fmt: skip
 
+LONG_LAUNCHES = 4  # times as long as a table's
+
 
 def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
     """The rules of each copy of a model: all of them together get what one network would.
@@ -342,6 +344,20 @@ def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
     )
     name = f"{protocol.name}, {n} copies"  # which differ as launches do
     return replace(protocol, name=name, launches=1, stopping=stopping)
+
+
+def for_levels(protocol: MeasuringProtocol) -> MeasuringProtocol:
+    """Of launches that take minutes: their levels differ by what hours change, not by what others
+    on the machine do in one minute or the next (docs/measuring.md has figures).
+
+    >>> [for_levels(one).stopping.min_blocks for one in (FULL, QUICK, PHONE)]
+    [240, 30, 10]
+    """
+    if protocol.launches == 1:
+        return protocol
+    blocks = LONG_LAUNCHES * protocol.stopping.min_blocks
+    name = f"{protocol.name}, long launches"
+    return replace(protocol, name=name, stopping=replace(protocol.stopping, min_blocks=blocks))
 
 
 def protocol_of(
