@@ -65,7 +65,7 @@ class GenerateRequest(_Document):
     )
     samples: Samples = Field(default=DEFAULT_SAMPLES, description="Drawn per budget.")
     confidence: float | None = Field(
-        default=None, gt=0, lt=1, description="Keep latency plus its interval within the budget."
+        default=None, gt=0, lt=1, description="Probability that each latency is within its budget."
     )
     max_madds: float | None = Field(default=None, gt=0, le=MAX_COUNT)
     max_params: float | None = Field(default=None, gt=0, le=MAX_COUNT)
