@@ -4,12 +4,13 @@
     python -m benchmarks.gpu_session RESULTS --device fake --networks 4 --quick     # a rehearsal
 
 RESULTS gets the card's facts, the outcome of the tests marked gpu, and for batch 1 and 64 a table,
-networks held out from it, and five networks generated, measured and predicted. ONNX files in
-RESULTS/models are measured as well. STEP.out and STEP.log hold what a step printed on stdout and
-stderr. A step that fails keeps back only those that need its file.
+networks held out from it, measured quickly and by torch alone, and five networks generated,
+measured and predicted. ONNX files in RESULTS/models are measured as well. STEP.out and STEP.log
+hold what a step printed on stdout and stderr. A step that fails keeps back only those that need its
+file.
 
-With the same RESULTS again it goes on: what ended well is left alone, and a sweep that was cut off
-continues from its journal. `summary.json` says how each step ended and what was found.
+With the same RESULTS again it goes on: what ended well is left alone, and a table's sweep that was
+cut off continues from its journal. `summary.json` says how each step ended and what was found.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import numpy as np
 from benchmarks.commands import MAIN
 from benchmarks.held_out import mape_pct
 from profiler.system.atomic import write_text_atomic
+from profiler.system.user_files import read_json
 from profiler.tables.table import load_table
 
 BATCH_SIZES = (1, 64)
@@ -99,8 +101,8 @@ def steps(arguments: argparse.Namespace) -> Iterator[Step]:
     for batch_size in BATCH_SIZES:
         table, held_out = (results / f"{name}{batch_size}.json" for name in ("batch", "held_out"))
         unseen = (str(table), "--networks", str(arguments.held_out), "--out", str(held_out))
-        command = (PYTHON, "-m", "benchmarks.held_out", *unseen, *quick)
-        yield Step(held_out.stem, 60, command, needs=table)
+        command = (PYTHON, "-m", "benchmarks.held_out", *unseen, "--quick")
+        yield Step(held_out.stem, 120, command, needs=table)
         plain = (str(table), str(held_out), str(results / f"plain{batch_size}.json"))
         command = (PYTHON, "-m", "benchmarks.plain_gpu_timer", *plain)
         if device != "fake":
@@ -183,6 +185,9 @@ def summarize(results: Path, outcomes: Sequence[Outcome]) -> None:
             figures["device"] = asdict(load_table(table).device)
         if held_out.exists():
             figures["held_out_mape_pct"] = mape_pct(load_table(table), load_table(held_out))
+        plain = results / f"plain{batch_size}.json"
+        if plain.exists():
+            figures["plain_timer"] = read_json(plain)
         if (results / f"generated{batch_size}.done").exists():
             figures["generated"] = json.loads((results / f"generated{batch_size}.out").read_text())
         document[f"batch {batch_size}"] = figures

@@ -20,15 +20,36 @@ import numpy as np
 from benchmarks.landscape import write_json
 from predictors.latency.lookup import cost_from_table
 from profiler.devices.base import network_workload
+from profiler.errors import InvalidInputError
 from profiler.tables.table import LatencyTable, load_table
 
 RUNS, ROUNDS, WARM_RUNS = 20, 30, 3
 
 
-def architectures(path: Path) -> list[str]:
+def measured_before(path: Path) -> dict[str, float | None]:
+    """The architectures of NETWORKS, with the ms that the profiler measured where it is a table.
+
+    Raises:
+        InvalidInputError: there are none.
+    """
+    found: dict[str, float | None] = dict.fromkeys(path.read_text().split())
     if path.suffix == ".json":
-        return [network.arch for network in load_table(path).networks]
-    return path.read_text().split()
+        found = {network.arch: network.latency_ms for network in load_table(path).networks}
+    if not found:
+        raise InvalidInputError(f"{path} names no architecture")
+    return found
+
+
+def check_comparable(table: LatencyTable) -> None:
+    """
+    Raises:
+        InvalidInputError: a table of other latencies than those that are timed here.
+    """
+    options = dict(table.device.options)
+    asked = {"launch": "graph", "l2": "hot", "memory_format": "contiguous"}
+    known = {name: options.get(name) for name in asked}
+    if table.device.precision != "float32" or known != asked:
+        raise InvalidInputError("the plain timer is for float32, graphs, a hot L2 and NCHW tensors")
 
 
 def plain_latencies_ms(
@@ -82,19 +103,29 @@ def timed_ms(replay: Callable[[], Any]) -> float:
     return float(start.elapsed_time(end)) / RUNS
 
 
-def figures(table: LatencyTable, latency_ms: Mapping[str, float]) -> dict[str, Any]:
-    """How predictions, and what the profiler measured of the same networks, are off in percent."""
-    space, archs = table.search_space, list(latency_ms)
-    plain_ms = np.array([latency_ms[arch] for arch in archs])
-    predicted_ms = cost_from_table(table)(np.stack([space.parse(arch) for arch in archs]))
-    off_pct = 100 * (predicted_ms / plain_ms - 1)
+def figures(
+    table: LatencyTable, plain_ms: Mapping[str, float], measured_ms: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """How predictions, and what the profiler measured, are off from the plain timer in percent."""
+    space, archs = table.search_space, list(plain_ms)
+    costs_ms = cost_from_table(table)(np.stack([space.parse(arch) for arch in archs]))
+    predicted_ms = dict(zip(archs, costs_ms.tolist(), strict=True))
+    measured = {arch: ms for arch in archs if (ms := measured_ms[arch]) is not None}
     return {
         "n_networks": len(archs),
-        "mean_abs_error_pct": float(np.abs(off_pct).mean()),
-        "bias_pct": float(off_pct.mean()),
-        "worst_pct": float(off_pct[np.abs(off_pct).argmax()]),
-        "plain_ms": dict(latency_ms),
-        "predicted_ms": dict(zip(archs, predicted_ms.tolist(), strict=True)),
+        "predicted": _off_pct(predicted_ms, plain_ms),
+        "measured": _off_pct(measured, plain_ms) if measured else None,
+        "plain_ms": dict(plain_ms),
+        "predicted_ms": predicted_ms,
+    }
+
+
+def _off_pct(latency_ms: Mapping[str, float], plain_ms: Mapping[str, float]) -> dict[str, float]:
+    off_pct = np.array([100 * (ms / plain_ms[arch] - 1) for arch, ms in latency_ms.items()])
+    return {
+        "mean_abs": float(np.abs(off_pct).mean()),
+        "bias": float(off_pct.mean()),
+        "worst": float(off_pct[np.abs(off_pct).argmax()]),
     }
 
 
@@ -104,16 +135,19 @@ def main() -> None:
     parser.add_argument("networks", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
+    table, measured_ms = load_table(arguments.table), measured_before(arguments.networks)
+    check_comparable(table)
     import torch
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    table = load_table(arguments.table)
-    found = figures(table, plain_latencies_ms(table, architectures(arguments.networks)))
+    found = figures(table, plain_latencies_ms(table, list(measured_ms)), measured_ms)
     write_json(arguments.out, found)
-    print(
-        f"{found['n_networks']} networks: predictions off by {found['mean_abs_error_pct']:.2f} %, "
-        f"bias {found['bias_pct']:+.2f} %, worst {found['worst_pct']:+.2f} %"
-    )
+    for what in ("predicted", "measured"):
+        if off := found[what]:
+            print(
+                f"{found['n_networks']} networks, {what}: off by {off['mean_abs']:.2f} %, bias "
+                f"{off['bias']:+.2f} %, worst {off['worst']:+.2f} %"
+            )
 
 
 if __name__ == "__main__":

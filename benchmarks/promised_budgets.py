@@ -47,7 +47,7 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
     from pnag.search.bounds import bounded_costs
 
     run, table = load_run(folder), load_table(folder / LATENCY_FILE)
-    (bounded,) = bounded_costs(run.corrected, [math.inf], confidence=confidence)
+    bounded, *_ = bounded_costs(run.corrected, [math.inf], confidence=confidence)
     low, largest = run.reachable_ms
     low *= 1 + bounded.margin
     (best,) = run.generate([largest])

@@ -130,9 +130,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, required=True, help="written beside the table")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--confidence", type=float, help="latency plus its interval within the budget"
-    )
+    parser.add_argument("--confidence", type=float, help="with which a budget is kept")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run, table = load_run(options.run), load_table(options.run / LATENCY_FILE)

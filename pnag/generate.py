@@ -43,7 +43,7 @@ def generate_each(
 
     Of `n_samples` drawn from the generator the most accurate is taken, or what is `known` where
     that is more accurate. `bounds` on further costs hold as the budget does: for all budgets, or
-    one set for each. With `confidence`, every latency is within its bound with that. The
+    one set for each. With `confidence` as the probability, every latency is within its bound. The
     same request and seed give the same architecture whatever others are beside it; a request given
     again draws anew.
 

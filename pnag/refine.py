@@ -32,7 +32,7 @@ from pnag.verify import (
 from predictors.intervals import PICKS, is_another_hour, not_covered, supported_half_width
 from predictors.latency.calibration import MIN_NETWORKS
 from predictors.latency.lookup import calibration_of
-from profiler.devices.base import DeviceInfo, epoch_of
+from profiler.devices.base import DeviceInfo, Launching, epoch_of
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
 from profiler.measuring.follow_up import FollowUpSweep, same_device
@@ -79,7 +79,8 @@ def refine_run(
     measured the run stays as it is.
 
     Args:
-        protocol: by default the full one of the device, whose launches are sessions, made long.
+        protocol: by default the full one of the device; where it starts launches, which are
+            sessions, with long ones.
 
     Raises:
         InvalidInputError: no finished run, or one of another statistic than latency.
@@ -109,7 +110,7 @@ def refine_run(
                 return load_run(folder)
             found = measured_picks(
                 session, table, archs,
-                protocol=protocol or _default_protocol(session.info.spec),
+                protocol=protocol or _default_protocol(session),
                 seed=seed, journal_at=folder / journal_file(earlier),
             )  # fmt: skip
             corrected = recalibrated(measured, found.networks, found.sessions)
@@ -117,8 +118,9 @@ def refine_run(
     return load_run(folder)
 
 
-def _default_protocol(spec: str) -> MeasuringProtocol:
-    return for_levels(protocol_of(backend_of(spec), quick=False))
+def _default_protocol(session: Session) -> MeasuringProtocol:
+    full = protocol_of(backend_of(session.info.spec), quick=False)
+    return for_levels(full) if isinstance(session.device, Launching) else full
 
 
 def _is_refined(earlier: KeptVerification, device: DeviceInfo) -> bool:
@@ -165,16 +167,20 @@ def picks_along_frontier(
 
 
 def refinement_summary(run: Run, kept: KeptVerification) -> dict[str, Any]:
-    """What measuring the picks showed, for JSON: how far off they had been predicted, and the
-    interval now."""
+    """What measuring the picks showed, for JSON: how far off they had been predicted, the interval
+    now, and how much of a budget `--confidence 0.95` leaves."""
     picks = [entry for entry in kept.networks if entry.picked]
-    quantiles = kept.calibration.relative_quantiles if kept.calibration else {}
+    calibration = kept.calibration
+    quantiles, bounds = (
+        (calibration.relative_quantiles, calibration.relative_bounds) if calibration else ({}, {})
+    )
     return {
         "device": kept.device.model,
         "created": kept.refined,
         "n_networks": len(picks),
         "error_before_pct": error_pct(run.problem, picks) if picks else None,
         "interval_95": supported_half_width(quantiles, DEFAULT_CONFIDENCE),
+        "bound_95": supported_half_width(bounds or quantiles, DEFAULT_CONFIDENCE),
     }
 
 

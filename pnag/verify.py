@@ -366,7 +366,7 @@ class _Loop:
     def _bounded(
         self, problem: Problem, asked: GeneratedArchitecture, n: int
     ) -> tuple[BoundedCost, ...]:
-        """With the interval asked for; with too few networks for one, that of the run's cost."""
+        """With the confidence asked for; with too few networks for it, by the run's cost."""
         budgets_ms, confidence = [asked.budget_ms] * n, self._request.confidence
         try:
             return bounded_costs(problem, budgets_ms, asked.bounds, confidence)

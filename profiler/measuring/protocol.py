@@ -347,8 +347,8 @@ def for_copies(protocol: MeasuringProtocol) -> MeasuringProtocol:
 
 
 def for_levels(protocol: MeasuringProtocol) -> MeasuringProtocol:
-    """Of launches that take minutes: their levels differ by what hours change, not by what others
-    on the machine do in one minute or the next (docs/measuring.md has figures).
+    """Of long launches: their levels differ by what hours change, not by what others on the
+    machine do in one minute or the next (docs/measuring.md has figures).
 
     >>> [for_levels(one).stopping.min_blocks for one in (FULL, QUICK, PHONE)]
     [240, 30, 10]

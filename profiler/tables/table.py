@@ -195,7 +195,7 @@ class Calibration(_Sparse):
     def _widen(cls, quantiles: dict[float, float]) -> dict[float, float]:
         widths = [quantiles[coverage] for coverage in sorted(quantiles)]
         if widths != sorted(widths):
-            raise ValueError("an interval that covers more must not be narrower")
+            raise ValueError("an interval or a bound that covers more must not be narrower")
         return quantiles
 
 

@@ -104,13 +104,13 @@ def test_what_training_evaluated_is_returned_where_it_is_better(mobilenet_run):
     assert {one.origin for one in made} == {"generated", "evaluated"}
 
 
-def test_what_is_known_keeps_interval_and_limits(mobilenet_run):
+def test_what_is_known_keeps_confidence_and_limits(mobilenet_run):
     low, high = mobilenet_run.reachable_ms
     params = params_cost(mobilenet_run.problem.space)
     bounds = {"params": 5e6}
     budgets = np.linspace(1.05 * low, 1.05 * high, 25).tolist()
     made = mobilenet_run.generate(budgets, n_samples=1, confidence=0.95, bounds=bounds)
-    margin = mobilenet_run.problem.cost.relative_interval(0.95)
+    margin = mobilenet_run.problem.cost.relative_bound(0.95)
     known = [one for one in made if one.origin == "evaluated"]
     assert known
     for one in known:
@@ -151,7 +151,7 @@ def test_two_trainings_do_not_write_one_run(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_confidence_keeps_the_interval_within_the_budget(mobilenet_run):
+def test_confidence_keeps_the_interval_within_the_budget_where_no_bound_is_known(mobilenet_run):
     low, high = mobilenet_run.reachable_ms
     for made in mobilenet_run.generate(np.linspace(1.04 * low, high, 9).tolist(), confidence=0.95):
         assert made.latency_ms * 1.03 <= made.budget_ms
