@@ -17,6 +17,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,7 +50,7 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
     run, table = load_run(folder), load_table(folder / LATENCY_FILE)
     bounded, *_ = bounded_costs(run.corrected, [math.inf], confidence=confidence)
     low, largest = run.reachable_ms
-    low *= 1 + bounded.margin
+    (low,) = bounded.taken(np.array([low]))
     (best,) = run.generate([largest])
     high = best.latency_ms  # a larger budget buys nothing
     budgets_ms = (low + (high - low) * (np.arange(n_budgets) + 0.5) / n_budgets).tolist()
@@ -58,7 +59,7 @@ def generated(folder: Path, n_budgets: int, confidence: float) -> dict[str, Any]
         "space": table.space.model_dump(),
         "platform": table.device.platform,
         "confidence": confidence,
-        "margin": bounded.margin,
+        "margin": asdict(bounded.margin),
         "networks": {
             name: [
                 {

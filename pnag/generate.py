@@ -124,6 +124,11 @@ class _Request:
         reachable[0] = self.problem.reachable_ms
         return reachable
 
+    def _aims(self, limits: Floats) -> Floats:
+        """[..., k] costs that with their margins are the limits."""
+        margins = [cost.margin.within(limits[..., at]) for at, cost in enumerate(self.bounded)]
+        return np.stack(margins, axis=-1)
+
     def told_ms(self, aims: Floats) -> Floats:
         """[n] the budgets that the generator is told: those of [n, k] bounds, or where another
         bound is tighter, as much of the first one's range as that leaves of its own."""
@@ -139,7 +144,7 @@ class _Request:
         met = np.zeros(len(rows), np.bool_)
         missing = np.arange(len(rows))
         high_ms = self.problem.reachable_ms[1]
-        aims = self.limits[rows] / (1 + np.array([cost.margin for cost in self.bounded]))
+        aims = self._aims(self.limits[rows])
         # a budget beyond the dearest architecture is no limit; training saw none
         aims[:, 0] = np.minimum(aims[:, 0], high_ms)
         seen = np.minimum(self.limits[rows, 0], high_ms)
@@ -162,8 +167,8 @@ class _Request:
         """[n] where something known is more accurate than [n, L] tokens, if there are any; it
         takes their place, and the budget is met."""
         first, *further = self.bounded
-        if first.margin:  # as samples are checked, in the same arithmetic
-            known = replace(known, cost_ms=known.cost_ms * (1 + first.margin))
+        # as samples are checked, in the same arithmetic
+        known = replace(known, cost_ms=first.taken(known.cost_ms))
         spent = [cost.of(known.tokens) for cost in further]
         better = np.zeros(len(tokens), np.bool_)
         top1 = np.full(len(tokens), -np.inf)
@@ -225,8 +230,11 @@ class _Request:
 
     def unmet(self, row: int) -> UnmetBudget:
         """Why nothing fits a budget."""
-        budget_ms, margins = self.limits[row, 0], [1 + cost.margin for cost in self.bounded]
-        (low, high), *others = (self._reachable * np.array(margins)[:, None]).tolist()
+        budget_ms = self.limits[row, 0]
+        (low, high), *others = (
+            cost.taken(ends).tolist()
+            for cost, ends in zip(self.bounded, self._reachable, strict=True)
+        )
         asked = [
             (cost, cost.limits[row], (least, most))
             for cost, (least, most) in zip(self.bounded[1:], others, strict=True)
@@ -241,10 +249,11 @@ class _Request:
                 f"nothing fits {budget_ms:.6g} ms and the other bounds together; alone, "
                 f"{low:.6g} to {high:.6g} ms and {ranges} are reachable"
             )
-            aims = self.limits[row] / np.array(margins)
+            aims = self._aims(self.limits[row])
             least_ms = self.constraints.least(self._bounds(aims[None])[0], self._n_sums[0])
             if least_ms is not None:
-                reason += f", within the other bounds {least_ms * margins[0]:.6g} ms or more"
+                (least_ms,) = self.bounded[0].taken(np.array([least_ms]))
+                reason += f", within the other bounds {least_ms:.6g} ms or more"
         return UnmetBudget(
             float(budget_ms),
             (low, high),

@@ -29,9 +29,15 @@ from pnag.verify import (
     refuse_other_statistic,
     table_to_verify,
 )
-from predictors.intervals import PICKS, is_another_hour, not_covered, supported_half_width
+from predictors.intervals import (
+    PICKS,
+    is_another_hour,
+    margin_of,
+    not_covered,
+    supported_half_width,
+)
 from predictors.latency.calibration import MIN_NETWORKS
-from predictors.latency.lookup import calibration_of
+from predictors.latency.lookup import calibration_of, margins_of
 from profiler.devices.base import DeviceInfo, Launching, epoch_of
 from profiler.devices.registry import backend_of
 from profiler.errors import InvalidInputError
@@ -168,19 +174,20 @@ def picks_along_frontier(
 
 def refinement_summary(run: Run, kept: KeptVerification) -> dict[str, Any]:
     """What measuring the picks showed, for JSON: how far off they had been predicted, the interval
-    now, and how much of a budget `--confidence 0.95` leaves."""
+    now, and how far above c(α) a latency is at most by `--confidence 0.95`."""
     picks = [entry for entry in kept.networks if entry.picked]
-    calibration = kept.calibration
-    quantiles, bounds = (
-        (calibration.relative_quantiles, calibration.relative_bounds) if calibration else ({}, {})
-    )
+    quantiles = kept.calibration.relative_quantiles if kept.calibration else {}
+    half, margin = supported_half_width(quantiles, DEFAULT_CONFIDENCE), None
+    if kept.calibration and half is not None:
+        asked = margin_of(margins_of(kept.calibration), quantiles, DEFAULT_CONFIDENCE)
+        margin = {"share": asked.share, "ms": asked.fixed}
     return {
         "device": kept.device.model,
         "created": kept.refined,
         "n_networks": len(picks),
         "error_before_pct": error_pct(run.problem, picks) if picks else None,
-        "interval_95": supported_half_width(quantiles, DEFAULT_CONFIDENCE),
-        "bound_95": supported_half_width(bounds or quantiles, DEFAULT_CONFIDENCE),
+        "interval_95": half,
+        "margin_95": margin,
     }
 
 

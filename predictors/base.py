@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -34,12 +35,32 @@ class CostFunction(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Margin:
+    """How far above c(α) a cost is at most: fixed + share · c(α), `fixed` in the cost's unit."""
+
+    share: float = 0.0
+    fixed: float = 0.0
+
+    def added(self, costs: Floats) -> Floats:
+        """[n] what is at most, of [n] costs.
+
+        >>> Margin(0.02, 0.1).added(np.array([10.0]))
+        array([10.3])
+        """
+        return np.asarray(costs * (1 + self.share) + self.fixed, np.float64)
+
+    def within(self, bounds: Floats) -> Floats:
+        """The costs whose `added` are the bounds; below 0 where the margin alone is more."""
+        return np.asarray((bounds - self.fixed) / (1 + self.share), np.float64)
+
+
 @runtime_checkable
 class BoundedAbove(Protocol):
     """A cost that says of one side more than its interval does, which is what a budget asks."""
 
-    def relative_bound(self, confidence: float) -> float:
-        """How far above c(α) at most, as a fraction of it, one-sided.
+    def margin(self, confidence: float) -> Margin:
+        """How far above c(α) at most, one-sided.
 
         Raises:
             InvalidInputError: the cost was not calibrated on measured networks.

@@ -13,8 +13,8 @@ from math import isfinite
 
 import numpy as np
 
-from predictors.base import Floats
-from predictors.intervals import half_width
+from predictors.base import Floats, Margin
+from predictors.intervals import half_width, margin_of
 from profiler.errors import InvalidInputError
 from profiler.graph.op import Op
 from profiler.spaces.base import Tokens
@@ -62,7 +62,7 @@ class AdditiveCost:
 
     Attributes:
         relative_quantiles: conformal half-widths by coverage, as fractions of c(α).
-        relative_bounds: the same of one side, above c(α); without, the half-widths count.
+        margins: the same of one side, above c(α); without, the half-widths count.
 
     Raises:
         InvalidInputError: some architecture's cost is beyond the largest number.
@@ -72,7 +72,7 @@ class AdditiveCost:
     terms: tuple[Term, ...]
     unit: str = "ms"
     relative_quantiles: Mapping[float, float] = field(default_factory=dict)
-    relative_bounds: Mapping[float, float] = field(default_factory=dict)
+    margins: Mapping[float, Margin] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         largest = sum((float(np.abs(term.values).max()) for term in self.terms), abs(self.fixed))
@@ -91,8 +91,8 @@ class AdditiveCost:
     def relative_interval(self, confidence: float) -> float:
         return half_width(self.relative_quantiles, confidence)
 
-    def relative_bound(self, confidence: float) -> float:
-        return half_width(self.relative_bounds or self.relative_quantiles, confidence)
+    def margin(self, confidence: float) -> Margin:
+        return margin_of(self.margins, self.relative_quantiles, confidence)
 
     def edge_costs(self, graph: DecisionGraph) -> Floats:
         """[N, C] what each choice adds: a term when its last position is decided.
@@ -121,7 +121,7 @@ class LongestCost:
 
     parts: tuple[AdditiveCost, ...]
     relative_quantiles: Mapping[float, float] = field(default_factory=dict)
-    relative_bounds: Mapping[float, float] = field(default_factory=dict)
+    margins: Mapping[float, Margin] = field(default_factory=dict)
     unit: str = "ms"
 
     def __call__(self, tokens: Tokens) -> Floats:
@@ -131,8 +131,8 @@ class LongestCost:
     def relative_interval(self, confidence: float) -> float:
         return half_width(self.relative_quantiles, confidence)
 
-    def relative_bound(self, confidence: float) -> float:
-        return half_width(self.relative_bounds or self.relative_quantiles, confidence)
+    def margin(self, confidence: float) -> Margin:
+        return margin_of(self.margins, self.relative_quantiles, confidence)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class NetworkCost:
 
     sums: tuple[OpSum, ...]
     relative_quantiles: Mapping[float, float] = field(default_factory=dict)
-    relative_bounds: Mapping[float, float] = field(default_factory=dict)
+    margins: Mapping[float, Margin] = field(default_factory=dict)
 
     def __call__(self, ops: Sequence[Op]) -> float:
         return max(total(ops) for total in self.sums)
@@ -164,11 +164,11 @@ class NetworkCost:
             for total in self.sums
         )
         if len(parts) > 1:
-            return LongestCost(parts, self.relative_quantiles, self.relative_bounds)
+            return LongestCost(parts, self.relative_quantiles, self.margins)
         return replace(
             parts[0],
             relative_quantiles=self.relative_quantiles,
-            relative_bounds=self.relative_bounds,
+            margins=self.margins,
         )
 
 

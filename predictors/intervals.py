@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.base import Floats
+from predictors.base import Floats, Margin
 from profiler.errors import InvalidInputError
 from profiler.tables.sessions import SessionLevel
 
@@ -128,13 +128,21 @@ class Drift:
     scatter: float
 
     @classmethod
-    def of(cls, sessions: Sequence[SessionLevel]) -> Self | None:
-        """None where fewer than two launches say nothing about another one."""
+    def of(cls, sessions: Sequence[SessionLevel], at_ms: float | None = None) -> Self | None:
+        """None where fewer than two launches say nothing about another one.
+
+        Args:
+            at_ms: of networks that take so long; of all by default.
+        """
         hours = _by_hour(sessions)
         n, n_hours = len(sessions), len(hours)
         if n < 2:
             return None
-        levels = [np.log([session.level for session in hour]) for hour in hours]
+        scatters = [one.scatter if at_ms is None else one.scatter_at for one in sessions]
+        levels = [
+            np.log([one.level if at_ms is None else one.level_at(at_ms) for one in hour])
+            for hour in hours
+        ]
         means = np.array([hour.mean() for hour in levels])
         squares = sum(float(((hour - hour.mean()) ** 2).sum()) for hour in levels)
         return cls(
@@ -143,7 +151,7 @@ class Drift:
             mean=float(means.mean()),
             between=float(means.std(ddof=1)) if n_hours > 1 else 0.0,
             within=math.sqrt(squares / (n - n_hours)) if n > n_hours else 0.0,
-            scatter=math.sqrt(np.mean([session.scatter**2 for session in sessions])),
+            scatter=math.sqrt(np.mean(np.square(scatters))),
         )
 
     def widened(
@@ -169,6 +177,35 @@ class Drift:
             around = math.hypot(level, float(ndtri(upper)) * self.scatter)
             widened[coverage] = slower + math.hypot(half, math.expm1(around))
         return widened
+
+
+def margins_over(
+    sessions: Sequence[SessionLevel], relative_bounds: Mapping[float, float], ends_ms: Floats
+) -> dict[float, tuple[float, float]]:
+    """Share and ms by coverage that bound a network of another session, from bounds of one.
+
+    A session adds a time more than a share, so that bounds differ between small networks and
+    large ones. In ms they are a convex function of the latency (the root of a square polynomial):
+    the line through those of the smallest and the largest measured is never below them between.
+    """
+    ends = [Drift.of(sessions, float(end)) for end in ends_ms]
+    low, high = (
+        {**relative_bounds} if drift is None else drift.widened(relative_bounds, one_sided=True)
+        for drift in ends
+    )
+    return {coverage: _line((low[coverage], high[coverage]), ends_ms) for coverage in low}
+
+
+def _line(shares: tuple[float, float], ends_ms: Floats) -> tuple[float, float]:
+    """Share and ms, neither below 0, that are at least these shares at both ends."""
+    (low_ms, high_ms), (at_low, at_high) = ends_ms, np.array(shares) * ends_ms
+    share = (at_high - at_low) / (high_ms - low_ms) if high_ms > low_ms else max(shares)
+    fixed_ms = at_low - share * low_ms
+    if share < 0:
+        return 0.0, float(max(at_low, at_high))
+    if fixed_ms < 0:
+        return max(shares), 0.0
+    return float(share), float(fixed_ms)
 
 
 def is_another_hour(known: Sequence[SessionLevel], started: str, epoch: str) -> bool:
@@ -228,8 +265,7 @@ def not_covered(n_picked: int, n_sessions: int) -> str | None:
 
 
 def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> float:
-    """Half-width around c(α), or bound above it, as a fraction of it, that covers at least
-    `confidence`.
+    """Half-width around c(α), as a fraction of it, that covers at least `confidence`.
 
     Raises:
         InvalidInputError: too few residuals for that.
@@ -238,6 +274,18 @@ def half_width(relative_quantiles: Mapping[float, float], confidence: float) -> 
     if half is None:
         raise InvalidInputError(f"no interval for confidence {confidence:g}: {missing(confidence)}")
     return half
+
+
+def margin_of(
+    margins: Mapping[float, Margin], relative_quantiles: Mapping[float, float], confidence: float
+) -> Margin:
+    """How far above c(α) at most, with `confidence`; the half-width where that is not known.
+
+    Raises:
+        InvalidInputError: too few residuals for that.
+    """
+    known = [coverage for coverage in margins if coverage >= confidence]
+    return margins[min(known)] if known else Margin(half_width(relative_quantiles, confidence))
 
 
 def supported_half_width(

@@ -184,11 +184,12 @@ def _refinement_text(document: dict[str, Any]) -> str:
     found = document.get("refinement")
     if found is None:
         return ""
-    off_pct, half, bound = (found[key] for key in ("error_before_pct", "interval_95", "bound_95"))
+    off_pct, half, margin = (found[key] for key in ("error_before_pct", "interval_95", "margin_95"))
     off = "" if off_pct is None else f"; predictions were off by {off_pct:.2f} % on average"
     interval = "" if half is None else f"; 95 % interval now ±{100 * half:.2f} %"
-    if bound is not None:
-        interval += f", and at most {100 * bound:.2f} % above with 95 %"
+    if margin is not None:
+        share_pct, ms = 100 * margin["share"], margin["ms"]
+        interval += f", at most {share_pct:.2f} % and {ms:.3g} ms above with 95 %"
     return (
         f"\nrefined on {found['device']}: {found['n_networks']} networks that the search picked"
         f"{off}{interval}"

@@ -10,7 +10,7 @@ import numpy as np
 from pnag.search.budget import parse_amount, parse_budget_ms
 from pnag.search.constraints import Bools
 from pnag.search.problem import Problem
-from predictors.base import BoundedAbove, CostFunction, Floats
+from predictors.base import BoundedAbove, CostFunction, Floats, Margin
 from predictors.cost import LongestCost
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import Tokens
@@ -19,6 +19,7 @@ from profiler.spaces.decisions import Ints
 Bounds = Mapping[str, float]  # by the name of a further cost, in its unit
 NO_BOUNDS: Bounds = {}
 LATENCY_UNIT = "ms"
+NO_MARGIN = Margin()
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class BoundedCost:
 
     Attributes:
         limits: [n] in the cost's unit; inf where there is no bound.
-        margin: what counts beyond c(α), as a share of it: how far above it at most.
+        margin: what counts beyond c(α): how far above it at most.
         half_width: of the interval around c(α) with the same confidence, as a share of it.
     """
 
     name: str
     cost: CostFunction
     limits: Floats
-    margin: float = 0.0
+    margin: Margin = NO_MARGIN
     half_width: float = 0.0
 
     @property
@@ -52,7 +53,7 @@ class BoundedCost:
 
     def taken(self, values: Floats) -> Floats:
         """[n] the same of architectures that cost [n] values."""
-        return values * (1 + self.margin)
+        return values if self.margin == NO_MARGIN else self.margin.added(values)
 
     def at(self, requests: Ints | Bools) -> BoundedCost:
         """The same in some of the requests."""
@@ -98,7 +99,7 @@ def _with_confidence(asked: BoundedCost, confidence: float | None) -> BoundedCos
     if confidence is None or cost.unit != LATENCY_UNIT:
         return asked
     half_width = cost.relative_interval(confidence)
-    margin = cost.relative_bound(confidence) if isinstance(cost, BoundedAbove) else half_width
+    margin = cost.margin(confidence) if isinstance(cost, BoundedAbove) else Margin(half_width)
     return replace(asked, margin=margin, half_width=half_width)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from predictors.base import Floats
-from predictors.intervals import Drift, conformal_bounds, quantiles_of_picks
+from predictors.intervals import Drift, conformal_bounds, margins_over, quantiles_of_picks
 from predictors.latency.launch_fit import fit_ends, left_out_ms
 from predictors.latency.launch_terms import launch_terms
 from predictors.latency.launches import design
@@ -148,7 +148,8 @@ def _calibration(
         factors[op.key] = factors.get(op.key, 0.0) + law_share * (ratio - 1)
     error = np.abs(networks.latency_ms - left_out)
     picked = np.array([network.picked for network in usable_networks(table)])
-    relative = networks.latency_ms / left_out - 1
+    measured = networks.latency_ms
+    relative = measured / left_out - 1
     quantiles = quantiles_of_picks(relative, picked)
     bounds = quantiles_of_picks(relative, picked, conformal_bounds)
     drift = Drift.of(table.sessions)
@@ -158,7 +159,7 @@ def _calibration(
         n_networks=len(left_out),
         residual_mape_pct=float(100 * np.mean(error / networks.latency_ms)),
         relative_quantiles=quantiles if drift is None else drift.widened(quantiles),
-        relative_bounds=bounds if drift is None else drift.widened(bounds, one_sided=True),
+        margins=margins_over(table.sessions, bounds, np.array([measured.min(), measured.max()])),
         launch=launch,
         n_picked=int(picked.sum()),
         n_sessions=0 if drift is None else drift.n_sessions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from predictors.base import Margin
 from predictors.cost import AdditiveCost, LongestCost, NetworkCost, OpSum
 from predictors.latency.calibration import (
     MIN_NETWORKS,
@@ -79,4 +80,10 @@ def network_cost(op_latency_ms: OpLatency, calibration: Calibration | None) -> N
     )
     launches = launches_of(calibration)
     sums = (calibrated_sum,) if launches is None else (launches, calibrated_sum)
-    return NetworkCost(sums, calibration.relative_quantiles, calibration.relative_bounds)
+    return NetworkCost(sums, calibration.relative_quantiles, margins_of(calibration))
+
+
+def margins_of(calibration: Calibration) -> dict[float, Margin]:
+    """By coverage; empty where it has none."""
+    found = calibration.margins.items()
+    return {coverage: Margin(share, fixed_ms) for coverage, (share, fixed_ms) in found}

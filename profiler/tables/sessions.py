@@ -6,9 +6,47 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 MIN_NETWORKS = 3
+MIN_FOR_LINE = 5
+LOWEST = 1e-3  # of a level, whatever a line says of networks far from those it was fitted to
+
+Floats = NDArray[np.float64]
+
+
+class SessionLine(BaseModel):
+    """A session as offset and slope: a share of the last-level cache that others take costs
+    networks about the same time each, not the same share of theirs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    offset_ms: float
+    slope: float = Field(gt=0)
+    scatter: float = Field(ge=0)  # standard deviation of the networks around it, relative
+
+    @classmethod
+    def fit(cls, ratios: Floats, table_ms: Floats) -> Self | None:
+        """Least squares of relative error; None where too few or equal networks tell no line.
+
+        >>> table_ms = np.array([1, 2, 4, 10, 20.0])
+        >>> SessionLine.fit(np.array([1.11, 1.06, 1.035, 1.02, 1.015]), table_ms)
+        SessionLine(offset_ms=0.1, slope=1.01, scatter=0.0)
+        """
+        if len(ratios) < MIN_FOR_LINE or np.ptp(table_ms) <= 0:
+            return None
+        design = np.column_stack([1 / table_ms, np.ones_like(table_ms)])
+        offset_ms, slope = np.linalg.lstsq(design, ratios, rcond=None)[0]
+        rest = ratios - offset_ms / table_ms - slope
+        scatter = float(np.sqrt(np.sum(rest**2) / (len(rest) - 2)))
+        if slope <= 0:
+            return None
+        return cls(
+            offset_ms=round(float(offset_ms), 6),
+            slope=round(float(slope), 6),
+            scatter=round(scatter, 6),
+        )
 
 
 class SessionLevel(BaseModel):
@@ -25,16 +63,29 @@ class SessionLevel(BaseModel):
     n_networks: int = Field(ge=MIN_NETWORKS)
     level: float = Field(gt=0)  # median ratio of what was read to the table's latency
     scatter: float = Field(ge=0)  # standard deviation of the networks' ratios, relative to it
+    line: SessionLine | None = None  # absent in tables of earlier versions
+
+    def level_at(self, latency_ms: float) -> float:
+        """Of networks that take so long."""
+        if self.line is None:
+            return self.level
+        return max(self.line.slope + self.line.offset_ms / latency_ms, LOWEST)
+
+    @property
+    def scatter_at(self) -> float:
+        """Of networks around `level_at`."""
+        return self.scatter if self.line is None else self.line.scatter
 
     @classmethod
     def of(
         cls, started: str, epoch: str, read_ms: Sequence[float], table_ms: Sequence[float]
     ) -> Self:
         """
-        >>> SessionLevel.of("2026-01-01", "boot", [2.04, 5.1, 10.2], [2.0, 5.0, 10.0])
-        SessionLevel(started='2026-01-01', epoch='boot', n_networks=3, level=1.02, scatter=0.0)
+        >>> print(SessionLevel.of("2026-01-01", "boot", [2.04, 5.1, 10.2], [2.0, 5.0, 10.0]).level)
+        1.02
         """
-        ratios = np.asarray(read_ms, np.float64) / np.asarray(table_ms, np.float64)
+        table = np.asarray(table_ms, np.float64)
+        ratios = np.asarray(read_ms, np.float64) / table
         level = float(np.median(ratios))
         scatter = float(np.std(ratios / level, ddof=1))
         return cls(
@@ -43,4 +94,5 @@ class SessionLevel(BaseModel):
             n_networks=len(ratios),
             level=round(level, 6),
             scatter=round(scatter, 6),
+            line=SessionLine.fit(ratios, table),
         )

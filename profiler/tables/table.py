@@ -173,13 +173,16 @@ class Calibration(_Sparse):
     relative_quantiles: dict[
         Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(ge=0)]
     ] = {}
-    # coverage -> how far above c(α) at most, as a fraction of it; none: the half-width counts
-    relative_bounds: dict[Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(ge=0)]] = {}
+    # coverage -> how far above c(α) at most: a fraction of it, and ms; none: the half-width counts
+    margins: dict[
+        Annotated[float, Field(gt=0, lt=1)],
+        tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]],
+    ] = {}
     launch: Launches | None = None  # where the host's launches bound some networks
     n_picked: int = Field(default=0, ge=0)  # of the networks, by a search
     n_sessions: int = Field(default=0, ge=0)  # whose drift is in the interval; 0: not known
 
-    _left_out: ClassVar[tuple[str, ...]] = ("relative_bounds", "launch", "n_picked", "n_sessions")
+    _left_out: ClassVar[tuple[str, ...]] = ("margins", "launch", "n_picked", "n_sessions")
 
     @field_validator("factors")
     @classmethod
@@ -190,12 +193,12 @@ class Calibration(_Sparse):
             raise ValueError('the factor "all" must be above 0')
         return factors
 
-    @field_validator("relative_quantiles", "relative_bounds")
+    @field_validator("relative_quantiles")
     @classmethod
     def _widen(cls, quantiles: dict[float, float]) -> dict[float, float]:
         widths = [quantiles[coverage] for coverage in sorted(quantiles)]
         if widths != sorted(widths):
-            raise ValueError("an interval or a bound that covers more must not be narrower")
+            raise ValueError("an interval that covers more must not be narrower")
         return quantiles
 
 

@@ -81,7 +81,7 @@ def saved(folder: Path, save: Callable[[Path], Any]) -> bytes:
 
 CALIBRATION = Calibration(
     intercept_ms=0.1, factors={"all": 1.0}, n_networks=4, residual_mape_pct=1.0,
-    relative_quantiles={0.9: 0.02, 0.95: 0.03}, relative_bounds={0.9: 0.01, 0.95: 0.03},
+    relative_quantiles={0.9: 0.02, 0.95: 0.03}, margins={0.9: (0.01, 0.1), 0.95: (0.03, 0.0)},
 )  # fmt: skip
 
 

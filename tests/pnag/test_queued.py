@@ -129,11 +129,11 @@ def test_generating_holds_a_confidence_and_limits_too(run_folder):
     low, high = run.reachable_ms
     cost, bounds = run.problem.cost, {"madds": 4e8}
     assert isinstance(cost, BoundedAbove)
-    bound = cost.relative_bound(0.9)
-    assert 0 < bound < cost.relative_interval(0.9)
+    margin = cost.margin(0.9)
+    assert 0 < margin.share < cost.relative_interval(0.9) and margin.fixed == 0
     budgets = np.linspace(low + 0.4 * (high - low), high, 5).tolist()
     for made in generated(run.problem, run, budgets, confidence=0.9, bounds=bounds):
-        assert made.latency_ms * (1 + bound) <= made.budget_ms * (1 + 1e-12)
+        assert margin.added(made.latency_ms) <= made.budget_ms * (1 + 1e-12)
         assert madds_cost(SPACE)(made.tokens[None])[0] <= 4e8
     with pytest.raises(InfeasibleBudgetError, match="madds are reachable"):
         generated(run.problem, run, [high], bounds={"madds": 1.0})

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from predictors.base import CostFunction
+from predictors.base import CostFunction, Margin
 from predictors.cost import (
     AdditiveCost,
     LongestCost,
@@ -52,13 +52,13 @@ def test_intervals_take_the_next_known_coverage_and_refuse_more_than_was_calibra
 
 def test_bounds_are_of_one_side_where_they_are_known():
     symmetric = AdditiveCost(1.0, (), relative_quantiles={0.95: 0.03})
-    one_sided = replace(symmetric, relative_bounds={0.95: 0.02})
-    longest = LongestCost((symmetric,), {0.95: 0.03}, {0.95: 0.02})
-    assert [cost.relative_bound(0.95) for cost in (symmetric, one_sided, longest)] == [
-        0.03, 0.02, 0.02,
+    one_sided = replace(symmetric, margins={0.95: Margin(0.01, 0.2)})
+    longest = LongestCost((symmetric,), {0.95: 0.03}, {0.95: Margin(0.01, 0.2)})
+    assert [cost.margin(0.95) for cost in (symmetric, one_sided, longest)] == [
+        Margin(0.03), Margin(0.01, 0.2), Margin(0.01, 0.2),
     ]  # fmt: skip
     with pytest.raises(InvalidInputError, match="not calibrated"):
-        one_sided.relative_bound(0.99)
+        one_sided.margin(0.99)
 
 
 def test_costs_that_add_to_no_number_are_refused():

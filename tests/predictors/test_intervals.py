@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from predictors.base import Margin
 from predictors.intervals import (
     Drift,
     conformal_bounds,
     conformal_quantiles,
     half_width,
     interval_ms,
+    margins_over,
     missing,
     networks_needed,
     not_covered,
@@ -186,6 +188,99 @@ def test_a_later_session_is_slower_than_said_at_most_as_often_as_said(n_hours, b
         one_sided.append(np.expm1(later) <= drift.widened({0.95: 0.0}, one_sided=True)[0.95])
     assert np.mean(held) >= 0.935
     assert np.mean(one_sided) >= (0.9 if between > within else 0.95)
+
+
+TABLE_MS = np.linspace(3.0, 12.0, 12)
+
+
+def sessions_of(*lines):
+    """Launches an hour or more apart that read offset + slope · table."""
+    return [
+        SessionLevel.of(
+            f"2026-01-01T{2 * at:02}:00:00+00:00",
+            "boot",
+            (offset + slope * TABLE_MS).tolist(),
+            TABLE_MS.tolist(),
+        )
+        for at, (offset, slope) in enumerate(lines)
+    ]
+
+
+def test_a_session_is_known_as_a_line():
+    (session,) = sessions_of((0.3, 1.01))
+    assert session.level_at(3.0) == pytest.approx(1.11)
+    assert session.level_at(12.0) == pytest.approx(1.035)
+    assert session.scatter_at == 0.0 < session.scatter
+    older = session.model_copy(update={"line": None})
+    assert older.level_at(3.0) == older.level_at(12.0) == session.level
+    assert older.scatter_at == session.scatter
+
+
+@pytest.mark.parametrize(
+    ("read_ms", "table_ms"),
+    [([1.0, 2.1, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]), ([2.0, 2.1, 2.0, 2.2, 2.0], [2.0] * 5)],
+)
+def test_few_or_equal_networks_tell_no_line(read_ms, table_ms):
+    assert SessionLevel.of("2026-01-01", "boot", read_ms, table_ms).line is None
+
+
+def test_sessions_that_add_a_time_bound_small_networks_by_the_same_time():
+    ends, sessions = np.array([3.0, 12.0]), sessions_of((0.001, 1.0), (-0.001, 1.0))
+    share, fixed_ms = margins_over(sessions, {0.95: 0.0}, ends)[0.95]
+    # of one launch an hour each: one degree of freedom, √(1 + 1/2)
+    bound_ms = 6.31375 * np.std([0.001, -0.001], ddof=1) * np.sqrt(1.5)
+    assert fixed_ms + share * ends == pytest.approx([bound_ms, bound_ms], rel=0.01)
+
+
+def test_sessions_that_add_a_share_bound_all_networks_by_the_same_share():
+    sessions, bounds = sessions_of((0.0, 1.01), (0.0, 0.99)), {0.9: 0.01, 0.95: 0.02}
+    margins = margins_over(sessions, bounds, np.array([3.0, 12.0]))
+    drift = Drift.of(sessions)
+    assert drift is not None
+    for coverage, share in drift.widened(bounds, one_sided=True).items():
+        assert margins[coverage] == pytest.approx((share, 0.0), abs=1e-6)
+
+
+def test_without_sessions_bounds_stay_shares():
+    ends = np.array([3.0, 12.0])
+    assert margins_over([], {0.95: 0.02}, ends) == {0.95: pytest.approx((0.02, 0.0))}
+    assert margins_over([], {0.95: 0.02}, ends[:1].repeat(2)) == {0.95: (0.02, 0.0)}
+
+
+def test_margins_are_never_below_the_bounds_between_their_ends():
+    rng, ends = np.random.default_rng(0), np.array([3.0, 12.0])
+    for _ in range(50):
+        lines = rng.normal([0.0, 1.0], [0.15, 0.01], (6, 2)).tolist()
+        sessions = sessions_of(*lines)
+        margins = margins_over(sessions, {0.95: 0.01}, ends)
+        share, fixed_ms = margins[0.95]
+        assert share >= 0 and fixed_ms >= 0
+        for ms in np.linspace(3.0, 12.0, 10):
+            drift = Drift.of(sessions, ms)
+            assert drift is not None
+            bound = drift.widened({0.95: 0.01}, one_sided=True)[0.95]
+            assert fixed_ms + share * ms >= bound * ms * (1 - 2e-3)  # exp is not quite linear
+
+
+def test_a_later_session_that_adds_a_time_keeps_to_the_margin_at_every_size():
+    """One share for all networks holds small ones less often than large ones."""
+    rng, ends = np.random.default_rng(2), np.array([3.0, 12.0])
+    held = []
+    for _ in range(400):
+        offsets = rng.normal(0, 0.13, 6)
+        sessions = sessions_of(*((offset, 1.0) for offset in offsets))
+        share, fixed_ms = margins_over(sessions, {0.95: 0.0}, ends)[0.95]
+        later = rng.normal(0, 0.13)
+        held.append(later <= fixed_ms + share * ends)
+    small, large = np.mean(held, axis=0)
+    assert small == pytest.approx(large, abs=0.02)
+    assert small >= 0.94
+
+
+def test_a_margin_and_what_is_within_it_are_inverse():
+    margin, costs = Margin(0.02, 0.1), np.array([1.0, 10.0])
+    assert margin.added(costs).tolist() == pytest.approx([1.12, 10.3])
+    assert margin.within(margin.added(costs)).tolist() == pytest.approx(costs.tolist())
 
 
 def test_a_launch_without_its_time_zone_is_of_utc():

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from benchmarks.measures import best_within
+from pnag.generate import generate_each
+from pnag.generated import GeneratedArchitecture, UnmetBudget
 from pnag.learning.settings import TrainSettings
 from pnag.learning.train import run_round
 from pnag.runs.run import load_run, train_run
 from pnag.search.frontier import hypervolume
 from pnag.search.problem import Problem
-from predictors.cost import madds_cost, params_cost
+from predictors.base import Margin
+from predictors.cost import AdditiveCost, madds_cost, params_cost
 from predictors.tabular import TabularAccuracy, TabularCost
 from profiler.errors import DeviceUnavailableError, InfeasibleBudgetError, InvalidInputError
 from profiler.spaces.base import TokenPosition
@@ -110,11 +113,11 @@ def test_what_is_known_keeps_confidence_and_limits(mobilenet_run):
     bounds = {"params": 5e6}
     budgets = np.linspace(1.05 * low, 1.05 * high, 25).tolist()
     made = mobilenet_run.generate(budgets, n_samples=1, confidence=0.95, bounds=bounds)
-    margin = mobilenet_run.problem.cost.relative_bound(0.95)
+    margin = mobilenet_run.problem.cost.margin(0.95)
     known = [one for one in made if one.origin == "evaluated"]
     assert known
     for one in known:
-        assert one.latency_ms * (1 + margin) <= one.budget_ms
+        assert margin.added(one.latency_ms) <= one.budget_ms
         assert params(one.tokens[None])[0] <= 5e6
 
 
@@ -149,6 +152,28 @@ def test_two_trainings_do_not_write_one_run(tmp_path):
             with pytest.raises(DeviceUnavailableError, match=r"is at work on run .*run; wait"):
                 train_run(problem, QUICK, folder)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_time_that_sessions_add_is_left_free_in_every_budget(mobilenet_run):
+    problem = mobilenet_run.problem
+    assert isinstance(problem.cost, AdditiveCost)
+    cost = replace(problem.cost, margins={0.95: Margin(0.01, 0.2)})
+    low, high = mobilenet_run.reachable_ms
+    budgets = np.linspace(1.02 * low + 0.2, high, 9).tolist()
+    made = generate_each(
+        replace(problem, cost=cost), mobilenet_run.learners, budgets, confidence=0.95
+    )
+    for one in made:
+        assert isinstance(one, GeneratedArchitecture)
+        assert 1.01 * one.latency_ms + 0.2 <= one.budget_ms
+        assert one.costs["latency"].used == pytest.approx(
+            (1.01 * one.latency_ms + 0.2) / one.budget_ms
+        )
+    (unmet,) = generate_each(
+        replace(problem, cost=cost), mobilenet_run.learners, [low + 0.1], confidence=0.95
+    )
+    assert isinstance(unmet, UnmetBudget)
+    assert unmet.reachable_ms == pytest.approx((1.01 * low + 0.2, 1.01 * high + 0.2))
 
 
 def test_confidence_keeps_the_interval_within_the_budget_where_no_bound_is_known(mobilenet_run):

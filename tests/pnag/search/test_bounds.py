@@ -12,6 +12,7 @@ from pnag.runs.run import train_run
 from pnag.search.bounds import bounded_costs, parse_budgets
 from pnag.search.decoding import replay
 from pnag.search.problem import Problem
+from predictors.base import Margin
 from predictors.cost import AdditiveCost
 from predictors.tabular import TabularAccuracy, TabularCost, further_costs
 from profiler.errors import InfeasibleBudgetError, InvalidInputError
@@ -129,14 +130,14 @@ def test_the_interval_of_each_latency_counts_and_no_energy_has_one():
     problem = replace(PROBLEM, cost=Sure(), further={**PROBLEM.further, "phone": Sure()})
     costs = bounded_costs(problem, [9.0], {"phone": 5.0, "energy": 7.0}, 0.9)
     assert {cost.name: cost.margin for cost in costs} == {
-        "latency": 0.1, "energy": 0.0, "phone": 0.1,
+        "latency": Margin(0.1), "energy": Margin(), "phone": Margin(0.1),
     }  # fmt: skip
 
 
 def test_a_budget_counts_one_side_of_the_interval():
-    cost = AdditiveCost(4.0, (), relative_quantiles={0.9: 0.1}, relative_bounds={0.9: 0.07})
+    cost = AdditiveCost(4.0, (), relative_quantiles={0.9: 0.1}, margins={0.9: Margin(0.05, 0.08)})
     (asked,) = bounded_costs(replace(PROBLEM, cost=cost, further={}), [9.0], confidence=0.9)
-    assert (asked.margin, asked.half_width) == (0.07, 0.1)
+    assert (asked.margin, asked.half_width) == (Margin(0.05, 0.08), 0.1)
     assert asked.taken(np.array([4.0])) == pytest.approx([4.28])
 
 

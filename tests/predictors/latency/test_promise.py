@@ -98,7 +98,7 @@ class Landscape:
         cost = cost_from_table(table)
         picks = self.picks(cost)
         later_ms = [self.read_ms(picks, self.level(self.hour())) for _ in range(N_LATER)]
-        return np.array(later_ms) / (cost(picks) * (1 + cost.relative_bound(0.95)))
+        return np.array(later_ms) / cost.margin(0.95).added(cost(picks))
 
 
 def extended(table: LatencyTable, tokens, latency_ms, levels, picked=False):

@@ -113,8 +113,9 @@ CALIBRATION = {
         (("calibration", "relative_quantiles"), {"0.5": -0.01}),
         (("calibration", "relative_quantiles"), {"0.5": 0.02, "0.9": 0.01}),
         (("calibration", "relative_quantiles"), {"1": 0.02}),
-        (("calibration", "relative_bounds"), {"0.5": -0.01}),
-        (("calibration", "relative_bounds"), {"0.5": 0.02, "0.9": 0.01}),
+        (("calibration", "margins"), {"0.5": [-0.01, 0.1]}),
+        (("calibration", "margins"), {"0.5": [0.01, -0.1]}),
+        (("calibration", "margins"), {"0.5": 0.01}),
         (("calibration", "residual_mape_pct"), -1),
     ],
 )
