@@ -13,7 +13,7 @@ from pnag.generated import DEFAULT_CONFIDENCE, GeneratedArchitecture, UnmetBudge
 from pnag.learning.threads import one_thread
 from pnag.learning.train import Learner
 from pnag.search.archive import Archive
-from pnag.search.bounds import NO_BOUNDS, BoundedCost, Bounds, bounded_costs
+from pnag.search.bounds import NO_BOUNDS, NO_MARGIN, BoundedCost, Bounds, bounded_costs
 from pnag.search.constraints import ROUNDING, TINY, Bools, Constraints
 from pnag.search.decoding import decode
 from pnag.search.independence import Streams, occurrences
@@ -167,8 +167,8 @@ class _Request:
         """[n] where something known is more accurate than [n, L] tokens, if there are any; it
         takes their place, and the budget is met."""
         first, *further = self.bounded
-        # as samples are checked, in the same arithmetic
-        known = replace(known, cost_ms=first.taken(known.cost_ms))
+        if first.margin != NO_MARGIN:  # as samples are checked, in the same arithmetic
+            known = replace(known, cost_ms=first.taken(known.cost_ms))
         spent = [cost.of(known.tokens) for cost in further]
         better = np.zeros(len(tokens), np.bool_)
         top1 = np.full(len(tokens), -np.inf)

@@ -14,7 +14,7 @@ picked are a group of their own; what sessions add is a component of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -68,34 +68,26 @@ def conformal_bounds(relative_errors: Floats) -> dict[float, float]:
     >>> conformal_bounds(np.array([-0.03, 0.01, -0.02]))
     {0.5: 0.0, 0.75: 0.01}
     """
-    ordered = np.sort(relative_errors)
-    n = len(ordered)
-    return {
-        (rank + 1) / (n + 1): max(0.0, float(error))
-        for rank, error in enumerate(ordered)
-        if (rank + 1) / (n + 1) >= MIN_COVERAGE
-    }
+    return conformal_quantiles(above(relative_errors))
 
 
-Conformal = Callable[[Floats], dict[float, float]]
+def above(relative_errors: Floats) -> Floats:
+    """[n] signed errors as residuals of one side: what lies below c(α) is off by nothing."""
+    return np.maximum(relative_errors, 0.0)
 
 
-def quantiles_of_picks(
-    relative_residuals: Floats,
-    picked: NDArray[np.bool_],
-    conformal: Conformal = conformal_quantiles,
-) -> dict[float, float]:
-    """Half-width, or bound, by coverage for a network that a search picks, from n residuals of
-    which some are of such.
+def quantiles_of_picks(relative_residuals: Floats, picked: NDArray[np.bool_]) -> dict[float, float]:
+    """Half-width by coverage for a network that a search picks, from n residuals of which some are
+    of such; of residuals of one side (`above`) the bound.
 
     Mondrian conformal prediction (Vovk et al. 2005, section 4.5): a search looks for costs that
     are too low, so that the residuals of its picks are exchangeable among themselves only. What
     they are too few to support is taken from all together, and never narrower than theirs.
     """
-    every, own = conformal(relative_residuals), relative_residuals[picked]
+    every, own = conformal_quantiles(relative_residuals), relative_residuals[picked]
     if not len(own):
         return every
-    supported = conformal(own)
+    supported = conformal_quantiles(own)
     beyond, widest = max(supported.items())
     return supported | {
         coverage: max(half, widest) for coverage, half in every.items() if coverage > beyond

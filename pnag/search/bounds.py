@@ -53,7 +53,7 @@ class BoundedCost:
 
     def taken(self, values: Floats) -> Floats:
         """[n] the same of architectures that cost [n] values."""
-        return values if self.margin == NO_MARGIN else self.margin.added(values)
+        return self.margin.added(values)
 
     def at(self, requests: Ints | Bools) -> BoundedCost:
         """The same in some of the requests."""

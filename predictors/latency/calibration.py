@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from predictors.base import Floats
-from predictors.intervals import Drift, conformal_bounds, margins_over, quantiles_of_picks
+from predictors.intervals import Drift, above, margins_over, quantiles_of_picks
 from predictors.latency.launch_fit import fit_ends, left_out_ms
 from predictors.latency.launch_terms import launch_terms
 from predictors.latency.launches import design
@@ -151,7 +151,7 @@ def _calibration(
     measured = networks.latency_ms
     relative = measured / left_out - 1
     quantiles = quantiles_of_picks(relative, picked)
-    bounds = quantiles_of_picks(relative, picked, conformal_bounds)
+    bounds = quantiles_of_picks(above(relative), picked)
     drift = Drift.of(table.sessions)
     return Calibration(
         intercept_ms=intercept * float(networks.latency_ms.mean()),

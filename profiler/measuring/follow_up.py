@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from profiler.devices.base import Device, DeviceInfo, epoch_of, network_workload
 from profiler.devices.registry import backend_of, open_device, recorded_options
@@ -28,7 +27,7 @@ from profiler.measuring.protocol import FollowUp, MeasuringProtocol, protocol_of
 from profiler.measuring.records import Outcome
 from profiler.measuring.summary import Levels, summarise
 from profiler.measuring.task import Role, Task, make_task
-from profiler.tables.sessions import SessionLevel
+from profiler.tables.sessions import SessionLevel, fit_line
 from profiler.tables.table import Entry, LatencyTable, NetworkEntry
 from profiler.terminal import SILENT, Terminal
 
@@ -63,10 +62,8 @@ class Bridge:
         factor = cls(slope=float(np.median(current / then)))
         if len(then) < rule.min_for_offset:
             return factor
-        design: NDArray[np.float64] = np.column_stack([np.ones_like(then), 1 / then])
-        slope, offset = np.linalg.lstsq(design, current / then, rcond=None)[0]
-        line = cls(round(float(slope), 6), round(float(offset), 6))
-        rest = current / then - slope - offset / then
+        slope, offset_ms, rest = fit_line(current / then, then)
+        line = cls(round(slope, 6), round(offset_ms, 6))
         noise, spread = np.sum(rest**2) / (len(then) - 2), len(then) * np.var(1 / then)
         least_ms = min(least_ms, *now_ms)
         is_told = noise < spread * (rule.flagged_shift * least_ms) ** 2  # error²: noise / spread

@@ -16,6 +16,14 @@ LOWEST = 1e-3  # of a level, whatever a line says of networks far from those it 
 Floats = NDArray[np.float64]
 
 
+def fit_line(ratios: Floats, then_ms: Floats) -> tuple[float, float, Floats]:
+    """now = slope · then + offset by least squares of relative error: the slope, the offset in ms,
+    and what is left of [n] ratios of now to then."""
+    design = np.column_stack([np.ones_like(then_ms), 1 / then_ms])
+    slope, offset_ms = np.linalg.lstsq(design, ratios, rcond=None)[0]
+    return float(slope), float(offset_ms), ratios - slope - offset_ms / then_ms
+
+
 class SessionLine(BaseModel):
     """A session as offset and slope: a share of the last-level cache that others take costs
     networks about the same time each, not the same share of theirs."""
@@ -36,15 +44,13 @@ class SessionLine(BaseModel):
         """
         if len(ratios) < MIN_FOR_LINE or np.ptp(table_ms) <= 0:
             return None
-        design = np.column_stack([1 / table_ms, np.ones_like(table_ms)])
-        offset_ms, slope = np.linalg.lstsq(design, ratios, rcond=None)[0]
-        rest = ratios - offset_ms / table_ms - slope
+        slope, offset_ms, rest = fit_line(ratios, table_ms)
         scatter = float(np.sqrt(np.sum(rest**2) / (len(rest) - 2)))
         if slope <= 0:
             return None
         return cls(
-            offset_ms=round(float(offset_ms), 6),
-            slope=round(float(slope), 6),
+            offset_ms=round(offset_ms, 6),
+            slope=round(slope, 6),
             scatter=round(scatter, 6),
         )
 

@@ -4,6 +4,7 @@ import pytest
 from predictors.base import Margin
 from predictors.intervals import (
     Drift,
+    above,
     conformal_bounds,
     conformal_quantiles,
     half_width,
@@ -90,7 +91,7 @@ def test_picks_are_a_group_of_their_own():
 def test_bounds_of_picks_are_those_of_their_group():
     drawn, picks = np.full(30, -0.05), np.arange(-9, 11) / 1000
     picked = np.repeat([False, True], [30, 20])
-    bounds = quantiles_of_picks(np.concatenate([drawn, picks]), picked, conformal_bounds)
+    bounds = quantiles_of_picks(above(np.concatenate([drawn, picks])), picked)
     assert half_width(bounds, 0.9) == pytest.approx(0.009)  # the 19th of 20
     assert half_width(bounds, 0.95) == half_width(bounds, 0.98) == pytest.approx(0.010)
 

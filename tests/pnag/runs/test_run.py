@@ -154,6 +154,14 @@ def test_two_trainings_do_not_write_one_run(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_known_is_sorted_once_for_all_that_is_asked(mobilenet_run):
+    known = mobilenet_run.known_under(mobilenet_run.problem.cost)
+    assert "_front" not in vars(known)
+    budgets = [float(np.mean(mobilenet_run.reachable_ms))]
+    generate_each(mobilenet_run.problem, mobilenet_run.learners, budgets, known=known)
+    assert "_front" in vars(known)
+
+
 def test_a_time_that_sessions_add_is_left_free_in_every_budget(mobilenet_run):
     problem = mobilenet_run.problem
     assert isinstance(problem.cost, AdditiveCost)
