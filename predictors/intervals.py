@@ -60,19 +60,14 @@ def conformal_quantiles(relative_residuals: Floats) -> dict[float, float]:
     }
 
 
-def conformal_bounds(relative_errors: Floats) -> dict[float, float]:
-    """How far above c(α) a latency is at most, by coverage, from n signed errors (y - c) / c.
+def above(relative_errors: Floats) -> Floats:
+    """[n] signed errors (y - c) / c as residuals of one side: what is below c(α) is off by nothing.
 
-    One-sided, and never below c(α), also where that covers more.
+    Their quantiles are how far above c(α) a latency is at most, and never below c(α).
 
-    >>> conformal_bounds(np.array([-0.03, 0.01, -0.02]))
+    >>> conformal_quantiles(above(np.array([-0.03, 0.01, -0.02])))
     {0.5: 0.0, 0.75: 0.01}
     """
-    return conformal_quantiles(above(relative_errors))
-
-
-def above(relative_errors: Floats) -> Floats:
-    """[n] signed errors as residuals of one side: what lies below c(α) is off by nothing."""
     return np.maximum(relative_errors, 0.0)
 
 

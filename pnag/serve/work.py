@@ -57,14 +57,16 @@ class WorkQueue:
         try:
             if self.draws and self.draws + counted > self._max_draws:
                 raise self._busy("too many requests are waiting")
-            result = asyncio.wrap_future(self._submit(work, counted))
+            job = self._submit(work, counted)
+            result = asyncio.wrap_future(job)
             either: set[asyncio.Future[Any]] = {result, leaving}
             await asyncio.wait(
                 either, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
             )
             if result.done():
                 return result.result()
-            result.cancel()  # unless it has begun, it never will
+            job.cancel()  # at once, not when the loop turns: unless it has begun, it never will
+            result.cancel()
             if not leaving.done():
                 raise self._busy(f"its turn did not come within {self._patience_s:g} s")
             self.n_abandoned += 1

@@ -31,7 +31,7 @@ from pnag.runs.run import train_run
 from pnag.search.problem import Problem
 from pnag.serve.app import MAX_BODY_BYTES, MAX_BUDGETS, MAX_SAMPLES, create_app
 from pnag.serve.server import config_of, listen
-from pnag.serve.work import WorkQueue
+from pnag.serve.work import BusyError, WorkQueue
 from predictors.tabular import TabularAccuracy, TabularCost, further_costs
 from profiler.errors import InvalidInputError
 from profiler.spaces.base import TokenPosition
@@ -509,6 +509,30 @@ def test_a_turn_that_does_not_come_is_refused(held_run):
             assert "its turn did not come within 0.2 s" in document["detail"]
         held_run[1].set()
     assert len(worked_on) == 1  # the second never began
+
+
+def test_what_was_refused_never_begins_though_the_loop_has_not_turned():
+    queue, go, ended = WorkQueue(patience_s=0.05), threading.Event(), threading.Event()
+    begun = []
+
+    def first():
+        go.wait(20)
+        ended.set()
+
+    async def ask():
+        held = asyncio.ensure_future(queue.run(first, 1, asyncio.sleep(20)))
+        await asyncio.sleep(0)  # it begins
+        with pytest.raises(BusyError):
+            await queue.run(lambda: begun.append("second"), 1, asyncio.sleep(20))
+        go.set()
+        assert ended.wait(20)
+        time.sleep(0.1)  # of the loop's, in which the worker looks for what comes next
+        with pytest.raises(BusyError):
+            await held
+
+    asyncio.run(ask())
+    queue.close()
+    assert begun == []
 
 
 def test_the_page_asks_a_budget_and_shows_the_architecture(trained):

@@ -5,7 +5,6 @@ from predictors.base import Margin
 from predictors.intervals import (
     Drift,
     above,
-    conformal_bounds,
     conformal_quantiles,
     half_width,
     interval_ms,
@@ -38,9 +37,12 @@ def test_coverage_on_exchangeable_residuals_is_exact_on_average():
 
 
 def test_a_bound_is_of_one_side_and_never_below_the_cost():
-    assert conformal_bounds(np.array([0.04, -0.01, 0.03, 0.02])) == {0.6: 0.03, 0.8: 0.04}
-    assert conformal_bounds(np.array([-0.04, -0.01, -0.03, -0.02])) == {0.6: 0.0, 0.8: 0.0}
-    assert conformal_bounds(np.array([])) == {}
+    assert conformal_quantiles(above(np.array([0.04, -0.01, 0.03, 0.02]))) == {0.6: 0.03, 0.8: 0.04}
+    assert conformal_quantiles(above(np.array([-0.04, -0.01, -0.03, -0.02]))) == {
+        0.6: 0.0,
+        0.8: 0.0,
+    }
+    assert conformal_quantiles(above(np.array([]))) == {}
 
 
 def test_bounds_cover_errors_that_lie_to_one_side():
@@ -48,7 +50,7 @@ def test_bounds_cover_errors_that_lie_to_one_side():
     covered, of_interval = [], []
     for _ in range(4000):
         errors, fresh = rng.exponential(size=30), rng.exponential()
-        covered.append(fresh <= half_width(conformal_bounds(errors), 0.9))
+        covered.append(fresh <= half_width(conformal_quantiles(above(errors)), 0.9))
         of_interval.append(fresh <= half_width(conformal_quantiles(errors - 1), 0.9) + 1)
     assert np.mean(covered) == pytest.approx(28 / 31, abs=0.015)  # ceil(31 · 0.9) of 31
     assert np.mean(of_interval) == pytest.approx(28 / 31, abs=0.015)  # none lies below
@@ -56,7 +58,7 @@ def test_bounds_cover_errors_that_lie_to_one_side():
 
 def test_a_bound_is_nearer_than_the_end_of_the_interval_with_the_same_confidence():
     errors = np.random.default_rng(0).normal(size=99_999)
-    assert half_width(conformal_bounds(errors), 0.95) == pytest.approx(1.645, abs=0.02)
+    assert half_width(conformal_quantiles(above(errors)), 0.95) == pytest.approx(1.645, abs=0.02)
     assert half_width(conformal_quantiles(errors), 0.95) == pytest.approx(1.960, abs=0.02)
 
 
