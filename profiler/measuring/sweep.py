@@ -27,12 +27,8 @@ from profiler.devices.base import (
 from profiler.errors import DeviceUnavailableError, InvalidInputError, MeasurementError
 from profiler.flags import Flag
 from profiler.measuring.active import Active
-from profiler.measuring.canary import (
-    Canary,
-    PreparedCanary,
-    nearest_canary,
-    prepare_canary,
-)
+from profiler.measuring.canaries import Canaries
+from profiler.measuring.canary import nearest_canary
 from profiler.measuring.journal import Journal
 from profiler.measuring.outlook import Outlook
 from profiler.measuring.protocol import MeasuringProtocol, Sustained
@@ -76,21 +72,16 @@ class Sweep:
         self._progress = progress or SilentProgress()
         self._rng = np.random.default_rng(seed)
         self._now = device.now
-        # beside a sustained load a canary would be another load, and its warm-up a first minute
-        self._uses_canary = device.uses_canary and protocol.sustained is None
         self._keeper = GateKeeper(protocol.gate, device.sleep)
         self._cool_down = CoolDown(
             protocol.throttling, device.info.spec, device.sleep, self._progress.say
         )
         self._sampler = Sampler(protocol.sampling)
-        self._canaries: dict[Canary, PreparedCanary] = {}
-        self._canary_ms: dict[Canary, list[float]] = {canary: [] for canary in Canary}
-        self._levels_ms: dict[tuple[int, Canary], float] = {}  # of sweeps that have ended
+        self._canaries = Canaries(device, protocol, self._sampler, journal, number)
         self._outlook = Outlook(self._progress, ceil(share * protocol.stopping.min_blocks))
         self._watchdog: Watchdog | None = None
         self._had_their_time: Set[str] = frozenset()  # keys; they are asked for again
         self._start_s = self._zero_s = self._now()  # blocks count from the latter
-        self._warm_up_s, self._steady = 0.0, True
 
     @property
     def report(self) -> SweepReport:
@@ -110,9 +101,10 @@ class Sweep:
         try:
             with ExitStack() as undo, without_gc():
                 self._attend(undo)
-                if self._uses_canary and tasks:
+                if self._canaries.are_used and tasks:
                     with self._reference_needed():
-                        self._warm_up()
+                        self._canaries.warm_up()
+                    self._record_times()  # the process may be killed before it ends
                 groups = list(self._groups(tasks))
                 if len(groups) > 1 and self._protocol.sustained:
                     raise InvalidInputError(
@@ -122,9 +114,7 @@ class Sweep:
                 for group in groups:
                     self._run_group(group)
         finally:
-            for canary in self._canaries.values():
-                canary.close()
-            self._canaries.clear()
+            self._canaries.close()
             self._record_times()
 
     def _attend(self, undo: ExitStack) -> None:
@@ -141,30 +131,11 @@ class Sweep:
     def _record_times(self) -> None:
         times = SweepTimes(
             wall_s=self._now() - self._start_s,
-            warm_up_s=self._warm_up_s,
+            warm_up_s=self._canaries.warm_up_s,
             waited_s=self._keeper.waited_s + self._cool_down.waited_s,
-            steady=self._steady,
+            steady=self._canaries.steady,
         )
         self._journal.set_times(self._number, times)
-
-    def _warm_up(self) -> None:
-        rule = self._protocol.warm_up
-        for kind in Canary:
-            self._canaries[kind] = prepare_canary(
-                self._device, kind, self._protocol.canaries, self._sampler
-            )
-        start_s = self._now()
-        for canary in self._canaries.values():
-            samples = [canary.sample_ms() for _ in range(rule.window * rule.windows)]
-            while not rule.ended(samples, self._now() - start_s):
-                if self._now() - start_s > rule.max_s:
-                    self._steady = False
-                    break
-                samples.append(canary.sample_ms())
-            recent = samples[-rule.window * rule.windows :]
-            canary.reference_ms = canary.level_ms(recent)
-        self._warm_up_s = self._now() - start_s
-        self._record_times()  # the process may be killed before it ends
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks in seeded order, as many at once as memory allows."""
@@ -288,7 +259,7 @@ class Sweep:
         )
         self._journal.add_block(one.task.key, block)
         if canary_ms is not None:
-            self._canary_ms[one.canary].append(canary_ms)
+            self._canaries.count(one.canary, canary_ms)
         one.count(block)
         if self._protocol.sustained:
             self._record(state, block.started_s)
@@ -326,12 +297,7 @@ class Sweep:
             flags.append(Flag.PREEMPTED)
         if (state.steal_pct or 0.0) > limits.steal_pct:
             flags.append(Flag.STEAL)
-        excess = [canary.excess for canary in self._canaries.values()]
-        if excess and max(excess) > self._protocol.gate.tolerance:
-            flags.append(Flag.DISTURBED)
-        if excess and max(excess) - min(excess) > self._protocol.gate.split:
-            flags.append(Flag.CANARY_SPLIT)
-        return tuple(flags)
+        return (*flags, *self._canaries.flags())
 
     def _finished(self, one: Active) -> bool:
         if one.failed:
@@ -420,18 +386,10 @@ class Sweep:
         if self._launched:
             levels = [samples / self._protocol.estimator(samples) for samples in sweeps.values()]
             return [np.concatenate(levels)]
-        if len(sweeps) == 1 or one.canary not in self._canaries:
+        if len(sweeps) == 1 or self._canaries.get(one.canary) is None:
             return list(sweeps.values())
-        return [samples / self._level_ms(sweep, one.canary) for sweep, samples in sweeps.items()]
-
-    def _level_ms(self, sweep: int, canary: Canary) -> float:
-        """Of a canary in this sweep so far, or in one that has ended."""
-        if sweep == self._number:
-            return self._protocol.estimator(np.array(self._canary_ms[canary]))
-        if (sweep, canary) not in self._levels_ms:
-            series_ms = self._journal.canary_series(sweep, canary)[1]
-            self._levels_ms[sweep, canary] = self._protocol.estimator(series_ms)
-        return self._levels_ms[sweep, canary]
+        level_ms = self._canaries.level_ms
+        return [samples / level_ms(sweep, one.canary) for sweep, samples in sweeps.items()]
 
     def _give_up(self, one: Active, error: MeasurementError) -> None:
         one.prepared.close()
