@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MIN_NETWORKS = 3
 MIN_FOR_LINE = 5
+MOST_OFF = 0.03  # an offset's standard error, as a share of the fastest network's latency
 LOWEST = 1e-3  # of a level, whatever a line says of networks far from those it was fitted to
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ class SessionLine(BaseModel):
 
     @classmethod
     def fit(cls, ratios: Floats, table_ms: Floats) -> Self | None:
-        """Least squares of relative error; None where too few or equal networks tell no line.
+        """Least squares of relative error; None where too few or like networks tell no line.
 
         >>> table_ms = np.array([1, 2, 4, 10, 20.0])
         >>> SessionLine.fit(np.array([1.11, 1.06, 1.035, 1.02, 1.015]), table_ms)
@@ -46,13 +47,11 @@ class SessionLine(BaseModel):
             return None
         slope, offset_ms, rest = fit_line(ratios, table_ms)
         scatter = float(np.sqrt(np.sum(rest**2) / (len(rest) - 2)))
-        if slope <= 0:
+        offset_error_ms = scatter / np.sqrt(len(rest) * np.var(1 / table_ms))
+        slope = round(slope, 6)
+        if slope <= 0 or offset_error_ms > MOST_OFF * table_ms.min():
             return None
-        return cls(
-            offset_ms=round(offset_ms, 6),
-            slope=round(slope, 6),
-            scatter=round(scatter, 6),
-        )
+        return cls(offset_ms=round(offset_ms, 6), slope=slope, scatter=round(scatter, 6))
 
 
 class SessionLevel(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -200,6 +201,15 @@ class Calibration(_Sparse):
         if widths != sorted(widths):
             raise ValueError("an interval that covers more must not be narrower")
         return quantiles
+
+    @field_validator("margins")
+    @classmethod
+    def _grow(cls, margins: dict[float, tuple[float, float]]) -> dict[float, tuple[float, float]]:
+        found = [margins[coverage] for coverage in sorted(margins)]
+        for (share, fixed_ms), more in pairwise(found):
+            if more != (share, fixed_ms) and more[0] <= share and more[1] <= fixed_ms:
+                raise ValueError("a margin that covers more must not be less")
+        return margins
 
 
 class TransferBase(_Strict):

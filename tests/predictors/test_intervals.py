@@ -221,9 +221,14 @@ def test_a_session_is_known_as_a_line():
 
 @pytest.mark.parametrize(
     ("read_ms", "table_ms"),
-    [([1.0, 2.1, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]), ([2.0, 2.1, 2.0, 2.2, 2.0], [2.0] * 5)],
+    [
+        ([1.0, 2.1, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]),
+        ([2.0, 2.1, 2.0, 2.2, 2.0], [2.0] * 5),
+        ([9.86, 9.84, 10.07, 10.04, 10.27], [9.8, 9.9, 10.0, 10.1, 10.2]),  # off by 0.6 %
+        ([1.0 + 4e-7 * at for at in range(1, 6)], [1.0, 2.0, 3.0, 4.0, 5.0]),  # slope 0.000000
+    ],
 )
-def test_few_or_equal_networks_tell_no_line(read_ms, table_ms):
+def test_few_or_like_networks_tell_no_line(read_ms, table_ms):
     assert SessionLevel.of("2026-01-01", "boot", read_ms, table_ms).line is None
 
 

@@ -116,6 +116,7 @@ CALIBRATION = {
         (("calibration", "margins"), {"0.5": [-0.01, 0.1]}),
         (("calibration", "margins"), {"0.5": [0.01, -0.1]}),
         (("calibration", "margins"), {"0.5": 0.01}),
+        (("calibration", "margins"), {"0.9": [0.0, 0.1], "0.5": [0.1, 0.1]}),
         (("calibration", "residual_mape_pct"), -1),
     ],
 )
