@@ -172,7 +172,8 @@ def margins_over(
     """Share and ms by coverage that bound a network of another session, from bounds of one.
 
     A session adds a time more than a share, so that bounds differ between small networks and
-    large ones. In ms they are a convex function of the latency (the root of a square polynomial):
+    large ones. In ms they are a convex function of the latency (the root of a square polynomial,
+    to first order in what sessions add):
     the line through those of the smallest and the largest measured is never below them between.
     """
     ends = [Drift.of(sessions, float(end)) for end in ends_ms]
