@@ -62,12 +62,11 @@ class Bridge:
         factor = cls(slope=float(np.median(current / then)))
         if len(then) < rule.min_for_offset:
             return factor
-        slope, offset_ms, rest = fit_line(current / then, then)
-        line = cls(round(slope, 6), round(offset_ms, 6))
-        noise, spread = np.sum(rest**2) / (len(then) - 2), len(then) * np.var(1 / then)
-        least_ms = min(least_ms, *now_ms)
-        is_told = noise < spread * (rule.flagged_shift * least_ms) ** 2  # error²: noise / spread
-        return line if is_told and line.slope > 0 and line.offset_ms < least_ms else factor
+        line, least_ms = fit_line(current / then, then), min(least_ms, *now_ms)
+        is_told = line.offset_error_ms < rule.flagged_shift * least_ms
+        if is_told and line.slope > 0 and line.offset_ms < least_ms:
+            return cls(line.slope, line.offset_ms)
+        return factor
 
     def then_ms(self, now_ms: float) -> float:
         """What the earlier session would have read."""

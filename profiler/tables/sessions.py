@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -17,12 +19,26 @@ LOWEST = 1e-3  # of a level, whatever a line says of networks far from those it 
 Floats = NDArray[np.float64]
 
 
-def fit_line(ratios: Floats, then_ms: Floats) -> tuple[float, float, Floats]:
-    """now = slope · then + offset by least squares of relative error: the slope, the offset in ms,
-    and what is left of [n] ratios of now to then."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """now = slope · then + offset, to within `scatter` of it (relative, one standard deviation);
+    the offset to within its standard error, inf where all then were alike."""
+
+    slope: float
+    offset_ms: float
+    scatter: float
+    offset_error_ms: float
+
+
+def fit_line(ratios: Floats, then_ms: Floats) -> Line:
+    """Least squares of relative error to [n] ratios of now to then, n > 2."""
     design = np.column_stack([np.ones_like(then_ms), 1 / then_ms])
     slope, offset_ms = np.linalg.lstsq(design, ratios, rcond=None)[0]
-    return float(slope), float(offset_ms), ratios - slope - offset_ms / then_ms
+    rest = ratios - slope - offset_ms / then_ms
+    scatter = math.sqrt(np.sum(rest**2) / (len(rest) - 2))
+    spread = math.sqrt(len(rest) * np.var(1 / then_ms))
+    error_ms = scatter / spread if spread > 0 else math.inf
+    return Line(round(float(slope), 6), round(float(offset_ms), 6), scatter, error_ms)
 
 
 class SessionLine(BaseModel):
@@ -45,13 +61,10 @@ class SessionLine(BaseModel):
         """
         if len(ratios) < MIN_FOR_LINE or np.ptp(table_ms) <= 0:
             return None
-        slope, offset_ms, rest = fit_line(ratios, table_ms)
-        scatter = float(np.sqrt(np.sum(rest**2) / (len(rest) - 2)))
-        offset_error_ms = scatter / np.sqrt(len(rest) * np.var(1 / table_ms))
-        slope = round(slope, 6)
-        if slope <= 0 or offset_error_ms > MOST_OFF * table_ms.min():
+        line = fit_line(ratios, table_ms)
+        if line.slope <= 0 or line.offset_error_ms > MOST_OFF * table_ms.min():
             return None
-        return cls(offset_ms=round(offset_ms, 6), slope=slope, scatter=round(scatter, 6))
+        return cls(offset_ms=line.offset_ms, slope=line.slope, scatter=round(line.scatter, 6))
 
 
 class SessionLevel(BaseModel):
